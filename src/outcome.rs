@@ -1,0 +1,307 @@
+//! The shared nouns of a measurement: what was asked for, what happened, and what is known about the point.
+//!
+//! These types are what `drive` produces, `record` stores and `analyse` judges. A missing value is an `Option`,
+//! never a zero: a failed request has no TTFT.
+
+use crate::units::{E2el, Offset, RequestRate, TokenCount, Tpot, Ttft};
+use serde::{Deserialize, Serialize};
+
+/// One request of the schedule, complete before the first send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// Position in the point's schedule, from 0.
+    pub index: u32,
+    /// When it is to be sent.
+    pub due: Offset,
+    /// Prompt length in the model's tokens.
+    pub prompt_tokens: TokenCount,
+    /// Output length asked for (`max_tokens`).
+    pub output_tokens: TokenCount,
+    /// Names the prompt: with the dataset and the run's seed it makes the same prompt again.
+    pub seed: u64,
+}
+
+/// Tokens that arrived in one chunk of the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chunk {
+    /// When the bytes arrived.
+    pub at: Offset,
+    /// Generated tokens in it; 1 is assumed where the server doesn't say.
+    pub tokens: u32,
+}
+
+/// What the clock said of one request. All offsets share the point's time zero.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Timeline {
+    /// When the schedule wanted it sent.
+    pub due: Offset,
+    /// When a slot was free under `--max-concurrency`; equals due without a limit.
+    pub slot: Offset,
+    /// When its bytes were handed to the socket; `None`: never sent.
+    pub sent: Option<Offset>,
+    /// First chunk with a generated token.
+    pub first_token: Option<Offset>,
+    /// Last chunk with a generated token.
+    pub last_token: Option<Offset>,
+    /// When the outcome was known.
+    pub end: Offset,
+    /// Every chunk that carried tokens.
+    pub chunks: Vec<Chunk>,
+    /// Whether `chunks[..].tokens` are the server's own counts (continuous usage), or one assumed for each chunk.
+    pub tokens_per_chunk_known: bool,
+    /// Generated tokens, from `usage`; from chunks where usage is missing.
+    pub output_tokens: TokenCount,
+    /// Prompt tokens as the server counted them.
+    pub prompt_tokens: Option<TokenCount>,
+}
+
+/// Why a request was offered and not served.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Failure {
+    /// No connection, or it broke before the status line.
+    Connect { detail: String },
+    /// An HTTP status other than 200.
+    Status { code: u16, detail: String },
+    /// 429 or 503 with Retry-After: the server declined to take it.
+    Shed { code: u16 },
+    /// No byte for longer than the deadline.
+    Stalled { after_secs: f64, tokens: u32 },
+    /// The stream ended without its end mark, or with fewer tokens than `ignore_eos` promised.
+    Truncated { tokens: u32, detail: String },
+    /// `data: {"error": ..}` inside a 200 stream.
+    InBandError { detail: String },
+    /// The hand-off of the KV cache failed or was silently replaced by a recompute.
+    KvHandoff { detail: String },
+    /// Bytes that are no answer of an OpenAI-compatible server.
+    Protocol { detail: String },
+    /// The engine's process ended.
+    EngineDied { instance: String },
+}
+
+impl Failure {
+    /// The kind's name as it stands in requests.jsonl.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Failure::Connect { .. } => "connect",
+            Failure::Status { .. } => "status",
+            Failure::Shed { .. } => "shed",
+            Failure::Stalled { .. } => "stalled",
+            Failure::Truncated { .. } => "truncated",
+            Failure::InBandError { .. } => "in_band_error",
+            Failure::KvHandoff { .. } => "kv_handoff",
+            Failure::Protocol { .. } => "protocol",
+            Failure::EngineDied { .. } => "engine_died",
+        }
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Failure::Connect { detail } => write!(f, "no connection: {detail}"),
+            Failure::Status { code, detail } => write!(f, "HTTP {code}: {detail}"),
+            Failure::Shed { code } => write!(f, "shed with HTTP {code}"),
+            Failure::Stalled { after_secs, tokens } => {
+                write!(f, "no byte for {after_secs:.1} s after {tokens} tokens")
+            }
+            Failure::Truncated { tokens, detail } => write!(f, "ended after {tokens} tokens: {detail}"),
+            Failure::InBandError { detail } => write!(f, "error inside the stream: {detail}"),
+            Failure::KvHandoff { detail } => write!(f, "KV hand-off failed: {detail}"),
+            Failure::Protocol { detail } => write!(f, "not an OpenAI-compatible answer: {detail}"),
+            Failure::EngineDied { instance } => write!(f, "engine {instance} died"),
+        }
+    }
+}
+
+/// How an offered request ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "outcome", content = "failure", rename_all = "snake_case")]
+pub enum Outcome {
+    Completed,
+    Failed(Failure),
+    /// Cut off by the end of the run or an interrupt.
+    Unfinished,
+}
+
+/// Stage stamps of the proxy, on the client's clock; `None` where the request never reached the stage.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Stages {
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub accepted: Option<Offset>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub prefill_sent: Option<Offset>,
+    /// Head of the prefill answer: the prompt is processed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub prefill_head: Option<Offset>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub decode_sent: Option<Offset>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub first_byte: Option<Offset>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub end: Option<Offset>,
+    /// Index of the prefill instance that served it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub prefill: Option<u32>,
+    /// Index of the decode instance (or replica) that served it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub decode: Option<u32>,
+}
+
+/// One line of requests.jsonl without its point: a request, its times, its end.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RequestRecord {
+    pub index: u32,
+    /// `X-Request-Id` it was sent with.
+    pub id: String,
+    /// Prompt length planned; the server's own count is in the timeline.
+    pub prompt_tokens: TokenCount,
+    /// Output length asked for.
+    pub max_tokens: TokenCount,
+    #[serde(flatten)]
+    pub timeline: Timeline,
+    #[serde(flatten)]
+    pub outcome: Outcome,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub stages: Option<Stages>,
+    /// Generated text, where it was asked to be kept.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub text: Option<String>,
+}
+
+impl RequestRecord {
+    pub fn completed(&self) -> bool {
+        self.outcome == Outcome::Completed
+    }
+
+    /// First token from due; `None` unless the request completed.
+    pub fn ttft(&self) -> Option<Ttft> {
+        let first = self.timeline.first_token.filter(|_| self.completed())?;
+        Some(Ttft::from_secs(first.secs_since(self.timeline.due)))
+    }
+
+    /// First token from sent, as vLLM means TTFT; `None` unless the request completed.
+    pub fn ttft_from_sent(&self) -> Option<Ttft> {
+        let first = self.timeline.first_token.filter(|_| self.completed())?;
+        Some(Ttft::from_secs(first.secs_since(self.timeline.sent?)))
+    }
+
+    /// Undefined (`None`) for a request that didn't complete, or completed with a single token.
+    pub fn tpot(&self) -> Option<Tpot> {
+        let (first, last) = (self.timeline.first_token?, self.timeline.last_token?);
+        let gaps = self.timeline.output_tokens.get().checked_sub(1).filter(|&n| n > 0)?;
+        self.completed().then(|| Tpot::from_secs(last.secs_since(first) / f64::from(gaps)))
+    }
+
+    /// Last token from due; `None` unless the request completed.
+    pub fn e2el(&self) -> Option<E2el> {
+        let last = self.timeline.last_token.filter(|_| self.completed())?;
+        Some(E2el::from_secs(last.secs_since(self.timeline.due)))
+    }
+
+    /// How late the client itself was: sent - slot, in seconds; `None` if never sent.
+    pub fn lag_secs(&self) -> Option<f64> {
+        self.timeline.sent.map(|sent| sent.secs_since(self.timeline.slot))
+    }
+}
+
+/// What became of a point, as recorded. Whether it is *valid* depends on the SLO and is judged in `analyse`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PointStatus {
+    Measured,
+    /// A fault hit some requests, which count as missed.
+    Degraded,
+    /// Could not be measured.
+    Failed,
+}
+
+/// What became of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunStatus {
+    Incomplete,
+    Completed,
+    Cancelled,
+    Failed,
+}
+
+/// Identifies a point of a run: repeats of a rate differ in `attempt`, from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct PointKey {
+    pub rate: RequestRate,
+    pub attempt: u32,
+}
+
+/// Counters of the engines over the point (after - before), summed over instances of a role.
+/// `None`: this engine doesn't report the counter.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EngineCounters {
+    /// Prompt tokens computed where the request decodes (`prompt_tokens_by_source{source="local_compute"}` on D).
+    pub local_compute_tokens: Option<f64>,
+    /// Prompt tokens found in a prefix cache; on P for prefill/decode, on the engine itself for simple.
+    pub cached_prompt_tokens: Option<f64>,
+    /// Prompt tokens found in D's own prefix cache.
+    pub decode_cache_hit_tokens: Option<f64>,
+    /// Prompt tokens that came over the KV transfer, on D.
+    pub external_kv_tokens: Option<f64>,
+    /// All prompt tokens the answering engines saw.
+    pub prompt_tokens: Option<f64>,
+    pub generation_tokens: Option<f64>,
+    pub preemptions: Option<f64>,
+    pub kv_failed_transfers: Option<f64>,
+    pub kv_failed_notifications: Option<f64>,
+    pub kv_expired: Option<f64>,
+    pub kv_notifications_after_expiry: Option<f64>,
+    pub kv_transfers: Option<f64>,
+    pub kv_transfer_secs: Option<f64>,
+    pub kv_transfer_bytes: Option<f64>,
+    /// Sums over finished requests, seconds, and their counts: queue, prefill, decode times as the engines saw them.
+    pub prefill_queue: Option<TimeSum>,
+    pub prefill_time: Option<TimeSum>,
+    pub decode_queue: Option<TimeSum>,
+    pub decode_time: Option<TimeSum>,
+}
+
+/// A Prometheus histogram's `_sum` and `_count` over a point.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct TimeSum {
+    pub secs: f64,
+    pub count: f64,
+}
+
+/// GPUs over the point.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GpuFacts {
+    /// Joules used by all GPUs of the deployment.
+    pub energy_joules: Option<f64>,
+    /// Throttle reasons that make the point doubtful, e.g. `hw_thermal_slowdown on GPU 1`.
+    pub throttled: Vec<String>,
+}
+
+/// What is known about a point beside its requests: written by the session, judged by `analyse`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PointFacts {
+    #[serde(flatten)]
+    pub key: PointKey,
+    pub status: PointStatus,
+    /// Why the point is degraded or failed, one sentence each.
+    #[serde(default)]
+    pub why: Vec<String>,
+    /// Requests of the schedule, sent or not.
+    pub offered: u32,
+    /// Seconds from the first due to the last outcome.
+    pub duration_secs: f64,
+    /// Wall clock at the point's time zero, RFC 3339: to find it in logs, never for latency.
+    pub started_at: String,
+    /// Engine processes that ended or were restarted while it ran.
+    #[serde(default)]
+    pub engine_restarts: u32,
+    /// `None`: no engine metrics could be read.
+    #[serde(default)]
+    pub engines: Option<EngineCounters>,
+    #[serde(default)]
+    pub gpus: Option<GpuFacts>,
+}

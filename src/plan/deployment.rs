@@ -1,0 +1,113 @@
+//! A topology made concrete: every instance with its GPUs, or the URLs of servers that somebody else runs.
+
+use super::topology::{KvTransfer, Role};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+/// A value that must not be seen: it prints as `***`, everywhere.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(value: impl Into<String>) -> Self {
+        Secret(value.into())
+    }
+
+    /// For the header of a request or the environment of a child; for nothing else.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str("***")
+    }
+}
+
+/// Where an arm's engines come from.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Deployment {
+    /// Ours: spawned, proved, torn down.
+    Spawn(FleetPlan),
+    /// Somebody else's: driven and left alone.
+    Attach(AttachPlan),
+}
+
+/// Engines to be started for one arm.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FleetPlan {
+    pub program: String,
+    pub model: String,
+    pub served_model_name: String,
+    /// `VLLM_API_KEY` of the engines and the `Authorization` of requests.
+    pub api_key: Option<Secret>,
+    /// For every instance, merged over the inherited environment.
+    pub env: BTreeMap<String, String>,
+    /// Present for prefill/decode.
+    pub kv: Option<KvTransfer>,
+    pub instances: Vec<InstancePlan>,
+    /// How long an instance may show no progress in its log before it counts as stuck.
+    pub ready_timeout: Duration,
+}
+
+/// One `vllm serve`, before its ports are chosen.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct InstancePlan {
+    pub role: Role,
+    /// Position within its role, from 0.
+    pub index: u32,
+    pub tensor_parallel: u32,
+    pub gpus: GpuAssignment,
+    /// The topology's args, its group's, then the user's `--engine-arg` and `-- ARGS`.
+    pub args: Vec<String>,
+}
+
+impl InstancePlan {
+    /// `prefill-0`, `decode-1`, `replica-0`: the name in logs, manifests and messages.
+    pub fn name(&self) -> String {
+        format!("{}-{}", self.role.name(), self.index)
+    }
+}
+
+/// The GPUs an instance gets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", content = "ids", rename_all = "snake_case")]
+pub enum GpuAssignment {
+    /// Set in `CUDA_VISIBLE_DEVICES` (indices or UUIDs).
+    Cuda(Vec<String>),
+    /// Set in `HIP_VISIBLE_DEVICES`.
+    Hip(Vec<String>),
+    /// Of an engine that simulates them.
+    Virtual(Vec<String>),
+    /// This machine has none: the engine computes on the CPU.
+    None,
+}
+
+impl GpuAssignment {
+    pub fn ids(&self) -> &[String] {
+        match self {
+            GpuAssignment::Cuda(ids) | GpuAssignment::Hip(ids) | GpuAssignment::Virtual(ids) => ids,
+            GpuAssignment::None => &[],
+        }
+    }
+}
+
+/// Base URLs (`http://host:port`) of running servers.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum AttachPlan {
+    /// One endpoint that serves requests whole: an engine, or somebody's router.
+    Endpoint { url: String, model: String, api_key: Option<Secret> },
+    /// Engines behind our proxy.
+    PrefillDecode { prefill: Vec<String>, decode: Vec<String>, model: String, api_key: Option<Secret> },
+}

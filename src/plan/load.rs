@@ -1,0 +1,137 @@
+//! The load of a sweep: rates, how long a point lasts, how arrivals are spread.
+
+use crate::units::{RequestRate, TokenCount};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// What is sent, at which rates, how long.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Load {
+    /// One point each, in the order they are measured.
+    pub rates: Vec<RequestRate>,
+    pub extent: Extent,
+    pub arrivals: Arrivals,
+    pub ramp_up: Option<RampUp>,
+    /// Requests in flight at most; latency still counts from due.
+    pub max_concurrency: Option<u32>,
+    /// Unmeasured requests before the first point of a fleet, beside one for every pair of prefill and decode.
+    pub warmups: u32,
+    /// How often each rate is measured.
+    pub attempts: u32,
+    pub seed: u64,
+}
+
+/// How long a point lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Extent {
+    Requests(u32),
+    /// As many as fall due within it.
+    Duration(Duration),
+}
+
+/// Gaps between arrivals.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arrivals {
+    /// Gamma gaps with this shape and mean 1/rate; 1 is Poisson, below it burstier, above it more even.
+    Gamma { burstiness: f64 },
+    /// Equal gaps.
+    Constant,
+    /// The dataset's own timestamps, rescaled to the rate (`None` in the dataset: an error of the plan).
+    Trace,
+}
+
+/// vLLM's `--ramp-up-strategy`: the rate grows from start to end over the point.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct RampUp {
+    pub shape: RampShape,
+    pub start: f64,
+    pub end: f64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum RampShape {
+    Linear,
+    Exponential,
+}
+
+/// What requests look like: dataset, lengths, and the fields of every body.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Workload {
+    pub dataset: Dataset,
+    pub endpoint: Endpoint,
+    /// Tokenizer directory, `tokenizer.json`, HF id in the local cache, or the name of an embedded one; `None`: token ids suffice.
+    pub tokenizer: Option<String>,
+    pub ignore_eos: bool,
+    pub temperature: Option<f64>,
+    /// Merged into every body.
+    pub extra_body: serde_json::Map<String, serde_json::Value>,
+    /// Keep generated texts in requests.jsonl.
+    pub save_texts: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Endpoint {
+    Completions,
+    Chat,
+}
+
+impl Endpoint {
+    pub fn path(self) -> &'static str {
+        match self {
+            Endpoint::Completions => "/v1/completions",
+            Endpoint::Chat => "/v1/chat/completions",
+        }
+    }
+}
+
+/// Where prompts come from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "snake_case")]
+pub enum Dataset {
+    /// Fresh random token ids for every request.
+    Random { input: Lengths, output: Lengths, prefix_len: TokenCount },
+    /// The usual ShareGPT JSON.
+    Sharegpt { path: String, output_len: Option<TokenCount> },
+    /// JSONL with `prompt` and optionally `output_tokens`.
+    Custom { path: String, output_len: Option<TokenCount> },
+    /// Local files of a Hugging Face dataset (JSON, JSONL, CSV) with a text column.
+    Hf { path: String, column: Option<String>, output_len: Option<TokenCount> },
+    /// Recorded arrivals: Azure's CSV or Mooncake's JSONL.
+    TimedTrace { path: String },
+}
+
+impl Dataset {
+    /// As it stands in directory names and `dataset_name`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Dataset::Random { .. } => "random",
+            Dataset::Sharegpt { .. } => "sharegpt",
+            Dataset::Custom { .. } => "custom",
+            Dataset::Hf { .. } => "hf",
+            Dataset::TimedTrace { .. } => "timed_trace",
+        }
+    }
+}
+
+/// A distribution of lengths in tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "shape", rename_all = "snake_case")]
+pub enum Lengths {
+    Fixed {
+        tokens: TokenCount,
+    },
+    /// vLLM's `--random-range-ratio r`: uniform over [tokens*(1-r), tokens*(1+r)].
+    Uniform {
+        tokens: TokenCount,
+        range_ratio: f64,
+    },
+    /// Median `tokens`, sigma of the logarithm.
+    LogNormal {
+        tokens: TokenCount,
+        sigma: f64,
+    },
+}

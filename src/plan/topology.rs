@@ -1,0 +1,218 @@
+//! Topologies: which engines make up a deployment. Read from `topologies/*.toml` (or YAML); an unknown key is an error.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A deployment as its file describes it, flags and environment applied.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Topology {
+    pub name: String,
+    /// Resolved on PATH, then beside topobench.
+    pub program: String,
+    /// For every instance, after topobench's own and before a group's.
+    pub args: Vec<String>,
+    pub env: BTreeMap<String, String>,
+    /// Virtual GPUs of an engine that needs no real ones.
+    pub devices: Option<u32>,
+    pub shape: Shape,
+    pub proxy: ProxyPolicies,
+    pub defaults: Defaults,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Shape {
+    /// Replicas of one engine; driven directly when there is only one.
+    Simple { group: EngineGroup },
+    /// Prefill instances that hand their KV to decode instances.
+    PrefillDecode { prefill: EngineGroup, decode: EngineGroup, kv: KvTransfer },
+}
+
+/// Instances of one role that are alike.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EngineGroup {
+    #[serde(default = "one")]
+    pub replicas: u32,
+    /// GPUs of an instance.
+    #[serde(default = "one")]
+    pub tensor_parallel: u32,
+    #[serde(default)]
+    pub gpus: GpuChoice,
+    #[serde(default)]
+    pub args: Vec<String>,
+}
+
+impl Default for EngineGroup {
+    fn default() -> Self {
+        EngineGroup { replicas: 1, tensor_parallel: 1, gpus: GpuChoice::Auto, args: Vec::new() }
+    }
+}
+
+impl EngineGroup {
+    pub fn gpu_count(&self) -> u32 {
+        self.replicas.saturating_mul(self.tensor_parallel)
+    }
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// Which GPUs the instances of a group take: the next free ones, or a list for each instance.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum GpuChoice {
+    #[default]
+    Auto,
+    PerInstance(Vec<Vec<String>>),
+}
+
+/// `"auto"`, or `[[0], [1]]` with indices or UUIDs.
+impl Serialize for GpuChoice {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        match self {
+            GpuChoice::Auto => s.serialize_str("auto"),
+            GpuChoice::PerInstance(lists) => lists.serialize(s),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for GpuChoice {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Id {
+            Index(u32),
+            Uuid(String),
+        }
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Raw {
+            Word(String),
+            Lists(Vec<Vec<Id>>),
+        }
+        let id = |id| match id {
+            Id::Index(n) => n.to_string(),
+            Id::Uuid(u) => u,
+        };
+        match Raw::deserialize(d)? {
+            Raw::Word(w) if w == "auto" => Ok(GpuChoice::Auto),
+            Raw::Word(w) => Err(serde::de::Error::custom(format!(
+                "gpus = \"{w}\": give \"auto\", or one list of GPUs for each instance, e.g. [[0], [1]]"
+            ))),
+            Raw::Lists(lists) => {
+                Ok(GpuChoice::PerInstance(lists.into_iter().map(|l| l.into_iter().map(id).collect()).collect()))
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KvTransfer {
+    pub connector: String,
+    /// `cuda` or `cpu`: where NIXL's buffers lie.
+    pub buffer_device: Option<String>,
+    /// `fail` or `recompute`; not sent to versions that don't know it.
+    pub load_failure_policy: Option<String>,
+    /// Further keys of `--kv-transfer-config`'s `kv_connector_extra_config`.
+    pub extra_config: BTreeMap<String, serde_json::Value>,
+}
+
+impl Default for KvTransfer {
+    fn default() -> Self {
+        KvTransfer {
+            connector: "NixlConnector".to_string(),
+            buffer_device: None,
+            load_failure_policy: Some("fail".to_string()),
+            extra_config: BTreeMap::new(),
+        }
+    }
+}
+
+/// How the proxy chooses an instance, by the names the proxy crate parses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProxyPolicies {
+    pub prefill_policy: String,
+    pub decode_policy: String,
+}
+
+impl Default for ProxyPolicies {
+    fn default() -> Self {
+        ProxyPolicies { prefill_policy: "least-tokens".to_string(), decode_policy: "least-requests".to_string() }
+    }
+}
+
+/// What holds when neither a flag nor the environment says otherwise.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Defaults {
+    pub model: Option<String>,
+    pub tokenizer: Option<String>,
+    /// Requests per second, one point each.
+    pub request_rate: Option<Vec<crate::units::RequestRate>>,
+    pub num_prompts: Option<u32>,
+    /// Seconds a point lasts, instead of `num_prompts`.
+    pub duration: Option<f64>,
+    pub random_input_len: Option<u32>,
+    pub random_output_len: Option<u32>,
+    pub num_warmups: Option<u32>,
+}
+
+/// Which part an instance plays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Serves requests whole.
+    Replica,
+    Prefill,
+    Decode,
+}
+
+impl Role {
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Replica => "replica",
+            Role::Prefill => "prefill",
+            Role::Decode => "decode",
+        }
+    }
+}
+
+impl Topology {
+    /// All GPUs of the deployment, prefill and decode together.
+    pub fn gpu_count(&self) -> u32 {
+        self.groups().map(|(_, g)| g.gpu_count()).sum()
+    }
+
+    pub fn instance_count(&self) -> u32 {
+        self.groups().map(|(_, g)| g.replicas).sum()
+    }
+
+    /// Groups in launch order with their role.
+    pub fn groups(&self) -> impl Iterator<Item = (Role, &EngineGroup)> {
+        let pair = match &self.shape {
+            Shape::Simple { group } => [Some((Role::Replica, group)), None],
+            Shape::PrefillDecode { prefill, decode, .. } => {
+                [Some((Role::Prefill, prefill)), Some((Role::Decode, decode))]
+            }
+        };
+        pair.into_iter().flatten()
+    }
+
+    /// The short form people say: `TP2`, `2xTP2`, `2P2D`, `2P2D TP2/TP1`.
+    pub fn size_label(&self) -> String {
+        match &self.shape {
+            Shape::Simple { group } if group.replicas == 1 => format!("TP{}", group.tensor_parallel),
+            Shape::Simple { group } => format!("{}xTP{}", group.replicas, group.tensor_parallel),
+            Shape::PrefillDecode { prefill, decode, .. } => {
+                let size = format!("{}P{}D", prefill.replicas, decode.replicas);
+                match (prefill.tensor_parallel, decode.tensor_parallel) {
+                    (1, 1) => size,
+                    (p, d) => format!("{size} TP{p}/TP{d}"),
+                }
+            }
+        }
+    }
+}
