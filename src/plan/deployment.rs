@@ -1,7 +1,7 @@
 //! A topology made concrete: every instance with its GPUs, or the URLs of servers that somebody else runs.
 
 use super::topology::{KvTransfer, Role};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -33,8 +33,15 @@ impl Serialize for Secret {
     }
 }
 
+/// What was masked stays masked; whoever resumes a run takes the secret from the environment again.
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        String::deserialize(d).map(Secret)
+    }
+}
+
 /// Where an arm's engines come from.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Deployment {
     /// Ours: spawned, proved, torn down.
@@ -44,7 +51,7 @@ pub enum Deployment {
 }
 
 /// Engines to be started for one arm.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FleetPlan {
     pub program: String,
     pub model: String,
@@ -61,7 +68,7 @@ pub struct FleetPlan {
 }
 
 /// One `vllm serve`, before its ports are chosen.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct InstancePlan {
     pub role: Role,
     /// Position within its role, from 0.
@@ -80,7 +87,7 @@ impl InstancePlan {
 }
 
 /// The GPUs an instance gets.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", content = "ids", rename_all = "snake_case")]
 pub enum GpuAssignment {
     /// Set in `CUDA_VISIBLE_DEVICES` (indices or UUIDs).
@@ -103,7 +110,7 @@ impl GpuAssignment {
 }
 
 /// Base URLs (`http://host:port`) of running servers.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum AttachPlan {
     /// One endpoint that serves requests whole: an engine, or somebody's router.

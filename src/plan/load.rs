@@ -135,3 +135,18 @@ pub enum Lengths {
         sigma: f64,
     },
 }
+
+impl Lengths {
+    /// The longest that may come out; for a log-normal, what all but a few in a thousand stay below.
+    pub fn largest(self) -> TokenCount {
+        match self {
+            Lengths::Fixed { tokens } => tokens,
+            Lengths::Uniform { tokens, range_ratio } => {
+                TokenCount((f64::from(tokens.0) * (1.0 + range_ratio)).floor().min(f64::from(u32::MAX)) as u32)
+            }
+            Lengths::LogNormal { tokens, sigma } => {
+                TokenCount((f64::from(tokens.0) * (3.0 * sigma).exp()).floor().min(f64::from(u32::MAX)) as u32)
+            }
+        }
+    }
+}

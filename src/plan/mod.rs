@@ -1,6 +1,117 @@
-//! What to do: topology, workload, arrivals, SLO; files and flags to one validated plan.
+//! What to do: topology, workload, arrivals, SLO; files, environment and flags to one validated [`Plan`].
+//!
+//! Nothing here starts a process or opens a socket. GPUs are told by the caller, so that plans can be tested anywhere.
 
+pub mod arm;
+pub mod build;
+pub mod context;
+pub mod dataset_file;
 pub mod deployment;
+pub mod environment;
+pub mod error;
+pub mod gpus;
 pub mod load;
+pub mod options;
 pub mod slo;
+pub mod slo_words;
+pub mod strategy;
 pub mod topology;
+pub mod topology_file;
+
+pub use error::PlanError;
+
+use crate::units::Percent;
+use deployment::Deployment;
+use load::{Load, Workload};
+use serde::{Deserialize, Serialize};
+use slo::{Slo, Target};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+use strategy::Order;
+use topology::Topology;
+
+/// Everything decided before anything starts.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Plan {
+    pub arms: Vec<ArmPlan>,
+    pub sweep: Sweep,
+    pub order: Order,
+    pub result_dir: PathBuf,
+    /// Said to the user, and kept in the manifest.
+    pub warnings: Vec<String>,
+}
+
+/// One deployment to be measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ArmPlan {
+    /// Unique among the arms: `simple`, or with its size where two arms share a name.
+    pub label: String,
+    /// Names the run directory and `deployment_mode`.
+    pub name: String,
+    /// `None` when attached to servers that somebody else runs.
+    pub topology: Option<Topology>,
+    pub deployment: Deployment,
+    /// GPUs of the whole deployment; 0 where there are none or nobody knows.
+    pub gpus: u32,
+    /// Put our proxy in front even of a single replica.
+    pub through_proxy: bool,
+}
+
+/// The same for every arm: what is sent, at which rates, judged by which SLO.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Sweep {
+    pub model: String,
+    pub served_model_name: String,
+    pub workload: Workload,
+    pub load: Load,
+    pub slo: Slo,
+    pub target: Target,
+    /// A miss of this attainment at any point makes exit code 5.
+    pub gate: Option<Percent>,
+    pub timeouts: Timeouts,
+    pub on_failure: OnFailure,
+    /// `--metadata K=V`, copied into every result file.
+    pub metadata: BTreeMap<String, String>,
+    pub metrics: MetricChoice,
+}
+
+/// Deadlines of a request and of a point.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Timeouts {
+    /// No first token for this long: stalled.
+    pub first_token: Duration,
+    /// No byte for this long after it: stalled.
+    pub idle: Duration,
+    /// Requests still in flight this long after the last send are cut off as unfinished.
+    pub drain: Duration,
+}
+
+/// What follows an engine's death in the middle of a sweep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    /// Keep what was measured and end the run.
+    Stop,
+    /// Bring the fleet up again and go on with the next point.
+    Skip,
+    /// Bring the fleet up again once and go on; stop at the second death.
+    #[default]
+    Restart,
+}
+
+/// `--percentile-metrics` and `--metric-percentiles`, as vLLM takes them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MetricChoice {
+    pub metrics: Vec<String>,
+    pub percentiles: Vec<f64>,
+}
+
+impl Default for MetricChoice {
+    fn default() -> Self {
+        MetricChoice {
+            metrics: ["ttft", "tpot", "itl", "e2el"].map(String::from).to_vec(),
+            percentiles: vec![50.0, 90.0, 99.0],
+        }
+    }
+}

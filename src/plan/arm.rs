@@ -1,0 +1,232 @@
+//! ARM = `name[:key=value,...]` or a file, and the sizes that flags, ARM keys and the environment ask for.
+
+use super::environment::{self, Environment};
+use super::error::PlanError;
+use super::topology::{EngineGroup, Shape, Topology};
+use super::topology_file;
+use std::path::Path;
+
+/// Sizes somebody asked for; `None` leaves the topology file's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sizes {
+    pub tp: Option<u32>,
+    pub replicas: Option<u32>,
+    pub prefill: Option<u32>,
+    pub decode: Option<u32>,
+    pub prefill_tp: Option<u32>,
+    pub decode_tp: Option<u32>,
+}
+
+impl Sizes {
+    /// The seed's variables.
+    pub fn from_environment(env: &Environment) -> Result<Self, PlanError> {
+        let count = |name| env.number::<u32>(name, "a whole number of at least 1");
+        Ok(Sizes {
+            tp: count(environment::TENSOR_PARALLEL_SIZE)?,
+            replicas: None,
+            prefill: count(environment::NUM_PREFILL_INSTANCES)?,
+            decode: count(environment::NUM_DECODE_INSTANCES)?,
+            prefill_tp: count(environment::PREFILLER_TP_SIZE)?,
+            decode_tp: count(environment::DECODER_TP_SIZE)?,
+        })
+    }
+
+    /// `self` where given, else `fallback`.
+    pub fn or(self, fallback: Sizes) -> Sizes {
+        Sizes {
+            tp: self.tp.or(fallback.tp),
+            replicas: self.replicas.or(fallback.replicas),
+            prefill: self.prefill.or(fallback.prefill),
+            decode: self.decode.or(fallback.decode),
+            prefill_tp: self.prefill_tp.or(fallback.prefill_tp),
+            decode_tp: self.decode_tp.or(fallback.decode_tp),
+        }
+    }
+
+    /// Only what means something for this kind of topology: the environment speaks to both kinds at once.
+    pub fn relevant_to(self, shape: &Shape) -> Sizes {
+        match shape {
+            Shape::Simple { .. } => Sizes { tp: self.tp, replicas: self.replicas, ..Sizes::default() },
+            Shape::PrefillDecode { .. } => Sizes { tp: None, replicas: None, ..self },
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        *self == Sizes::default()
+    }
+}
+
+/// One ARM as typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArmSpec {
+    /// As typed: the arm's name in messages.
+    pub text: String,
+    pub source: ArmSource,
+    pub sizes: Sizes,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ArmSource {
+    Name(String),
+    File(String),
+}
+
+impl ArmSpec {
+    pub fn named(name: &str, sizes: Sizes) -> Self {
+        ArmSpec { text: name.to_string(), source: ArmSource::Name(name.to_string()), sizes }
+    }
+
+    pub fn parse(text: &str) -> Result<Self, PlanError> {
+        let wrong = |detail: String| PlanError::Arm { arm: text.to_string(), detail };
+        let (source, keys) = match text.split_once(':') {
+            Some((source, keys)) => (source, Some(keys)),
+            None => (text, None),
+        };
+        if source.is_empty() {
+            return Err(wrong("an arm is name[:key=value,...] or a file, e.g. simple:tp=2".to_string()));
+        }
+        let mut sizes = Sizes::default();
+        for pair in keys.into_iter().flat_map(|k| k.split(',')) {
+            let (key, value) = pair.split_once('=').ok_or_else(|| {
+                wrong(format!("`{pair}` is no key=value, e.g. simple:tp=2 or nixl:prefill=1,decode=1"))
+            })?;
+            let slot = match key.trim().replace('_', "-").as_str() {
+                "tp" => &mut sizes.tp,
+                "replicas" => &mut sizes.replicas,
+                "prefill" => &mut sizes.prefill,
+                "decode" => &mut sizes.decode,
+                "prefill-tp" => &mut sizes.prefill_tp,
+                "decode-tp" => &mut sizes.decode_tp,
+                other => {
+                    return Err(wrong(format!(
+                        "unknown key `{other}`: keys are tp, replicas (simple); prefill, decode, prefill-tp, decode-tp (nixl)"
+                    )));
+                }
+            };
+            let number = value.trim().parse().map_err(|_| wrong(format!("{key} = `{value}` is no whole number")))?;
+            if slot.replace(number).is_some() {
+                return Err(wrong(format!("{key} is given twice")));
+            }
+        }
+        let source = if topology_file::looks_like_path(source) || Path::new(source).is_file() {
+            ArmSource::File(source.to_string())
+        } else {
+            ArmSource::Name(source.to_string())
+        };
+        Ok(ArmSpec { text: text.to_string(), source, sizes })
+    }
+
+    /// The topology with the arm's own sizes and the environment's applied, and whether anybody chose sizes.
+    pub fn load(&self, engine: &str, env: &Environment) -> Result<SizedTopology, PlanError> {
+        let (mut topology, from_file) = match &self.source {
+            ArmSource::Name(name) => (topology_file::by_name(name, engine)?, false),
+            ArmSource::File(path) => (topology_file::from_path(Path::new(path))?, true),
+        };
+        let ambient =
+            if from_file { Sizes::default() } else { Sizes::from_environment(env)?.relevant_to(&topology.shape) };
+        let wanted = self.sizes.or(ambient);
+        apply(&mut topology, wanted, &self.text)?;
+        let sized = from_file || !wanted.is_empty();
+        Ok(SizedTopology { topology, sized })
+    }
+}
+
+/// A topology, and whether its size was chosen (by a file, a key, a flag, the environment) or is only the default.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SizedTopology {
+    pub topology: Topology,
+    pub sized: bool,
+}
+
+fn apply(topology: &mut Topology, sizes: Sizes, arm: &str) -> Result<(), PlanError> {
+    let misplaced = |keys: &str, kind: &str| PlanError::Arm {
+        arm: arm.to_string(),
+        detail: format!("{keys} mean nothing for a {kind} topology"),
+    };
+    match &mut topology.shape {
+        Shape::Simple { group } => {
+            if (Sizes { tp: None, replicas: None, ..sizes }) != Sizes::default() {
+                return Err(misplaced("prefill, decode, prefill-tp and decode-tp", "simple"));
+            }
+            set(group, sizes.replicas, sizes.tp);
+        }
+        Shape::PrefillDecode { prefill, decode, .. } => {
+            if sizes.tp.or(sizes.replicas).is_some() {
+                return Err(misplaced("tp and replicas", "prefill-decode"));
+            }
+            set(prefill, sizes.prefill, sizes.prefill_tp);
+            set(decode, sizes.decode, sizes.decode_tp);
+        }
+    }
+    Ok(())
+}
+
+fn set(group: &mut EngineGroup, replicas: Option<u32>, tensor_parallel: Option<u32>) {
+    group.replicas = replicas.unwrap_or(group.replicas);
+    group.tensor_parallel = tensor_parallel.unwrap_or(group.tensor_parallel);
+}
+
+/// Gives every arm without a chosen size as many GPUs as the largest arm has: a comparison on equal hardware is the
+/// default, and anything else has to be asked for.
+pub fn equalise(arms: &mut [SizedTopology]) {
+    let largest = arms.iter().map(|a| a.topology.gpu_count()).max().unwrap_or(1);
+    for arm in arms.iter_mut().filter(|a| !a.sized) {
+        match &mut arm.topology.shape {
+            Shape::Simple { group } => group.tensor_parallel = largest,
+            Shape::PrefillDecode { prefill, decode, .. } => {
+                prefill.replicas = largest.div_ceil(2).max(1);
+                decode.replicas = (largest / 2).max(1);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(arms: &[&str], env: &Environment) -> Vec<String> {
+        let mut loaded: Vec<_> = arms
+            .iter()
+            .map(|arm| ArmSpec::parse(arm).and_then(|a| a.load("vllm", env)).unwrap_or_else(|e| panic!("{arm}: {e}")))
+            .collect();
+        equalise(&mut loaded);
+        loaded.iter().map(|a| format!("{} {}", a.topology.name, a.topology.size_label())).collect()
+    }
+
+    #[test]
+    fn an_arm_without_sizes_takes_the_gpus_of_the_largest() {
+        let env = Environment::default();
+        assert_eq!(load(&["simple", "nixl"], &env), ["simple TP2", "nixl 1P1D"]);
+        assert_eq!(load(&["simple", "nixl:prefill=2,decode=2"], &env), ["simple TP4", "nixl 2P2D"]);
+        assert_eq!(load(&["simple:tp=4", "nixl"], &env), ["simple TP4", "nixl 2P2D"]);
+        assert_eq!(load(&["simple:replicas=2", "nixl"], &env), ["simple 2xTP1", "nixl 1P1D"]);
+        assert_eq!(load(&["simple:tp=1", "nixl"], &env), ["simple TP1", "nixl 1P1D"]);
+    }
+
+    #[test]
+    fn the_environment_sizes_an_arm_unless_its_keys_do() {
+        let env =
+            Environment::of([("TENSOR_PARALLEL_SIZE", "8"), ("NUM_PREFILL_INSTANCES", "3"), ("DECODER_TP_SIZE", "2")]);
+        assert_eq!(load(&["simple"], &env), ["simple TP8"]);
+        assert_eq!(load(&["simple:tp=2"], &env), ["simple TP2"]);
+        assert_eq!(load(&["nixl"], &env), ["nixl 3P1D TP1/TP2"]);
+    }
+
+    #[test]
+    fn keys_that_mean_nothing_are_refused() {
+        for (arm, word) in [
+            ("simple:prefill=1", "simple"),
+            ("nixl:tp=2", "prefill-decode"),
+            ("nixl:preffil=1", "preffil"),
+            ("nixl:prefill=x", "x"),
+            ("simple:tp", "key=value"),
+            ("simple:tp=1,tp=2", "twice"),
+            (":tp=1", "name"),
+            ("sinple", "sinple"),
+        ] {
+            let error = ArmSpec::parse(arm).and_then(|a| a.load("vllm", &Environment::default())).expect_err(arm);
+            assert!(error.to_string().contains(word), "{arm}: {error}");
+        }
+    }
+}

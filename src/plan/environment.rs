@@ -1,0 +1,64 @@
+//! Every environment variable that a plan reads, in one place. Precedence: flag, environment, file, default.
+
+use super::deployment::Secret;
+use super::error::PlanError;
+use std::collections::BTreeMap;
+
+/// GPUs of one instance of `simple`.
+pub const TENSOR_PARALLEL_SIZE: &str = "TENSOR_PARALLEL_SIZE";
+/// `--gpu-memory-utilization` of every instance, 0 to 1.
+pub const GPU_MEMORY_UTILIZATION: &str = "GPU_MEMORY_UTILIZATION";
+pub const NUM_PREFILL_INSTANCES: &str = "NUM_PREFILL_INSTANCES";
+pub const NUM_DECODE_INSTANCES: &str = "NUM_DECODE_INSTANCES";
+/// GPUs of one prefill instance.
+pub const PREFILLER_TP_SIZE: &str = "PREFILLER_TP_SIZE";
+/// GPUs of one decode instance.
+pub const DECODER_TP_SIZE: &str = "DECODER_TP_SIZE";
+/// TTFT limit, ms.
+pub const TTFT_SLO: &str = "TTFT_SLO";
+/// TPOT limit, ms.
+pub const TPOT_SLO: &str = "TPOT_SLO";
+/// Attainment target, percent.
+pub const TARGET_ATTAINMENT: &str = "TARGET_ATTAINMENT";
+/// Where comparisons and plots go.
+pub const PLOT_OUTPUT_DIR: &str = "PLOT_OUTPUT_DIR";
+/// API keys, first found; never taken from argv.
+pub const API_KEYS: [&str; 2] = ["VLLM_API_KEY", "OPENAI_API_KEY"];
+/// GPUs this process may use.
+pub const CUDA_VISIBLE_DEVICES: &str = "CUDA_VISIBLE_DEVICES";
+pub const HIP_VISIBLE_DEVICES: &str = "HIP_VISIBLE_DEVICES";
+
+/// The environment as it was when the program started; tests make their own.
+#[derive(Debug, Clone, Default)]
+pub struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    /// Variables that are not UTF-8 are left out: none of ours is.
+    pub fn of_process() -> Self {
+        Environment(
+            std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect(),
+        )
+    }
+
+    pub fn of<const N: usize>(pairs: [(&str, &str); N]) -> Self {
+        Environment(pairs.into_iter().map(|(k, v)| (k.to_string(), v.to_string())).collect())
+    }
+
+    /// An empty value counts as not set, as in the shell scripts that people come from.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(|v| v.trim()).filter(|v| !v.is_empty())
+    }
+
+    pub fn number<T: std::str::FromStr>(&self, name: &'static str, expects: &str) -> Result<Option<T>, PlanError> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        text.parse().map(Some).map_err(|_| PlanError::Value {
+            what: format!("environment variable {name}"),
+            value: text.to_string(),
+            remedy: format!("give {expects}, or unset it"),
+        })
+    }
+
+    pub fn api_key(&self) -> Option<Secret> {
+        API_KEYS.iter().find_map(|name| self.get(name)).map(Secret::new)
+    }
+}

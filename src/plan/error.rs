@@ -1,0 +1,43 @@
+//! Why a plan was refused. Every message names the value, the place and the remedy; the exit code is 2.
+
+use thiserror::Error;
+
+#[derive(Debug, Error)]
+pub enum PlanError {
+    #[error("cannot read the topology file {path}: {source}\nhint: give a file that exists, or a name: {known}")]
+    TopologyUnreadable { path: String, known: String, source: std::io::Error },
+    #[error("there is no topology `{name}`\nhint: known here: {known}; or give the path of a .toml or .yaml file")]
+    TopologyUnknown { name: String, known: String },
+    #[error(
+        "there is no topology `{name}` for --engine {engine}\nhint: put one at topologies/{name}-{engine}.toml; engines with one: {known}"
+    )]
+    EngineUnknown { name: String, engine: String, known: String },
+    #[error("topology {origin} is not valid: {detail}")]
+    TopologyInvalid { origin: String, detail: String },
+    #[error("arm `{arm}`: {detail}")]
+    Arm { arm: String, detail: String },
+    #[error("{what} is 0 in arm `{arm}`\nhint: give at least 1")]
+    Zero { what: &'static str, arm: String },
+    #[error(
+        "arm `{arm}` needs {need} GPUs ({size}) and there are {have} ({source_of_count})\nhint: use fewer instances or a smaller tensor-parallel size"
+    )]
+    TooManyGpus { arm: String, size: String, need: u32, have: usize, source_of_count: String },
+    #[error(
+        "arm `{arm}`: `gpus` lists {lists} instances, and the group has {replicas} replicas\nhint: give one list for each instance, or gpus = \"auto\""
+    )]
+    GpuLists { arm: String, lists: usize, replicas: u32 },
+    #[error(
+        "arm `{arm}`: instance {instance} has tensor_parallel {tp} and {got} GPUs in `gpus`\nhint: list as many GPUs as tensor_parallel"
+    )]
+    GpuListLength { arm: String, instance: u32, tp: u32, got: usize },
+    #[error("{what} = {value}: {remedy}")]
+    Value { what: String, value: String, remedy: String },
+    #[error("{what} is missing\nhint: {remedy}")]
+    Missing { what: String, remedy: String },
+    #[error(
+        "{what} of {input} input + {output} output tokens does not fit into the model's context of {context} tokens (from {origin})\nhint: shorten --random-input-len or --random-output-len, or raise --max-model-len with --engine-arg"
+    )]
+    ContextOverflow { what: String, input: u32, output: u32, context: u32, origin: String },
+    #[error("SLO `{word}`: {remedy}")]
+    Slo { word: String, remedy: String },
+}

@@ -1,0 +1,211 @@
+//! Which GPUs each instance gets. Pure: the caller says which GPUs there are.
+
+use super::deployment::GpuAssignment;
+use super::error::PlanError;
+use super::topology::{EngineGroup, GpuChoice, Role, Topology};
+
+/// The GPUs a plan may use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GpuPool {
+    pub vendor: Vendor,
+    /// Indices or UUIDs, in the order they are handed out.
+    pub ids: Vec<String>,
+    /// Where the list comes from, for messages.
+    pub origin: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vendor {
+    Cuda,
+    Hip,
+    /// The engine simulates them.
+    Virtual,
+    /// There are none: engines compute on the CPU, and their number is not limited.
+    None,
+}
+
+impl GpuPool {
+    pub fn virtual_devices(count: u32) -> Self {
+        GpuPool {
+            vendor: Vendor::Virtual,
+            ids: (0..count).map(|i| i.to_string()).collect(),
+            origin: format!("devices = {count} in the topology file"),
+        }
+    }
+
+    pub fn none() -> Self {
+        GpuPool { vendor: Vendor::None, ids: Vec::new(), origin: "no GPU found".to_string() }
+    }
+
+    fn assignment(&self, ids: Vec<String>) -> GpuAssignment {
+        match self.vendor {
+            Vendor::Cuda => GpuAssignment::Cuda(ids),
+            Vendor::Hip => GpuAssignment::Hip(ids),
+            Vendor::Virtual => GpuAssignment::Virtual(ids),
+            Vendor::None => GpuAssignment::None,
+        }
+    }
+}
+
+/// The GPUs of an arm's instances in launch order.
+pub type ArmGpus = Vec<(Role, u32, GpuAssignment)>;
+
+/// Hands out GPUs: side by side where the pool is large enough for all arms at once, else every arm from the start.
+pub fn assign(arms: &[(&str, &Topology)], pool: &GpuPool) -> Result<Vec<ArmGpus>, PlanError> {
+    for (arm, topology) in arms {
+        check_counts(arm, topology, pool)?;
+    }
+    let everything: usize = arms.iter().map(|(_, t)| auto_gpus(t)).sum();
+    let side_by_side = everything <= pool.ids.len();
+    let mut next = 0;
+    arms.iter()
+        .map(|(arm, topology)| {
+            if !side_by_side {
+                next = 0;
+            }
+            assign_arm(arm, topology, pool, &mut next)
+        })
+        .collect()
+}
+
+fn auto_gpus(topology: &Topology) -> usize {
+    topology.groups().filter(|(_, g)| g.gpus == GpuChoice::Auto).map(|(_, g)| g.gpu_count() as usize).sum()
+}
+
+fn check_counts(arm: &str, topology: &Topology, pool: &GpuPool) -> Result<(), PlanError> {
+    let zero = |what| PlanError::Zero { what, arm: arm.to_string() };
+    for (_, group) in topology.groups() {
+        if group.replicas == 0 {
+            return Err(zero("the number of instances"));
+        }
+        if group.tensor_parallel == 0 {
+            return Err(zero("the tensor-parallel size"));
+        }
+    }
+    let need = topology.gpu_count();
+    if pool.vendor != Vendor::None && need as usize > pool.ids.len() {
+        return Err(PlanError::TooManyGpus {
+            arm: arm.to_string(),
+            size: topology.size_label(),
+            need,
+            have: pool.ids.len(),
+            source_of_count: pool.origin.clone(),
+        });
+    }
+    Ok(())
+}
+
+fn assign_arm(arm: &str, topology: &Topology, pool: &GpuPool, next: &mut usize) -> Result<ArmGpus, PlanError> {
+    let mut out = Vec::new();
+    for (role, group) in topology.groups() {
+        for index in 0..group.replicas {
+            let ids = match &group.gpus {
+                GpuChoice::Auto => take(pool, next, group.tensor_parallel),
+                GpuChoice::PerInstance(lists) => listed(arm, group, lists, index)?,
+            };
+            out.push((role, index, pool.assignment(ids)));
+        }
+    }
+    Ok(out)
+}
+
+fn take(pool: &GpuPool, next: &mut usize, count: u32) -> Vec<String> {
+    let ids = pool.ids.iter().skip(*next).take(count as usize).cloned().collect();
+    *next += count as usize;
+    ids
+}
+
+fn listed(arm: &str, group: &EngineGroup, lists: &[Vec<String>], index: u32) -> Result<Vec<String>, PlanError> {
+    if lists.len() != group.replicas as usize {
+        return Err(PlanError::GpuLists { arm: arm.to_string(), lists: lists.len(), replicas: group.replicas });
+    }
+    let ids = lists[index as usize].clone();
+    if ids.len() != group.tensor_parallel as usize {
+        return Err(PlanError::GpuListLength {
+            arm: arm.to_string(),
+            instance: index,
+            tp: group.tensor_parallel,
+            got: ids.len(),
+        });
+    }
+    Ok(ids)
+}
+
+/// Whether no GPU belongs to two arms, so that all may stay up together. Engines on the CPU share it.
+pub fn disjoint(arms: &[ArmGpus]) -> bool {
+    let mut seen = std::collections::BTreeSet::new();
+    arms.iter().enumerate().all(|(arm, gpus)| {
+        gpus.iter().all(|(_, _, assignment)| {
+            !matches!(assignment, GpuAssignment::None)
+                && assignment.ids().iter().all(|id| {
+                    let mine = seen.contains(&(arm, id.clone()));
+                    let taken = (0..arm).any(|other| seen.contains(&(other, id.clone())));
+                    mine || (!taken && seen.insert((arm, id.clone())))
+                })
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::topology_file::parse_toml;
+
+    fn topology(text: &str) -> Topology {
+        parse_toml(text, "test").expect("valid")
+    }
+
+    fn ids(arm: &ArmGpus) -> Vec<Vec<String>> {
+        arm.iter().map(|(_, _, gpus)| gpus.ids().to_vec()).collect()
+    }
+
+    #[test]
+    fn arms_lie_side_by_side_where_there_is_room_and_share_where_not() {
+        let tp2 = topology("name='a'\nkind='simple'\n[group]\ntensor_parallel=2");
+        let pd = topology("name='b'\nkind='prefill-decode'");
+        let arms = [("a", &tp2), ("b", &pd)];
+        let roomy = assign(&arms, &GpuPool::virtual_devices(4)).expect("fits");
+        assert_eq!(ids(&roomy[0]), [["0", "1"]]);
+        assert_eq!(ids(&roomy[1]), [["2"], ["3"]]);
+        assert!(disjoint(&roomy));
+        let tight = assign(&arms, &GpuPool::virtual_devices(3)).expect("fits one at a time");
+        assert_eq!(ids(&tight[1]), [["0"], ["1"]]);
+        assert!(!disjoint(&tight));
+    }
+
+    #[test]
+    fn engines_on_the_cpu_are_never_disjoint_and_never_too_many() {
+        let pd = topology("name='b'\nkind='prefill-decode'\n[prefill]\nreplicas=50");
+        let arms = assign(&[("b", &pd), ("c", &pd)], &GpuPool::none()).expect("no limit");
+        assert_eq!(arms[0].len(), 51);
+        assert!(!disjoint(&arms));
+    }
+
+    #[test]
+    fn more_than_there_are_is_refused_with_both_numbers() {
+        let pd =
+            topology("name='b'\nkind='prefill-decode'\n[prefill]\nreplicas=2\ntensor_parallel=2\n[decode]\nreplicas=5");
+        let error = assign(&[("nixl", &pd)], &GpuPool::virtual_devices(8)).expect_err("9 of 8").to_string();
+        assert!(error.contains("9 GPUs") && error.contains("there are 8") && error.contains("nixl"), "{error}");
+    }
+
+    #[test]
+    fn zero_is_refused() {
+        for text in
+            ["name='a'\nkind='simple'\n[group]\ntensor_parallel=0", "name='a'\nkind='simple'\n[group]\nreplicas=0"]
+        {
+            assert!(assign(&[("a", &topology(text))], &GpuPool::virtual_devices(8)).is_err());
+        }
+    }
+
+    #[test]
+    fn lists_must_match_replicas_and_tensor_parallel() {
+        let good = topology("name='a'\nkind='simple'\n[group]\nreplicas=2\ngpus=[[3],['GPU-x']]");
+        let arms = assign(&[("a", &good)], &GpuPool::virtual_devices(8)).expect("good");
+        assert_eq!(ids(&arms[0]), [["3"], ["GPU-x"]]);
+        for bad in ["replicas=2\ngpus=[[3]]", "replicas=1\ntensor_parallel=2\ngpus=[[3]]"] {
+            let bad = topology(&format!("name='a'\nkind='simple'\n[group]\n{bad}"));
+            assert!(assign(&[("a", &bad)], &GpuPool::virtual_devices(8)).is_err());
+        }
+    }
+}

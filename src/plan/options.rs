@@ -1,0 +1,138 @@
+//! The flags that describe a measurement, as typed. Names follow `vllm bench serve` wherever it has the flag.
+
+use super::load::RampShape;
+use crate::units::RequestRate;
+use clap::{Args, ValueEnum};
+
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Workload")]
+pub struct WorkloadOptions {
+    /// Model: a directory, a Hugging Face id, or a preset of the simulated engine [default: the topology file's]
+    #[arg(long)]
+    pub model: Option<String>,
+    /// Tokenizer: a directory, tokenizer.json, or a Hugging Face id in the local cache [default: the model]
+    #[arg(long)]
+    pub tokenizer: Option<String>,
+    /// Name that requests use for the model [default: the model]
+    #[arg(long)]
+    pub served_model_name: Option<String>,
+    /// Where prompts come from
+    #[arg(long, value_enum, default_value = "random")]
+    pub dataset_name: DatasetName,
+    /// File of the dataset (sharegpt: looked for in the working directory and the Hugging Face cache)
+    #[arg(long, alias = "dataset")]
+    pub dataset_path: Option<String>,
+    /// Tokens of a random prompt [default: 1024]
+    #[arg(long, alias = "input-len")]
+    pub random_input_len: Option<u32>,
+    /// Tokens of an answer to a random prompt [default: 128]
+    #[arg(long)]
+    pub random_output_len: Option<u32>,
+    /// Lengths vary uniformly by this share, 0 to 1 (exclusive)
+    #[arg(long, value_name = "SHARE")]
+    pub random_range_ratio: Option<f64>,
+    /// Lengths vary log-normally with this sigma
+    #[arg(long, value_name = "SIGMA", conflicts_with = "random_range_ratio")]
+    pub random_lognormal_sigma: Option<f64>,
+    /// Tokens that all random prompts begin with
+    #[arg(long, default_value_t = 0)]
+    pub random_prefix_len: u32,
+    /// Output tokens of every request, instead of the dataset's
+    #[arg(long, visible_aliases = ["sharegpt-output-len", "custom-output-len", "hf-output-len"])]
+    pub output_len: Option<u32>,
+    /// Column of an hf dataset that holds the prompt [default: the first of prompt, text, question, instruction, input]
+    #[arg(long)]
+    pub hf_column: Option<String>,
+    /// Ask for the full output length whatever the model says (always on for random and timed_trace)
+    #[arg(long)]
+    pub ignore_eos: bool,
+    /// Sampling temperature [default: 0]
+    #[arg(long)]
+    pub temperature: Option<f64>,
+    /// JSON object merged into every request's body
+    #[arg(long, value_name = "JSON")]
+    pub extra_body: Option<String>,
+    /// Path of the API: /v1/completions or /v1/chat/completions
+    #[arg(long, default_value = "/v1/completions")]
+    pub endpoint: String,
+    /// Keep the generated texts in requests.jsonl
+    #[arg(long)]
+    pub save_texts: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum DatasetName {
+    /// Fresh random token ids for every request
+    #[default]
+    Random,
+    /// The usual ShareGPT JSON
+    Sharegpt,
+    /// JSONL with "prompt" and optionally "output_tokens"
+    Custom,
+    /// Local JSON, JSONL or CSV files of a Hugging Face dataset
+    Hf,
+    /// Recorded arrivals: Azure's CSV or Mooncake's JSONL
+    #[value(name = "timed_trace", alias = "timed-trace")]
+    TimedTrace,
+}
+
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Load")]
+pub struct LoadOptions {
+    /// Requests per second, one point each; `inf` sends everything at once [default: the topology file's]
+    #[arg(long, visible_alias = "qps", value_delimiter = ',', num_args = 1, value_name = "R,R..")]
+    pub request_rate: Vec<RequestRate>,
+    /// Requests of a point [default: 100]
+    #[arg(long, conflicts_with = "duration")]
+    pub num_prompts: Option<u32>,
+    /// Seconds a point lasts, instead of a number of requests
+    #[arg(long, value_name = "SECONDS")]
+    pub duration: Option<f64>,
+    /// Shape of the gamma gaps between arrivals: 1 Poisson, less is burstier, `inf` is constant
+    #[arg(long, default_value_t = 1.0)]
+    pub burstiness: f64,
+    /// Honour the arrival pattern of a timed_trace, rescaled to each rate (default for timed_trace)
+    #[arg(long, hide = true)]
+    pub trace_arrivals: bool,
+    /// Requests in flight at most; queue time counts in TTFT
+    #[arg(long)]
+    pub max_concurrency: Option<u32>,
+    /// Let the rate grow over the point
+    #[arg(long, value_enum, requires_all = ["ramp_up_start_rps", "ramp_up_end_rps"])]
+    pub ramp_up_strategy: Option<RampShape>,
+    /// Requests per second at the start of the ramp
+    #[arg(long)]
+    pub ramp_up_start_rps: Option<f64>,
+    /// Requests per second at its end
+    #[arg(long)]
+    pub ramp_up_end_rps: Option<f64>,
+    /// Unmeasured requests before the first point, beside one for every prefill x decode pair [default: 4]
+    #[arg(long)]
+    pub num_warmups: Option<u32>,
+    /// How often each rate is measured
+    #[arg(long, default_value_t = 1)]
+    pub attempts: u32,
+    /// Of arrivals, lengths and prompts: the same seed gives the same trace
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+}
+
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "SLO")]
+pub struct SloOptions {
+    /// Limits in ms, as vLLM's: ttft:125 tpot:200 e2el:5000
+    #[arg(long, num_args = 1.., value_name = "METRIC:MS")]
+    pub goodput: Vec<String>,
+    /// TTFT limit, ms [default: 125] [env: TTFT_SLO]
+    #[arg(long, value_name = "MS")]
+    pub ttft_slo: Option<String>,
+    /// TPOT limit, ms [default: 200] [env: TPOT_SLO]
+    #[arg(long, value_name = "MS")]
+    pub tpot_slo: Option<String>,
+    /// E2EL limit, ms; none by default
+    #[arg(long, value_name = "MS")]
+    pub e2el_slo: Option<String>,
+    /// Share of offered requests that must meet the SLO, percent [default: 90] [env: TARGET_ATTAINMENT]
+    #[arg(long, visible_alias = "atta-target", value_name = "PERCENT")]
+    pub target: Option<f64>,
+}
