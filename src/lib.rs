@@ -3,4 +3,5 @@
 
 pub mod outcome;
 pub mod plan;
+pub mod record;
 pub mod units;

@@ -1,0 +1,99 @@
+//! Names and places: `results/<dataset>/<name>_<stamp>/` and what lies in it.
+
+use super::error::RecordError;
+use chrono::{DateTime, Local};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+pub const MANIFEST: &str = "manifest.json";
+pub const JOURNAL: &str = "requests.jsonl";
+pub const TRACE: &str = "trace.jsonl";
+pub const ENGINE_METRICS: &str = "engine-metrics.jsonl";
+pub const GPU_CSV: &str = "gpu.csv";
+pub const LOGS: &str = "logs";
+pub const PLOTS: &str = "plots";
+pub const COMPARISONS: &str = "comparisons";
+pub const STAMP: &str = "%Y%m%d_%H%M%S";
+
+/// Letters, digits, `-`, `_` and `.`; whatever else a dataset's or model's name holds becomes `-`.
+pub fn safe_name(name: &str) -> String {
+    let cleaned: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '-' }).collect();
+    let trimmed = cleaned.trim_start_matches(['.', '-']);
+    if trimmed.is_empty() { "unnamed".to_string() } else { trimmed.chars().take(100).collect() }
+}
+
+/// Makes `<root>/<group>/<name>_<stamp>`, with `-2`, `-3` .. appended when two runs start in the same second.
+pub fn create(root: &Path, group: &str, name: &str, now: DateTime<Local>) -> Result<PathBuf, RecordError> {
+    let parent = root.join(safe_name(group));
+    std::fs::create_dir_all(&parent).map_err(RecordError::write(&parent))?;
+    create_unique(&parent, &format!("{}_{}", safe_name(name), now.format(STAMP)))
+}
+
+/// Makes `<root>/comparisons/<stamp>`.
+pub fn create_comparison(root: &Path, now: DateTime<Local>) -> Result<PathBuf, RecordError> {
+    let parent = root.join(COMPARISONS);
+    std::fs::create_dir_all(&parent).map_err(RecordError::write(&parent))?;
+    create_unique(&parent, &now.format(STAMP).to_string())
+}
+
+fn create_unique(parent: &Path, stem: &str) -> Result<PathBuf, RecordError> {
+    let names = std::iter::once(stem.to_string()).chain((2..).map(|n| format!("{stem}-{n}")));
+    for name in names {
+        let path = parent.join(name);
+        match std::fs::create_dir(&path) {
+            Ok(()) => return Ok(path),
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(RecordError::write(&path)(e)),
+        }
+    }
+    unreachable!("the names never end")
+}
+
+/// Replaces a file as a whole: a reader sees the old one or the new one, and a crash leaves one of them.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), RecordError> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let write = || -> std::io::Result<()> {
+        let mut file = tempfile::Builder::new().prefix(".").suffix(".tmp").tempfile_in(dir)?;
+        std::io::Write::write_all(&mut file, bytes)?;
+        file.as_file().sync_data()?;
+        // Temporary files are private; results are for everybody who may read the directory.
+        use std::os::unix::fs::PermissionsExt;
+        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+        file.persist(path).map_err(|e| e.error)?;
+        Ok(())
+    };
+    write().map_err(RecordError::write(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::TimeZone;
+
+    #[test]
+    fn two_runs_of_one_second_get_two_directories() {
+        let root = tempfile::tempdir().expect("tempdir");
+        let now = Local.with_ymd_and_hms(2026, 11, 21, 15, 30, 22).single().expect("a moment");
+        let first = create(root.path(), "sharegpt", "nixl", now).expect("first");
+        let second = create(root.path(), "sharegpt", "nixl", now).expect("second");
+        assert!(first.ends_with("sharegpt/nixl_20261121_153022"), "{}", first.display());
+        assert!(second.ends_with("sharegpt/nixl_20261121_153022-2"), "{}", second.display());
+    }
+
+    #[test]
+    fn names_never_leave_their_directory() {
+        assert_eq!(safe_name("../../etc/passwd"), "etc-passwd");
+        assert_eq!(safe_name("org/Model 8B"), "org-Model-8B");
+        assert_eq!(safe_name(".."), "unnamed");
+    }
+
+    #[test]
+    fn an_unwritable_place_is_an_error_with_a_remedy() {
+        let root = tempfile::tempdir().expect("tempdir");
+        let file = root.path().join("file");
+        std::fs::write(&file, "").expect("write");
+        let error = create(&file, "random", "nixl", Local::now()).expect_err("a file is no directory").to_string();
+        assert!(error.contains("file") && error.contains("--result-dir"), "{error}");
+    }
+}

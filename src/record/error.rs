@@ -1,0 +1,48 @@
+//! What can go wrong with results on disk.
+
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+#[derive(Debug, Error)]
+pub enum RecordError {
+    #[error("cannot write {path}: {source}\nhint: {hint}; what was measured before is kept", path = path.display(), hint = remedy(source))]
+    Write { path: PathBuf, source: std::io::Error },
+    #[error("cannot read {path}: {source}", path = path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("{path}, line {line}: {detail}\nhint: only the last line of a journal may be torn; this file was changed or damaged", path = path.display())]
+    Journal { path: PathBuf, line: usize, detail: String },
+    #[error("{path} is no manifest of this program: {detail}", path = path.display())]
+    Manifest { path: PathBuf, detail: String },
+    #[error("{path} is no result file in vLLM's format: {detail}", path = path.display())]
+    Import { path: PathBuf, detail: String },
+    #[error("there is no run in {path}: neither requests.jsonl nor result files in vLLM's format\nhint: `topobench list` shows the runs there are", path = path.display())]
+    NoRun { path: PathBuf },
+    #[error("{what} names no run below {root}\nhint: `topobench list` shows the runs there are", root = root.display())]
+    NotFound { what: String, root: PathBuf },
+    #[error("`{what}` could be any of: {candidates}\nhint: give more of the name")]
+    Ambiguous { what: String, candidates: String },
+}
+
+impl RecordError {
+    pub(crate) fn write(path: &Path) -> impl FnOnce(std::io::Error) -> RecordError + use<> {
+        let path = path.to_path_buf();
+        move |source| RecordError::Write { path, source }
+    }
+
+    pub(crate) fn read(path: &Path) -> impl FnOnce(std::io::Error) -> RecordError + use<> {
+        let path = path.to_path_buf();
+        move |source| RecordError::Read { path, source }
+    }
+}
+
+fn remedy(source: &std::io::Error) -> &'static str {
+    match source.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+            "free some disk space, or choose another --result-dir"
+        }
+        std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+            "choose a --result-dir that you may write to"
+        }
+        _ => "check the path, or choose another --result-dir",
+    }
+}

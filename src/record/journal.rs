@@ -1,0 +1,298 @@
+//! requests.jsonl: one line a finished request, appended as it finishes. The source of truth of a run.
+//!
+//! Writing happens on a thread of its own, so that a slow disk never delays a send. A killed writer leaves at most one
+//! torn line, the last; a reader drops it.
+
+use super::error::RecordError;
+use crate::outcome::{PointKey, RequestRecord};
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+/// A line of the journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    #[serde(flatten)]
+    pub key: PointKey,
+    #[serde(flatten)]
+    pub record: RequestRecord,
+}
+
+/// Serialises without cloning the record.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    key: PointKey,
+    #[serde(flatten)]
+    record: &'a RequestRecord,
+}
+
+enum Message {
+    Line(PointKey, Box<RequestRecord>),
+    Sync(mpsc::Sender<std::io::Result<()>>),
+}
+
+/// The writing end. Cloneable senders come from [`Journal::sender`].
+pub struct Journal {
+    path: PathBuf,
+    messages: Option<mpsc::Sender<Message>>,
+    writer: Option<JoinHandle<()>>,
+}
+
+/// Appends lines from any thread; never blocks.
+#[derive(Clone)]
+pub struct JournalSender(mpsc::Sender<Message>);
+
+impl JournalSender {
+    /// A write error is told by the next [`Journal::sync`], not here: the load must not wait for the disk.
+    pub fn append(&self, key: PointKey, record: RequestRecord) {
+        let _ = self.0.send(Message::Line(key, Box::new(record)));
+    }
+}
+
+impl Journal {
+    /// Opens for appending; a torn last line of an earlier life has to be cut off first (see [`truncate_torn_tail`]).
+    pub fn open(path: &Path) -> Result<Journal, RecordError> {
+        let file = File::options().create(true).append(true).open(path).map_err(RecordError::write(path))?;
+        let (messages, inbox) = mpsc::channel();
+        let writer = std::thread::Builder::new()
+            .name("journal".to_string())
+            .spawn(move || write_all(BufWriter::with_capacity(1 << 16, file), &inbox))
+            .map_err(RecordError::write(path))?;
+        Ok(Journal { path: path.to_path_buf(), messages: Some(messages), writer: Some(writer) })
+    }
+
+    pub fn sender(&self) -> Option<JournalSender> {
+        self.messages.clone().map(JournalSender)
+    }
+
+    /// Returns when every line appended so far is on disk.
+    ///
+    /// # Errors
+    /// The first error of any write since the journal was opened.
+    pub fn sync(&self) -> Result<(), RecordError> {
+        let (reply, answer) = mpsc::channel();
+        let gone = || std::io::Error::other("the journal's writer ended");
+        let sent = self.messages.as_ref().is_some_and(|m| m.send(Message::Sync(reply)).is_ok());
+        let result = if sent { answer.recv().unwrap_or_else(|_| Err(gone())) } else { Err(gone()) };
+        result.map_err(RecordError::write(&self.path))
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.messages = None;
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+/// After an error nothing more is written: a line behind a torn one would read as damage.
+fn write_all(mut out: BufWriter<File>, inbox: &mpsc::Receiver<Message>) {
+    let mut failed: Option<std::io::Error> = None;
+    let mut next = inbox.recv().ok();
+    while let Some(message) = next {
+        match message {
+            Message::Line(key, record) if failed.is_none() => failed = write_line(&mut out, key, &record).err(),
+            Message::Line(..) => {}
+            Message::Sync(reply) => {
+                if failed.is_none() {
+                    failed = out.flush().and_then(|()| out.get_ref().sync_data()).err();
+                }
+                let told = failed.as_ref().map_or(Ok(()), |e| Err(std::io::Error::new(e.kind(), e.to_string())));
+                let _ = reply.send(told);
+            }
+        }
+        next = inbox.try_recv().ok().or_else(|| {
+            // Idle: what is buffered would be lost by a kill, so it goes to the kernel before waiting.
+            if failed.is_none() {
+                failed = out.flush().err();
+            }
+            inbox.recv().ok()
+        });
+    }
+}
+
+fn write_line(out: &mut BufWriter<File>, key: PointKey, record: &RequestRecord) -> std::io::Result<()> {
+    serde_json::to_writer(&mut *out, &Line { key, record })?;
+    out.write_all(b"\n")
+}
+
+/// Reads every whole line; a torn last line is dropped. `keep` sees entries in file order.
+pub fn read(path: &Path, mut keep: impl FnMut(Entry)) -> Result<(), RecordError> {
+    let file = File::open(path).map_err(RecordError::read(path))?;
+    let mut reader = BufReader::with_capacity(1 << 20, file);
+    let mut line = Vec::new();
+    for number in 1.. {
+        line.clear();
+        let read = reader.read_until(b'\n', &mut line).map_err(RecordError::read(path))?;
+        if read == 0 {
+            break;
+        }
+        let whole = line.last() == Some(&b'\n');
+        match serde_json::from_slice::<Entry>(&line) {
+            Ok(entry) if whole => keep(entry),
+            _ if !whole => break,
+            Ok(_) => {}
+            Err(e) => {
+                return Err(RecordError::Journal { path: path.to_path_buf(), line: number, detail: e.to_string() });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Cuts a torn last line off, so that appending goes on with a whole line.
+pub fn truncate_torn_tail(path: &Path) -> Result<(), RecordError> {
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(RecordError::read(path)(e)),
+    };
+    let whole = memchr::memrchr(b'\n', &bytes).map_or(0, |at| at + 1);
+    if whole < bytes.len() {
+        let file = File::options().write(true).open(path).map_err(RecordError::write(path))?;
+        file.set_len(whole as u64).map_err(RecordError::write(path))?;
+    }
+    Ok(())
+}
+
+/// Drops every line of points that are to be measured again; whole lines of the others stay byte-identical.
+pub fn retain_points(path: &Path, keep: impl Fn(PointKey) -> bool) -> Result<(), RecordError> {
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(RecordError::read(path)(e)),
+    };
+    let mut kept = Vec::with_capacity(bytes.len());
+    for (number, line) in bytes.split_inclusive(|&b| b == b'\n').enumerate() {
+        if line.last() != Some(&b'\n') {
+            break;
+        }
+        let key: PointKey = serde_json::from_slice(line).map_err(|e| RecordError::Journal {
+            path: path.to_path_buf(),
+            line: number + 1,
+            detail: e.to_string(),
+        })?;
+        if keep(key) {
+            kept.extend_from_slice(line);
+        }
+    }
+    super::dir::write_atomically(path, &kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::{Chunk, Failure, Outcome, Timeline};
+    use crate::units::{Offset, RequestRate, TokenCount};
+
+    fn key(rate: f64) -> PointKey {
+        PointKey { rate: RequestRate::new(rate).expect("rate"), attempt: 1 }
+    }
+
+    fn record(index: u32, outcome: Outcome) -> RequestRecord {
+        let at = |ms: u64| Offset::from_nanos(ms * 1_000_000);
+        RequestRecord {
+            index,
+            id: format!("tb-{index}"),
+            prompt_tokens: TokenCount(8),
+            max_tokens: TokenCount(2),
+            timeline: Timeline {
+                due: at(10),
+                slot: at(10),
+                sent: Some(at(11)),
+                first_token: Some(at(60)),
+                last_token: Some(at(70)),
+                end: at(71),
+                chunks: vec![Chunk { at: at(60), tokens: 1 }, Chunk { at: at(70), tokens: 1 }],
+                tokens_per_chunk_known: true,
+                output_tokens: TokenCount(2),
+                prompt_tokens: Some(TokenCount(8)),
+            },
+            outcome,
+            stages: None,
+            text: Some("é\n".to_string()),
+        }
+    }
+
+    fn entries(path: &Path) -> Vec<Entry> {
+        let mut out = Vec::new();
+        read(path, |e| out.push(e)).expect("readable");
+        out
+    }
+
+    fn written(dir: &Path) -> (PathBuf, Vec<RequestRecord>) {
+        let path = dir.join("requests.jsonl");
+        let records = vec![
+            record(0, Outcome::Completed),
+            record(1, Outcome::Failed(Failure::Status { code: 500, detail: "x\"y".to_string() })),
+            record(2, Outcome::Failed(Failure::Stalled { after_secs: 1.5, tokens: 3 })),
+            record(3, Outcome::Unfinished),
+        ];
+        let journal = Journal::open(&path).expect("opens");
+        let sender = journal.sender().expect("open");
+        for r in &records {
+            sender.append(key(2.0), r.clone());
+        }
+        journal.sync().expect("on disk");
+        (path, records)
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let (path, records) = written(dir.path());
+        let read: Vec<_> = entries(&path).into_iter().map(|e| (e.key, e.record)).collect();
+        assert_eq!(read, records.into_iter().map(|r| (key(2.0), r)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_kill_at_any_byte_loses_at_most_the_line_being_written() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let (path, _) = written(dir.path());
+        let bytes = std::fs::read(&path).expect("bytes");
+        for cut in 0..=bytes.len() {
+            std::fs::write(&path, &bytes[..cut]).expect("cut");
+            let whole = bytes[..cut].iter().filter(|&&b| b == b'\n').count();
+            assert_eq!(entries(&path).len(), whole, "cut at byte {cut}");
+            truncate_torn_tail(&path).expect("truncates");
+            assert!(bytes.starts_with(&std::fs::read(&path).expect("bytes")));
+        }
+    }
+
+    #[test]
+    fn damage_in_the_middle_is_told_with_its_line() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let (path, _) = written(dir.path());
+        let text = std::fs::read_to_string(&path).expect("text").replacen("\"index\":1", "\"index\":x", 1);
+        std::fs::write(&path, text).expect("write");
+        let error = read(&path, |_| ()).expect_err("damaged").to_string();
+        assert!(error.contains("line 2"), "{error}");
+    }
+
+    #[test]
+    fn lines_of_kept_points_stay_byte_identical() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let (path, _) = written(dir.path());
+        let before = std::fs::read(&path).expect("bytes");
+        let journal = Journal::open(&path).expect("opens again");
+        journal.sender().expect("open").append(key(4.0), record(0, Outcome::Completed));
+        journal.sync().expect("on disk");
+        drop(journal);
+        retain_points(&path, |k| k == key(2.0)).expect("retains");
+        assert_eq!(std::fs::read(&path).expect("bytes"), before);
+    }
+
+    #[test]
+    fn a_full_disk_is_told_by_sync() {
+        let Ok(journal) = Journal::open(Path::new("/dev/full")) else { return };
+        journal.sender().expect("open").append(key(1.0), record(0, Outcome::Completed));
+        let error = journal.sync().expect_err("no space").to_string();
+        assert!(error.contains("/dev/full") && error.contains("disk space"), "{error}");
+    }
+}

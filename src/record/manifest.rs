@@ -1,0 +1,110 @@
+//! manifest.json: who measured what, with which programs, on which machine, and how it ended.
+
+use super::error::RecordError;
+use super::{dir, host::HostFacts};
+use crate::outcome::{PointFacts, PointKey, RunStatus};
+use crate::plan::strategy::Order;
+use crate::plan::{ArmPlan, Sweep};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+pub const VERSION: u32 = 1;
+
+/// Written first as incomplete, replaced atomically whenever it changes. Secrets are masked before they get here.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    pub version: u32,
+    pub status: RunStatus,
+    /// Why the run failed or was cancelled.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// RFC 3339, local time.
+    pub created_at: String,
+    #[serde(default)]
+    pub finished_at: Option<String>,
+    /// Version of topobench.
+    pub topobench: String,
+    /// The command line that made this run.
+    pub command: Vec<String>,
+    pub arm: ArmPlan,
+    pub sweep: Sweep,
+    pub order: Order,
+    #[serde(default)]
+    pub warnings: Vec<String>,
+    pub host: HostFacts,
+    /// As the driver describes them.
+    #[serde(default)]
+    pub gpus: Vec<serde_json::Value>,
+    #[serde(default)]
+    pub instances: Vec<InstanceRecord>,
+    /// One hash for each point: arms whose hashes agree were sent the same trace.
+    #[serde(default)]
+    pub traces: Vec<TraceRecord>,
+    #[serde(default)]
+    pub points: Vec<PointFacts>,
+}
+
+/// One engine process, or one server that was attached to.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct InstanceRecord {
+    pub name: String,
+    /// Which bring-up of the fleet it belonged to, from 1.
+    pub launch: u32,
+    pub url: String,
+    pub pid: Option<u32>,
+    pub gpus: Vec<String>,
+    pub argv: Vec<String>,
+    /// What was set for it, secrets masked.
+    pub env: BTreeMap<String, String>,
+    /// What /version said.
+    pub engine_version: Option<String>,
+    pub max_model_len: Option<u32>,
+    /// Seconds from its spawn until it had proved itself.
+    pub ready_secs: Option<f64>,
+    /// How it ended, in words; `None` while it runs or was not ours.
+    pub exit: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TraceRecord {
+    #[serde(flatten)]
+    pub key: PointKey,
+    pub sha256: String,
+    pub requests: u32,
+}
+
+impl Manifest {
+    pub fn read(run: &Path) -> Result<Manifest, RecordError> {
+        let path = run.join(dir::MANIFEST);
+        let bytes = std::fs::read(&path).map_err(RecordError::read(&path))?;
+        let manifest: Manifest = serde_json::from_slice(&bytes)
+            .map_err(|e| RecordError::Manifest { path: path.clone(), detail: e.to_string() })?;
+        if manifest.version != VERSION {
+            let detail = format!("it has version {}, and this program reads version {VERSION}", manifest.version);
+            return Err(RecordError::Manifest { path, detail });
+        }
+        Ok(manifest)
+    }
+
+    pub fn write(&self, run: &Path) -> Result<(), RecordError> {
+        let path = run.join(dir::MANIFEST);
+        let mut bytes = serde_json::to_vec_pretty(self)
+            .map_err(|e| RecordError::Manifest { path: path.clone(), detail: e.to_string() })?;
+        bytes.push(b'\n');
+        dir::write_atomically(&path, &bytes)
+    }
+
+    pub fn point(&self, key: PointKey) -> Option<&PointFacts> {
+        self.points.iter().find(|p| p.key == key)
+    }
+
+    /// Versions that the engines told, each once.
+    pub fn engine_versions(&self) -> Vec<String> {
+        let mut versions: Vec<String> = self.instances.iter().filter_map(|i| i.engine_version.clone()).collect();
+        versions.sort();
+        versions.dedup();
+        versions
+    }
+}

@@ -1,0 +1,19 @@
+//! The run directory: written so that a kill at any byte loses at most the line being written, and read back later.
+//!
+//! Deliberately absent: any judgement. What is stored are facts; whether a point is valid depends on the SLO and is
+//! judged in `analyse` each time somebody asks.
+
+pub mod catalog;
+pub mod dir;
+pub mod error;
+pub mod host;
+pub mod import;
+pub mod journal;
+pub mod manifest;
+pub mod read;
+pub mod writer;
+
+pub use error::RecordError;
+pub use manifest::Manifest;
+pub use read::{RecordedPoint, RecordedRun};
+pub use writer::RunWriter;

@@ -1,0 +1,92 @@
+//! A run while it is being made: its directory, manifest, journal and the files beside them.
+
+use super::dir;
+use super::error::RecordError;
+use super::journal::{self, Journal, JournalSender};
+use super::manifest::Manifest;
+use crate::outcome::PointKey;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Owns a run directory for writing.
+pub struct RunWriter {
+    dir: PathBuf,
+    manifest: Manifest,
+    journal: Journal,
+}
+
+impl RunWriter {
+    /// Makes the directory and writes the manifest before anything is started.
+    pub fn create(dir: PathBuf, manifest: Manifest) -> Result<RunWriter, RecordError> {
+        let logs = dir.join(dir::LOGS);
+        std::fs::create_dir_all(&logs).map_err(RecordError::write(&logs))?;
+        manifest.write(&dir)?;
+        let journal = Journal::open(&dir.join(dir::JOURNAL))?;
+        Ok(RunWriter { dir, manifest, journal })
+    }
+
+    /// Opens an interrupted run: finished points stay byte for byte, everything of an unfinished one is dropped.
+    pub fn resume(dir: PathBuf) -> Result<RunWriter, RecordError> {
+        let manifest = Manifest::read(&dir)?;
+        let finished = |key: PointKey| manifest.point(key).is_some();
+        let journal_path = dir.join(dir::JOURNAL);
+        journal::truncate_torn_tail(&journal_path)?;
+        journal::retain_points(&journal_path, finished)?;
+        journal::retain_points(&dir.join(dir::TRACE), finished)?;
+        let journal = Journal::open(&journal_path)?;
+        Ok(RunWriter { dir, manifest, journal })
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub fn logs(&self) -> PathBuf {
+        self.dir.join(dir::LOGS)
+    }
+
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Changes the manifest and replaces it on disk.
+    pub fn update(&mut self, change: impl FnOnce(&mut Manifest)) -> Result<(), RecordError> {
+        change(&mut self.manifest);
+        self.manifest.write(&self.dir)
+    }
+
+    pub fn journal(&self) -> Option<JournalSender> {
+        self.journal.sender()
+    }
+
+    /// Returns when every request appended so far is on disk.
+    pub fn sync(&self) -> Result<(), RecordError> {
+        self.journal.sync()
+    }
+
+    /// Appends lines to a JSON-lines file of the run.
+    pub fn append_lines<T: serde::Serialize>(
+        &self,
+        name: &str,
+        lines: impl IntoIterator<Item = T>,
+    ) -> Result<(), RecordError> {
+        let path = self.dir.join(name);
+        let write = || -> std::io::Result<()> {
+            let file = File::options().create(true).append(true).open(&path)?;
+            let mut out = std::io::BufWriter::new(file);
+            for line in lines {
+                serde_json::to_writer(&mut out, &line)?;
+                out.write_all(b"\n")?;
+            }
+            out.flush()
+        };
+        write().map_err(RecordError::write(&path))
+    }
+
+    pub fn write_file(&self, name: &str, bytes: &[u8]) -> Result<PathBuf, RecordError> {
+        let path = self.dir.join(name);
+        dir::write_atomically(&path, bytes)?;
+        Ok(path)
+    }
+}
