@@ -1,0 +1,37 @@
+//! SLO flags in the order they were typed: clap's structs forget it, its matches remember.
+
+use super::exit::Failure;
+use crate::plan::environment::Environment;
+use crate::plan::options::SloOptions;
+use crate::plan::slo::{Slo, Target};
+use crate::plan::slo_words::{self, Metric, Word};
+use clap::ArgMatches;
+
+/// The SLO and target that flags and environment ask for; the last flag given for a metric wins.
+pub fn resolve(options: &SloOptions, matches: &ArgMatches, env: &Environment) -> Result<(Slo, Target), Failure> {
+    let mut words = Vec::new();
+    let positions = matches.indices_of("goodput").into_iter().flatten();
+    for (word, position) in options.goodput.iter().zip(positions) {
+        words.push(Word::goodput(position, word)?);
+    }
+    let single = [
+        ("ttft_slo", "--ttft-slo", Metric::Ttft, &options.ttft_slo),
+        ("tpot_slo", "--tpot-slo", Metric::Tpot, &options.tpot_slo),
+        ("e2el_slo", "--e2el-slo", Metric::E2el, &options.e2el_slo),
+    ];
+    for (id, flag, metric, value) in single {
+        if let Some(value) = value {
+            let position = matches.index_of(id).unwrap_or_default();
+            words.push(Word { position, shown: format!("{flag} {value}"), metric, value: value.clone() });
+        }
+    }
+    Ok((slo_words::resolve(words, env)?, slo_words::target(options.target, env)?))
+}
+
+/// Whether anybody named a limit on the command line.
+pub fn given(options: &SloOptions) -> bool {
+    !options.goodput.is_empty()
+        || options.ttft_slo.is_some()
+        || options.tpot_slo.is_some()
+        || options.e2el_slo.is_some()
+}

@@ -1,0 +1,85 @@
+//! What happens during a run, told to whoever shows it. The session knows nothing of terminals.
+
+use crate::outcome::{PointFacts, PointKey, RunStatus};
+use serde::Serialize;
+use std::path::PathBuf;
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    Warning {
+        text: String,
+    },
+    RunCreated {
+        arm: String,
+        dir: PathBuf,
+    },
+    Launching {
+        arm: String,
+        instances: usize,
+    },
+    /// What a starting engine's log shows: loading, compiling, capturing ..
+    EngineProgress {
+        arm: String,
+        instance: String,
+        phase: String,
+    },
+    Ready {
+        arm: String,
+        secs: f64,
+    },
+    WarmingUp {
+        arm: String,
+        requests: u32,
+    },
+    PointStarted {
+        arm: String,
+        #[serde(flatten)]
+        key: PointKey,
+        offered: u32,
+        /// Position among all points of the plan, from 1.
+        number: usize,
+        of: usize,
+    },
+    PointProgress {
+        arm: String,
+        #[serde(flatten)]
+        key: PointKey,
+        offered: u32,
+        sent: u32,
+        done: u32,
+        failed: u32,
+        elapsed_secs: f64,
+        /// Seconds until the last request is due; the last answers take longer.
+        eta_secs: f64,
+    },
+    PointFinished {
+        arm: String,
+        completed: u32,
+        facts: PointFacts,
+    },
+    EngineDied {
+        arm: String,
+        instance: String,
+        how: String,
+    },
+    TearingDown {
+        arm: String,
+    },
+    TornDown {
+        arm: String,
+        secs: f64,
+        /// Processes or ports that could not be freed.
+        left: Vec<String>,
+    },
+    /// The first Ctrl-C: stopping politely.
+    Interrupted,
+    RunFinished {
+        arm: String,
+        dir: PathBuf,
+        status: RunStatus,
+    },
+}
+
+/// Where events go; called from several threads.
+pub type Sink = std::sync::Arc<dyn Fn(Event) + Send + Sync>;
