@@ -1,1 +1,34 @@
+//! The routing proxy of topobench.
+//!
+//! It stands between a load generator and the engines, in one of two ways: it balances requests over equal replicas,
+//! or it takes each request through a prefill and a decode instance of vLLM and hands the KV over between them. What a
+//! backend answers is passed on byte for byte and as it comes.
+//!
+//! It runs on threads of its own ([`Proxy::spawn`]), apart from the load's, and tells when each request reached each
+//! stage out of band ([`ProxyHandle::drain_stamps`]). Deliberately absent: results, SLOs, sweeps, the life of the
+//! engines, TLS, retries that could hide a fault.
 
+mod config;
+mod fault;
+mod forward;
+mod group;
+mod handle;
+mod handoff;
+mod headers;
+mod health;
+mod hop;
+mod metrics;
+mod policy;
+mod relay;
+pub mod rewrite;
+mod service;
+mod stamps;
+mod state;
+mod upstream;
+mod worker;
+
+pub use config::{BackendUrl, BackendUrlError, Limits, ProxyConfig, ProxyError, Routes, Timeouts};
+pub use fault::{FaultKind, Stage};
+pub use handle::{BackendStats, Drained, Proxy, ProxyHandle, ProxyStats};
+pub use policy::{Policy, UnknownPolicy};
+pub use stamps::{Outcome, StageStamps};

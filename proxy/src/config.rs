@@ -1,0 +1,258 @@
+//! What a proxy is told before it starts: where to listen, what to route to, and the bounds it keeps.
+//! Deliberately absent: how the backends came to be, and whether they are the right ones.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::policy::Policy;
+
+/// Everything [`crate::Proxy::spawn`] needs.
+#[derive(Debug, Clone)]
+pub struct ProxyConfig {
+    /// Address to bind; port 0 takes a free one ([`crate::ProxyHandle::addr`] tells which).
+    pub listen: SocketAddr,
+    pub routes: Routes,
+    pub limits: Limits,
+    pub timeouts: Timeouts,
+    /// Worker threads, each with its own single-threaded runtime and connection pool.
+    pub threads: NonZeroUsize,
+}
+
+impl ProxyConfig {
+    /// One worker thread, default limits and timeouts.
+    pub fn new(listen: SocketAddr, routes: Routes) -> Self {
+        ProxyConfig {
+            listen,
+            routes,
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            threads: NonZeroUsize::MIN,
+        }
+    }
+}
+
+/// Which backends stand behind the proxy, and what they are to each other.
+#[derive(Debug, Clone)]
+pub enum Routes {
+    /// Equal replicas; a request goes to one of them, unchanged.
+    Balance {
+        backends: Vec<BackendUrl>,
+        policy: Policy,
+    },
+    /// A request goes to one prefill backend, and its KV is handed to one decode backend.
+    PrefillDecode {
+        prefill: Vec<BackendUrl>,
+        decode: Vec<BackendUrl>,
+        prefill_policy: Policy,
+        decode_policy: Policy,
+    },
+}
+
+/// Bounds on what clients and backends may ask of the proxy's memory.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Requests in flight at once; one more is answered 429.
+    pub max_in_flight: usize,
+    /// Bytes of a request body; more is answered 413.
+    pub max_request_body: usize,
+    /// Bytes of a prefill backend's answer; more is answered 502.
+    pub max_prefill_answer: usize,
+    /// Bytes of a backend's response head; more is answered 502.
+    pub max_response_head: usize,
+    /// Stage stamps kept until [`crate::ProxyHandle::drain_stamps`]; further ones are lost and counted.
+    pub max_stamps: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            max_in_flight: 16_384,
+            max_request_body: 64 << 20,
+            max_prefill_answer: 16 << 20,
+            max_response_head: 64 << 10,
+            max_stamps: 65_536,
+        }
+    }
+}
+
+/// How long the proxy waits for a backend.
+#[derive(Debug, Clone)]
+pub struct Timeouts {
+    /// To open a TCP connection.
+    pub connect: Duration,
+    /// From the start of a hop to the first byte of the answer's body. It spans the engine's queue, so it is generous.
+    pub first_byte: Duration,
+    /// Between two reads of an answer's body.
+    pub idle: Duration,
+    /// An idle connection older than this is dropped. vLLM closes its own after 5 s (`VLLM_HTTP_TIMEOUT_KEEP_ALIVE`).
+    pub keep_alive: Duration,
+    /// How long a backend that refused a connection is skipped.
+    pub cooldown: Duration,
+    /// For one connection attempt of `/health`.
+    pub probe: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Timeouts {
+            connect: Duration::from_secs(2),
+            first_byte: Duration::from_secs(600),
+            idle: Duration::from_secs(120),
+            keep_alive: Duration::from_secs(3),
+            cooldown: Duration::from_secs(1),
+            probe: Duration::from_millis(300),
+        }
+    }
+}
+
+/// The address of a backend: `http://host:port`, nothing more.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct BackendUrl {
+    host: String,
+    port: u16,
+}
+
+impl BackendUrl {
+    /// Host as [`tokio::net::lookup_host`] takes it (no brackets around IPv6).
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The value of the `Host` header.
+    pub fn authority(&self) -> String {
+        match self.host.parse::<IpAddr>() {
+            Ok(IpAddr::V6(_)) => format!("[{}]:{}", self.host, self.port),
+            _ => format!("{}:{}", self.host, self.port),
+        }
+    }
+}
+
+impl From<SocketAddr> for BackendUrl {
+    fn from(addr: SocketAddr) -> Self {
+        BackendUrl {
+            host: addr.ip().to_string(),
+            port: addr.port(),
+        }
+    }
+}
+
+impl fmt::Display for BackendUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}", self.authority())
+    }
+}
+
+impl From<BackendUrl> for String {
+    fn from(url: BackendUrl) -> String {
+        url.to_string()
+    }
+}
+
+impl TryFrom<String> for BackendUrl {
+    type Error = BackendUrlError;
+
+    fn try_from(text: String) -> Result<Self, BackendUrlError> {
+        text.parse()
+    }
+}
+
+impl FromStr for BackendUrl {
+    type Err = BackendUrlError;
+
+    fn from_str(text: &str) -> Result<Self, BackendUrlError> {
+        let refuse = |why| BackendUrlError {
+            url: text.to_owned(),
+            why,
+        };
+        let uri: http::Uri = text.parse().map_err(|_| refuse("it is not a URL"))?;
+        match uri.scheme_str() {
+            Some("http") => {}
+            Some("https") => {
+                return Err(refuse("https backends are not supported: the proxy adds no TLS to the measurement"));
+            }
+            _ => return Err(refuse("the scheme is missing")),
+        }
+        let authority = uri.authority().ok_or_else(|| refuse("the host is missing"))?;
+        if authority.as_str().contains('@') {
+            return Err(refuse("credentials do not belong in a URL"));
+        }
+        if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+            return Err(refuse("a path is not supported: requests keep their own"));
+        }
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+        if host.is_empty() {
+            return Err(refuse("the host is missing"));
+        }
+        Ok(BackendUrl {
+            host: host.to_owned(),
+            port: authority.port_u16().unwrap_or(80),
+        })
+    }
+}
+
+/// A backend's URL that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("backend URL `{url}`: {why}; write it as http://HOST:PORT")]
+pub struct BackendUrlError {
+    url: String,
+    why: &'static str,
+}
+
+/// Why a proxy did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ProxyError {
+    #[error("the proxy has no {role} backend: give at least one URL")]
+    NoBackends { role: &'static str },
+    #[error("the proxy cannot listen on {addr}: {source}; choose another port, or 0 for a free one")]
+    Listen {
+        addr: SocketAddr,
+        source: std::io::Error,
+    },
+    #[error("the proxy's worker thread did not start: {source}")]
+    Worker { source: std::io::Error },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<BackendUrl, BackendUrlError> {
+        text.parse()
+    }
+
+    #[test]
+    fn a_backend_url_is_scheme_host_and_port() {
+        let url = parse("http://127.0.0.1:8100").unwrap();
+        assert_eq!((url.host(), url.port()), ("127.0.0.1", 8100));
+        assert_eq!(url.authority(), "127.0.0.1:8100");
+        assert_eq!(parse("http://node-3/").unwrap().authority(), "node-3:80");
+        let six = parse("http://[::1]:9").unwrap();
+        assert_eq!((six.host(), six.authority().as_str()), ("::1", "[::1]:9"));
+    }
+
+    #[test]
+    fn what_cannot_be_honoured_is_refused_by_name() {
+        for (text, why) in [
+            ("https://h:1", "https"),
+            ("h:1", "scheme"),
+            ("http://h:1/v1", "path"),
+            ("http://h:1/?a=b", "path"),
+            ("http://user:pw@h:1", "credentials"),
+            ("", "URL"),
+        ] {
+            let message = parse(text).unwrap_err().to_string();
+            assert!(message.contains(why), "{text}: {message}");
+            assert!(message.contains("http://HOST:PORT"), "{message}");
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! A request passed to one backend, bytes untouched.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::Response;
+use http_body_util::Either;
+
+use crate::fault::Fault;
+use crate::group::Group;
+use crate::hop::{Call, Outgoing};
+use crate::relay::{Answered, ProxyBody};
+use crate::state::{Journey, Worker};
+
+/// Sends the request to a backend of the group and relays the answer.
+pub(crate) async fn forward(
+    worker: Arc<Worker>,
+    group: &Group,
+    pin: Option<usize>,
+    call: Call,
+    mut journey: Journey,
+) -> Response<ProxyBody> {
+    // Estimated only for the policy's sake: what is not JSON is the backend's to refuse.
+    let tokens = if call.generates() {
+        call.inspect().map_or(1, |inspected| inspected.prompt_tokens())
+    } else {
+        0
+    };
+    match exchange(&worker, group, pin, tokens, &call, &mut journey).await {
+        Ok(answered) => answered.relay(worker, journey),
+        Err(fault) => {
+            journey.fail(&fault);
+            fault.response().map(Either::Left)
+        }
+    }
+}
+
+async fn exchange(
+    worker: &Worker,
+    group: &Group,
+    pin: Option<usize>,
+    tokens: u64,
+    call: &Call,
+    journey: &mut Journey,
+) -> Result<Answered, Fault> {
+    let backend = group.assign(tokens, pin)?;
+    journey.stamps.decode_backend = Some(backend.index);
+    let outgoing = Outgoing {
+        call,
+        headers: &call.headers,
+        body: std::slice::from_ref(&call.body),
+    };
+    let answered = outgoing.exchange(worker, backend, &mut journey.stamps.decode_sent).await?;
+    journey.stamps.decode_head = Some(Instant::now());
+    Ok(answered)
+}

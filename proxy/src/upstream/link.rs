@@ -1,0 +1,188 @@
+//! One TCP connection to a backend, and the answer read from it.
+
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::Method;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::framing::Framing;
+use super::{AnswerHead, UpstreamError};
+use crate::config::BackendUrl;
+
+/// Bytes asked of the socket at once; with hyper's write queue, what one slow reader can hold.
+const READ_SIZE: usize = 32 << 10;
+/// Below this much room the read buffer is renewed.
+const MIN_READ: usize = 4 << 10;
+
+/// A connection that no request is using.
+#[derive(Debug)]
+pub(crate) struct Link {
+    stream: TcpStream,
+    buffer: BytesMut,
+}
+
+/// How much of a request got out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Written {
+    Whole,
+    /// The connection broke after a part of it.
+    Part,
+    Nothing,
+}
+
+impl Link {
+    pub(crate) async fn open(url: &BackendUrl, within: Duration) -> Result<Self, UpstreamError> {
+        let stream = tokio::time::timeout(within, TcpStream::connect((url.host(), url.port())))
+            .await
+            .map_err(|_| UpstreamError::ConnectTimeout(within))?
+            .map_err(UpstreamError::Connect)?;
+        // With Nagle's algorithm a request written in two parts waits for a delayed acknowledgement, about 40 ms.
+        stream.set_nodelay(true).map_err(UpstreamError::Connect)?;
+        Ok(Link {
+            stream,
+            buffer: BytesMut::new(),
+        })
+    }
+
+    /// False once the backend closed it, or said something nobody asked for.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let mut byte = [0u8; 1];
+        self.buffer.is_empty()
+            && matches!(self.stream.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Writes the pieces one after another, without joining them.
+    pub(crate) async fn write(&mut self, pieces: &[Bytes]) -> Written {
+        let mut slices: Vec<IoSlice> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+        let mut left = slices.as_mut_slice();
+        let mut written = Written::Nothing;
+        // Leading empty pieces would make a write of 0 bytes look like a closed connection.
+        IoSlice::advance_slices(&mut left, 0);
+        while !left.is_empty() {
+            match self.stream.write_vectored(left).await {
+                Ok(0) | Err(_) => return written,
+                Ok(bytes) => {
+                    written = Written::Part;
+                    IoSlice::advance_slices(&mut left, bytes);
+                }
+            }
+        }
+        Written::Whole
+    }
+
+    /// Reads the head of the answer to a request with that method.
+    pub(crate) async fn answer(mut self, method: &Method, max_head: usize) -> Result<(AnswerHead, Answer), UpstreamError> {
+        loop {
+            if !self.buffer.is_empty() {
+                if let Some(head) = AnswerHead::take(&mut self.buffer, method)? {
+                    let answer = Answer {
+                        link: self,
+                        framing: head.framing.clone(),
+                        reusable: head.reusable,
+                    };
+                    return Ok((head, answer));
+                }
+                if self.buffer.len() > max_head {
+                    return Err(UpstreamError::TooLarge { limit: max_head });
+                }
+            }
+            self.make_room();
+            match self.stream.read_buf(&mut self.buffer).await {
+                Ok(0) => return Err(UpstreamError::Closed),
+                Ok(_) => {}
+                Err(error) => return Err(UpstreamError::Broken(error)),
+            }
+        }
+    }
+
+    fn make_room(&mut self) {
+        if self.buffer.capacity() - self.buffer.len() < MIN_READ {
+            self.buffer.reserve(READ_SIZE);
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.make_room();
+        // The future holds no state of its own, so a new one at every poll loses nothing.
+        pin!(self.stream.read_buf(&mut self.buffer)).poll(cx)
+    }
+}
+
+/// The body of an answer, read as it comes.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    link: Link,
+    framing: Framing,
+    reusable: bool,
+}
+
+impl Answer {
+    /// The next bytes of the body, one socket read at most. `None`: the body ended where it should.
+    pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UpstreamError>>> {
+        loop {
+            match self.framing.take(&mut self.link.buffer) {
+                Ok(Some(data)) => return Poll::Ready(Some(Ok(data))),
+                Ok(None) if self.framing.is_done() => return Poll::Ready(None),
+                Ok(None) => {}
+                Err(error) => return Poll::Ready(Some(Err(UpstreamError::Protocol(error.to_string())))),
+            }
+            match ready!(self.link.poll_read(cx)) {
+                Ok(0) if self.framing == Framing::UntilClose => {
+                    self.framing = Framing::Length(0);
+                    self.reusable = false;
+                }
+                Ok(0) | Err(_) => return Poll::Ready(Some(Err(UpstreamError::Truncated))),
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// True once every byte of the body was taken.
+    pub(crate) fn is_done(&self) -> bool {
+        self.framing.is_done()
+    }
+
+    /// Bytes still to come, where the head told.
+    pub(crate) fn bytes_left(&self) -> Option<u64> {
+        match self.framing {
+            Framing::Length(left) => Some(left),
+            _ => None,
+        }
+    }
+
+    /// The whole body, up to `limit` bytes, waiting at most `idle` between two reads.
+    pub(crate) async fn collect(&mut self, limit: usize, idle: Duration) -> Result<Bytes, UpstreamError> {
+        let mut body = BytesMut::new();
+        loop {
+            let next = std::future::poll_fn(|cx| self.poll_data(cx));
+            let stalled = UpstreamError::Timeout {
+                awaited: "further byte of its answer",
+                after: idle,
+            };
+            match tokio::time::timeout(idle, next).await.map_err(|_| stalled)? {
+                None => return Ok(body.freeze()),
+                // The usual answer comes in one read and is not copied.
+                Some(Ok(data)) if body.is_empty() && self.is_done() && data.len() <= limit => return Ok(data),
+                Some(Ok(data)) if body.len() + data.len() <= limit => body.extend_from_slice(&data),
+                Some(Ok(_)) => return Err(UpstreamError::TooLarge { limit }),
+                Some(Err(error)) => return Err(error),
+            }
+        }
+    }
+
+    /// The connection, if another request may use it.
+    pub(crate) fn into_link(self) -> Option<Link> {
+        (self.reusable && self.framing.is_done() && self.link.buffer.is_empty()).then_some(self.link)
+    }
+
+    /// The connection must not carry another request.
+    pub(crate) fn spend(&mut self) {
+        self.reusable = false;
+    }
+}

@@ -1,0 +1,37 @@
+//! The proxy's own HTTP/1.1 client, cut to what a relay needs: a request written in pieces without joining them, an
+//! answer read one socket read a frame. A general client moves every chunk through a connection task and a channel;
+//! here the task that serves the client reads the backend's socket itself, so that dropping it closes the connection
+//! and a slow reader slows the backend. Deliberately absent: TLS, HTTP/2, redirects, retries, trailers.
+
+mod framing;
+mod head;
+mod link;
+mod pool;
+
+pub(crate) use head::{AnswerHead, RequestHead, tokens};
+pub(crate) use link::{Answer, Link};
+pub(crate) use pool::Pool;
+
+use std::io;
+use std::time::Duration;
+
+/// How an exchange with a backend ends badly.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UpstreamError {
+    #[error("it refuses connections: {0}")]
+    Connect(io::Error),
+    #[error("no connection within {0:?}")]
+    ConnectTimeout(Duration),
+    #[error("no {awaited} within {after:?}")]
+    Timeout { awaited: &'static str, after: Duration },
+    #[error("it closed the connection before it answered")]
+    Closed,
+    #[error("its connection broke before it answered: {0}")]
+    Broken(io::Error),
+    #[error("its answer was cut short")]
+    Truncated,
+    #[error("its answer is not HTTP/1.1: {0}")]
+    Protocol(String),
+    #[error("its answer is larger than {limit} bytes")]
+    TooLarge { limit: usize },
+}
