@@ -37,7 +37,13 @@ fn imports(text: &str) -> Vec<String> {
     for (at, _) in text.match_indices("crate::") {
         let rest = &text[at + "crate::".len()..];
         let names: Vec<&str> = match rest.strip_prefix('{') {
-            Some(group) => group.split('}').next().unwrap_or("").split(',').map(|n| n.trim().split("::").next().unwrap_or("")).collect(),
+            Some(group) => group
+                .split('}')
+                .next()
+                .unwrap_or("")
+                .split(',')
+                .map(|n| n.trim().split("::").next().unwrap_or(""))
+                .collect(),
             None => vec![rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or("")],
         };
         found.extend(names.into_iter().filter(|n| !n.is_empty()).map(str::to_string));
@@ -66,7 +72,11 @@ fn rooms_import_only_what_lies_below_them() {
         let text = std::fs::read_to_string(file).expect("readable");
         for import in imports(&text) {
             let known = ALLOWED.iter().any(|(name, _)| *name == import);
-            if known && import != room && !["units", "outcome"].contains(&import.as_str()) && !allowed.contains(&import.as_str()) {
+            if known
+                && import != room
+                && !["units", "outcome"].contains(&import.as_str())
+                && !allowed.contains(&import.as_str())
+            {
                 wrong.push(format!("{}: imports {import}", relative.display()));
             }
         }

@@ -40,17 +40,9 @@ impl ProxyConfig {
 #[derive(Debug, Clone)]
 pub enum Routes {
     /// Equal replicas; a request goes to one of them, unchanged.
-    Balance {
-        backends: Vec<BackendUrl>,
-        policy: Policy,
-    },
+    Balance { backends: Vec<BackendUrl>, policy: Policy },
     /// A request goes to one prefill backend, and its KV is handed to one decode backend.
-    PrefillDecode {
-        prefill: Vec<BackendUrl>,
-        decode: Vec<BackendUrl>,
-        prefill_policy: Policy,
-        decode_policy: Policy,
-    },
+    PrefillDecode { prefill: Vec<BackendUrl>, decode: Vec<BackendUrl>, prefill_policy: Policy, decode_policy: Policy },
 }
 
 /// Bounds on what clients and backends may ask of the proxy's memory.
@@ -139,10 +131,7 @@ impl BackendUrl {
 
 impl From<SocketAddr> for BackendUrl {
     fn from(addr: SocketAddr) -> Self {
-        BackendUrl {
-            host: addr.ip().to_string(),
-            port: addr.port(),
-        }
+        BackendUrl { host: addr.ip().to_string(), port: addr.port() }
     }
 }
 
@@ -170,10 +159,7 @@ impl FromStr for BackendUrl {
     type Err = BackendUrlError;
 
     fn from_str(text: &str) -> Result<Self, BackendUrlError> {
-        let refuse = |why| BackendUrlError {
-            url: text.to_owned(),
-            why,
-        };
+        let refuse = |why| BackendUrlError { url: text.to_owned(), why };
         let uri: http::Uri = text.parse().map_err(|_| refuse("it is not a URL"))?;
         match uri.scheme_str() {
             Some("http") => {}
@@ -193,10 +179,7 @@ impl FromStr for BackendUrl {
         if host.is_empty() {
             return Err(refuse("the host is missing"));
         }
-        Ok(BackendUrl {
-            host: host.to_owned(),
-            port: authority.port_u16().unwrap_or(80),
-        })
+        Ok(BackendUrl { host: host.to_owned(), port: authority.port_u16().unwrap_or(80) })
     }
 }
 
@@ -214,10 +197,7 @@ pub enum ProxyError {
     #[error("the proxy has no {role} backend: give at least one URL")]
     NoBackends { role: &'static str },
     #[error("the proxy cannot listen on {addr}: {source}; choose another port, or 0 for a free one")]
-    Listen {
-        addr: SocketAddr,
-        source: std::io::Error,
-    },
+    Listen { addr: SocketAddr, source: std::io::Error },
     #[error("the proxy's worker thread did not start: {source}")]
     Worker { source: std::io::Error },
 }

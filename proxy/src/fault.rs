@@ -101,18 +101,24 @@ impl UpstreamError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// Outside what the proxy serves, and what to do instead.
-    BadRequest { param: Option<&'static str>, message: String },
-    NotRouted { message: String },
-    BodyTooLarge { limit: usize },
-    Busy { limit: usize },
+    BadRequest {
+        param: Option<&'static str>,
+        message: String,
+    },
+    NotRouted {
+        message: String,
+    },
+    BodyTooLarge {
+        limit: usize,
+    },
+    Busy {
+        limit: usize,
+    },
 }
 
 impl From<Unsupported> for Refusal {
     fn from(unsupported: Unsupported) -> Self {
-        Refusal::BadRequest {
-            param: Some(unsupported.param),
-            message: unsupported.message.to_owned(),
-        }
+        Refusal::BadRequest { param: Some(unsupported.param), message: unsupported.message.to_owned() }
     }
 }
 
@@ -130,14 +136,12 @@ impl Refusal {
         let (param, message) = match self {
             Refusal::BadRequest { param, message } => (*param, message.clone()),
             Refusal::NotRouted { message } => (None, message.clone()),
-            Refusal::BodyTooLarge { limit } => (
-                None,
-                format!("the request body is larger than {limit} bytes: send less, or raise the proxy's limit"),
-            ),
-            Refusal::Busy { limit } => (
-                None,
-                format!("{limit} requests are in flight already: try again later, or raise the proxy's limit"),
-            ),
+            Refusal::BodyTooLarge { limit } => {
+                (None, format!("the request body is larger than {limit} bytes: send less, or raise the proxy's limit"))
+            }
+            Refusal::Busy { limit } => {
+                (None, format!("{limit} requests are in flight already: try again later, or raise the proxy's limit"))
+            }
         };
         let status = self.status();
         error_response(

@@ -59,20 +59,11 @@ impl Backend {
     }
 
     fn load(&self) -> Load {
-        Load {
-            available: self.is_available(),
-            requests: self.requests(),
-            tokens: self.tokens(),
-        }
+        Load { available: self.is_available(), requests: self.requests(), tokens: self.tokens() }
     }
 
     pub(crate) fn fault(&self, kind: FaultKind, detail: &dyn fmt::Display) -> Fault {
-        Fault {
-            stage: self.stage,
-            kind,
-            backend: format!("{} ({})", self.index, self.url),
-            detail: detail.to_string(),
-        }
+        Fault { stage: self.stage, kind, backend: format!("{} ({})", self.index, self.url), detail: detail.to_string() }
     }
 }
 
@@ -104,11 +95,7 @@ impl Group {
                 })
             })
             .collect();
-        Group {
-            stage,
-            backends,
-            chooser: Mutex::new(Chooser::new(policy)),
-        }
+        Group { stage, backends, chooser: Mutex::new(Chooser::new(policy)) }
     }
 
     pub(crate) fn stage(&self) -> Stage {
@@ -136,11 +123,7 @@ impl Group {
 
     /// Fails if every backend refused connections a moment ago.
     pub(crate) fn check_available(&self) -> Result<(), Fault> {
-        if self.backends.iter().any(|backend| backend.is_available()) {
-            Ok(())
-        } else {
-            Err(self.none_available())
-        }
+        if self.backends.iter().any(|backend| backend.is_available()) { Ok(()) } else { Err(self.none_available()) }
     }
 
     /// Chooses a backend and charges it with a request of that many prompt tokens. A pinned one is taken as it is.

@@ -89,11 +89,7 @@ async fn prefill(
 ) -> Result<Prefilled, Fault> {
     let backend = group.assign(bodies.prompt_tokens, call.pins.prefill)?;
     journey.stamps.prefill_backend = Some(backend.index);
-    let outgoing = Outgoing {
-        call,
-        headers: &for_prefill(&call.headers),
-        body: std::slice::from_ref(&bodies.prefill),
-    };
+    let outgoing = Outgoing { call, headers: &for_prefill(&call.headers), body: std::slice::from_ref(&bodies.prefill) };
     let mut answered = outgoing.exchange(worker, backend, &mut journey.stamps.prefill_sent).await?;
     journey.stamps.prefill_head = Some(Instant::now());
     let status = answered.head.status;
@@ -130,11 +126,7 @@ async fn decode(
 ) -> Result<Answered, Fault> {
     let backend = group.assign(prompt_tokens, call.pins.decode)?;
     journey.stamps.decode_backend = Some(backend.index);
-    let outgoing = Outgoing {
-        call,
-        headers: &call.headers,
-        body,
-    };
+    let outgoing = Outgoing { call, headers: &call.headers, body };
     let answered = outgoing.exchange(worker, backend, &mut journey.stamps.decode_sent).await?;
     journey.stamps.decode_head = Some(Instant::now());
     Ok(answered)
@@ -146,10 +138,6 @@ async fn quote_failure(worker: &Worker, answered: &mut Answered) -> Fault {
     let said = answered.answer.collect(limit, worker.shared.timeouts.idle).await.unwrap_or_default();
     let quote = String::from_utf8_lossy(&said[..said.len().min(QUOTED)]);
     let status = answered.head.status;
-    let kind = if status.is_server_error() {
-        FaultKind::EngineError
-    } else {
-        FaultKind::Protocol
-    };
+    let kind = if status.is_server_error() { FaultKind::EngineError } else { FaultKind::Protocol };
     answered.backend.fault(kind, &format_args!("it answered {status}: {quote}"))
 }

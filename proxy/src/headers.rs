@@ -47,20 +47,14 @@ impl Pins {
                 }),
             },
         };
-        Ok(Pins {
-            prefill: take(PIN_PREFILL)?,
-            decode: take(PIN_DECODE)?,
-            backend: take(PIN_BACKEND)?,
-        })
+        Ok(Pins { prefill: take(PIN_PREFILL)?, decode: take(PIN_DECODE)?, backend: take(PIN_BACKEND)? })
     }
 }
 
 /// Removes what concerns one connection only.
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {
-        let named: Vec<HeaderName> = tokens(headers, &CONNECTION)
-            .filter_map(|token| token.parse().ok())
-            .collect();
+        let named: Vec<HeaderName> = tokens(headers, &CONNECTION).filter_map(|token| token.parse().ok()).collect();
         for name in named {
             headers.remove(name);
         }
@@ -102,10 +96,7 @@ mod tests {
     use super::*;
 
     fn map(lines: &[(&'static str, &'static str)]) -> HeaderMap {
-        lines
-            .iter()
-            .map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
-            .collect()
+        lines.iter().map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
     }
 
     #[test]

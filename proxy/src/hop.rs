@@ -7,10 +7,10 @@ use http::{HeaderMap, Method, Uri};
 
 use crate::fault::{Fault, FaultKind};
 use crate::group::Assignment;
-use crate::rewrite::Inspected;
-use crate::state::Worker;
 use crate::headers::Pins;
 use crate::relay::Answered;
+use crate::rewrite::Inspected;
+use crate::state::Worker;
 use crate::upstream::{RequestHead, UpstreamError};
 
 /// A client's request, read whole, its headers stripped of what concerns the client's connection.
@@ -54,12 +54,7 @@ impl Outgoing<'_> {
         let awaited = "answer";
         let outcome = tokio::time::timeout(after, self.attempt(worker, &backend, sent)).await;
         match outcome.unwrap_or(Err(UpstreamError::Timeout { awaited, after })) {
-            Ok((head, answer)) => Ok(Answered {
-                head,
-                answer,
-                backend,
-                started,
-            }),
+            Ok((head, answer)) => Ok(Answered { head, answer, backend, started }),
             Err(error) => {
                 if error.kind() == FaultKind::Connect {
                     backend.mark_refusing(worker.shared.timeouts.cooldown);

@@ -63,13 +63,7 @@ impl Metrics {
 
     /// Counts a request that ended.
     pub(crate) fn finish(&self, stamps: &StageStamps) {
-        let kv_handoff = matches!(
-            stamps.outcome,
-            Outcome::Failed {
-                kind: FaultKind::KvHandoff,
-                ..
-            }
-        );
+        let kv_handoff = matches!(stamps.outcome, Outcome::Failed { kind: FaultKind::KvHandoff, .. });
         self.handoff_faults.fetch_add(u64::from(kv_handoff), Ordering::Relaxed);
         let mut finished = self.finished.lock().unwrap_or_else(PoisonError::into_inner);
         *finished.entry(stamps.outcome.labels()).or_default() += 1;

@@ -20,12 +20,7 @@ pub enum Policy {
 }
 
 impl Policy {
-    pub const ALL: [Policy; 4] = [
-        Policy::RoundRobin,
-        Policy::LeastRequests,
-        Policy::LeastTokens,
-        Policy::PowerOfTwo,
-    ];
+    pub const ALL: [Policy; 4] = [Policy::RoundRobin, Policy::LeastRequests, Policy::LeastTokens, Policy::PowerOfTwo];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -52,10 +47,7 @@ impl FromStr for Policy {
     type Err = UnknownPolicy;
 
     fn from_str(text: &str) -> Result<Self, UnknownPolicy> {
-        Policy::ALL
-            .into_iter()
-            .find(|policy| policy.name() == text)
-            .ok_or_else(|| UnknownPolicy(text.to_owned()))
+        Policy::ALL.into_iter().find(|policy| policy.name() == text).ok_or_else(|| UnknownPolicy(text.to_owned()))
     }
 }
 
@@ -84,9 +76,7 @@ impl Chooser {
     pub(crate) fn choose(&mut self, loads: &[Load], draw: impl FnMut(usize) -> usize) -> Option<usize> {
         let turn = self.next;
         // In turn order, so that equal loads alternate instead of piling on the first backend.
-        let mut open = (0..loads.len())
-            .map(|step| (turn + step) % loads.len())
-            .filter(|&index| loads[index].available);
+        let mut open = (0..loads.len()).map(|step| (turn + step) % loads.len()).filter(|&index| loads[index].available);
         let chosen = match self.policy {
             Policy::RoundRobin => open.next(),
             Policy::LeastRequests => open.min_by_key(|&index| loads[index].requests),
@@ -105,9 +95,7 @@ fn less_loaded_of_two(loads: &[Load], open: &[usize], mut draw: impl FnMut(usize
     let first = draw(open.len());
     // The second draw skips the first, so that the two differ.
     let second = (first + 1 + draw(open.len() - 1)) % open.len();
-    [open[first], open[second]]
-        .into_iter()
-        .min_by_key(|&index| loads[index].requests)
+    [open[first], open[second]].into_iter().min_by_key(|&index| loads[index].requests)
 }
 
 #[cfg(test)]
@@ -116,11 +104,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn load(requests: usize, tokens: u64) -> Load {
-        Load {
-            available: true,
-            requests,
-            tokens,
-        }
+        Load { available: true, requests, tokens }
     }
 
     #[test]

@@ -145,34 +145,22 @@ impl<'a> Inspected<'a> {
         // A null member is filled in place: a second member of that name would leave the choice to the parser.
         if let Some(null) = self.get(PARAMS) {
             let start = null.get().as_ptr() as usize - self.body.as_ptr() as usize;
-            return Splice {
-                replaced: start..start + null.get().len(),
-                label: "",
-            };
+            return Splice { replaced: start..start + null.get().len(), label: "" };
         }
         let close = memchr::memrchr(b'}', self.body).unwrap_or(self.body.len());
         Splice {
             replaced: close..close,
-            label: if self.members.is_empty() {
-                r#""kv_transfer_params":"#
-            } else {
-                r#","kv_transfer_params":"#
-            },
+            label: if self.members.is_empty() { r#""kv_transfer_params":"# } else { r#","kv_transfer_params":"# },
         }
     }
 
     /// The last of that name wins, as in Python's parser.
     fn get(&self, name: &str) -> Option<&'a RawValue> {
-        self.members
-            .iter()
-            .rev()
-            .find_map(|(key, value)| (key == name).then_some(*value))
+        self.members.iter().rev().find_map(|(key, value)| (key == name).then_some(*value))
     }
 
     fn number(&self, name: &str) -> f64 {
-        self.get(name)
-            .and_then(|value| value.get().parse().ok())
-            .unwrap_or(0.0)
+        self.get(name).and_then(|value| value.get().parse().ok()).unwrap_or(0.0)
     }
 
     fn is_true(&self, name: &str) -> bool {

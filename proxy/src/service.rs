@@ -58,22 +58,14 @@ async fn route(worker: Arc<Worker>, slot: Slot, request: Request<Incoming>) -> R
         let pins = Pins::take(&mut parts.headers)?;
         let body = read_body(body, worker.shared.limits.max_request_body, expects).await?;
         worker.shared.metrics.receive(body.len());
-        let call = Call {
-            method: parts.method,
-            uri: parts.uri,
-            headers: parts.headers,
-            body,
-            pins,
-        };
+        let call = Call { method: parts.method, uri: parts.uri, headers: parts.headers, body, pins };
         let destination = destination(&worker.shared.routing, &call)?;
         Ok::<_, Refusal>((call, destination))
     };
     let (call, destination) = match admitted.await {
         Ok(admitted) => admitted,
         Err(refusal) => {
-            journey.settle(Outcome::Refused {
-                status: refusal.status().as_u16(),
-            });
+            journey.settle(Outcome::Refused { status: refusal.status().as_u16() });
             return refusal.response().map(Either::Left);
         }
     };
@@ -112,9 +104,7 @@ fn destination(routing: &Routing, call: &Call) -> Result<Destination, Refusal> {
                 return bodies(call).map(Destination::HandOff);
             }
             if call.method.is_safe() {
-                return Ok(Destination::Forward {
-                    prefill: call.pins.prefill.is_some() && call.pins.decode.is_none(),
-                });
+                return Ok(Destination::Forward { prefill: call.pins.prefill.is_some() && call.pins.decode.is_none() });
             }
             Err(Refusal::NotRouted {
                 message: format!(
@@ -128,10 +118,7 @@ fn destination(routing: &Routing, call: &Call) -> Result<Destination, Refusal> {
 }
 
 fn bodies(call: &Call) -> Result<Bodies, Refusal> {
-    let inspected = call.inspect().map_err(|error| Refusal::BadRequest {
-        param: None,
-        message: error.to_string(),
-    })?;
+    let inspected = call.inspect().map_err(|error| Refusal::BadRequest { param: None, message: error.to_string() })?;
     inspected.unsupported(Route::HandOff)?;
     Ok(Bodies {
         prefill: inspected.prefill_body().into(),

@@ -43,11 +43,7 @@ pub enum Outcome {
     /// The proxy answered itself: the request is not served here, or there was no room.
     Refused { status: u16 },
     /// A hop failed. `status` is what the client was told; `None` where its stream had begun and was cut.
-    Failed {
-        stage: Stage,
-        kind: FaultKind,
-        status: Option<u16>,
-    },
+    Failed { stage: Stage, kind: FaultKind, status: Option<u16> },
     /// The client went away.
     ClientGone,
     /// The proxy was stopped before the request was finished.

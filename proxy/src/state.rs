@@ -46,12 +46,7 @@ impl Routing {
         };
         Ok(match routes {
             Routes::Balance { backends, policy } => Routing::Balance(group(Stage::Backend, backends, policy, 0)?),
-            Routes::PrefillDecode {
-                prefill,
-                decode,
-                prefill_policy,
-                decode_policy,
-            } => {
+            Routes::PrefillDecode { prefill, decode, prefill_policy, decode_policy } => {
                 let prefills = prefill.len();
                 Routing::PrefillDecode {
                     prefill: group(Stage::Prefill, prefill, prefill_policy, 0)?,

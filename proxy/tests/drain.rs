@@ -81,9 +81,6 @@ async fn a_taken_port_and_a_role_without_backends_are_errors() {
     let mut config = pd_config(&["127.0.0.1:1".parse().unwrap()], &[]);
     let error = Proxy::spawn(config.clone()).unwrap_err().to_string();
     assert!(error.contains("decode"), "{error}");
-    config.routes = Routes::Balance {
-        backends: Vec::new(),
-        policy: Policy::RoundRobin,
-    };
+    config.routes = Routes::Balance { backends: Vec::new(), policy: Policy::RoundRobin };
     assert!(Proxy::spawn(config).is_err());
 }

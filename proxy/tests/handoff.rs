@@ -16,9 +16,7 @@ macro_rules! recorded {
 async fn replay(path: &str, client_body: &str, answer: &str, decode_body: &str, stream: &str) {
     let pair = Pair::start().await;
     let mut client = Client::connect(&pair.proxy).await;
-    client
-        .post_to(path, "X-Request-Id: r-1\r\nAuthorization: Bearer secret\r\n", client_body)
-        .await;
+    client.post_to(path, "X-Request-Id: r-1\r\nAuthorization: Bearer secret\r\n", client_body).await;
 
     let (mut prefill, request) = pair.prefill.request().await;
     assert_eq!(request.first_line, format!("POST {path} HTTP/1.1"));
@@ -88,11 +86,8 @@ async fn a_request_without_an_id_gets_one_for_both_hops() {
 
 #[tokio::test]
 async fn an_answer_without_params_is_a_fault_and_never_a_silent_decode() {
-    for answer in [
-        r#"{"id":"x","kv_transfer_params":null}"#,
-        r#"{"id":"x"}"#,
-        r#"{"id":"x","kv_transfer_params":{}}"#,
-    ] {
+    for answer in [r#"{"id":"x","kv_transfer_params":null}"#, r#"{"id":"x"}"#, r#"{"id":"x","kv_transfer_params":{}}"#]
+    {
         let pair = Pair::start().await;
         let mut client = posted(&pair.proxy, "", BODY).await;
         let (mut prefill, _) = pair.prefill.request().await;
@@ -105,11 +100,7 @@ async fn an_answer_without_params_is_a_fault_and_never_a_silent_decode() {
         assert!(error["message"].as_str().unwrap().contains(&pair.prefill.addr().to_string()));
         assert!(pair.decode.is_untouched().await);
         assert_eq!(pair.proxy.stats().handoff_faults, 1);
-        let expected = Outcome::Failed {
-            stage: Stage::Prefill,
-            kind: FaultKind::KvHandoff,
-            status: Some(502),
-        };
+        let expected = Outcome::Failed { stage: Stage::Prefill, kind: FaultKind::KvHandoff, status: Some(502) };
         assert_eq!(outcome(&pair.proxy).await, expected);
         let metrics = client.get("/metrics", "").await;
         assert!(metrics.text().contains("topobench_proxy_kv_handoff_faults_total 1\n"));

@@ -120,7 +120,8 @@ async fn metrics_tell_outcomes_load_and_bytes() {
     ] {
         assert!(text.contains(line), "no {line} in\n{text}");
     }
-    let well_formed = |line: &str| line.starts_with('#') || line.rsplit_once(' ').is_some_and(|(_, v)| v.parse::<f64>().is_ok());
+    let well_formed =
+        |line: &str| line.starts_with('#') || line.rsplit_once(' ').is_some_and(|(_, v)| v.parse::<f64>().is_ok());
     assert!(text.lines().all(well_formed));
 }
 

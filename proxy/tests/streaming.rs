@@ -58,7 +58,8 @@ async fn chunks_of_one_write_arrive_whole_and_in_order() {
 async fn a_replica_gets_the_client_s_bytes() {
     let (backend, proxy) = replica().await;
     for body in ["{ \"prompt\" : \"\\u00e9\",\"n\":1,\"n\":1 } ", "not json at all", ""] {
-        let mut client = posted(&proxy, "X-Request-Id: a\r\nX-Topobench-Backend: 0\r\nConnection: close\r\n", body).await;
+        let mut client =
+            posted(&proxy, "X-Request-Id: a\r\nX-Topobench-Backend: 0\r\nConnection: close\r\n", body).await;
         let (mut peer, request) = backend.request().await;
         assert_eq!(request.text(), body);
         assert_eq!(request.header("content-length"), Some(body.len().to_string().as_str()));
@@ -72,9 +73,7 @@ async fn a_replica_gets_the_client_s_bytes() {
 async fn a_chunked_request_arrives_whole() {
     let (backend, proxy) = replica().await;
     let mut client = Client::connect(&proxy).await;
-    client
-        .send("POST /tokenize HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
-        .await;
+    client.send("POST /tokenize HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n").await;
     client.send("2\r\nde\r\n0\r\n\r\n").await;
     let (mut peer, request) = backend.request().await;
     assert_eq!((request.first_line.as_str(), request.text()), ("POST /tokenize HTTP/1.1", "abcde"));

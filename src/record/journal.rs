@@ -7,7 +7,7 @@ use super::error::RecordError;
 use crate::outcome::{PointKey, RequestRecord};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::{BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -123,8 +123,14 @@ fn write_line(out: &mut BufWriter<File>, key: PointKey, record: &RequestRecord) 
 }
 
 /// Reads every whole line; a torn last line is dropped. `keep` sees entries in file order.
-pub fn read(path: &Path, mut keep: impl FnMut(Entry)) -> Result<(), RecordError> {
-    let file = File::open(path).map_err(RecordError::read(path))?;
+pub fn read(path: &Path, keep: impl FnMut(Entry)) -> Result<(), RecordError> {
+    read_from(path, 0, keep)
+}
+
+/// As [`read`], from a position between two lines: a point's own part of the journal.
+pub fn read_from(path: &Path, start: u64, mut keep: impl FnMut(Entry)) -> Result<(), RecordError> {
+    let mut file = File::open(path).map_err(RecordError::read(path))?;
+    file.seek(SeekFrom::Start(start)).map_err(RecordError::read(path))?;
     let mut reader = BufReader::with_capacity(1 << 20, file);
     let mut line = Vec::new();
     for number in 1.. {

@@ -149,12 +149,9 @@ fn token_ids_are_counted_and_text_is_estimated() {
 #[test]
 fn params_must_be_there_and_hold_something() {
     let take = |answer: &'static str| KvParams::from_answer(&Bytes::from_static(answer.as_bytes()));
-    for answer in [
-        "{}",
-        r#"{"kv_transfer_params":null}"#,
-        r#"{"kv_transfer_params":{ }}"#,
-        r#"{"kv_transfer_params":"yes"}"#,
-    ] {
+    for answer in
+        ["{}", r#"{"kv_transfer_params":null}"#, r#"{"kv_transfer_params":{ }}"#, r#"{"kv_transfer_params":"yes"}"#]
+    {
         assert_eq!(take(answer).unwrap_err(), NoParams::Missing, "{answer}");
     }
     for answer in ["", "oops", r#"{"kv_transfer_params":{"a":1}"#, "[]"] {
@@ -191,7 +188,8 @@ fn any_json() -> impl Strategy<Value = Value> {
 }
 
 fn any_body() -> impl Strategy<Value = Map<String, Value>> {
-    const NAMES: &[&str] = &["model", "prompt", "messages", "stop", "stream", "max_tokens", "min_tokens", "n", "max_completion_tokens"];
+    const NAMES: &[&str] =
+        &["model", "prompt", "messages", "stop", "stream", "max_tokens", "min_tokens", "n", "max_completion_tokens"];
     let key = prop_oneof![prop::sample::select(NAMES).prop_map(str::to_owned), any::<String>()];
     prop::collection::vec((key, any_json()), 0..10).prop_map(|members| {
         let mut members: Map<String, Value> = members.into_iter().collect();

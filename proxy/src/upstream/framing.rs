@@ -126,15 +126,9 @@ impl Chunked {
 /// The size, and the length of the line that told it. `None`: the line has not arrived whole.
 fn size_line(bytes: &[u8]) -> Result<Option<(u64, usize)>, BadChunk> {
     let Some(end) = memchr::memchr(b'\n', &bytes[..bytes.len().min(MAX_SIZE_LINE)]) else {
-        return if bytes.len() >= MAX_SIZE_LINE {
-            Err(BadChunk("a size line does not end"))
-        } else {
-            Ok(None)
-        };
+        return if bytes.len() >= MAX_SIZE_LINE { Err(BadChunk("a size line does not end")) } else { Ok(None) };
     };
-    let line = bytes[..end]
-        .strip_suffix(b"\r")
-        .ok_or(BadChunk("a size line ends without a carriage return"))?;
+    let line = bytes[..end].strip_suffix(b"\r").ok_or(BadChunk("a size line ends without a carriage return"))?;
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     if !matches!(line[digits..].first(), None | Some(b';' | b' ' | b'\t')) {
         return Err(BadChunk("a size is not hexadecimal"));
@@ -190,15 +184,9 @@ mod tests {
 
     #[test]
     fn what_is_not_chunked_coding_is_told_apart_from_what_is_not_there_yet() {
-        for bad in [
-            &b"zz\r\n"[..],
-            b"\r\n",
-            b"3\nabc\r\n",
-            b"1\r\nxy\r\n",
-            b"11111111111111111\r\n",
-            b"-1\r\n",
-            &[b'0'; 300],
-        ] {
+        for bad in
+            [&b"zz\r\n"[..], b"\r\n", b"3\nabc\r\n", b"1\r\nxy\r\n", b"11111111111111111\r\n", b"-1\r\n", &[b'0'; 300]]
+        {
             assert!(read_all(&mut Framing::chunked(), &[bad]).is_err(), "{}", bad.escape_ascii());
         }
         let endless = [b"0\r\n".as_slice(), &[b'a'; 20_000]].concat();

@@ -173,7 +173,8 @@ mod tests {
 
     #[test]
     fn interim_answers_are_passed_over() {
-        let mut buffer = BytesMut::from("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 418 Teapot\r\ncontent-length: 2\r\n\r\nok");
+        let mut buffer =
+            BytesMut::from("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 418 Teapot\r\ncontent-length: 2\r\n\r\nok");
         let head = AnswerHead::take(&mut buffer, &Method::POST).unwrap().unwrap();
         assert_eq!(head.status, 418);
         assert_eq!(head.reason.unwrap().as_bytes(), b"Teapot");

@@ -44,10 +44,7 @@ impl Link {
             .map_err(UpstreamError::Connect)?;
         // With Nagle's algorithm a request written in two parts waits for a delayed acknowledgement, about 40 ms.
         stream.set_nodelay(true).map_err(UpstreamError::Connect)?;
-        Ok(Link {
-            stream,
-            buffer: BytesMut::new(),
-        })
+        Ok(Link { stream, buffer: BytesMut::new() })
     }
 
     /// False once the backend closed it, or said something nobody asked for.
@@ -77,15 +74,15 @@ impl Link {
     }
 
     /// Reads the head of the answer to a request with that method.
-    pub(crate) async fn answer(mut self, method: &Method, max_head: usize) -> Result<(AnswerHead, Answer), UpstreamError> {
+    pub(crate) async fn answer(
+        mut self,
+        method: &Method,
+        max_head: usize,
+    ) -> Result<(AnswerHead, Answer), UpstreamError> {
         loop {
             if !self.buffer.is_empty() {
                 if let Some(head) = AnswerHead::take(&mut self.buffer, method)? {
-                    let answer = Answer {
-                        link: self,
-                        framing: head.framing.clone(),
-                        reusable: head.reusable,
-                    };
+                    let answer = Answer { link: self, framing: head.framing.clone(), reusable: head.reusable };
                     return Ok((head, answer));
                 }
                 if self.buffer.len() > max_head {
@@ -161,10 +158,7 @@ impl Answer {
         let mut body = BytesMut::new();
         loop {
             let next = std::future::poll_fn(|cx| self.poll_data(cx));
-            let stalled = UpstreamError::Timeout {
-                awaited: "further byte of its answer",
-                after: idle,
-            };
+            let stalled = UpstreamError::Timeout { awaited: "further byte of its answer", after: idle };
             match tokio::time::timeout(idle, next).await.map_err(|_| stalled)? {
                 None => return Ok(body.freeze()),
                 // The usual answer comes in one read and is not copied.

@@ -15,9 +15,7 @@ use topobench_proxy::{BackendUrl, Policy, Proxy, ProxyConfig, ProxyHandle, Route
 
 /// Fails a test that would otherwise hang.
 pub async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), future)
-        .await
-        .expect("it should have happened by now")
+    tokio::time::timeout(Duration::from_secs(20), future).await.expect("it should have happened by now")
 }
 
 /// Waits for a condition that another thread brings about.
@@ -119,10 +117,7 @@ struct Wire {
 
 impl Wire {
     fn new(stream: TcpStream) -> Self {
-        Wire {
-            stream,
-            buffer: Vec::new(),
-        }
+        Wire { stream, buffer: Vec::new() }
     }
 
     /// False at the end of the connection, orderly or not.
@@ -225,8 +220,10 @@ impl Peer {
     }
 
     pub async fn begin_stream(&mut self) {
-        self.send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n")
-            .await;
+        self.send(
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n",
+        )
+        .await;
     }
 
     pub async fn chunk(&mut self, bytes: impl AsRef<[u8]>) {
