@@ -17,7 +17,7 @@ use crate::preset::{ELEMENT_BYTES, Gpu, Model};
 /// Seconds that every step costs beside the kernels: scheduling, launches, sampling.
 const STEP_OVERHEAD: f64 = 0.8e-3;
 /// Seconds that the API server spends on any request before the engine sees it.
-const ADMISSION_BASE: f64 = 2e-3;
+const ADMISSION_BASE: f64 = 4e-3;
 /// Seconds that the API server spends on each prompt token (tokenising, validating, copying).
 const ADMISSION_PER_TOKEN: f64 = 6e-6;
 /// Device memory that neither weights nor KV may use: activations, graphs, the runtime.

@@ -6,8 +6,10 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::args::PredictArgs;
 use crate::blocks::{BlockPool, PrefixHash, mix, prefix_hashes};
 use crate::cost::{CostModel, Link};
 use crate::preset::{Gpu, Model};
@@ -92,6 +94,56 @@ pub fn predict(
     }
 }
 
+/// Prints a table of both arms; the command `enginesim predict`.
+pub fn print(args: &PredictArgs) -> ExitCode {
+    let (Some(model), Some(gpu)) = (Model::find(&args.model), Gpu::find(&args.sim_gpu)) else {
+        eprintln!(
+            "enginesim: error: no preset {} on {}",
+            args.model, args.sim_gpu
+        );
+        return ExitCode::from(2);
+    };
+    println!(
+        "{} on 2 x {}, {} in, {} out, objectives TTFT {} ms and TPOT {} ms",
+        model.name, gpu.name, args.input_len, args.output_len, args.ttft_slo, args.tpot_slo
+    );
+    println!("  rate  arm   TTFT p50     p90   TPOT p50    p90   attainment");
+    let arms = [
+        ("TP2 ", Arm::Simple { tensor_parallel: 2 }),
+        ("1P1D", Arm::OnePrefillOneDecode),
+    ];
+    for rate in &args.request_rate {
+        let workload = Workload {
+            input_tokens: args.input_len,
+            output_tokens: args.output_len,
+            rate: *rate,
+            requests: args.num_prompts,
+            seed: args.seed,
+        };
+        for (name, arm) in arms {
+            let latencies = predict(model, gpu, arm, &workload);
+            println!("{rate:>6}  {name} {}", row(&latencies, args));
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn row(latencies: &[Latency], args: &PredictArgs) -> String {
+    let met =
+        |latency: &&Latency| latency.ttft_ms <= args.ttft_slo && latency.tpot_ms <= args.tpot_slo;
+    let share = latencies.iter().filter(met).count() as f64 / latencies.len().max(1) as f64;
+    let ttft = |q| quantile(latencies.iter().map(|latency| latency.ttft_ms), q);
+    let tpot = |q| quantile(latencies.iter().map(|latency| latency.tpot_ms), q);
+    format!(
+        "{:>9.0} {:>7.0}   {:>8.1} {:>6.1}   {:>8.1} %",
+        ttft(0.5),
+        ttft(0.9),
+        tpot(0.5),
+        tpot(0.9),
+        share * 100.0
+    )
+}
+
 /// One request as an instance sees it.
 struct Job<'a> {
     id: SequenceId,
@@ -162,7 +214,7 @@ impl Instance {
                 for output in self.scheduler.end_step(now) {
                     let span = &mut spans[output.id as usize];
                     span.last = now;
-                    if output.first {
+                    if output.first.is_some() {
                         span.first = now;
                     }
                 }

@@ -28,12 +28,20 @@ pub struct Limits {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
     pub id: SequenceId,
-    /// This is the sequence's first token.
-    pub first: bool,
+    /// Set with the sequence's first token: where the KV of its prompt came from.
+    pub first: Option<PromptKv>,
     /// Time since the previous token, or since the sequence arrived in the engine.
     pub interval: Duration,
     /// Set with the last token.
     pub finished: Option<Report>,
+}
+
+/// Prompt tokens by where their KV came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PromptKv {
+    pub computed: u32,
+    pub cached: u32,
+    pub transferred: u32,
 }
 
 /// A sequence whose blocks are set aside and whose KV is to be fetched.
@@ -144,12 +152,14 @@ impl Scheduler {
         self.waiting.push_front(id);
     }
 
-    /// The KV of `id` did not arrive; its prompt is computed here instead.
-    pub fn kv_recompute(&mut self, id: SequenceId) {
+    /// The KV of `id` did not arrive; its prompt is computed here instead, for an answer of
+    /// `output_tokens` tokens.
+    pub fn kv_recompute(&mut self, id: SequenceId, output_tokens: u32) {
         if !self.finish_loading(id) {
             return;
         }
         if let Some(sequence) = self.sequences.get_mut(&id) {
+            sequence.spec.output_tokens = output_tokens;
             sequence.computed = 0;
             let blocks = std::mem::take(&mut sequence.blocks);
             self.pool.give_back(blocks);
@@ -356,7 +366,13 @@ impl Scheduler {
             return None;
         }
         let interval = sequence.since_previous(now);
-        let first = sequence.sample(now);
+        let first = sequence.sample(now).then(|| PromptKv {
+            computed: sequence.spec.prompt_tokens
+                - sequence.cached_tokens
+                - sequence.transferred_tokens,
+            cached: sequence.cached_tokens,
+            transferred: sequence.transferred_tokens,
+        });
         let finished = sequence.is_done().then(|| self.finish(id)).flatten();
         Some(Output {
             id,

@@ -52,7 +52,7 @@ fn every_sequence_gets_exactly_the_tokens_it_asked_for() {
     for id in 0..5 {
         let mine: Vec<_> = outputs.iter().filter(|(_, o)| o.id == id).collect();
         assert_eq!(mine.len(), 3 + id as usize);
-        assert!(mine[0].1.first && mine[1..].iter().all(|(_, o)| !o.first));
+        assert!(mine[0].1.first.is_some() && mine[1..].iter().all(|(_, o)| o.first.is_none()));
         let report = mine.last().unwrap().1.finished.clone().unwrap();
         assert_eq!(report.output_tokens, 3 + id as u32);
         assert!(
@@ -196,7 +196,7 @@ fn a_failed_fetch_can_be_recomputed() {
     spec.kv = KvOrigin::Remote;
     scheduler.submit(spec, Duration::ZERO);
     scheduler.begin_step(Duration::ZERO);
-    scheduler.kv_recompute(1);
+    scheduler.kv_recompute(1, 2);
     let outputs = drain(&mut scheduler, Duration::ZERO);
     assert!(outputs[0].0 > Duration::from_millis(50));
     assert_eq!(outputs[1].1.finished.clone().unwrap().transferred_tokens, 0);
