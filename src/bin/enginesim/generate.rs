@@ -1,0 +1,316 @@
+//! From a validated request to a sequence of tokens: admission, the engine, the KV hand-off.
+//!
+//! Both endpoints, streaming or not, pull from a `Generation`. Dropping one takes its sequences
+//! out of the engine, which is how a client that hangs up stops costing anything.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde_json::{Value, json};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::answer::{Answer, FinishReason, KvPrint, Sampling};
+use crate::args::LoadFailurePolicy;
+use crate::blocks::{mix, prefix_hashes};
+use crate::config::Config;
+use crate::engine::{Engine, Event, Submission};
+use crate::faults::Fault;
+use crate::log::{self, Source};
+use crate::metrics::{Distribution, Metrics};
+use crate::sequence::{KvOrigin, NewSequence, Report, SequenceId};
+use crate::sidechannel::{DecodeSide, RemoteKv, TransferError};
+use crate::tokenizer::Vocabulary;
+
+/// One instance, as its request handlers see it.
+pub struct Server {
+    pub config: Config,
+    pub vocabulary: Vocabulary,
+    pub engine: Arc<Engine>,
+    pub metrics: Arc<Metrics>,
+    /// Present with a KV connector.
+    pub decode_side: Option<DecodeSide>,
+    /// Generation requests so far.
+    pub requests: AtomicU64,
+    /// Requests being answered, for `/load`.
+    pub open: AtomicU64,
+}
+
+impl Server {
+    /// A number that this instance has not used before, for ids and sampling.
+    pub fn fresh(&self) -> u64 {
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        let count = COUNTER.fetch_add(1, Ordering::Relaxed);
+        mix(
+            self.config.seed ^ u64::from(std::process::id()) << 32,
+            count as u32,
+        )
+    }
+}
+
+/// A validated request.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// Id as the client sees it, `cmpl-...` or `chatcmpl-...`.
+    pub id: String,
+    pub prompts: Vec<Arc<[u32]>>,
+    /// Answers to each prompt.
+    pub n: u32,
+    pub sampling: Sampling,
+    pub kv: KvUse,
+}
+
+/// What a request does with KV caches of other instances.
+#[derive(Debug, Clone)]
+pub enum KvUse {
+    Local,
+    /// Keep the KV under this remote request id.
+    Offer(String),
+    Fetch(RemoteKv),
+}
+
+/// One token for the client.
+#[derive(Debug, Clone)]
+pub struct Delta {
+    /// Position among the choices of the response.
+    pub choice: usize,
+    pub token: u32,
+    pub text: String,
+    pub finish: Option<FinishReason>,
+}
+
+/// Why no more tokens come.
+#[derive(Debug, thiserror::Error)]
+pub enum GenerationError {
+    #[error("KV transfer failed: {0}")]
+    Transfer(#[from] TransferError),
+    #[error("the engine failed")]
+    Engine,
+    /// Asked for by a fault: the connection is to be torn down.
+    #[error("connection reset")]
+    Reset,
+}
+
+struct Choice {
+    id: SequenceId,
+    /// Known from the start, but for KV that is still elsewhere.
+    answer: Option<Answer>,
+    sampling: Sampling,
+    sent: usize,
+    done: bool,
+}
+
+/// A request on its way through the engine.
+pub struct Generation {
+    server: Arc<Server>,
+    job: Job,
+    choices: Vec<Choice>,
+    sender: Option<UnboundedSender<Event>>,
+    events: UnboundedReceiver<Event>,
+    tokens: u64,
+    held: Option<Report>,
+}
+
+impl Generation {
+    pub fn new(server: Arc<Server>, job: Job) -> Self {
+        let (sender, events) = unbounded_channel();
+        let fetches = matches!(job.kv, KvUse::Fetch(_));
+        let mut choices = Vec::new();
+        for prompt in &job.prompts {
+            let print = KvPrint::of(prompt);
+            for sample in 0..job.n {
+                let mut sampling = job.sampling.clone();
+                sampling.noise = sampling.noise.map(|noise| mix(noise, sample));
+                let answer =
+                    (!fetches).then(|| Answer::compose(&server.vocabulary, print, &sampling));
+                choices.push(Choice {
+                    id: server.engine.next_id(),
+                    answer,
+                    sampling,
+                    sent: 0,
+                    done: false,
+                });
+            }
+        }
+        Self {
+            server,
+            job,
+            choices,
+            sender: Some(sender),
+            events,
+            tokens: 0,
+            held: None,
+        }
+    }
+
+    /// The next token of any choice; `None` when all choices have ended.
+    pub async fn next(&mut self) -> Option<Result<Delta, GenerationError>> {
+        if let Some(sender) = self.sender.take() {
+            self.submit(sender).await;
+        }
+        loop {
+            if self.choices.iter().all(|choice| choice.done) {
+                return None;
+            }
+            if let Some(error) = self.injected_error() {
+                return Some(Err(error));
+            }
+            match self.events.recv().await {
+                Some(Event::Token { index, finished }) => {
+                    return Some(self.token(index, finished).ok_or(GenerationError::Engine));
+                }
+                Some(Event::Fetch { missing_tokens }) => {
+                    if let Err(error) = self.fetch(missing_tokens).await {
+                        return Some(Err(error));
+                    }
+                }
+                None => return Some(Err(GenerationError::Engine)),
+            }
+        }
+    }
+
+    /// `kv_transfer_params` of the answer: where a decode instance finds the KV.
+    pub fn kv_params(&self) -> Option<Value> {
+        let (KvUse::Offer(request_id), Some(report)) = (&self.job.kv, &self.held) else {
+            return None;
+        };
+        let kv = self.server.config.kv.as_ref()?;
+        if self.server.config.faults.has(&Fault::NullParams) {
+            return None;
+        }
+        Some(json!({
+            "do_remote_prefill": true,
+            "do_remote_decode": false,
+            "remote_block_ids": [report.held_blocks],
+            "remote_engine_id": kv.engine_id,
+            "remote_request_id": request_id,
+            "remote_host": kv.host,
+            "remote_port": kv.port,
+            "tp_size": self.server.config.tensor_parallel,
+            "dcp_size": 1,
+            "pp_size": 1,
+            "remote_num_tokens": report.prompt_tokens,
+            "remote_blocks_expiry_time": null,
+            "transfer_mode": "pull",
+            "remote_prefill_cached_tokens": report.cached_tokens,
+        }))
+    }
+
+    async fn submit(&mut self, sender: UnboundedSender<Event>) {
+        let config = &self.server.config;
+        let tokens: usize = self.job.prompts.iter().map(|prompt| prompt.len()).sum();
+        let admission = config.cost().admission(tokens as u32);
+        let admission = self.server.engine.clock().real(admission);
+        tokio::time::sleep(admission).await;
+        for (index, choice) in self.choices.iter().enumerate() {
+            let prompt = &self.job.prompts[index / self.job.n as usize];
+            let offer = match &self.job.kv {
+                KvUse::Offer(request_id) => Some((request_id.clone(), KvPrint::of(prompt))),
+                KvUse::Local | KvUse::Fetch(_) => None,
+            };
+            let kv = match self.job.kv {
+                KvUse::Fetch(_) => KvOrigin::Remote,
+                KvUse::Local | KvUse::Offer(_) => KvOrigin::Local,
+            };
+            let spec = NewSequence {
+                id: choice.id,
+                prompt_tokens: prompt.len() as u32,
+                hashes: prefix_hashes(prompt, config.limits.block_size),
+                output_tokens: choice.answer.as_ref().map_or(1, Answer::tokens),
+                kv,
+                hold_blocks: offer.is_some(),
+            };
+            self.server.engine.submit(Submission {
+                spec,
+                index,
+                events: sender.clone(),
+                admission,
+                hand_off: offer,
+            });
+        }
+        let mut values = self.server.metrics.values();
+        values.observe(Distribution::N, f64::from(self.job.n));
+        values.observe(
+            Distribution::MaxTokens,
+            f64::from(self.job.sampling.max_tokens),
+        );
+    }
+
+    /// Brings the KV of the (only) prompt here, or decides what to do without it.
+    async fn fetch(&mut self, missing_tokens: u32) -> Result<(), GenerationError> {
+        let server = Arc::clone(&self.server);
+        let (KvUse::Fetch(remote), Some(side), Some(choice)) =
+            (&self.job.kv, &server.decode_side, self.choices.first_mut())
+        else {
+            return Err(GenerationError::Engine);
+        };
+        let fetched = side.fetch(remote, missing_tokens).await;
+        let policy = server
+            .config
+            .kv
+            .as_ref()
+            .map(|kv| kv.transfer.kv_load_failure_policy);
+        let print = match (fetched, policy) {
+            (Ok(print), _) => print,
+            (Err(error), Some(LoadFailurePolicy::Recompute)) => {
+                let message = format!("Request {}: {error}; recomputing", self.job.id);
+                log::warning(Source::EngineCore, "scheduler.py:2101", &message);
+                let print = KvPrint::of(&self.job.prompts[0]);
+                let answer = Answer::compose(&server.vocabulary, print, &choice.sampling);
+                server.engine.kv_recompute(choice.id, answer.tokens());
+                choice.answer = Some(answer);
+                return Ok(());
+            }
+            (Err(error), _) => {
+                let message = format!("Request {}: {error}; failing", self.job.id);
+                log::error(Source::EngineCore, "scheduler.py:2101", &message);
+                return Err(error.into());
+            }
+        };
+        let answer = Answer::compose(&server.vocabulary, print, &choice.sampling);
+        server.engine.kv_loaded(choice.id, answer.tokens());
+        choice.answer = Some(answer);
+        Ok(())
+    }
+
+    fn token(&mut self, index: usize, finished: Option<Box<Report>>) -> Option<Delta> {
+        let choice = self.choices.get_mut(index)?;
+        let answer = choice.answer.as_ref()?;
+        let piece = answer.pieces.get(choice.sent)?;
+        choice.sent += 1;
+        self.tokens += 1;
+        let finish = finished.is_some().then(|| answer.finish.clone());
+        if let (Some(report), Some(reason)) = (finished, &finish) {
+            choice.done = true;
+            let prompt = report.prompt_tokens;
+            let admission = self.server.config.cost().admission(prompt);
+            let admission = self.server.engine.clock().real(admission);
+            self.server
+                .metrics
+                .values()
+                .finished(&report, reason, admission);
+            self.held = Some(*report);
+        }
+        Some(Delta {
+            choice: index,
+            token: piece.token,
+            text: piece.text.clone(),
+            finish,
+        })
+    }
+
+    fn injected_error(&self) -> Option<GenerationError> {
+        self.server.config.faults.find(|fault| match fault {
+            Fault::ErrorAfter(tokens) if self.tokens >= *tokens => Some(GenerationError::Engine),
+            Fault::Reset(tokens) if self.tokens >= *tokens => Some(GenerationError::Reset),
+            _ => None,
+        })
+    }
+}
+
+impl Drop for Generation {
+    fn drop(&mut self) {
+        for choice in self.choices.iter().filter(|choice| !choice.done) {
+            self.server.engine.abort(choice.id);
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! What is simulated: models and GPUs as plain numbers.
+//!
+//! Model figures come from the public `config.json` of each model, GPU figures from the vendors'
+//! data sheets (dense bf16). The efficiencies are what the 8B/H100 pair needs to reproduce a
+//! measured vLLM 0.22 run (see `cost.rs`); the other GPUs borrow them.
+//! Deliberately absent: quantised weights, mixture of experts, sliding-window attention.
+
+/// Architecture of a dense decoder-only transformer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Model {
+    /// Preset name, lower case.
+    pub name: &'static str,
+    /// Architecture name as vLLM logs it.
+    pub architecture: &'static str,
+    /// Number of weights.
+    pub parameters: f64,
+    pub layers: u32,
+    pub hidden: u32,
+    pub heads: u32,
+    pub kv_heads: u32,
+    pub head_dim: u32,
+    /// Longest context the model was trained for, in tokens.
+    pub max_context: u32,
+}
+
+/// Bytes of one bf16 weight, activation or KV element.
+pub const ELEMENT_BYTES: f64 = 2.0;
+
+impl Model {
+    /// Bytes of key and value that one token occupies over all layers and all ranks.
+    pub fn kv_bytes_per_token(&self) -> f64 {
+        2.0 * f64::from(self.layers)
+            * f64::from(self.kv_heads)
+            * f64::from(self.head_dim)
+            * ELEMENT_BYTES
+    }
+
+    /// Bytes of all weights.
+    pub fn weight_bytes(&self) -> f64 {
+        self.parameters * ELEMENT_BYTES
+    }
+
+    /// Finds a preset by its name, the basename of a path or a Hugging Face id.
+    /// Case, a `Meta-` prefix and the suffixes `-Instruct`, `-Base` and `-Chat` do not matter.
+    pub fn find(name: &str) -> Option<&'static Model> {
+        let base = name.trim_end_matches('/').rsplit('/').next()?;
+        let lower = base.to_ascii_lowercase();
+        let mut plain = lower.strip_prefix("meta-").unwrap_or(&lower);
+        for suffix in ["-instruct", "-base", "-chat"] {
+            plain = plain.strip_suffix(suffix).unwrap_or(plain);
+        }
+        MODELS.iter().find(|model| model.name == plain)
+    }
+}
+
+const fn qwen3(name: &'static str, parameters: f64, shape: [u32; 4]) -> Model {
+    Model {
+        name,
+        architecture: "Qwen3ForCausalLM",
+        parameters,
+        layers: shape[0],
+        hidden: shape[1],
+        heads: shape[2],
+        kv_heads: shape[3],
+        head_dim: 128,
+        max_context: 40_960,
+    }
+}
+
+const fn llama(name: &'static str, parameters: f64, shape: [u32; 4]) -> Model {
+    Model {
+        name,
+        architecture: "LlamaForCausalLM",
+        parameters,
+        layers: shape[0],
+        hidden: shape[1],
+        heads: shape[2],
+        kv_heads: shape[3],
+        head_dim: 128,
+        max_context: 131_072,
+    }
+}
+
+/// Every model that can be served. Shapes: layers, hidden size, attention heads, KV heads.
+pub const MODELS: &[Model] = &[
+    qwen3("qwen3-0.6b", 0.596e9, [28, 1024, 16, 8]),
+    qwen3("qwen3-1.7b", 1.72e9, [28, 2048, 16, 8]),
+    qwen3("qwen3-4b", 4.02e9, [36, 2560, 32, 8]),
+    qwen3("qwen3-8b", 8.19e9, [36, 4096, 32, 8]),
+    qwen3("qwen3-14b", 14.77e9, [40, 5120, 40, 8]),
+    qwen3("qwen3-32b", 32.76e9, [64, 5120, 64, 8]),
+    llama("llama-3.1-8b", 8.03e9, [32, 4096, 32, 8]),
+    llama("llama-3.1-70b", 70.55e9, [80, 8192, 64, 8]),
+];
+
+/// One accelerator and the links between its like.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gpu {
+    pub name: &'static str,
+    /// Usable device memory in bytes.
+    pub memory_bytes: f64,
+    /// Peak dense bf16 rate in FLOP/s.
+    pub peak_flops: f64,
+    /// Peak memory bandwidth in bytes/s.
+    pub memory_bandwidth: f64,
+    /// Share of `peak_flops` that large matrix products reach, in (0, 1].
+    pub compute_efficiency: f64,
+    /// Share of `memory_bandwidth` that decode kernels reach, in (0, 1].
+    pub memory_efficiency: f64,
+    /// All-reduce: start-up cost of one call, in seconds.
+    pub allreduce_latency: f64,
+    /// All-reduce: bytes/s on the wire of one rank.
+    pub allreduce_bandwidth: f64,
+    /// KV transfer between instances: start-up cost in seconds.
+    pub transfer_latency: f64,
+    /// KV transfer between instances: bytes/s.
+    pub transfer_bandwidth: f64,
+    /// vLLM's default for `--max-num-batched-tokens` on this GPU.
+    pub default_batched_tokens: u32,
+    /// vLLM's default for `--max-num-seqs` on this GPU.
+    pub default_sequences: u32,
+}
+
+impl Gpu {
+    /// Finds a preset by name; case does not matter.
+    pub fn find(name: &str) -> Option<&'static Gpu> {
+        GPUS.iter().find(|gpu| gpu.name.eq_ignore_ascii_case(name))
+    }
+}
+
+const GIB: f64 = 1024.0 * 1024.0 * 1024.0;
+
+/// Every GPU that can be simulated.
+pub const GPUS: &[Gpu] = &[
+    Gpu {
+        name: "h100",
+        memory_bytes: 79.6 * GIB,
+        peak_flops: 989e12,
+        memory_bandwidth: 3.35e12,
+        compute_efficiency: 0.53,
+        memory_efficiency: 0.77,
+        allreduce_latency: 10e-6,
+        allreduce_bandwidth: 150e9,
+        transfer_latency: 2e-3,
+        transfer_bandwidth: 40e9,
+        default_batched_tokens: 8192,
+        default_sequences: 1024,
+    },
+    Gpu {
+        name: "a100",
+        memory_bytes: 79.3 * GIB,
+        peak_flops: 312e12,
+        memory_bandwidth: 2.04e12,
+        compute_efficiency: 0.53,
+        memory_efficiency: 0.77,
+        allreduce_latency: 12e-6,
+        allreduce_bandwidth: 100e9,
+        transfer_latency: 2e-3,
+        transfer_bandwidth: 30e9,
+        default_batched_tokens: 2048,
+        default_sequences: 256,
+    },
+    Gpu {
+        name: "l4",
+        memory_bytes: 22.5 * GIB,
+        peak_flops: 121e12,
+        memory_bandwidth: 0.30e12,
+        compute_efficiency: 0.53,
+        memory_efficiency: 0.77,
+        allreduce_latency: 30e-6,
+        allreduce_bandwidth: 8e9,
+        transfer_latency: 4e-3,
+        transfer_bandwidth: 8e9,
+        default_batched_tokens: 2048,
+        default_sequences: 256,
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_is_found_by_preset_id_or_path_in_any_case() {
+        for name in [
+            "qwen3-8b",
+            "Qwen/Qwen3-8B",
+            "/models/Qwen3-8B/",
+            "qwen3-8b-base",
+        ] {
+            assert_eq!(
+                Model::find(name).map(|m| m.name),
+                Some("qwen3-8b"),
+                "{name}"
+            );
+        }
+        let llama = Model::find("meta-llama/Meta-Llama-3.1-70B-Instruct");
+        assert_eq!(llama.map(|m| m.name), Some("llama-3.1-70b"));
+        assert_eq!(Model::find("gpt-nothing"), None);
+        assert_eq!(Model::find(""), None);
+    }
+
+    #[test]
+    fn the_8b_model_holds_144_kib_of_kv_a_token() {
+        let model = Model::find("qwen3-8b").unwrap();
+        assert_eq!(model.kv_bytes_per_token(), 147_456.0);
+    }
+}

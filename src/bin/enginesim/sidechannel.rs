@@ -1,0 +1,310 @@
+//! The side channel between decode and prefill instances, over real TCP connections.
+//!
+//! A decode instance dials the address in the hand-off parameters, introduces itself (the first
+//! time this costs the handshake), reads the KV (which takes as long as the bytes need on the
+//! link) and tells the prefill instance that it may free the blocks. One JSON object a line.
+//! Deliberately absent: NIXL's wire format, and the bytes of KV caches that do not exist.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::answer::KvPrint;
+use crate::cost::{CostModel, Link};
+use crate::engine::{Clock, Engine};
+use crate::handoff::{HandOffs, Notice};
+use crate::metrics::{Counter, Distribution, Metrics};
+
+/// A side channel that does not answer within this time has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What both sides must agree on, and who the prefill side is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    pub engine_id: String,
+    pub model: String,
+    pub block_size: u32,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+enum Request {
+    Hello(Identity),
+    Read { request_id: String },
+    Done { request_id: String },
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+enum Reply {
+    Ok,
+    Kv { print: u64 },
+    Refused { reason: String },
+}
+
+/// Why KV could not be fetched.
+#[derive(Debug, Error)]
+pub enum TransferError {
+    #[error("hand-off parameters lack {0}")]
+    Parameters(&'static str),
+    #[error("side channel {address}: {source}")]
+    Io { address: String, source: io::Error },
+    #[error("side channel {address}: no answer within {} s", PATIENCE.as_secs())]
+    Silent { address: String },
+    #[error("side channel {address}: refused: {reason}")]
+    Refused { address: String, reason: String },
+}
+
+/// Where a prompt's KV lies, as `kv_transfer_params` say it.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct RemoteKv {
+    #[serde(default)]
+    pub do_remote_prefill: bool,
+    #[serde(default)]
+    pub do_remote_decode: bool,
+    remote_engine_id: Option<String>,
+    remote_request_id: Option<String>,
+    remote_host: Option<String>,
+    remote_port: Option<u16>,
+}
+
+/// The prefill side: answers decode instances.
+pub struct PrefillSide {
+    pub identity: Identity,
+    pub hand_offs: Arc<HandOffs>,
+    pub engine: Arc<Engine>,
+    pub metrics: Arc<Metrics>,
+}
+
+impl PrefillSide {
+    /// Serves connections for ever.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener) {
+        loop {
+            // Out of descriptors and the like: the next one may succeed.
+            let Ok((stream, _)) = listener.accept().await else {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                continue;
+            };
+            let side = Arc::clone(&self);
+            tokio::spawn(async move {
+                // A peer that breaks off ends its own connection and nothing else.
+                let _ = side.converse(stream).await;
+            });
+        }
+    }
+
+    async fn converse(&self, stream: TcpStream) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        let mut stream = BufReader::new(stream);
+        let mut line = String::new();
+        while stream.read_line(&mut line).await? > 0 {
+            let reply = match serde_json::from_str(&line) {
+                Ok(request) => self.answer(request),
+                Err(error) => refused(format!("not a request: {error}")),
+            };
+            write_line(&mut stream, &reply).await?;
+            line.clear();
+        }
+        Ok(())
+    }
+
+    fn answer(&self, request: Request) -> Reply {
+        match request {
+            Request::Hello(peer) if peer == self.identity => Reply::Ok,
+            Request::Hello(peer) => {
+                refused(format!("asked for {peer:?}, this is {:?}", self.identity))
+            }
+            Request::Read { request_id } => match self.hand_offs.read(&request_id) {
+                Some(KvPrint(print)) => Reply::Kv { print },
+                None => refused(format!("no KV for request {request_id}")),
+            },
+            Request::Done { request_id } => {
+                match self.hand_offs.notify(&request_id) {
+                    Notice::Release(sequence) => self.engine.release(sequence),
+                    Notice::AfterExpiry => {
+                        self.metrics.values().add(Counter::LateNotifications, 1.0);
+                    }
+                }
+                Reply::Ok
+            }
+        }
+    }
+}
+
+fn refused(reason: String) -> Reply {
+    Reply::Refused { reason }
+}
+
+async fn write_line(stream: &mut BufReader<TcpStream>, value: &impl Serialize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(value)?;
+    line.push(b'\n');
+    stream.get_mut().write_all(&line).await
+}
+
+/// The decode side: fetches KV from prefill instances.
+pub struct DecodeSide {
+    /// Model and block size of this instance.
+    pub model: String,
+    pub block_size: u32,
+    pub layers: u32,
+    /// Real time of the first contact with a prefill instance.
+    pub handshake: Duration,
+    pub cost: CostModel,
+    pub clock: Clock,
+    pub link: std::sync::Mutex<Link>,
+    /// Engine ids that were met before; locked for the length of a handshake.
+    pub met: tokio::sync::Mutex<HashSet<String>>,
+    pub metrics: Arc<Metrics>,
+}
+
+impl DecodeSide {
+    /// Fetches the KV of `tokens` tokens; takes as long as that takes.
+    pub async fn fetch(&self, kv: &RemoteKv, tokens: u32) -> Result<KvPrint, TransferError> {
+        let result = self.try_fetch(kv, tokens).await;
+        if result.is_err() {
+            self.metrics.values().add(Counter::FailedTransfers, 1.0);
+        }
+        result
+    }
+
+    async fn try_fetch(&self, kv: &RemoteKv, tokens: u32) -> Result<KvPrint, TransferError> {
+        let host = kv
+            .remote_host
+            .as_deref()
+            .ok_or(TransferError::Parameters("remote_host"))?;
+        let port = kv
+            .remote_port
+            .ok_or(TransferError::Parameters("remote_port"))?;
+        let engine_id = kv.remote_engine_id.clone();
+        let engine_id = engine_id.ok_or(TransferError::Parameters("remote_engine_id"))?;
+        let request_id = kv.remote_request_id.clone();
+        let request_id = request_id.ok_or(TransferError::Parameters("remote_request_id"))?;
+
+        let posted = Instant::now();
+        let mut call = Call::dial(host, port).await?;
+        self.introduce(&mut call, engine_id).await?;
+        let print = match call
+            .ask(&Request::Read {
+                request_id: request_id.clone(),
+            })
+            .await?
+        {
+            Reply::Kv { print } => KvPrint(print),
+            other => return Err(call.unexpected(other)),
+        };
+        let post_time = posted.elapsed();
+        let bytes = self.cost.kv_bytes(tokens);
+        let started = Instant::now();
+        call.hold(self.book(bytes)).await?;
+        self.record(started.elapsed(), post_time, bytes, tokens);
+        if call.ask(&Request::Done { request_id }).await.is_err() {
+            // The KV is here; only its owner does not know. It will let the lease run out.
+            self.metrics.values().add(Counter::FailedNotifications, 1.0);
+        }
+        Ok(print)
+    }
+
+    async fn introduce(&self, call: &mut Call, engine_id: String) -> Result<(), TransferError> {
+        let mut met = self.met.lock().await;
+        let identity = Identity {
+            engine_id: engine_id.clone(),
+            model: self.model.clone(),
+            block_size: self.block_size,
+        };
+        match call.ask(&Request::Hello(identity)).await? {
+            Reply::Ok => {}
+            other => return Err(call.unexpected(other)),
+        }
+        if !met.contains(&engine_id) {
+            call.hold(self.handshake).await?;
+            met.insert(engine_id);
+        }
+        Ok(())
+    }
+
+    /// Real time that `bytes` need, behind the transfers already under way.
+    fn book(&self, bytes: u64) -> Duration {
+        let mut link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
+        self.clock
+            .real(link.transfer(self.clock.now(), &self.cost, bytes))
+    }
+
+    fn record(&self, took: Duration, post_time: Duration, bytes: u64, tokens: u32) {
+        let descriptors = 2 * self.layers * tokens.div_ceil(self.block_size);
+        let mut values = self.metrics.values();
+        values.observe_seconds(Distribution::TransferTime, took);
+        values.observe_seconds(Distribution::PostTime, post_time);
+        values.observe(Distribution::TransferBytes, bytes as f64);
+        values.observe(Distribution::Descriptors, f64::from(descriptors));
+    }
+}
+
+/// One connection to a prefill instance.
+struct Call {
+    address: String,
+    stream: BufReader<TcpStream>,
+}
+
+impl Call {
+    async fn dial(host: &str, port: u16) -> Result<Self, TransferError> {
+        let address = format!("{host}:{port}");
+        let connected = tokio::time::timeout(PATIENCE, TcpStream::connect((host, port))).await;
+        let stream = match connected {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(source)) => return Err(TransferError::Io { address, source }),
+            Err(_) => return Err(TransferError::Silent { address }),
+        };
+        if let Err(source) = stream.set_nodelay(true) {
+            return Err(TransferError::Io { address, source });
+        }
+        let stream = BufReader::new(stream);
+        Ok(Self { address, stream })
+    }
+
+    async fn ask(&mut self, request: &Request) -> Result<Reply, TransferError> {
+        let exchange = async {
+            write_line(&mut self.stream, request).await?;
+            let mut line = String::new();
+            if self.stream.read_line(&mut line).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            Ok(serde_json::from_str(&line)?)
+        };
+        match tokio::time::timeout(PATIENCE, exchange).await {
+            Ok(Ok(reply)) => Ok(reply),
+            Ok(Err(source)) => Err(self.broken(source)),
+            Err(_) => Err(TransferError::Silent {
+                address: self.address.clone(),
+            }),
+        }
+    }
+
+    /// Waits while the other side must stay alive: a transfer from a dead peer fails.
+    async fn hold(&mut self, time: Duration) -> Result<(), TransferError> {
+        match tokio::time::timeout(time, self.stream.fill_buf()).await {
+            Err(_) => Ok(()),
+            Ok(Ok(_)) => Err(self.broken(io::ErrorKind::UnexpectedEof.into())),
+            Ok(Err(source)) => Err(self.broken(source)),
+        }
+    }
+
+    fn broken(&self, source: io::Error) -> TransferError {
+        let address = self.address.clone();
+        TransferError::Io { address, source }
+    }
+
+    fn unexpected(&self, reply: Reply) -> TransferError {
+        let address = self.address.clone();
+        let reason = match reply {
+            Reply::Refused { reason } => reason,
+            other => format!("unexpected {other:?}"),
+        };
+        TransferError::Refused { address, reason }
+    }
+}

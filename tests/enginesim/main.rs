@@ -1,0 +1,7 @@
+//! Drives the real enginesim binary over its sockets, as a harness would.
+
+mod faults;
+mod handoff;
+mod life;
+mod support;
+mod surface;
