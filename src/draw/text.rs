@@ -1,0 +1,182 @@
+//! The embedded font: what a text measures, how it breaks, and what happens to characters the font lacks.
+//!
+//! Widths are sums of advances, without kerning and ligatures: the SVG asks for the same, so that a measured box is the
+//! drawn box in every viewer.
+
+use std::sync::OnceLock;
+
+use ttf_parser::Face;
+
+/// Family name written into the figures. Arimo, Arial and Helvetica share its metrics.
+pub(super) const FAMILY: &str = "Liberation Sans";
+
+/// Ascent and descent that a line of text keeps clear, in units of the font size.
+pub(super) const ASCENT: f64 = 0.74;
+pub(super) const DESCENT: f64 = 0.22;
+/// Distance from the baseline to the middle of capitals and digits, in units of the font size.
+pub(super) const HALF_CAPITAL: f64 = 0.345;
+/// Distance between baselines, in units of the font size.
+pub(super) const LINE: f64 = 1.25;
+
+static REGULAR: &[u8] = include_bytes!("fonts/LiberationSans-Regular.ttf");
+static BOLD: &[u8] = include_bytes!("fonts/LiberationSans-Bold.ttf");
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Weight {
+    Regular,
+    Bold,
+}
+
+impl Weight {
+    pub(super) fn data(self) -> &'static [u8] {
+        match self {
+            Self::Regular => REGULAR,
+            Self::Bold => BOLD,
+        }
+    }
+
+    pub(super) fn css(self) -> u16 {
+        match self {
+            Self::Regular => 400,
+            Self::Bold => 700,
+        }
+    }
+
+    /// The parsed face, parsed once a process.
+    pub(super) fn face(self) -> &'static Face<'static> {
+        static FACES: OnceLock<[Face<'static>; 2]> = OnceLock::new();
+        let parse = |data| Face::parse(data, 0).expect("the embedded font is part of the program and parses");
+        let faces = FACES.get_or_init(|| [parse(REGULAR), parse(BOLD)]);
+        match self {
+            Self::Regular => &faces[0],
+            Self::Bold => &faces[1],
+        }
+    }
+}
+
+/// Size in px and weight of a text.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Font {
+    pub size: f64,
+    pub weight: Weight,
+}
+
+impl Font {
+    pub(super) const fn regular(size: f64) -> Self {
+        Self { size, weight: Weight::Regular }
+    }
+
+    pub(super) const fn bold(size: f64) -> Self {
+        Self { size, weight: Weight::Bold }
+    }
+
+    /// Width in px of a cleaned text.
+    pub(super) fn width(self, text: &str) -> f64 {
+        let face = self.weight.face();
+        let advance = |c| face.glyph_index(c).and_then(|glyph| face.glyph_hor_advance(glyph)).unwrap_or(0);
+        let units: u32 = text.chars().map(|c| u32::from(advance(c))).sum();
+        f64::from(units) * self.size / f64::from(face.units_per_em())
+    }
+
+    /// Height in px of `lines` lines.
+    pub(super) fn height(self, lines: usize) -> f64 {
+        if lines == 0 { 0.0 } else { self.size * (ASCENT + DESCENT + LINE * (lines - 1) as f64) }
+    }
+
+    /// Breaks `text` at spaces so that no line is wider than `room`; a single word that is wider is cut with an ellipsis.
+    pub(super) fn wrap(self, text: &str, room: f64) -> Vec<String> {
+        let mut lines: Vec<String> = Vec::new();
+        for word in clean(text).split_whitespace() {
+            match lines.last_mut() {
+                Some(line) if self.width(line) + self.width(" ") + self.width(word) <= room => {
+                    line.push(' ');
+                    line.push_str(word);
+                }
+                _ => lines.push(self.shorten(word, room)),
+            }
+        }
+        lines
+    }
+
+    /// As [`Font::wrap`], but of at most `limit` lines; what does not fit is replaced by an ellipsis.
+    pub(super) fn wrap_to(self, text: &str, room: f64, limit: usize) -> Vec<String> {
+        let mut lines = self.wrap(text, room);
+        if lines.len() > limit {
+            let rest = lines.split_off(limit.max(1) - 1).join(" ");
+            lines.push(self.shorten(&rest, room));
+        }
+        lines
+    }
+
+    /// `text`, or as much of its beginning as fits into `room` with an ellipsis behind.
+    pub(super) fn shorten(self, text: &str, room: f64) -> String {
+        let text = clean(text);
+        if self.width(&text) <= room {
+            return text;
+        }
+        let mut left = room - self.width("…");
+        if left < 0.0 {
+            return String::new();
+        }
+        let fits = |c: &char| {
+            left -= self.width(c.encode_utf8(&mut [0; 4]));
+            left >= 0.0
+        };
+        let kept: String = text.chars().take_while(fits).collect();
+        format!("{}…", kept.trim_end())
+    }
+}
+
+/// `text` with control characters as spaces, and every character the font cannot draw as a visible box.
+pub(super) fn clean(text: &str) -> String {
+    let face = Weight::Regular.face();
+    let drawn = |c: char| match c {
+        c if c.is_control() => ' ',
+        c if face.glyph_index(c).is_some() => c,
+        _ => '□',
+    };
+    text.chars().map(drawn).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const FONT: Font = Font::regular(10.0);
+
+    #[test]
+    fn digits_are_tabular_and_bold_is_wider() {
+        assert_eq!(FONT.width("11"), FONT.width("80"));
+        assert!(Font::bold(10.0).width("rate") > FONT.width("rate"));
+    }
+
+    #[test]
+    fn characters_without_a_glyph_become_a_box_and_controls_a_space() {
+        assert_eq!(clean("p99 ≥ 5 µs"), "p99 ≥ 5 µs");
+        assert_eq!(clean("模型\tx"), "□□ x");
+    }
+
+    #[test]
+    fn a_long_text_wraps_and_its_tail_is_cut_visibly() {
+        let lines = FONT.wrap_to("one two three four five six seven eight", 60.0, 2);
+        assert_eq!(lines.len(), 2);
+        assert!(lines[1].ends_with('…'), "{lines:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_wrapped_line_is_wider_than_its_room(text in "\\PC{0,80}", room in 15.0..300.0f64) {
+            for line in FONT.wrap(&text, room) {
+                prop_assert!(FONT.width(&line) <= room + 1e-9, "{line:?}");
+            }
+        }
+
+        #[test]
+        fn wrapping_loses_no_word_that_fits(words in prop::collection::vec("[a-z]{1,6}", 0..20)) {
+            let text = words.join(" ");
+            prop_assert_eq!(FONT.wrap(&text, 80.0).join(" "), text);
+        }
+    }
+}
