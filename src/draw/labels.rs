@@ -17,15 +17,30 @@ pub(super) struct Rect {
 
 impl Rect {
     pub(super) fn at((left, top): Px, (width, height): Px) -> Self {
-        Self { left, top, right: left + width, bottom: top + height }
+        Self {
+            left,
+            top,
+            right: left + width,
+            bottom: top + height,
+        }
     }
 
     pub(super) fn around((x, y): Px, reach: f64) -> Self {
-        Self { left: x - reach, top: y - reach, right: x + reach, bottom: y + reach }
+        Self {
+            left: x - reach,
+            top: y - reach,
+            right: x + reach,
+            bottom: y + reach,
+        }
     }
 
     pub(super) fn grown(self, by: f64) -> Self {
-        Self { left: self.left - by, top: self.top - by, right: self.right + by, bottom: self.bottom + by }
+        Self {
+            left: self.left - by,
+            top: self.top - by,
+            right: self.right + by,
+            bottom: self.bottom + by,
+        }
     }
 
     pub(super) fn width(self) -> f64 {
@@ -37,22 +52,35 @@ impl Rect {
     }
 
     pub(super) fn meets(self, other: Self) -> bool {
-        self.left < other.right && other.left < self.right && self.top < other.bottom && other.top < self.bottom
+        self.left < other.right
+            && other.left < self.right
+            && self.top < other.bottom
+            && other.top < self.bottom
     }
 
     pub(super) fn holds(self, other: Self) -> bool {
-        self.left <= other.left && self.top <= other.top && self.right >= other.right && self.bottom >= other.bottom
+        self.left <= other.left
+            && self.top <= other.top
+            && self.right >= other.right
+            && self.bottom >= other.bottom
     }
 
     /// The place in the rectangle that is nearest to `point`.
     pub(super) fn nearest(self, point: Px) -> Px {
-        (point.0.clamp(self.left, self.right), point.1.clamp(self.top, self.bottom))
+        (
+            point.0.clamp(self.left, self.right),
+            point.1.clamp(self.top, self.bottom),
+        )
     }
 
     /// Free room between two rectangles, 0 if they touch.
     pub(super) fn distance(self, other: Self) -> f64 {
-        let across = (other.left - self.right).max(self.left - other.right).max(0.0);
-        let along = (other.top - self.bottom).max(self.top - other.bottom).max(0.0);
+        let across = (other.left - self.right)
+            .max(self.left - other.right)
+            .max(0.0);
+        let along = (other.top - self.bottom)
+            .max(self.top - other.bottom)
+            .max(0.0);
         across.hypot(along)
     }
 
@@ -84,12 +112,14 @@ impl Rect {
 #[derive(Clone, Debug)]
 pub(super) struct Request {
     pub size: Px,
-    /// What the text belongs to, a point or an upright or level line; far places cost more.
-    pub anchor: Rect,
+    /// What the text belongs to: points, upright or level lines. Places far from all of them cost more.
+    pub anchors: Vec<Rect>,
     /// Upper left corners in order of preference.
     pub spots: Vec<Px>,
     /// May be put anywhere in the area if no spot will do.
     pub roams: bool,
+    /// Whether a thin line joins the text to its anchor if it ends up far from it.
+    pub points: bool,
     /// Lower is placed first.
     pub priority: u8,
 }
@@ -115,7 +145,45 @@ impl Request {
                 (centre, below),
             ]);
         }
-        Self { size, anchor: Rect::around(anchor, 0.0), spots, roams: true, priority }
+        Self {
+            size,
+            anchors: vec![Rect::around(anchor, 0.0)],
+            spots,
+            roams: true,
+            points: true,
+            priority,
+        }
+    }
+
+    /// The line from a text at `rect` to its anchor, if it needs one.
+    pub(super) fn leader(&self, rect: Rect) -> Option<(Px, Px)> {
+        let middle = (
+            (rect.left + rect.right) / 2.0,
+            (rect.top + rect.bottom) / 2.0,
+        );
+        let anchor = self
+            .anchors
+            .iter()
+            .min_by(|a, b| rect.distance(**a).total_cmp(&rect.distance(**b)))?;
+        let target = anchor.nearest(middle);
+        (self.points && rect.distance(*anchor) > NEAR).then(|| (rect.nearest(target), target))
+    }
+
+    /// Distance from a text at `rect` to the nearest anchor, px.
+    fn away(&self, rect: Rect) -> f64 {
+        self.anchors
+            .iter()
+            .map(|&anchor| rect.distance(anchor))
+            .reduce(f64::min)
+            .unwrap_or(0.0)
+    }
+
+    /// Lets the text belong to another anchor as well, if the first has no good place.
+    pub(super) fn or_around(mut self, anchor: Px) -> Self {
+        let other = Self::around(anchor, self.size, self.priority);
+        self.spots.extend(other.spots);
+        self.anchors.extend(other.anchors);
+        self
     }
 }
 
@@ -128,6 +196,8 @@ pub(super) struct Obstacles {
     pub segments: Vec<(Px, Px)>,
 }
 
+/// Up to this distance, px, it is plain what a text belongs to.
+const NEAR: f64 = 13.0;
 /// Free room around every label, px.
 const CLEARANCE: f64 = 2.0;
 /// Above this cost a label that may roam looks for a place elsewhere.
@@ -135,6 +205,8 @@ const BEARABLE: f64 = 22.0;
 const COST_PER_PX_COVERED: f64 = 1.0;
 const COST_PER_BOX: f64 = 30.0;
 const COST_PER_PX_AWAY: f64 = 0.4;
+const COST_OF_LEADER: f64 = 4.0;
+const COST_PER_PX_STRUCK: f64 = 3.0;
 const COST_PER_RANK: f64 = 0.35;
 const ROUNDS: usize = 3;
 const ROAMING_PITCH: f64 = 7.0;
@@ -147,9 +219,21 @@ pub(super) fn place(area: Rect, obstacles: &Obstacles, requests: &[Request]) -> 
     for _ in 0..ROUNDS {
         let before = placed.clone();
         for &index in &order {
-            let others: Vec<Rect> =
-                placed.iter().enumerate().filter(|&(other, _)| other != index).filter_map(|(_, rect)| *rect).collect();
-            placed[index] = Search { area, obstacles, others: &others }.best(&requests[index]);
+            let others: Vec<Other> = (0..requests.len())
+                .filter(|&other| other != index)
+                .filter_map(|other| {
+                    placed[other].map(|rect| Other {
+                        rect,
+                        leader: requests[other].leader(rect),
+                    })
+                })
+                .collect();
+            placed[index] = Search {
+                area,
+                obstacles,
+                others: &others,
+            }
+            .best(&requests[index]);
         }
         if placed == before {
             break;
@@ -158,34 +242,54 @@ pub(super) fn place(area: Rect, obstacles: &Obstacles, requests: &[Request]) -> 
     placed
 }
 
+/// A text that has its place already.
+struct Other {
+    rect: Rect,
+    leader: Option<(Px, Px)>,
+}
+
 struct Search<'a> {
     area: Rect,
     obstacles: &'a Obstacles,
-    others: &'a [Rect],
+    others: &'a [Other],
 }
 
 impl Search<'_> {
     fn best(&self, request: &Request) -> Option<Rect> {
-        let ranked = request.spots.iter().enumerate().map(|(rank, &at)| (rank as f64 * COST_PER_RANK, at));
+        let ranked = request
+            .spots
+            .iter()
+            .enumerate()
+            .map(|(rank, &at)| (rank as f64 * COST_PER_RANK, at));
         let near = self.cheapest(request, ranked);
         match near {
             Some((cost, rect)) if cost <= BEARABLE || !request.roams => Some(rect),
             None if !request.roams => None,
             near => {
-                let far = self.cheapest(request, self.grid(request.size).map(|at| (BEARABLE / 2.0, at)));
+                let far = self.cheapest(
+                    request,
+                    self.grid(request.size).map(|at| (BEARABLE / 2.0, at)),
+                );
                 let better = |a: (f64, Rect), b: (f64, Rect)| if b.0 < a.0 { b } else { a };
-                near.into_iter().chain(far).reduce(better).map(|(_, rect)| rect)
+                near.into_iter()
+                    .chain(far)
+                    .reduce(better)
+                    .map(|(_, rect)| rect)
             }
         }
     }
 
-    fn cheapest(&self, request: &Request, spots: impl Iterator<Item = (f64, Px)>) -> Option<(f64, Rect)> {
+    fn cheapest(
+        &self,
+        request: &Request,
+        spots: impl Iterator<Item = (f64, Px)>,
+    ) -> Option<(f64, Rect)> {
         let mut best: Option<(f64, Rect)> = None;
         for (cost, at) in spots {
             let rect = Rect::at(at, request.size);
             let limit = best.map_or(f64::INFINITY, |(cost, _)| cost);
             if cost < limit && self.is_free(rect) {
-                let cost = cost + self.cost(rect, request.anchor);
+                let cost = cost + self.cost(rect, request);
                 if cost < limit {
                     best = Some((cost, rect));
                 }
@@ -195,15 +299,44 @@ impl Search<'_> {
     }
 
     fn is_free(&self, rect: Rect) -> bool {
-        self.area.holds(rect) && !self.others.iter().any(|other| other.meets(rect.grown(CLEARANCE)))
+        self.area.holds(rect)
+            && !self
+                .others
+                .iter()
+                .any(|other| other.rect.meets(rect.grown(CLEARANCE)))
     }
 
-    fn cost(&self, rect: Rect, anchor: Rect) -> f64 {
+    fn cost(&self, rect: Rect, request: &Request) -> f64 {
         let padded = rect.grown(CLEARANCE / 2.0);
-        let covered: f64 = self.obstacles.segments.iter().map(|&segment| padded.covers(segment)).sum();
-        let hidden = self.obstacles.boxes.iter().filter(|shape| shape.meets(padded)).count();
-        let away = rect.distance(anchor) * COST_PER_PX_AWAY;
-        covered * COST_PER_PX_COVERED + hidden as f64 * COST_PER_BOX + away
+        let covered: f64 = self
+            .obstacles
+            .segments
+            .iter()
+            .map(|&segment| padded.covers(segment))
+            .sum();
+        let hidden = self
+            .obstacles
+            .boxes
+            .iter()
+            .filter(|shape| shape.meets(padded))
+            .count();
+        let away = request.away(rect) * COST_PER_PX_AWAY;
+        covered * COST_PER_PX_COVERED
+            + hidden as f64 * COST_PER_BOX
+            + away
+            + self.leader_cost(rect, request)
+    }
+
+    /// Leaders should not strike through texts, neither this text's through others nor others' through this.
+    fn leader_cost(&self, rect: Rect, request: &Request) -> f64 {
+        let own = request.leader(rect);
+        let struck = |other: &Other| {
+            let through_this = other.leader.map_or(0.0, |leader| rect.covers(leader));
+            let through_other = own.map_or(0.0, |leader| other.rect.covers(leader));
+            through_this + through_other
+        };
+        let total: f64 = self.others.iter().map(struck).sum();
+        total * COST_PER_PX_STRUCK + if own.is_some() { COST_OF_LEADER } else { 0.0 }
     }
 
     fn grid(&self, (width, height): Px) -> impl Iterator<Item = Px> {
@@ -212,7 +345,8 @@ impl Search<'_> {
         let rows = steps(area.height() - height);
         let at = |start: f64, step: u32| start + f64::from(step) * ROAMING_PITCH;
         rows.flat_map(move |row| {
-            steps(area.width() - width).map(move |column| (at(area.left, column), at(area.top, row)))
+            steps(area.width() - width)
+                .map(move |column| (at(area.left, column), at(area.top, row)))
         })
     }
 }
@@ -223,11 +357,20 @@ mod tests {
 
     use super::*;
 
-    const AREA: Rect = Rect { left: 0.0, top: 0.0, right: 200.0, bottom: 120.0 };
+    const AREA: Rect = Rect {
+        left: 0.0,
+        top: 0.0,
+        right: 200.0,
+        bottom: 120.0,
+    };
 
     #[test]
     fn a_lone_label_stays_beside_its_point() {
-        let placed = place(AREA, &Obstacles::default(), &[Request::around((100.0, 60.0), (40.0, 10.0), 0)]);
+        let placed = place(
+            AREA,
+            &Obstacles::default(),
+            &[Request::around((100.0, 60.0), (40.0, 10.0), 0)],
+        );
         let rect = placed[0].unwrap();
         assert!(rect.nearest((100.0, 60.0)).0 - 100.0 < 8.0);
     }
@@ -238,7 +381,12 @@ mod tests {
             boxes: vec![Rect::around((110.0, 50.0), 4.0)],
             segments: vec![((0.0, 60.0), (200.0, 60.0))],
         };
-        let rect = place(AREA, &obstacles, &[Request::around((100.0, 60.0), (40.0, 10.0), 0)])[0].unwrap();
+        let rect = place(
+            AREA,
+            &obstacles,
+            &[Request::around((100.0, 60.0), (40.0, 10.0), 0)],
+        )[0]
+        .unwrap();
         assert_eq!(rect.covers(obstacles.segments[0]), 0.0);
         assert!(!rect.meets(obstacles.boxes[0]));
     }
@@ -251,7 +399,12 @@ mod tests {
 
     #[test]
     fn the_covered_length_is_exact() {
-        let rect = Rect { left: 0.0, top: 0.0, right: 10.0, bottom: 10.0 };
+        let rect = Rect {
+            left: 0.0,
+            top: 0.0,
+            right: 10.0,
+            bottom: 10.0,
+        };
         assert_eq!(rect.covers(((-5.0, 5.0), (15.0, 5.0))), 10.0);
         assert_eq!(rect.covers(((-5.0, 15.0), (15.0, 15.0))), 0.0);
         assert_eq!(rect.covers(((3.0, 3.0), (3.0, 7.0))), 4.0);

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use super::canvas::{Align, Canvas, Centi, Contour, Ink, Item, Look, TextItem};
 use super::marks::Dash;
 use super::palette::Rgb;
-use super::text::{FAMILY, Font, Weight};
+use super::text::{FAMILY, Font, RAISED, RAISED_BY, Weight, lowered};
 
 /// The characters a figure needs of each weight.
 pub(super) type Characters = BTreeMap<Weight, BTreeSet<char>>;
@@ -15,7 +15,8 @@ pub(super) fn characters(canvas: &Canvas) -> Characters {
     let mut used = Characters::new();
     for item in &canvas.items {
         if let Item::Text(text) = item {
-            used.entry(text.font.weight).or_default().extend(text.text.chars());
+            let plain = text.text.chars().map(|c| lowered(c).unwrap_or(c));
+            used.entry(text.font.weight).or_default().extend(plain);
         }
     }
     used
@@ -55,8 +56,8 @@ pub(super) fn document(canvas: &Canvas, title: &str, style: &str) -> String {
 fn body(canvas: &Canvas) -> String {
     let mut svg = String::new();
     let mut clip = None;
-    for item in &canvas.items {
-        let wanted = match item {
+    for group in canvas.items.chunk_by(joins) {
+        let wanted = match &group[0] {
             Item::Path { look, .. } | Item::Circle { look, .. } => look.clip,
             Item::Text(_) => None,
         };
@@ -67,68 +68,170 @@ fn body(canvas: &Canvas) -> String {
             }
             clip = wanted;
         }
-        match item {
-            Item::Path { points, closed, look } => svg += &path(points, *closed, look),
-            Item::Circle { center: (x, y), radius, look } => {
-                svg += &format!("<circle cx=\"{}\" cy=\"{}\" r=\"{}\"{}/>\n", px(*x), px(*y), px(*radius), paint(look));
-            }
-            Item::Text(item) => svg += &text(item),
-        }
+        svg += &element(group);
     }
     svg + if clip.is_some() { "</g>\n" } else { "" }
 }
 
-fn path(points: &[(Centi, Centi)], closed: bool, look: &Look) -> String {
+/// Whether two neighbours can be one element: open lines of the same look, such as a hatching.
+fn joins(a: &Item, b: &Item) -> bool {
+    match (a, b) {
+        (
+            Item::Path {
+                closed: false,
+                look: first,
+                ..
+            },
+            Item::Path {
+                closed: false,
+                look: second,
+                ..
+            },
+        ) => {
+            first == second
+                && first
+                    .contour
+                    .is_some_and(|contour| contour.ink.percent == 100)
+        }
+        _ => false,
+    }
+}
+
+fn element(group: &[Item]) -> String {
+    match &group[0] {
+        Item::Path { look, .. } => {
+            let d: String = group.iter().map(outline).collect();
+            format!("<path d=\"{d}\"{}/>\n", paint(look))
+        }
+        Item::Circle {
+            center: (x, y),
+            radius,
+            look,
+        } => {
+            format!(
+                "<circle cx=\"{}\" cy=\"{}\" r=\"{}\"{}/>\n",
+                px(*x),
+                px(*y),
+                px(*radius),
+                paint(look)
+            )
+        }
+        Item::Text(item) => text(item),
+    }
+}
+
+fn outline(item: &Item) -> String {
+    let Item::Path { points, closed, .. } = item else {
+        return String::new();
+    };
     let mut d = String::new();
     for (index, (x, y)) in points.iter().enumerate() {
-        let lead = if index == 0 { "M" } else { "L" };
+        let lead = if index == 0 { "M" } else { " " };
         let _ = write!(d, "{lead}{} {}", px(*x), px(*y));
     }
-    // A line of a single point is drawn as a dot by its round caps.
-    d += if closed || points.len() == 1 { "Z" } else { "" };
-    format!("<path d=\"{d}\"{}/>\n", paint(look))
+    // A line of a single point has a length of zero: nothing, unless closed.
+    d + if *closed { "Z" } else { "" }
 }
 
 fn paint(look: &Look) -> String {
     let mut attributes = match look.fill {
-        Some(Ink { color, percent }) => format!(" fill=\"{}\"{}", hex(color), opacity("fill", percent)),
+        Some(Ink { color, percent }) => {
+            format!(" fill=\"{}\"{}", hex(color), opacity("fill", percent))
+        }
         None => " fill=\"none\"".into(),
     };
     if let Some(Contour { ink, width, dash }) = look.contour {
-        attributes += &format!(" stroke=\"{}\" stroke-width=\"{}\"", hex(ink.color), px(width));
+        attributes += &format!(
+            " stroke=\"{}\" stroke-width=\"{}\"",
+            hex(ink.color),
+            px(width)
+        );
         attributes += &opacity("stroke", ink.percent);
         attributes += &match dash {
             Dash::Solid => String::new(),
-            Dash::Dashed => format!(" stroke-dasharray=\"{} {}\"", px(width * 4), px(width * 5 / 2)),
+            Dash::Dashed => format!(
+                " stroke-dasharray=\"{} {}\"",
+                px(width * 4),
+                px(width * 5 / 2)
+            ),
             // Nearly empty dashes with round ends: dots.
-            Dash::Dotted => format!(" stroke-dasharray=\"0.01 {}\" stroke-linecap=\"round\"", px(width * 2)),
+            Dash::Dotted => format!(
+                " stroke-dasharray=\"0.01 {}\" stroke-linecap=\"round\"",
+                px(width * 2)
+            ),
         };
     }
     attributes
 }
 
 fn text(item: &TextItem) -> String {
-    let TextItem { at: (x, y), text, font, color, align, upright, halo } = item;
+    let TextItem {
+        at: (x, y),
+        text,
+        font,
+        color,
+        align,
+        upright,
+        halo,
+    } = item;
     let (x, y) = (number(x * 100.0), number(y * 100.0));
-    let place = if *upright { format!("transform=\"translate({x} {y}) rotate(-90)\"") } else { format!("x=\"{x}\" y=\"{y}\"") };
+    let place = if *upright {
+        format!("transform=\"translate({x} {y}) rotate(-90)\"")
+    } else {
+        format!("x=\"{x}\" y=\"{y}\"")
+    };
     let anchor = match align {
         Align::Start => "",
         Align::Middle => " text-anchor=\"middle\"",
         Align::End => " text-anchor=\"end\"",
     };
     let Font { size, weight } = font;
-    let weight = if *weight == Weight::Bold { " font-weight=\"700\"" } else { "" };
-    let rim = if *halo { " stroke=\"#fff\" stroke-width=\"2.5\" paint-order=\"stroke\"" } else { "" };
+    let weight = if *weight == Weight::Bold {
+        " font-weight=\"700\""
+    } else {
+        ""
+    };
+    let rim = if *halo {
+        " stroke=\"#fff\" stroke-width=\"2.5\" paint-order=\"stroke\""
+    } else {
+        ""
+    };
     format!(
         "<text {place} font-size=\"{}\" fill=\"{}\"{weight}{anchor}{rim}>{}</text>\n",
         number(size * 100.0),
         hex(*color),
-        escape(text)
+        runs(text, *size)
     )
 }
 
+/// The text with superscripts as raised, smaller spans.
+fn runs(text: &str, size: f64) -> String {
+    let mut markup = String::new();
+    let characters: Vec<char> = text.chars().collect();
+    for (index, run) in characters
+        .chunk_by(|a, b| lowered(*a).is_some() == lowered(*b).is_some())
+        .enumerate()
+    {
+        let plain: String = run.iter().map(|&c| lowered(c).unwrap_or(c)).collect();
+        let (plain, shift) = (escape(&plain), number(size * RAISED_BY * 100.0));
+        markup += &match (run.first().and_then(|&c| lowered(c)), index) {
+            (Some(_), _) => format!(
+                "<tspan dy=\"-{shift}\" font-size=\"{}\">{plain}</tspan>",
+                number(size * RAISED * 100.0)
+            ),
+            (None, 0) => plain,
+            (None, _) => format!("<tspan dy=\"{shift}\">{plain}</tspan>"),
+        };
+    }
+    markup
+}
+
 fn opacity(of: &str, percent: u8) -> String {
-    if percent >= 100 { String::new() } else { format!(" {of}-opacity=\"{}\"", f64::from(percent) / 100.0) }
+    if percent >= 100 {
+        String::new()
+    } else {
+        format!(" {of}-opacity=\"{}\"", f64::from(percent) / 100.0)
+    }
 }
 
 fn hex(Rgb(r, g, b): Rgb) -> String {
@@ -162,8 +265,10 @@ pub(super) fn escape(text: &str) -> String {
 
 /// FNV-1a: a short name for a content, the same on every machine and in every version of the compiler.
 fn fingerprint(content: &str) -> String {
-    let hash = content.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = content
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
     format!("{:08x}", hash >> 32)
 }

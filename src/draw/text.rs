@@ -45,12 +45,31 @@ impl Weight {
     /// The parsed face, parsed once a process.
     pub(super) fn face(self) -> &'static Face<'static> {
         static FACES: OnceLock<[Face<'static>; 2]> = OnceLock::new();
-        let parse = |data| Face::parse(data, 0).expect("the embedded font is part of the program and parses");
+        let parse = |data| {
+            Face::parse(data, 0).expect("the embedded font is part of the program and parses")
+        };
         let faces = FACES.get_or_init(|| [parse(REGULAR), parse(BOLD)]);
         match self {
             Self::Regular => &faces[0],
             Self::Bold => &faces[1],
         }
+    }
+}
+
+/// Size of superscripts, and how far they are raised, in units of the font size.
+pub(super) const RAISED: f64 = 0.7;
+pub(super) const RAISED_BY: f64 = 0.36;
+
+/// The plain character of a superscript digit or minus. The font has only some of them, in two designs: they are drawn as
+/// raised plain characters.
+pub(super) fn lowered(c: char) -> Option<char> {
+    match c {
+        '⁻' => Some('−'),
+        '¹' => Some('1'),
+        '²' => Some('2'),
+        '³' => Some('3'),
+        '⁰' | '⁴'..='⁹' => char::from_digit(u32::from(c) - 0x2070, 10),
+        _ => None,
     }
 }
 
@@ -63,47 +82,93 @@ pub(super) struct Font {
 
 impl Font {
     pub(super) const fn regular(size: f64) -> Self {
-        Self { size, weight: Weight::Regular }
+        Self {
+            size,
+            weight: Weight::Regular,
+        }
     }
 
     pub(super) const fn bold(size: f64) -> Self {
-        Self { size, weight: Weight::Bold }
+        Self {
+            size,
+            weight: Weight::Bold,
+        }
     }
 
     /// Width in px of a cleaned text.
     pub(super) fn width(self, text: &str) -> f64 {
         let face = self.weight.face();
-        let advance = |c| face.glyph_index(c).and_then(|glyph| face.glyph_hor_advance(glyph)).unwrap_or(0);
-        let units: u32 = text.chars().map(|c| u32::from(advance(c))).sum();
-        f64::from(units) * self.size / f64::from(face.units_per_em())
+        let advance = |c| {
+            f64::from(
+                face.glyph_index(c)
+                    .and_then(|glyph| face.glyph_hor_advance(glyph))
+                    .unwrap_or(0),
+            )
+        };
+        let units: f64 = text
+            .chars()
+            .map(|c| lowered(c).map_or_else(|| advance(c), |c| RAISED * advance(c)))
+            .sum();
+        units * self.size / f64::from(face.units_per_em())
     }
 
     /// Height in px of `lines` lines.
     pub(super) fn height(self, lines: usize) -> f64 {
-        if lines == 0 { 0.0 } else { self.size * (ASCENT + DESCENT + LINE * (lines - 1) as f64) }
+        if lines == 0 {
+            0.0
+        } else {
+            self.size * (ASCENT + DESCENT + LINE * (lines - 1) as f64)
+        }
     }
 
-    /// Breaks `text` at spaces so that no line is wider than `room`; a single word that is wider is cut with an ellipsis.
+    /// Breaks `text` at spaces and after hyphens and the like, so that no line is wider than `room`; a piece that is
+    /// still wider is broken anywhere.
     pub(super) fn wrap(self, text: &str, room: f64) -> Vec<String> {
         let mut lines: Vec<String> = Vec::new();
         for word in clean(text).split_whitespace() {
-            match lines.last_mut() {
-                Some(line) if self.width(line) + self.width(" ") + self.width(word) <= room => {
-                    line.push(' ');
-                    line.push_str(word);
+            for (index, piece) in word.split_inclusive(['-', '/', '_', ',']).enumerate() {
+                let space = if index == 0 { " " } else { "" };
+                match lines.last_mut() {
+                    Some(line)
+                        if self.width(line) + self.width(space) + self.width(piece) <= room =>
+                    {
+                        line.push_str(space);
+                        line.push_str(piece);
+                    }
+                    _ => lines.extend(self.chop(piece, room)),
                 }
-                _ => lines.push(self.shorten(word, room)),
             }
         }
         lines
+    }
+
+    /// Cuts a word into parts that fit; a character wider than the room is left out.
+    fn chop(self, word: &str, room: f64) -> Vec<String> {
+        let mut parts = vec![String::new()];
+        let mut used = 0.0;
+        for c in word.chars() {
+            let width = self.width(c.encode_utf8(&mut [0; 4]));
+            if used + width > room {
+                parts.push(String::new());
+                used = 0.0;
+            }
+            if let Some(part) = parts.last_mut().filter(|_| width <= room) {
+                part.push(c);
+                used += width;
+            }
+        }
+        parts.retain(|part| !part.is_empty());
+        parts
     }
 
     /// As [`Font::wrap`], but of at most `limit` lines; what does not fit is replaced by an ellipsis.
     pub(super) fn wrap_to(self, text: &str, room: f64, limit: usize) -> Vec<String> {
         let mut lines = self.wrap(text, room);
         if lines.len() > limit {
-            let rest = lines.split_off(limit.max(1) - 1).join(" ");
-            lines.push(self.shorten(&rest, room));
+            lines.truncate(limit.max(1));
+            if let Some(last) = lines.last_mut() {
+                *last = self.cut(last, room);
+            }
         }
         lines
     }
@@ -114,6 +179,11 @@ impl Font {
         if self.width(&text) <= room {
             return text;
         }
+        self.cut(&text, room)
+    }
+
+    /// As much of the beginning of `text` as leaves room for an ellipsis, and that.
+    fn cut(self, text: &str, room: f64) -> String {
         let mut left = room - self.width("…");
         if left < 0.0 {
             return String::new();
@@ -132,6 +202,7 @@ pub(super) fn clean(text: &str) -> String {
     let face = Weight::Regular.face();
     let drawn = |c: char| match c {
         c if c.is_control() => ' ',
+        c if lowered(c).is_some() => c,
         c if face.glyph_index(c).is_some() => c,
         _ => '□',
     };

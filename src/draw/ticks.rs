@@ -33,7 +33,11 @@ impl Step {
     fn times(self, count: i64) -> f64 {
         let whole = (count * self.mantissa) as f64;
         let power = 10f64.powi(self.exponent.abs());
-        if self.exponent < 0 { whole / power } else { whole * power }
+        if self.exponent < 0 {
+            whole / power
+        } else {
+            whole * power
+        }
     }
 
     /// All multiples within `low..=high`, with a little tolerance at the ends.
@@ -59,15 +63,38 @@ impl Step {
         if plain(largest) {
             return values.iter().map(|&v| decimal(v, decimals)).collect();
         }
-        let digits = |v: f64| usize::try_from(magnitude(v) - self.exponent).unwrap_or(0);
-        values.iter().map(|&v| power(v, digits(v))).collect()
+        values.iter().map(|&v| power(v)).collect()
     }
+}
+
+/// Numbers on a logarithmic axis: if one needs a power of ten, all that are not near 1 are written so.
+pub(super) fn write_decades(values: &[f64]) -> Vec<String> {
+    let all_plain = values.iter().all(|&value| plain(value));
+    let near_one = |value: f64| (0.99e-2..0.99e3).contains(&value);
+    values
+        .iter()
+        .map(|&v| {
+            if all_plain || near_one(v) {
+                write_number(v)
+            } else {
+                power(v)
+            }
+        })
+        .collect()
 }
 
 /// Values on a logarithmic axis: 1-2-5 in every decade if `crowded` is false, else powers of ten, every `every`-th.
 pub(super) fn log_ticks(low: f64, high: f64, mantissas: &[i64], every: i32) -> Vec<f64> {
     let (first, last) = (magnitude(low) - 1, magnitude(high) + 1);
-    let decade = |exponent: i32| mantissas.iter().map(move |&m| Step { mantissa: m, exponent }.size());
+    let decade = |exponent: i32| {
+        mantissas.iter().map(move |&m| {
+            Step {
+                mantissa: m,
+                exponent,
+            }
+            .size()
+        })
+    };
     (first..=last)
         .filter(|exponent| exponent.rem_euclid(every) == 0)
         .flat_map(decade)
@@ -78,11 +105,7 @@ pub(super) fn log_ticks(low: f64, high: f64, mantissas: &[i64], every: i32) -> V
 /// The shortest way to write a number of up to nine digits, free of binary noise.
 pub(super) fn write_number(value: f64) -> String {
     if !plain(value) {
-        let digits = (0..9).find(|&digits| {
-            let short: f64 = format!("{value:.digits$e}").parse().unwrap_or(value);
-            ((short - value) / value).abs() < 1e-9
-        });
-        return power(value, digits.unwrap_or(9));
+        return power(value);
     }
     let decimals = (0..12).find(|&decimals| {
         let short: f64 = format!("{value:.decimals$}").parse().unwrap_or(value);
@@ -98,7 +121,11 @@ fn plain(value: f64) -> bool {
 
 /// The power of ten of the first digit.
 fn magnitude(value: f64) -> i32 {
-    if value == 0.0 { 0 } else { (value.abs().log10() + 1e-12).floor() as i32 }
+    if value == 0.0 {
+        0
+    } else {
+        (value.abs().log10() + 1e-12).floor() as i32
+    }
 }
 
 /// Digits with a true minus sign, and commas between thousands from 10,000 on.
@@ -118,12 +145,13 @@ fn decimal(value: f64, decimals: usize) -> String {
     text + fraction
 }
 
-/// `value` as a mantissa with `digits` decimals times a power of ten.
-fn power(value: f64, digits: usize) -> String {
+/// `value` as the shortest mantissa, of nine digits at most, times a power of ten.
+fn power(value: f64) -> String {
     if value == 0.0 {
         return "0".into();
     }
-    let scientific = format!("{:.digits$e}", value.abs());
+    let rounded: f64 = format!("{:.8e}", value.abs()).parse().unwrap_or(value);
+    let scientific = format!("{rounded:e}");
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let raised: String = exponent
         .chars()
@@ -136,7 +164,11 @@ fn power(value: f64, digits: usize) -> String {
         })
         .collect();
     let sign = if value < 0.0 { "−" } else { "" };
-    if mantissa == "1" { format!("{sign}10{raised}") } else { format!("{sign}{mantissa}×10{raised}") }
+    if mantissa == "1" {
+        format!("{sign}10{raised}")
+    } else {
+        format!("{sign}{mantissa}×10{raised}")
+    }
 }
 
 #[cfg(test)]
@@ -152,7 +184,10 @@ mod tests {
 
     #[test]
     fn ticks_carry_no_binary_noise() {
-        assert_eq!(written(0.0, 0.5, 5), ["0.0", "0.1", "0.2", "0.3", "0.4", "0.5"]);
+        assert_eq!(
+            written(0.0, 0.5, 5),
+            ["0.0", "0.1", "0.2", "0.3", "0.4", "0.5"]
+        );
         assert_eq!(written(-1.0, 1.0, 4), ["−1.0", "−0.5", "0.0", "0.5", "1.0"]);
         assert_eq!(write_number(0.1 + 0.2), "0.3");
         assert_eq!(write_number(1.133), "1.133");
@@ -160,8 +195,14 @@ mod tests {
 
     #[test]
     fn large_and_tiny_values_read_as_powers() {
-        assert_eq!(written(0.0, 4e6, 4), ["0", "10⁶", "2×10⁶", "3×10⁶", "4×10⁶"]);
-        assert_eq!(written(0.0, 5e-5, 2), ["0", "2×10⁻⁵", "4×10⁻⁵"].map(|s| s.replace("2×", "2×")));
+        assert_eq!(
+            written(0.0, 4e6, 4),
+            ["0", "10⁶", "2×10⁶", "3×10⁶", "4×10⁶"]
+        );
+        assert_eq!(
+            written(0.0, 5e-5, 2),
+            ["0", "2×10⁻⁵", "4×10⁻⁵"].map(|s| s.replace("2×", "2×"))
+        );
         assert_eq!(written(0.0, 40_000.0, 2), ["0", "20,000", "40,000"]);
         assert_eq!(write_number(2.5e-7), "2.5×10⁻⁷");
     }
@@ -174,7 +215,10 @@ mod tests {
 
     #[test]
     fn a_decade_has_one_two_five() {
-        assert_eq!(log_ticks(0.9, 120.0, &[1, 2, 5], 1), [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0]);
+        assert_eq!(
+            log_ticks(0.9, 120.0, &[1, 2, 5], 1),
+            [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0]
+        );
         assert_eq!(log_ticks(1e-9, 1e9, &[1], 6), [1e-6, 1.0, 1e6]);
     }
 
