@@ -272,17 +272,20 @@ fn nice_ticks(scale: &Scale, unit: &str, map: &AxisMap, site: Site) -> Vec<Tick>
     // Less than a decade offers too few round values: fall back to equal steps.
     if candidates.first().is_none_or(|finest| finest.len() < 3) {
         candidates.clear();
-        for intervals in (1..=most).rev() {
+        // Finer steps than the pitch asks for come last: better than an axis with a single number.
+        for intervals in (1..=most).rev().chain(most + 1..=12) {
             let step = Step::dividing(map.high - map.low, intervals);
             let values = step.ticks(map.low, map.high);
             candidates.push(label(&values, &step.write(&values)));
         }
     }
-    let crowded = candidates.last().cloned().unwrap_or_default();
-    let fitting = candidates
-        .into_iter()
-        .find(|ticks| ticks.len() >= 2 && fits(ticks, map, site));
-    fitting.unwrap_or_else(|| thin(crowded, map, site))
+    candidates.retain(|ticks| ticks.len() >= 2);
+    let fitting = candidates.iter().position(|ticks| fits(ticks, map, site));
+    let chosen = match fitting {
+        Some(index) => candidates.into_iter().nth(index),
+        None => candidates.into_iter().min_by_key(Vec::len),
+    };
+    thin(chosen.unwrap_or_default(), map, site)
 }
 
 /// The multiples of powers of ten, while they are a few px apart.
@@ -316,7 +319,7 @@ fn thin(mut ticks: Vec<Tick>, map: &AxisMap, site: Site) -> Vec<Tick> {
     for index in 0..ticks.len() {
         match last {
             Some(before) if gap(&ticks[before], &ticks[index], map, site) < 0.0 => {
-                ticks[index].lines.clear()
+                ticks[index].lines.clear();
             }
             _ => last = Some(index),
         }
@@ -392,6 +395,17 @@ mod tests {
     }
 
     #[test]
+    fn a_short_axis_has_more_than_one_tick() {
+        let site = Site {
+            length: 60.0,
+            ..SITE
+        };
+        let plan = AxisPlan::new(&Axis::linear("").fixed(0.11, 0.29), None, site);
+        assert!(plan.ticks.len() >= 2, "{:?}", plan.ticks);
+        assert!(plan.ticks.iter().any(|tick| !tick.lines.is_empty()));
+    }
+
+    #[test]
     fn a_reversed_axis_runs_from_right_to_left() {
         let plan = AxisPlan::new(&Axis::linear("").fixed(0.0, 2.0).reversed(), None, SITE);
         assert_eq!(plan.map.map(&2.0, (0, 10_000)), 500);
@@ -417,7 +431,7 @@ mod tests {
         ) {
             let mut axis = if log { Axis::log("") } else { Axis::linear("") };
             axis.reversed = reversed;
-            let low = if log { low.abs() } else { low };
+            let low = if log { low.abs().max(1e-90) } else { low };
             let site = Site { length, ..SITE };
             let plan = AxisPlan::new(&axis, Some(Extent { low, high: low + span }), site);
             let labelled: Vec<Tick> = plan.ticks.iter().filter(|tick| !tick.lines.is_empty()).cloned().collect();

@@ -163,7 +163,7 @@ fn slanted(rect: Rect, slope: f64) -> Vec<(Px, Px)> {
             let sum = step as f64 * pitch;
             let (a, b) = ((sum - rect.top) * slope, (sum - rect.bottom) * slope);
             let (from, to) = (a.min(b).max(rect.left), a.max(b).min(rect.right));
-            (to - from > 0.5).then(|| ((from, sum - slope * from), (to, sum - slope * to)))
+            (to - from > 0.5).then_some(((from, sum - slope * from), (to, sum - slope * to)))
         })
         .collect()
 }
