@@ -2,6 +2,7 @@
 //! much, how surely, and why. ARCHITECTURE.md is the map of the rooms.
 
 pub mod cli;
+pub mod draw;
 pub mod outcome;
 pub mod plan;
 pub mod progress;
