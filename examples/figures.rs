@@ -9,11 +9,7 @@ use std::time::Instant;
 use std::{env, fs};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let directory = PathBuf::from(
-        env::args()
-            .nth(1)
-            .ok_or("name the directory to write into")?,
-    );
+    let directory = PathBuf::from(env::args().nth(1).ok_or("name the directory to write into")?);
     fs::create_dir_all(&directory)?;
     for (name, figure) in gallery::all() {
         let start = Instant::now();

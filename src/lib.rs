@@ -3,6 +3,7 @@
 
 pub mod cli;
 pub mod draw;
+pub mod drive;
 pub mod outcome;
 pub mod plan;
 pub mod progress;

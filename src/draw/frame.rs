@@ -10,16 +10,8 @@ use super::palette::Rgb;
 use super::plot::{Drawn, Paper, Plot};
 use super::text::{ASCENT, DESCENT, Font, HALF_CAPITAL, LINE};
 
-const GRID: Stroke = Stroke {
-    color: Rgb::PALE,
-    width: 0.7,
-    dash: Dash::Solid,
-};
-const FRAME: Stroke = Stroke {
-    color: Rgb::GREY,
-    width: 0.8,
-    dash: Dash::Solid,
-};
+const GRID: Stroke = Stroke { color: Rgb::PALE, width: 0.7, dash: Dash::Solid };
+const FRAME: Stroke = Stroke { color: Rgb::GREY, width: 0.8, dash: Dash::Solid };
 const TICK: f64 = 3.5;
 const MINOR_TICK: f64 = 2.0;
 
@@ -28,15 +20,7 @@ pub(super) fn lines(paper: &Paper, lines: &[String], at: Px, font: Font, align: 
     for (index, text) in lines.iter().enumerate() {
         let at = (at.0, at.1 + index as f64 * font.size * LINE);
         let (text, color) = (text.clone(), Rgb::BLACK);
-        paper.text(TextItem {
-            at,
-            text,
-            font,
-            color,
-            align,
-            upright: false,
-            halo: false,
-        });
+        paper.text(TextItem { at, text, font, color, align, upright: false, halo: false });
     }
 }
 
@@ -46,15 +30,13 @@ pub(super) fn grid(plot: &Plot, panel: &Panel, plan: &PanelPlan) -> Drawn {
     if !matches!(panel.x.scale, Scale::Categories(_)) {
         for tick in &plan.x.ticks {
             let x = plot.at_x(tick.at);
-            plot.paper
-                .segment((x, frame.top), (x, frame.bottom), GRID)?;
+            plot.paper.segment((x, frame.top), (x, frame.bottom), GRID)?;
         }
     }
     if !matches!(panel.y.scale, Scale::Categories(_)) {
         for tick in &plan.y.ticks {
             let y = plot.at_y(tick.at);
-            plot.paper
-                .segment((frame.left, y), (frame.right, y), GRID)?;
+            plot.paper.segment((frame.left, y), (frame.right, y), GRID)?;
         }
     }
     Ok(())
@@ -78,26 +60,11 @@ pub(super) fn surround(plot: &Plot, plan: &PanelPlan) -> Drawn {
     for tick in &plan.y.ticks {
         y_tick(plot, plan, tick)?;
     }
-    let middle = (
-        (frame.left + frame.right) / 2.0,
-        (frame.top + frame.bottom) / 2.0,
-    );
+    let middle = ((frame.left + frame.right) / 2.0, (frame.top + frame.bottom) / 2.0);
     let title_top = frame.top - 6.0 - PANEL_FONT.height(plan.title.len());
-    lines(
-        paper,
-        &plan.title,
-        (middle.0, title_top + ASCENT * PANEL_FONT.size),
-        PANEL_FONT,
-        Align::Middle,
-    );
+    lines(paper, &plan.title, (middle.0, title_top + ASCENT * PANEL_FONT.size), PANEL_FONT, Align::Middle);
     let label_top = frame.bottom + plan.label_drop;
-    lines(
-        paper,
-        &plan.x_label,
-        (middle.0, label_top + ASCENT * AXIS_FONT.size),
-        AXIS_FONT,
-        Align::Middle,
-    );
+    lines(paper, &plan.x_label, (middle.0, label_top + ASCENT * AXIS_FONT.size), AXIS_FONT, Align::Middle);
     for (index, text) in plan.y_label.iter().enumerate() {
         let x = frame.left - plan.gutters.left + (ASCENT + index as f64 * LINE) * AXIS_FONT.size;
         let (text, at) = (text.clone(), (x, middle.1));
@@ -114,15 +81,7 @@ pub(super) fn surround(plot: &Plot, plan: &PanelPlan) -> Drawn {
     if !plan.has_data {
         let at = (middle.0, middle.1 + AXIS_FONT.size * HALF_CAPITAL);
         let (text, color) = ("no data".to_owned(), Rgb::GREY);
-        paper.text(TextItem {
-            at,
-            text,
-            font: AXIS_FONT,
-            color,
-            align: Align::Middle,
-            upright: false,
-            halo: true,
-        });
+        paper.text(TextItem { at, text, font: AXIS_FONT, color, align: Align::Middle, upright: false, halo: true });
     }
     Ok(())
 }
@@ -131,13 +90,7 @@ fn x_tick(plot: &Plot, plan: &PanelPlan, tick: &Tick) -> Drawn {
     let (x, bottom) = (plot.at_x(tick.at), plan.frame.bottom);
     plot.paper.segment((x, bottom), (x, bottom + TICK), FRAME)?;
     let baseline = bottom + TICK_ROOM + ASCENT * TICK_FONT.size;
-    lines(
-        &plot.paper,
-        &tick.lines,
-        (x, baseline),
-        TICK_FONT,
-        Align::Middle,
-    );
+    lines(&plot.paper, &tick.lines, (x, baseline), TICK_FONT, Align::Middle);
     Ok(())
 }
 
@@ -146,12 +99,6 @@ fn y_tick(plot: &Plot, plan: &PanelPlan, tick: &Tick) -> Drawn {
     plot.paper.segment((left - TICK, y), (left, y), FRAME)?;
     let extra = TICK_FONT.height(tick.lines.len()) - TICK_FONT.size * (ASCENT + DESCENT);
     let baseline = y + HALF_CAPITAL * TICK_FONT.size - extra.max(0.0) / 2.0;
-    lines(
-        &plot.paper,
-        &tick.lines,
-        (left - TICK_ROOM, baseline),
-        TICK_FONT,
-        Align::End,
-    );
+    lines(&plot.paper, &tick.lines, (left - TICK_ROOM, baseline), TICK_FONT, Align::End);
     Ok(())
 }

@@ -75,41 +75,22 @@ impl Layout {
         let mut top = MARGIN;
         let mut section = |height: f64| {
             let start = top;
-            top += if height > 0.0 {
-                height + SECTION_GAP
-            } else {
-                0.0
-            };
+            top += if height > 0.0 { height + SECTION_GAP } else { 0.0 };
             start
         };
         let title = TITLE_FONT.wrap_to(&figure.title, room, 3);
         let title_top = section(TITLE_FONT.height(title.len()));
         let legend = LegendPlan::new(figure, room);
         let place = figure.legend.place;
-        let above = if place == LegendPlace::Above {
-            Some(section(legend.height()))
-        } else {
-            None
-        };
+        let above = if place == LegendPlace::Above { Some(section(legend.height())) } else { None };
         let (panels, height) = Grid { figure, room }.plan(section(0.0))?;
         section(height);
-        let below = if place == LegendPlace::Below {
-            Some(section(legend.height()))
-        } else {
-            None
-        };
+        let below = if place == LegendPlace::Below { Some(section(legend.height())) } else { None };
         let caption = CAPTION_FONT.wrap(&figure.caption, room);
         let caption_top = section(CAPTION_FONT.height(caption.len()));
         let height = section(0.0) - SECTION_GAP + MARGIN;
         let legend = above.or(below).map(|at| (legend, at));
-        Ok(Self {
-            width,
-            height,
-            title: (title, title_top),
-            caption: (caption, caption_top),
-            legend,
-            panels,
-        })
+        Ok(Self { width, height, title: (title, title_top), caption: (caption, caption_top), legend, panels })
     }
 }
 
@@ -124,19 +105,9 @@ impl Grid<'_> {
         let panels = &self.figure.panels;
         let columns = self.figure.columns.min(panels.len());
         let cell = (self.room - COLUMN_GAP * (columns - 1) as f64) / columns as f64;
-        let heights: Vec<f64> = panels
-            .iter()
-            .map(|panel| panel.weight * self.figure.size.panel_height)
-            .collect();
+        let heights: Vec<f64> = panels.iter().map(|panel| panel.weight * self.figure.size.panel_height).collect();
         // Two passes: the room for tick labels depends on the frame's width, and the width on that room.
-        let mut sides = vec![
-            Gutters {
-                left: 40.0,
-                right: 12.0,
-                ..Gutters::default()
-            };
-            columns
-        ];
+        let mut sides = vec![Gutters { left: 40.0, right: 12.0, ..Gutters::default() }; columns];
         let mut plans = Vec::new();
         for _ in 0..2 {
             plans.clear();
@@ -144,41 +115,23 @@ impl Grid<'_> {
                 let side = sides[index % columns];
                 let size = (cell - side.left - side.right, heights[index]);
                 if !(size.0 >= SMALLEST.0 && size.1 >= SMALLEST.1) {
-                    return Err(DrawError::TooSmall {
-                        panel: index + 1,
-                        width: size.0,
-                        height: size.1,
-                    });
+                    return Err(DrawError::TooSmall { panel: index + 1, width: size.0, height: size.1 });
                 }
                 plans.push(panel_plan(panel, size));
             }
             for (column, side) in sides.iter_mut().enumerate() {
-                let gutters = plans
-                    .iter()
-                    .skip(column)
-                    .step_by(columns)
-                    .map(|plan| plan.gutters);
+                let gutters = plans.iter().skip(column).step_by(columns).map(|plan| plan.gutters);
                 *side = gutters.fold(Gutters::default(), Gutters::join);
             }
         }
         let mut row_top = top;
         for (row, group) in plans.chunks_mut(columns).enumerate() {
-            let ends = group
-                .iter()
-                .map(|plan| plan.gutters)
-                .fold(Gutters::default(), Gutters::join);
-            let tallest = heights[row * columns..]
-                .iter()
-                .take(group.len())
-                .fold(0.0f64, |most, &h| most.max(h));
+            let ends = group.iter().map(|plan| plan.gutters).fold(Gutters::default(), Gutters::join);
+            let tallest = heights[row * columns..].iter().take(group.len()).fold(0.0f64, |most, &h| most.max(h));
             for (column, plan) in group.iter_mut().enumerate() {
                 let left = MARGIN + column as f64 * (cell + COLUMN_GAP);
                 let frame_top = row_top + ends.top;
-                plan.gutters = Gutters {
-                    left: sides[column].left,
-                    right: sides[column].right,
-                    ..ends
-                };
+                plan.gutters = Gutters { left: sides[column].left, right: sides[column].right, ..ends };
                 plan.frame = Rect {
                     left: left + sides[column].left,
                     right: left + cell - sides[column].right,
@@ -196,23 +149,15 @@ impl Grid<'_> {
 fn panel_plan(panel: &Panel, (width, height): (f64, f64)) -> PanelPlan {
     let (x_extent, y_extent) = extents(panel);
     let stacked = panel.marks.iter().any(|mark| matches!(mark, Mark::Bars(_)));
-    let topped = panel.marks.iter().any(
-        |mark| matches!(mark, Mark::Bars(bars) if bars.bars.iter().any(|bar| bar.text.is_some())),
-    );
-    let across = Site {
-        direction: Direction::X,
-        length: width,
-        inset: (INSET, INSET),
-        headroom: 0.0,
-    };
+    let topped = panel
+        .marks
+        .iter()
+        .any(|mark| matches!(mark, Mark::Bars(bars) if bars.bars.iter().any(|bar| bar.text.is_some())));
+    let across = Site { direction: Direction::X, length: width, inset: (INSET, INSET), headroom: 0.0 };
     let upwards = Site {
         direction: Direction::Y,
         length: height,
-        inset: if stacked {
-            (0.0, INSET)
-        } else {
-            (INSET, INSET)
-        },
+        inset: if stacked { (0.0, INSET) } else { (INSET, INSET) },
         headroom: if topped { 14.0 / height } else { 0.0 },
     };
     let x = AxisPlan::new(&panel.x, x_extent, across);
@@ -228,18 +173,12 @@ fn panel_plan(panel: &Panel, (width, height): (f64, f64)) -> PanelPlan {
     let overhang = x.overhang(width);
     let ticks_bottom = with_gap(x.label_height(), TICK_ROOM).max(TICK_ROOM);
     let gutters = Gutters {
-        left: (TICK_ROOM + y.label_width() + with_gap(AXIS_FONT.height(y_label.len()), LABEL_GAP))
-            .max(overhang.0),
+        left: (TICK_ROOM + y.label_width() + with_gap(AXIS_FONT.height(y_label.len()), LABEL_GAP)).max(overhang.0),
         right: overhang.1.max(key.map_or(2.0, key_width)),
         top: with_gap(PANEL_FONT.height(title.len()), TITLE_GAP).max(4.0),
         bottom: ticks_bottom + with_gap(AXIS_FONT.height(x_label.len()), LABEL_GAP),
     };
-    let frame = Rect {
-        left: 0.0,
-        top: 0.0,
-        right: width,
-        bottom: height,
-    };
+    let frame = Rect { left: 0.0, top: 0.0, right: width, bottom: height };
     PanelPlan {
         frame,
         gutters,

@@ -3,6 +3,7 @@
 //! Nothing here starts a process or opens a socket. GPUs are told by the caller, so that plans can be tested anywhere.
 
 pub mod arm;
+pub mod arrivals;
 pub mod build;
 pub mod context;
 pub mod dataset_file;
@@ -17,6 +18,7 @@ pub mod slo_words;
 pub mod strategy;
 pub mod topology;
 pub mod topology_file;
+pub mod workload;
 
 pub use error::PlanError;
 

@@ -17,8 +17,7 @@ fn faulty(fault: &str) -> Sim {
 }
 
 fn stream(sim: &Sim) -> Response {
-    sim.post("/v1/completions", &streamed("faults", TOKENS))
-        .unwrap()
+    sim.post("/v1/completions", &streamed("faults", TOKENS)).unwrap()
 }
 
 fn token_events(response: &Response) -> usize {
@@ -34,33 +33,20 @@ fn streams_that_are_only_ugly_still_carry_the_whole_answer() {
     let table: &[(&str, Check)] = &[
         ("split-sse", |r, e| r.chunks.len() > 2 * e.chunks.len()),
         ("merge-sse", |r, e| r.chunks.len() < e.chunks.len()),
-        ("crlf", |r, _| {
-            r.text().contains("}\r\n\r\ndata: ") && !r.text().contains("}\n\n")
-        }),
+        ("crlf", |r, _| r.text().contains("}\r\n\r\ndata: ") && !r.text().contains("}\n\n")),
         ("garbage-sse", |r, _| {
-            r.text().contains(": a comment")
-                && r.text().contains("data: {\"choices\":[{\"text\":\n")
+            r.text().contains(": a comment") && r.text().contains("data: {\"choices\":[{\"text\":\n")
         }),
         ("multi-token-chunks=5", |r, _| token_events(r) == 3),
-        ("empty-text", |r, _| {
-            r.events()[0]["choices"][0]["text"] == "" && token_events(r) == TOKENS as usize
-        }),
+        ("empty-text", |r, _| r.events()[0]["choices"][0]["text"] == "" && token_events(r) == TOKENS as usize),
     ];
     for (fault, check) in table {
         let response = stream(&faulty(fault));
         assert!(check(&response, &expected), "{fault}: {}", response.text());
-        assert_eq!(
-            response.streamed_text(),
-            expected.streamed_text(),
-            "{fault}"
-        );
+        assert_eq!(response.streamed_text(), expected.streamed_text(), "{fault}");
         let events = response.events();
         assert_eq!(events.last().unwrap(), "[DONE]", "{fault}");
-        assert_eq!(
-            events[events.len() - 2]["usage"]["completion_tokens"],
-            TOKENS,
-            "{fault}"
-        );
+        assert_eq!(events[events.len() - 2]["usage"]["completion_tokens"], TOKENS, "{fault}");
     }
 }
 
@@ -80,24 +66,13 @@ fn an_error_can_come_after_the_200() {
     let events = response.events();
     assert_eq!(events[3]["error"]["code"], 500);
     assert_eq!(events[4], "[DONE]");
-    assert_eq!(
-        sim.post("/v1/completions", &greedy("x", 9)).unwrap().status,
-        500
-    );
+    assert_eq!(sim.post("/v1/completions", &greedy("x", 9)).unwrap().status, 500);
 }
 
 #[test]
 fn connections_can_be_reset_before_and_within_an_answer() {
-    let error = faulty("reset")
-        .post("/v1/completions", &greedy("x", 9))
-        .unwrap_err();
-    assert!(
-        matches!(
-            error.kind(),
-            ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof
-        ),
-        "{error}"
-    );
+    let error = faulty("reset").post("/v1/completions", &greedy("x", 9)).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof), "{error}");
     let sim = faulty("reset=3");
     let body = streamed("x", 9).to_string();
     let mut connection = sim.open("POST", "/v1/completions", &[], &body).unwrap();
@@ -115,32 +90,19 @@ fn statuses_can_be_injected_now_and_then() {
     let statuses: Vec<u16> = (0..4)
         .map(|_| {
             let response = sim.post("/v1/completions", &greedy("x", 1)).unwrap();
-            assert_eq!(
-                response.status == 429,
-                response.head.contains("retry-after: 1")
-            );
+            assert_eq!(response.status == 429, response.head.contains("retry-after: 1"));
             response.status
         })
         .collect();
     assert_eq!(statuses, [200, 429, 200, 429]);
-    assert_eq!(
-        faulty("status=500")
-            .post("/v1/completions", &greedy("x", 1))
-            .unwrap()
-            .status,
-        500
-    );
+    assert_eq!(faulty("status=500").post("/v1/completions", &greedy("x", 1)).unwrap().status, 500);
 }
 
 #[test]
 fn whole_answers_can_be_broken() {
-    let page = faulty("not-json")
-        .post("/v1/completions", &greedy("x", 1))
-        .unwrap();
+    let page = faulty("not-json").post("/v1/completions", &greedy("x", 1)).unwrap();
     assert!(page.status == 200 && page.text().starts_with("<html>"));
-    let half = faulty("truncated-json")
-        .post("/v1/completions", &greedy("x", 1))
-        .unwrap();
+    let half = faulty("truncated-json").post("/v1/completions", &greedy("x", 1)).unwrap();
     assert!(serde_json::from_slice::<serde_json::Value>(&half.body).is_err());
     assert!(half.text().starts_with("{\"id\""));
 }
@@ -174,14 +136,9 @@ fn a_hanging_engine_stays_healthy() {
         let read = connection.read(&mut buffer).unwrap();
         seen.push_str(&String::from_utf8_lossy(&buffer[..read]));
     }
-    connection
-        .set_read_timeout(Some(Duration::from_millis(300)))
-        .unwrap();
+    connection.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     let silence = connection.read(&mut buffer).unwrap_err();
-    assert!(matches!(
-        silence.kind(),
-        ErrorKind::WouldBlock | ErrorKind::TimedOut
-    ));
+    assert!(matches!(silence.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut));
     assert_eq!(sim.get("/health").unwrap().status, 200);
     assert_eq!(sim.metric("vllm:num_requests_running", ""), 1.0);
 }
@@ -195,11 +152,7 @@ fn instances_can_die_in_every_phase() {
     let mut after = faulty("die-after=1");
     after.complete(&greedy("x", 1));
     assert!(after.post("/v1/completions", &greedy("x", 1)).is_err());
-    assert_eq!(
-        after.wait_exit().code(),
-        Some(0),
-        "as vLLM does when its engine died"
-    );
+    assert_eq!(after.wait_exit().code(), Some(0), "as vLLM does when its engine died");
 
     let mut midway = faulty("die-mid-stream=5");
     let cut = midway.post("/v1/completions", &streamed("x", TOKENS));
@@ -215,9 +168,7 @@ fn readiness_can_be_late_or_never() {
     assert!(start.elapsed() >= Duration::from_millis(250));
 
     let mut never = Sim::spawn(free_port(), &["--sim-fault", "never-ready"], &[]);
-    eventually("log", || {
-        never.log().contains("GPU KV cache size").then_some(())
-    });
+    eventually("log", || never.log().contains("GPU KV cache size").then_some(()));
     std::thread::sleep(Duration::from_millis(300));
     assert!(never.get("/health").is_err());
     assert!(never.child.try_wait().unwrap().is_none());
@@ -237,16 +188,11 @@ fn children_can_be_left_behind_in_and_out_of_the_session() {
     for (fault, same_session) in [("grandchild", true), ("setsid-child", false)] {
         let mut sim = faulty(fault);
         let log = sim.log();
-        let pid = log
-            .split("left child ")
-            .nth(1)
-            .and_then(|rest| rest.split(' ').next());
+        let pid = log.split("left child ").nth(1).and_then(|rest| rest.split(' ').next());
         let pid = Pid::from_raw(pid.unwrap().parse().unwrap());
         let session = |pid| nix::unistd::getsid(Some(pid)).unwrap();
         let own = session(Pid::from_raw(sim.child.id() as i32));
-        eventually("session", || {
-            ((session(pid) == own) == same_session).then_some(())
-        });
+        eventually("session", || ((session(pid) == own) == same_session).then_some(()));
         sim.signal(Signal::SIGTERM);
         sim.wait_exit();
         assert!(kill(pid, None).is_ok(), "{fault}: the child lives on");

@@ -5,8 +5,7 @@ use serde_json::{Value, json};
 use crate::support::{Response, Sim, eventually, greedy, streamed, text_of};
 
 const A: &str = "import os\ndef f(x): return x + 1\nprint(f(41))\n# and so on, for more than one block of tokens";
-const B: &str =
-    "Once upon a time there was a benchmark that nobody could reproduce, and it was very, very sad";
+const B: &str = "Once upon a time there was a benchmark that nobody could reproduce, and it was very, very sad";
 
 fn prefill(config: Value) -> Sim {
     Sim::start_pd("kv_producer", config, &[])
@@ -49,28 +48,18 @@ fn a_pair_answers_like_one_instance_and_accounts_for_every_token() {
     let expected = single.complete(&greedy(A, 24));
     let params = hand_over(&p, A);
     assert_eq!(params["do_remote_prefill"], true);
-    assert_eq!(
-        params["remote_num_tokens"],
-        expected["usage"]["prompt_tokens"]
-    );
+    assert_eq!(params["remote_num_tokens"], expected["usage"]["prompt_tokens"]);
     assert!(!params["remote_block_ids"][0].as_array().unwrap().is_empty());
-    assert!(
-        p.metric("vllm:kv_cache_usage_perc", "") > 0.0,
-        "blocks are kept"
-    );
+    assert!(p.metric("vllm:kv_cache_usage_perc", "") > 0.0, "blocks are kept");
 
-    let answer = d
-        .post("/v1/completions", &with(streamed(A, 24), &params))
-        .unwrap();
+    let answer = d.post("/v1/completions", &with(streamed(A, 24), &params)).unwrap();
     assert_eq!(answer.streamed_text(), text_of(&expected));
     let tokens = expected["usage"]["prompt_tokens"].as_f64().unwrap();
     assert_eq!(source(&d, "external_kv_transfer"), tokens);
     assert_eq!(source(&d, "local_compute"), 0.0);
     assert_eq!(d.metric("vllm:nixl_xfer_time_seconds_count", ""), 1.0);
     assert!(d.metric("vllm:nixl_bytes_transferred_sum", "") > 0.0);
-    eventually("blocks freed", || {
-        (p.metric("vllm:kv_cache_usage_perc", "") == 0.0).then_some(())
-    });
+    eventually("blocks freed", || (p.metric("vllm:kv_cache_usage_perc", "") == 0.0).then_some(()));
     assert_eq!(p.metric("vllm:nixl_num_kv_expired_reqs_total", ""), 0.0);
 }
 
@@ -78,21 +67,11 @@ fn a_pair_answers_like_one_instance_and_accounts_for_every_token() {
 fn chat_hands_over_too() {
     let (single, p, d) = (Sim::start(&[]), prefill(json!({})), decode(json!({})));
     let body = |tokens: u32| json!({"messages": [{"role": "user", "content": A}], "max_tokens": tokens, "temperature": 0, "ignore_eos": true});
-    let expected = single
-        .post("/v1/chat/completions", &body(9))
-        .unwrap()
-        .json();
+    let expected = single.post("/v1/chat/completions", &body(9)).unwrap().json();
     let offer = with(body(1), &json!({"do_remote_decode": true}));
-    let params =
-        p.post("/v1/chat/completions", &offer).unwrap().json()["kv_transfer_params"].clone();
-    let answer = d
-        .post("/v1/chat/completions", &with(body(9), &params))
-        .unwrap()
-        .json();
-    assert_eq!(
-        answer["choices"][0]["message"],
-        expected["choices"][0]["message"]
-    );
+    let params = p.post("/v1/chat/completions", &offer).unwrap().json()["kv_transfer_params"].clone();
+    let answer = d.post("/v1/chat/completions", &with(body(9), &params)).unwrap().json();
+    assert_eq!(answer["choices"][0]["message"], expected["choices"][0]["message"]);
 }
 
 #[test]
@@ -109,10 +88,7 @@ fn the_continuation_follows_the_transferred_kv_not_the_prompt() {
 fn without_parameters_the_prompt_is_silently_recomputed() {
     let (single, d) = (Sim::start(&[]), decode(json!({})));
     for body in [greedy(A, 8), with(greedy(A, 8), &Value::Null)] {
-        assert_eq!(
-            text_of(&d.complete(&body)),
-            text_of(&single.complete(&greedy(A, 8)))
-        );
+        assert_eq!(text_of(&d.complete(&body)), text_of(&single.complete(&greedy(A, 8))));
     }
     assert!(source(&d, "local_compute") > 0.0);
     assert_eq!(source(&d, "external_kv_transfer"), 0.0);
@@ -134,17 +110,10 @@ fn replayed_parameters_fail_inside_the_stream() {
     let params = hand_over(&p, A);
     d.complete(&with(greedy(A, 4), &params));
     // Distinct from A, so that nothing of it is cached here.
-    let replay = d
-        .post("/v1/completions", &with(streamed(B, 4), &params))
-        .unwrap();
+    let replay = d.post("/v1/completions", &with(streamed(B, 4), &params)).unwrap();
     assert_in_band_error(&replay);
-    let whole = d
-        .post("/v1/completions", &with(greedy(B, 4), &params))
-        .unwrap();
-    assert_eq!(
-        (whole.status, &whole.json()["error"]["code"]),
-        (500, &json!(500))
-    );
+    let whole = d.post("/v1/completions", &with(greedy(B, 4), &params)).unwrap();
+    assert_eq!((whole.status, &whole.json()["error"]["code"]), (500, &json!(500)));
     assert_eq!(d.metric("vllm:nixl_num_failed_transfers_total", ""), 2.0);
 }
 
@@ -155,11 +124,7 @@ fn a_dead_prefill_instance_fails_or_is_recomputed_as_the_policy_says() {
     let lenient = decode(json!({"kv_load_failure_policy": "recompute"}));
     let (one, other) = (hand_over(&p, A), hand_over(&p, A));
     drop(p);
-    assert_in_band_error(
-        &strict
-            .post("/v1/completions", &with(streamed(A, 4), &one))
-            .unwrap(),
-    );
+    assert_in_band_error(&strict.post("/v1/completions", &with(streamed(A, 4), &one)).unwrap());
     let expected = lenient.complete(&greedy(A, 4));
     let answer = lenient.complete(&with(greedy(A, 4), &other));
     assert_eq!(text_of(&answer), text_of(&expected));
@@ -174,13 +139,8 @@ fn an_expired_lease_is_counted_and_the_late_reader_still_served() {
     let expired = || p.metric("vllm:nixl_num_kv_expired_reqs_total", "") == 1.0;
     eventually("expiry", || expired().then_some(()));
     assert_eq!(p.metric("vllm:kv_cache_usage_perc", ""), 0.0);
-    assert_eq!(
-        text_of(&d.complete(&with(greedy(A, 4), &params))),
-        text_of(&p.complete(&greedy(A, 4)))
-    );
-    eventually("late notice", || {
-        (p.metric("vllm:nixl_num_notifications_after_expiry_total", "") == 1.0).then_some(())
-    });
+    assert_eq!(text_of(&d.complete(&with(greedy(A, 4), &params))), text_of(&p.complete(&greedy(A, 4))));
+    eventually("late notice", || (p.metric("vllm:nixl_num_notifications_after_expiry_total", "") == 1.0).then_some(()));
 }
 
 #[test]
@@ -188,10 +148,7 @@ fn instances_of_different_models_do_not_pair() {
     let p = prefill(json!({}));
     let d = Sim::start_pd("kv_consumer", json!({}), &["--block-size", "32"]);
     let params = hand_over(&p, A);
-    assert_in_band_error(
-        &d.post("/v1/completions", &with(streamed(A, 4), &params))
-            .unwrap(),
-    );
+    assert_in_band_error(&d.post("/v1/completions", &with(streamed(A, 4), &params)).unwrap());
 }
 
 #[test]

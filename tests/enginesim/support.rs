@@ -47,22 +47,8 @@ impl Sim {
     pub fn spawn(port: u16, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let log = tempfile::NamedTempFile::new().unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_enginesim"))
-            .args([
-                "serve",
-                "qwen3-0.6b",
-                "--host",
-                "127.0.0.1",
-                "--port",
-                &port.to_string(),
-            ])
-            .args([
-                "--max-model-len",
-                "8192",
-                "--sim-start-delay",
-                "0",
-                "--sim-handshake-ms",
-                "5",
-            ])
+            .args(["serve", "qwen3-0.6b", "--host", "127.0.0.1", "--port", &port.to_string()])
+            .args(["--max-model-len", "8192", "--sim-start-delay", "0", "--sim-handshake-ms", "5"])
             .args(arguments)
             .env_remove("VLLM_API_KEY")
             .envs(environment.iter().copied())
@@ -77,19 +63,11 @@ impl Sim {
     /// A prefill or decode instance with its own side channel.
     pub fn start_pd(role: &str, config: Value, arguments: &[&str]) -> Self {
         let mut kv = json!({"kv_connector": "NixlConnector", "kv_role": role});
-        kv.as_object_mut()
-            .unwrap()
-            .extend(config.as_object().unwrap().clone());
+        kv.as_object_mut().unwrap().extend(config.as_object().unwrap().clone());
         let (kv, side_port) = (kv.to_string(), free_port().to_string());
-        let arguments: Vec<&str> = ["--kv-transfer-config", &kv]
-            .iter()
-            .chain(arguments)
-            .copied()
-            .collect();
-        let environment = [
-            ("VLLM_NIXL_SIDE_CHANNEL_HOST", "127.0.0.1"),
-            ("VLLM_NIXL_SIDE_CHANNEL_PORT", side_port.as_str()),
-        ];
+        let arguments: Vec<&str> = ["--kv-transfer-config", &kv].iter().chain(arguments).copied().collect();
+        let environment =
+            [("VLLM_NIXL_SIDE_CHANNEL_HOST", "127.0.0.1"), ("VLLM_NIXL_SIDE_CHANNEL_PORT", side_port.as_str())];
         let mut sim = Self::spawn(free_port(), &arguments, &environment);
         sim.wait_ready();
         sim
@@ -100,9 +78,7 @@ impl Sim {
             if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("ended with {status} before it was ready:\n{}", self.log());
             }
-            self.get("/health")
-                .ok()
-                .filter(|response| response.status == 200)
+            self.get("/health").ok().filter(|response| response.status == 200)
         });
     }
 
@@ -138,13 +114,7 @@ impl Sim {
         response.json()
     }
 
-    pub fn send(
-        &self,
-        method: &str,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: &str,
-    ) -> io::Result<Response> {
+    pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> io::Result<Response> {
         let mut stream = self.open(method, path, headers, body)?;
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes)?;
@@ -152,20 +122,12 @@ impl Sim {
     }
 
     /// Sends a request and leaves the answer to be read.
-    pub fn open(
-        &self,
-        method: &str,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: &str,
-    ) -> io::Result<TcpStream> {
+    pub fn open(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> io::Result<TcpStream> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
-        let mut head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: sim\r\nConnection: close\r\nContent-Length: {}\r\n",
-            body.len()
-        );
+        let mut head =
+            format!("{method} {path} HTTP/1.1\r\nHost: sim\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
         for (name, value) in headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
@@ -176,9 +138,7 @@ impl Sim {
     /// Value of the first sample whose line begins with `name` and contains `label`.
     pub fn metric(&self, name: &str, label: &str) -> f64 {
         let page = self.get("/metrics").unwrap().text();
-        let line = page
-            .lines()
-            .find(|line| line.starts_with(&format!("{name}{{")) && line.contains(label));
+        let line = page.lines().find(|line| line.starts_with(&format!("{name}{{")) && line.contains(label));
         let line = line.unwrap_or_else(|| panic!("no {name} {label}"));
         line.rsplit(' ').next().unwrap().parse().unwrap()
     }
@@ -246,8 +206,7 @@ impl Response {
     }
 
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body)
-            .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
     /// Data of the server-sent events, in order; broken JSON is left out.
@@ -264,9 +223,7 @@ impl Response {
     /// Text of all token events of a completion stream.
     pub fn streamed_text(&self) -> String {
         let events = self.events();
-        let texts = events
-            .iter()
-            .filter_map(|event| event["choices"][0]["text"].as_str());
+        let texts = events.iter().filter_map(|event| event["choices"][0]["text"].as_str());
         texts.collect()
     }
 }

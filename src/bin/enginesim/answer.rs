@@ -13,11 +13,7 @@ pub struct KvPrint(pub u64);
 
 impl KvPrint {
     pub fn of(prompt: &[u32]) -> Self {
-        Self(
-            prompt
-                .iter()
-                .fold(0x5851_f42d, |hash, token| mix(hash, *token)),
-        )
+        Self(prompt.iter().fold(0x5851_f42d, |hash, token| mix(hash, *token)))
     }
 }
 
@@ -82,31 +78,19 @@ impl Answer {
         let seed = sampling.noise.map_or(kv.0, |noise| mix(kv.0 ^ noise, 1));
         let natural = natural_length(seed).max(sampling.min_tokens.saturating_add(1));
         let ends = !sampling.ignore_eos && natural <= sampling.max_tokens;
-        let length = if ends {
-            natural
-        } else {
-            sampling.max_tokens.max(1)
-        };
+        let length = if ends { natural } else { sampling.max_tokens.max(1) };
         let mut detokenizer = Detokenizer::default();
         let mut pieces = Vec::with_capacity(length as usize);
         for index in 0..length {
             let last = index + 1 == length;
-            let token = if ends && last {
-                END_OF_TEXT
-            } else {
-                token_at(vocabulary, seed, index)
-            };
+            let token = if ends && last { END_OF_TEXT } else { token_at(vocabulary, seed, index) };
             let mut text = detokenizer.push(vocabulary, token);
             if last {
                 text.push_str(detokenizer.finish());
             }
             pieces.push(Piece { token, text });
         }
-        let finish = if ends {
-            FinishReason::EndOfText
-        } else {
-            FinishReason::Length
-        };
+        let finish = if ends { FinishReason::EndOfText } else { FinishReason::Length };
         let mut answer = Self { pieces, finish };
         answer.cut_at_stop_string(sampling);
         answer
@@ -174,27 +158,16 @@ mod tests {
     }
 
     fn greedy(max_tokens: u32) -> Sampling {
-        Sampling {
-            max_tokens,
-            ignore_eos: true,
-            ..Sampling::default()
-        }
+        Sampling { max_tokens, ignore_eos: true, ..Sampling::default() }
     }
 
     fn text(answer: &Answer) -> String {
-        answer
-            .pieces
-            .iter()
-            .map(|piece| piece.text.as_str())
-            .collect()
+        answer.pieces.iter().map(|piece| piece.text.as_str()).collect()
     }
 
     #[test]
     fn greedy_answers_depend_on_the_prompt_alone_and_longer_ones_only_add() {
-        let (short, long) = (
-            compose(&[1, 2, 3], &greedy(8)),
-            compose(&[1, 2, 3], &greedy(64)),
-        );
+        let (short, long) = (compose(&[1, 2, 3], &greedy(8)), compose(&[1, 2, 3], &greedy(64)));
         assert_eq!(short.pieces[..7], long.pieces[..7]);
         assert_ne!(compose(&[1, 2, 4], &greedy(8)), short);
         assert_eq!((short.tokens(), &short.finish), (8, &FinishReason::Length));
@@ -202,36 +175,19 @@ mod tests {
 
     #[test]
     fn sampled_answers_differ_by_their_noise() {
-        let noisy = |noise| {
-            compose(
-                &[1],
-                &Sampling {
-                    noise: Some(noise),
-                    ..greedy(8)
-                },
-            )
-        };
+        let noisy = |noise| compose(&[1], &Sampling { noise: Some(noise), ..greedy(8) });
         assert_eq!(noisy(1), noisy(1));
         assert_ne!(noisy(1), noisy(2));
     }
 
     #[test]
     fn without_ignore_eos_an_answer_ends_by_itself_but_not_before_min_tokens() {
-        let free = Sampling {
-            ignore_eos: false,
-            ..greedy(10_000)
-        };
+        let free = Sampling { ignore_eos: false, ..greedy(10_000) };
         let answer = compose(&[5], &free);
         assert_eq!(answer.finish, FinishReason::EndOfText);
         assert!((32..544).contains(&answer.tokens()));
         assert_eq!(answer.pieces.last().unwrap().token, END_OF_TEXT);
-        let held = compose(
-            &[5],
-            &Sampling {
-                min_tokens: 600,
-                ..free
-            },
-        );
+        let held = compose(&[5], &Sampling { min_tokens: 600, ..free });
         assert_eq!(held.tokens(), 601);
     }
 
@@ -239,13 +195,7 @@ mod tests {
     fn a_stop_string_ends_the_answer_and_stays_out_of_the_text() {
         let whole = text(&compose(&[9], &greedy(50)));
         let stop: String = whole.chars().skip(40).take(6).collect();
-        let cut = compose(
-            &[9],
-            &Sampling {
-                stop: vec![stop.clone()],
-                ..greedy(50)
-            },
-        );
+        let cut = compose(&[9], &Sampling { stop: vec![stop.clone()], ..greedy(50) });
         assert_eq!(cut.finish, FinishReason::StopString(stop.clone()));
         assert_eq!(text(&cut), whole[..whole.find(&stop).unwrap()]);
         assert!(cut.tokens() < 50);

@@ -222,10 +222,7 @@ pub struct KvExtraConfig {
 fn parse_kv_config(text: &str) -> Result<KvTransferConfig, String> {
     let config: KvTransferConfig = serde_json::from_str(text).map_err(|error| error.to_string())?;
     if config.kv_connector != "NixlConnector" {
-        return Err(format!(
-            "Unsupported connector type: {}",
-            config.kv_connector
-        ));
+        return Err(format!("Unsupported connector type: {}", config.kv_connector));
     }
     Ok(config)
 }
@@ -278,21 +275,10 @@ mod tests {
 
     #[test]
     fn spellings_of_vllm_are_understood() {
-        let args = serve(&[
-            "qwen3-8b",
-            "-tp",
-            "2",
-            "--max_model_len=4096",
-            "--port",
-            "81",
-        ])
-        .unwrap();
+        let args = serve(&["qwen3-8b", "-tp", "2", "--max_model_len=4096", "--port", "81"]).unwrap();
         assert_eq!(args.tensor_parallel_size, 2);
         assert_eq!(args.max_model_len, Some(4096));
-        assert_eq!(
-            (args.port, args.model_tag.as_deref()),
-            (81, Some("qwen3-8b"))
-        );
+        assert_eq!((args.port, args.model_tag.as_deref()), (81, Some("qwen3-8b")));
     }
 
     #[test]
@@ -307,10 +293,7 @@ mod tests {
         let config = parse_kv_config(good).unwrap();
         assert_eq!(config.kv_role, KvRole::KvProducer);
         assert_eq!(config.kv_load_failure_policy, LoadFailurePolicy::Fail);
-        assert_eq!(
-            config.kv_connector_extra_config.kv_lease_duration,
-            Some(3.0)
-        );
+        assert_eq!(config.kv_connector_extra_config.kv_lease_duration, Some(3.0));
         for bad in [
             r#"{"kv_connector":"NixlConnector","kv_role":"kv_neither"}"#,
             r#"{"kv_connector":"Other","kv_role":"kv_both"}"#,
@@ -324,9 +307,7 @@ mod tests {
     fn unknown_flags_and_faults_are_refused() {
         let error = serve(&["m", "--no-such-flag"]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::UnknownArgument);
-        let error = serve(&["m", "--sim-fault", "explode"])
-            .unwrap_err()
-            .to_string();
+        let error = serve(&["m", "--sim-fault", "explode"]).unwrap_err().to_string();
         assert!(error.contains("never-ready"), "{error}");
     }
 }

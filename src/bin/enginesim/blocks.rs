@@ -86,19 +86,13 @@ impl BlockPool {
 
     /// Number of leading `hashes` whose blocks are in the pool.
     pub fn cached(&self, hashes: &[PrefixHash]) -> u32 {
-        hashes
-            .iter()
-            .take_while(|hash| self.by_hash.contains_key(hash))
-            .count() as u32
+        hashes.iter().take_while(|hash| self.by_hash.contains_key(hash)).count() as u32
     }
 
     /// Takes the first `shared` blocks by their hash and `fresh` new ones, or nothing at all.
     pub fn take(&mut self, hashes: &[PrefixHash], shared: u32, fresh: u32) -> Option<Vec<BlockId>> {
-        let shared: Vec<BlockId> = hashes
-            .iter()
-            .take(shared as usize)
-            .filter_map(|hash| self.by_hash.get(hash).copied())
-            .collect();
+        let shared: Vec<BlockId> =
+            hashes.iter().take(shared as usize).filter_map(|hash| self.by_hash.get(hash).copied()).collect();
         let woken = shared.iter().filter(|id| self.block(**id).users == 0);
         if woken.count() as u32 + fresh > self.idle() {
             return None;

@@ -34,9 +34,7 @@ pub enum ConfigError {
     Utilization(f64),
     #[error("ValueError: --{flag} must be above 0, not {value}")]
     NotPositive { flag: &'static str, value: f64 },
-    #[error(
-        "ValueError: User-specified max_model_len ({asked}) is greater than the derived max_model_len ({limit})."
-    )]
+    #[error("ValueError: User-specified max_model_len ({asked}) is greater than the derived max_model_len ({limit}).")]
     ContextTooLong { asked: u32, limit: u32 },
     #[error(
         "ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization` when initializing the engine."
@@ -49,18 +47,11 @@ pub enum ConfigError {
 }
 
 fn names() -> String {
-    MODELS
-        .iter()
-        .map(|model| model.name)
-        .collect::<Vec<_>>()
-        .join(", ")
+    MODELS.iter().map(|model| model.name).collect::<Vec<_>>().join(", ")
 }
 
 fn gpus() -> String {
-    GPUS.iter()
-        .map(|gpu| gpu.name)
-        .collect::<Vec<_>>()
-        .join(", ")
+    GPUS.iter().map(|gpu| gpu.name).collect::<Vec<_>>().join(", ")
 }
 
 /// Everything that one instance needs to know about itself.
@@ -105,17 +96,12 @@ impl Config {
     pub fn resolve(args: ServeArgs) -> Result<Self, ConfigError> {
         let tag = args.model_tag.or(args.model);
         let model_path = tag.ok_or(ConfigError::NoModel)?;
-        let model = Model::find(&model_path)
-            .ok_or_else(|| ConfigError::UnknownModel(model_path.clone()))?;
-        let gpu = Gpu::find(&args.sim.sim_gpu)
-            .ok_or_else(|| ConfigError::UnknownGpu(args.sim.sim_gpu.clone()))?;
+        let model = Model::find(&model_path).ok_or_else(|| ConfigError::UnknownModel(model_path.clone()))?;
+        let gpu = Gpu::find(&args.sim.sim_gpu).ok_or_else(|| ConfigError::UnknownGpu(args.sim.sim_gpu.clone()))?;
         let tensor_parallel = args.tensor_parallel_size;
         if tensor_parallel == 0 || !model.heads.is_multiple_of(tensor_parallel) {
             let heads = model.heads;
-            return Err(ConfigError::Heads {
-                heads,
-                tensor_parallel,
-            });
+            return Err(ConfigError::Heads { heads, tensor_parallel });
         }
         let utilization = args.gpu_memory_utilization;
         if !(utilization > 0.0 && utilization <= 1.0) {
@@ -124,9 +110,7 @@ impl Config {
         let speed = positive("sim-speed", args.sim.sim_speed)?;
         positive("block-size", f64::from(args.block_size))?;
         let limits = Limits {
-            batched_tokens: args
-                .max_num_batched_tokens
-                .unwrap_or(gpu.default_batched_tokens),
+            batched_tokens: args.max_num_batched_tokens.unwrap_or(gpu.default_batched_tokens),
             sequences: args.max_num_seqs.unwrap_or(gpu.default_sequences),
             block_size: args.block_size,
         };
@@ -142,11 +126,8 @@ impl Config {
         let bytes = bytes.unwrap_or_else(|| cost.kv_memory(utilization));
         let kv_blocks = cost.kv_blocks(bytes, args.block_size);
         check_kv(kv_blocks, args.block_size, max_model_len)?;
-        let served_names = if args.served_model_name.is_empty() {
-            vec![model_path.clone()]
-        } else {
-            args.served_model_name
-        };
+        let served_names =
+            if args.served_model_name.is_empty() { vec![model_path.clone()] } else { args.served_model_name };
         Ok(Self {
             model,
             gpu,
@@ -162,9 +143,7 @@ impl Config {
             prefix_caching: !args.no_enable_prefix_caching,
             seed: args.seed.unwrap_or(0),
             api_keys: args.api_key,
-            kv: args
-                .kv_transfer_config
-                .map(|transfer| KvSide::new(transfer, args.port)),
+            kv: args.kv_transfer_config.map(|transfer| KvSide::new(transfer, args.port)),
             start_delay: seconds(args.sim.sim_start_delay),
             handshake: Duration::from_millis(args.sim.sim_handshake_ms),
             speed,
@@ -205,16 +184,11 @@ impl Config {
 impl KvSide {
     fn new(transfer: KvTransferConfig, port: u16) -> Self {
         let lease = transfer.kv_connector_extra_config.kv_lease_duration;
-        let engine_id = transfer
-            .engine_id
-            .clone()
-            .unwrap_or_else(|| unique_id(port));
+        let engine_id = transfer.engine_id.clone().unwrap_or_else(|| unique_id(port));
         Self {
             engine_id,
             host: variable("VLLM_NIXL_SIDE_CHANNEL_HOST").unwrap_or_else(|| "localhost".into()),
-            port: variable("VLLM_NIXL_SIDE_CHANNEL_PORT")
-                .and_then(|port| port.parse().ok())
-                .unwrap_or(5600),
+            port: variable("VLLM_NIXL_SIDE_CHANNEL_PORT").and_then(|port| port.parse().ok()).unwrap_or(5600),
             lease: seconds(lease.unwrap_or(DEFAULT_LEASE)),
             transfer,
         }
@@ -269,9 +243,7 @@ mod tests {
     use clap::Parser;
 
     fn resolve(words: &str) -> Result<Config, ConfigError> {
-        let argv = ["enginesim", "serve"]
-            .into_iter()
-            .chain(words.split_whitespace());
+        let argv = ["enginesim", "serve"].into_iter().chain(words.split_whitespace());
         match Cli::try_parse_from(argv).unwrap().command {
             Command::Serve(args) => Config::resolve(*args),
             other => panic!("{other:?}"),
@@ -294,10 +266,7 @@ mod tests {
         for (words, expected) in [
             ("gpt-nothing", "OSError: gpt-nothing is not a local folder"),
             ("", "no model given"),
-            (
-                "qwen3-8b --tensor-parallel-size 3",
-                "divisible by tensor parallel size (3)",
-            ),
+            ("qwen3-8b --tensor-parallel-size 3", "divisible by tensor parallel size (3)"),
             ("llama-3.1-70b", "No available memory"),
             ("qwen3-14b --sim-gpu l4", "No available memory"),
             ("qwen3-8b --sim-gpu l4", "more KV cache is needed"),

@@ -66,11 +66,7 @@ pub struct CostModel {
 
 impl CostModel {
     pub fn new(model: &'static Model, gpu: &'static Gpu, tensor_parallel: u32) -> Self {
-        Self {
-            model,
-            gpu,
-            tensor_parallel: tensor_parallel.max(1),
-        }
+        Self { model, gpu, tensor_parallel: tensor_parallel.max(1) }
     }
 
     /// Duration of one forward pass over `load`.
@@ -200,10 +196,7 @@ mod tests {
 
     #[test]
     fn tensor_parallelism_speeds_prefill_up_but_not_twofold() {
-        let (one, two) = (
-            qwen_8b(1).step(&prefill(2048)),
-            qwen_8b(2).step(&prefill(2048)),
-        );
+        let (one, two) = (qwen_8b(1).step(&prefill(2048)), qwen_8b(2).step(&prefill(2048)));
         let ratio = ms(one) / ms(two);
         assert!((1.4..1.9).contains(&ratio), "{ratio}");
     }
@@ -220,10 +213,7 @@ mod tests {
         let (mut first, mut second) = (StepLoad::default(), StepLoad::default());
         first.add_prefill(1024, 0);
         second.add_prefill(1024, 1024);
-        assert_eq!(
-            first.prefill_pairs + second.prefill_pairs,
-            prefill(2048).prefill_pairs
-        );
+        assert_eq!(first.prefill_pairs + second.prefill_pairs, prefill(2048).prefill_pairs);
         assert!(cost.step(&first) + cost.step(&second) > cost.step(&prefill(2048)));
     }
 

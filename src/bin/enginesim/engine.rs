@@ -35,10 +35,7 @@ pub struct Clock {
 impl Clock {
     /// `speed` is simulated seconds per real second, above 0.
     pub fn new(speed: f64) -> Self {
-        Self {
-            start: Instant::now(),
-            speed,
-        }
+        Self { start: Instant::now(), speed }
     }
 
     /// Simulated time since the start.
@@ -81,10 +78,7 @@ pub enum Event {
     /// Blocks are set aside: fetch the KV of so many tokens.
     Fetch { missing_tokens: u32 },
     /// One more token; the report comes with the last one, its durations in real time.
-    Token {
-        index: usize,
-        finished: Option<Box<Report>>,
-    },
+    Token { index: usize, finished: Option<Box<Report>> },
 }
 
 #[derive(Debug)]
@@ -122,14 +116,8 @@ impl Engine {
         let (commands, inbox) = mpsc::channel();
         let clock = parts.clock;
         let worker = Worker::new(parts, inbox);
-        thread::Builder::new()
-            .name("engine".into())
-            .spawn(move || worker.run())?;
-        Ok(Self {
-            commands,
-            next_id: AtomicU64::new(1),
-            clock,
-        })
+        thread::Builder::new().name("engine".into()).spawn(move || worker.run())?;
+        Ok(Self { commands, next_id: AtomicU64::new(1), clock })
     }
 
     pub fn clock(&self) -> Clock {
@@ -197,15 +185,7 @@ impl Worker {
             Fault::DieMidStream(tokens) => Some(*tokens),
             _ => None,
         });
-        Self {
-            parts,
-            inbox,
-            clients: HashMap::new(),
-            leases: VecDeque::new(),
-            hang_after,
-            die_after,
-            generated: 0,
-        }
+        Self { parts, inbox, clients: HashMap::new(), leases: VecDeque::new(), hang_after, die_after, generated: 0 }
     }
 
     fn run(mut self) {
@@ -303,10 +283,7 @@ impl Worker {
 
     /// Passes an event on, or forgets the sequence when nobody listens.
     fn tell(&mut self, id: SequenceId, event: Event) {
-        let listening = self
-            .clients
-            .get(&id)
-            .is_some_and(|client| client.events.send(event).is_ok());
+        let listening = self.clients.get(&id).is_some_and(|client| client.events.send(event).is_ok());
         if !listening {
             self.abort(id);
         }
@@ -368,9 +345,7 @@ impl Worker {
         let index = client.index;
         if let Some((request_id, print)) = client.hand_off.take_if(|_| done) {
             let end = now + clock.simulated(self.parts.lease);
-            self.parts
-                .hand_offs
-                .offer(request_id.clone(), output.id, print);
+            self.parts.hand_offs.offer(request_id.clone(), output.id, print);
             self.leases.push_back((end, output.id, request_id));
         }
         self.tell(output.id, Event::Token { index, finished });
@@ -380,18 +355,12 @@ impl Worker {
     }
 
     fn count_down_to_faults(&mut self) {
-        if self
-            .hang_after
-            .is_some_and(|tokens| self.generated >= tokens)
-        {
+        if self.hang_after.is_some_and(|tokens| self.generated >= tokens) {
             loop {
                 thread::park();
             }
         }
-        if self
-            .die_after
-            .is_some_and(|tokens| self.generated >= tokens)
-        {
+        if self.die_after.is_some_and(|tokens| self.generated >= tokens) {
             // Cannot fail with a signal that exists; the process is gone after it.
             let _ = raise(Signal::SIGKILL);
         }

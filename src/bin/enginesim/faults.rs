@@ -129,9 +129,7 @@ impl Fault {
             "die-mid-stream" => number(kind, argument, None).map(Self::DieMidStream),
             "hang-after" => number(kind, argument, None).map(Self::HangAfter),
             "error-after" => number(kind, argument, None).map(Self::ErrorAfter),
-            "late-answer" => {
-                number(kind, argument, None).map(|ms| Self::LateAnswer(Duration::from_millis(ms)))
-            }
+            "late-answer" => number(kind, argument, None).map(|ms| Self::LateAnswer(Duration::from_millis(ms))),
             "huge-log" => number(kind, argument, Some(50)).map(Self::HugeLog),
             "reset" => number(kind, argument, Some(0)).map(Self::Reset),
             "multi-token-chunks" => match number(kind, argument, None)? {
@@ -146,9 +144,7 @@ impl Fault {
 
 fn number<T: FromStr>(kind: &str, argument: Option<&str>, default: Option<T>) -> Result<T, String> {
     match (argument, default) {
-        (Some(text), _) => text
-            .parse()
-            .map_err(|_| format!("{kind} needs a number, not {text:?}")),
+        (Some(text), _) => text.parse().map_err(|_| format!("{kind} needs a number, not {text:?}")),
         (None, Some(default)) => Ok(default),
         (None, None) => Err(format!("{kind} needs a number: {kind}=N")),
     }
@@ -196,20 +192,14 @@ mod tests {
             assert!(HELP.contains(&format!("  {kind}")), "{kind}");
             let with = Fault::parse(&format!("{kind}=500"));
             let without = Fault::parse(kind);
-            assert!(
-                with.is_ok() || without.is_ok(),
-                "{kind}: {with:?} {without:?}"
-            );
+            assert!(with.is_ok() || without.is_ok(), "{kind}: {with:?} {without:?}");
         }
         assert_eq!(HELP.lines().count(), KINDS.len() + 1);
     }
 
     #[test]
     fn arguments_are_checked() {
-        let every = Fault::Status {
-            code: 503,
-            every: 3,
-        };
+        let every = Fault::Status { code: 503, every: 3 };
         assert_eq!(Fault::parse("status=503@3"), Ok(every));
         for bad in [
             "status",

@@ -40,10 +40,7 @@ impl Server {
     pub fn fresh(&self) -> u64 {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         let count = COUNTER.fetch_add(1, Ordering::Relaxed);
-        mix(
-            self.config.seed ^ u64::from(std::process::id()) << 32,
-            count as u32,
-        )
+        mix(self.config.seed ^ u64::from(std::process::id()) << 32, count as u32)
     }
 }
 
@@ -120,26 +117,11 @@ impl Generation {
             for sample in 0..job.n {
                 let mut sampling = job.sampling.clone();
                 sampling.noise = sampling.noise.map(|noise| mix(noise, sample));
-                let answer =
-                    (!fetches).then(|| Answer::compose(&server.vocabulary, print, &sampling));
-                choices.push(Choice {
-                    id: server.engine.next_id(),
-                    answer,
-                    sampling,
-                    sent: 0,
-                    done: false,
-                });
+                let answer = (!fetches).then(|| Answer::compose(&server.vocabulary, print, &sampling));
+                choices.push(Choice { id: server.engine.next_id(), answer, sampling, sent: 0, done: false });
             }
         }
-        Self {
-            server,
-            job,
-            choices,
-            sender: Some(sender),
-            events,
-            tokens: 0,
-            held: None,
-        }
+        Self { server, job, choices, sender: Some(sender), events, tokens: 0, held: None }
     }
 
     /// The next token of any choice; `None` when all choices have ended.
@@ -219,20 +201,11 @@ impl Generation {
                 kv,
                 hold_blocks: offer.is_some(),
             };
-            self.server.engine.submit(Submission {
-                spec,
-                index,
-                events: sender.clone(),
-                admission,
-                hand_off: offer,
-            });
+            self.server.engine.submit(Submission { spec, index, events: sender.clone(), admission, hand_off: offer });
         }
         let mut values = self.server.metrics.values();
         values.observe(Distribution::N, f64::from(self.job.n));
-        values.observe(
-            Distribution::MaxTokens,
-            f64::from(self.job.sampling.max_tokens),
-        );
+        values.observe(Distribution::MaxTokens, f64::from(self.job.sampling.max_tokens));
     }
 
     /// Brings the KV of the (only) prompt here, or decides what to do without it.
@@ -244,11 +217,7 @@ impl Generation {
             return Err(GenerationError::Engine);
         };
         let fetched = side.fetch(remote, missing_tokens).await;
-        let policy = server
-            .config
-            .kv
-            .as_ref()
-            .map(|kv| kv.transfer.kv_load_failure_policy);
+        let policy = server.config.kv.as_ref().map(|kv| kv.transfer.kv_load_failure_policy);
         let print = match (fetched, policy) {
             (Ok(print), _) => print,
             (Err(error), Some(LoadFailurePolicy::Recompute)) => {
@@ -284,18 +253,10 @@ impl Generation {
             let prompt = report.prompt_tokens;
             let admission = self.server.config.cost().admission(prompt);
             let admission = self.server.engine.clock().real(admission);
-            self.server
-                .metrics
-                .values()
-                .finished(&report, reason, admission);
+            self.server.metrics.values().finished(&report, reason, admission);
             self.held = Some(*report);
         }
-        Some(Delta {
-            choice: index,
-            token: piece.token,
-            text: piece.text.clone(),
-            finish,
-        })
+        Some(Delta { choice: index, token: piece.token, text: piece.text.clone(), finish })
     }
 
     fn injected_error(&self) -> Option<GenerationError> {

@@ -54,11 +54,7 @@ impl HandOffs {
     /// Offers the KV of a finished prompt.
     pub fn offer(&self, request_id: String, sequence: SequenceId, print: KvPrint) {
         let state = State::Held;
-        let entry = Entry {
-            sequence,
-            print,
-            state,
-        };
+        let entry = Entry { sequence, print, state };
         self.table().entries.insert(request_id, entry);
     }
 
@@ -79,11 +75,7 @@ impl HandOffs {
     /// The reader is done.
     pub fn notify(&self, request_id: &str) -> Notice {
         match self.table().entries.remove(request_id) {
-            Some(Entry {
-                state: State::Expired,
-                ..
-            })
-            | None => Notice::AfterExpiry,
+            Some(Entry { state: State::Expired, .. }) | None => Notice::AfterExpiry,
             Some(entry) => Notice::Release(entry.sequence),
         }
     }

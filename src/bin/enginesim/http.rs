@@ -36,11 +36,7 @@ pub type Body = BoxBody<Bytes, io::Error>;
 const STREAM_BUFFER: usize = 256;
 
 /// Answers one request; an error makes the connection break off.
-pub async fn handle(
-    server: Arc<Server>,
-    peer: SocketAddr,
-    request: Request<Incoming>,
-) -> io::Result<Response<Body>> {
+pub async fn handle(server: Arc<Server>, peer: SocketAddr, request: Request<Incoming>) -> io::Result<Response<Body>> {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let response = if authorised(&server, &request) {
         route(&server, request).await
@@ -55,10 +51,7 @@ pub async fn handle(
     let status = response.status();
     server.metrics.http(&path, method.as_str(), status.as_u16());
     let reason = status.canonical_reason().unwrap_or("");
-    log::uvicorn(&format!(
-        "{peer} - \"{method} {path} HTTP/1.1\" {} {reason}",
-        status.as_u16()
-    ));
+    log::uvicorn(&format!("{peer} - \"{method} {path} HTTP/1.1\" {} {reason}", status.as_u16()));
     Ok(response)
 }
 
@@ -102,9 +95,7 @@ async fn route(server: &Arc<Server>, request: Request<Incoming>) -> io::Result<R
         "/metrics" => {
             let mut response = Response::new(full(server.metrics.render()));
             let kind = "text/plain; version=1.0.0; charset=utf-8";
-            response
-                .headers_mut()
-                .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
             response
         }
         "/v1/models" => json_response(StatusCode::OK, models(server)),
@@ -149,22 +140,14 @@ impl Drop for Open {
     }
 }
 
-async fn generate(
-    server: &Arc<Server>,
-    endpoint: Endpoint,
-    request: Request<Incoming>,
-) -> io::Result<Response<Body>> {
+async fn generate(server: &Arc<Server>, endpoint: Endpoint, request: Request<Incoming>) -> io::Result<Response<Body>> {
     let open = Open::new(server);
     if let Some(response) = faulty_start(server).await {
         return Ok(response);
     }
     let header = request.headers().get("x-request-id");
     let request_id = header.and_then(|id| id.to_str().ok()).map(str::to_owned);
-    let body = request
-        .into_body()
-        .collect()
-        .await
-        .map_err(io::Error::other)?;
+    let body = request.into_body().collect().await.map_err(io::Error::other)?;
     let parsed = match request::parse(server, endpoint, &body.to_bytes(), request_id.as_deref()) {
         Ok(parsed) => parsed,
         Err(error) => return Ok(error_response(&error)),
@@ -190,11 +173,7 @@ async fn faulty_start(server: &Server) -> Option<Response<Body>> {
         _ => None,
     });
     if last.is_some_and(|last| count > last) {
-        log::error(
-            Source::ApiServer,
-            "async_llm.py:705",
-            "EngineCore encountered an issue.",
-        );
+        log::error(Source::ApiServer, "async_llm.py:705", "EngineCore encountered an issue.");
         std::process::exit(0);
     }
     let delay = faults.find(|fault| match fault {
@@ -211,9 +190,7 @@ async fn faulty_start(server: &Server) -> Option<Response<Body>> {
     let status = StatusCode::from_u16(code).ok()?;
     let mut response = error_response(&ApiError::injected(status));
     if matches!(code, 429 | 503) {
-        response
-            .headers_mut()
-            .insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     Some(response)
 }
@@ -268,7 +245,5 @@ fn json_response(status: StatusCode, body: String) -> Response<Body> {
 }
 
 fn full(body: impl Into<Bytes>) -> Body {
-    Full::new(body.into())
-        .map_err(|never| match never {})
-        .boxed()
+    Full::new(body.into()).map_err(|never| match never {}).boxed()
 }

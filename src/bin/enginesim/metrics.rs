@@ -67,22 +67,13 @@ impl Values {
         self.observe_seconds(Distribution::Prefill, report.prefill);
         self.observe_seconds(Distribution::Decode, report.decode);
         self.observe_seconds(Distribution::Inference, inference);
-        self.observe_seconds(
-            Distribution::EndToEnd,
-            admission + report.queued + inference,
-        );
+        self.observe_seconds(Distribution::EndToEnd, admission + report.queued + inference);
         if let Some(gaps) = report.output_tokens.checked_sub(1).filter(|gaps| *gaps > 0) {
             self.observe_seconds(Distribution::TimePerOutputToken, report.decode / gaps);
         }
         self.observe(Distribution::PromptTokens, f64::from(report.prompt_tokens));
-        self.observe(
-            Distribution::GenerationTokens,
-            f64::from(report.output_tokens),
-        );
-        self.observe(
-            Distribution::MaxGenerationTokens,
-            f64::from(report.output_tokens),
-        );
+        self.observe(Distribution::GenerationTokens, f64::from(report.output_tokens));
+        self.observe(Distribution::MaxGenerationTokens, f64::from(report.output_tokens));
         self.observe(Distribution::Preemptions, f64::from(report.preemptions));
         let elsewhere = report.cached_tokens + report.transferred_tokens;
         let computed = report.prompt_tokens.saturating_sub(elsewhere);
@@ -174,51 +165,23 @@ impl Metrics {
 
     fn render_histogram(&self, page: &mut String, name: &str, histogram: &Histogram) {
         for (bound, count) in histogram.cumulative() {
-            let le = if bound.is_infinite() {
-                "+Inf".to_owned()
-            } else {
-                number(bound)
-            };
+            let le = if bound.is_infinite() { "+Inf".to_owned() } else { number(bound) };
             let model = escape(&self.model);
             push(
                 page,
-                &format!(
-                    "{name}_bucket{{engine=\"0\",le=\"{le}\",model_name=\"{model}\"}} {}\n",
-                    number(count as f64)
-                ),
+                &format!("{name}_bucket{{engine=\"0\",le=\"{le}\",model_name=\"{model}\"}} {}\n", number(count as f64)),
             );
         }
-        self.sample(
-            page,
-            &format!("{name}_count"),
-            &[],
-            histogram.count() as f64,
-        );
+        self.sample(page, &format!("{name}_count"), &[], histogram.count() as f64);
         self.sample(page, &format!("{name}_sum"), &[], histogram.sum());
     }
 
     fn render_rest(&self, page: &mut String, values: &Values) {
-        head(
-            page,
-            "vllm:cache_config_info",
-            "Configuration of the KV cache.",
-            "gauge",
-        );
-        let labels: Vec<String> = self
-            .cache_config
-            .iter()
-            .map(|(key, value)| format!("{key}=\"{}\"", escape(value)))
-            .collect();
-        push(
-            page,
-            &format!("vllm:cache_config_info{{{}}} 1.0\n", labels.join(",")),
-        );
-        head(
-            page,
-            "http_requests_total",
-            "Requests by handler, method and status.",
-            "counter",
-        );
+        head(page, "vllm:cache_config_info", "Configuration of the KV cache.", "gauge");
+        let labels: Vec<String> =
+            self.cache_config.iter().map(|(key, value)| format!("{key}=\"{}\"", escape(value))).collect();
+        push(page, &format!("vllm:cache_config_info{{{}}} 1.0\n", labels.join(",")));
+        head(page, "http_requests_total", "Requests by handler, method and status.", "counter");
         for ((handler, method, status), count) in &values.http {
             push(
                 page,
@@ -228,38 +191,21 @@ impl Metrics {
                 ),
             );
         }
-        head(
-            page,
-            "process_start_time_seconds",
-            "Start of the process since the epoch in seconds.",
-            "gauge",
-        );
-        push(
-            page,
-            &format!("process_start_time_seconds {}\n", number(self.created)),
-        );
+        head(page, "process_start_time_seconds", "Start of the process since the epoch in seconds.", "gauge");
+        push(page, &format!("process_start_time_seconds {}\n", number(self.created)));
     }
 
     fn sample(&self, page: &mut String, name: &str, label: &[Label], value: f64) {
-        let mut labels = vec![
-            ("engine", "0".to_owned()),
-            ("model_name", escape(&self.model)),
-        ];
+        let mut labels = vec![("engine", "0".to_owned()), ("model_name", escape(&self.model))];
         labels.extend(label.iter().map(|(key, value)| (*key, (*value).to_owned())));
         labels.sort_by_key(|(key, _)| *key);
         let labels: Vec<String> = labels.iter().map(|(k, v)| format!("{k}=\"{v}\"")).collect();
-        push(
-            page,
-            &format!("{name}{{{}}} {}\n", labels.join(","), number(value)),
-        );
+        push(page, &format!("{name}{{{}}} {}\n", labels.join(","), number(value)));
     }
 }
 
 fn head(page: &mut String, name: &str, help: &str, kind: &str) {
-    push(
-        page,
-        &format!("# HELP {name} {help}\n# TYPE {name} {kind}\n"),
-    );
+    push(page, &format!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
 }
 
 fn push(page: &mut String, text: &str) {
@@ -279,9 +225,7 @@ fn number(value: f64) -> String {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('\\', "\\\\")
-        .replace('"', "\\\"")
-        .replace('\n', "\\n")
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 #[cfg(test)]
@@ -309,9 +253,7 @@ mod tests {
     #[test]
     fn labels_are_sorted_and_escaped() {
         let page = page(false);
-        assert!(
-            page.contains("vllm:num_requests_running{engine=\"0\",model_name=\"m\\\"1\"} 0.0\n")
-        );
+        assert!(page.contains("vllm:num_requests_running{engine=\"0\",model_name=\"m\\\"1\"} 0.0\n"));
         assert!(page.contains("{engine=\"0\",model_name=\"m\\\"1\",source=\"local_compute\"} 0.0"));
         assert!(page.contains("{engine=\"0\",le=\"+Inf\",model_name="));
     }

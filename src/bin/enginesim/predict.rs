@@ -49,44 +49,24 @@ pub struct Latency {
 }
 
 /// Runs `workload` on `arm`; one entry a request.
-pub fn predict(
-    model: &'static Model,
-    gpu: &'static Gpu,
-    arm: Arm,
-    workload: &Workload,
-) -> Vec<Latency> {
+pub fn predict(model: &'static Model, gpu: &'static Gpu, arm: Arm, workload: &Workload) -> Vec<Latency> {
     let arrivals = poisson(workload);
     let hashes = prompts(workload);
-    let job = |index: usize, at: Duration| Job {
-        id: index as SequenceId,
-        at,
-        hashes: &hashes[index],
-    };
+    let job = |index: usize, at: Duration| Job { id: index as SequenceId, at, hashes: &hashes[index] };
     match arm {
         Arm::Simple { tensor_parallel } => {
             let mut instance = Instance::new(model, gpu, tensor_parallel);
             let jobs = arrivals.iter().enumerate().map(|(i, at)| job(i, *at));
-            let finished = instance.run(
-                jobs.collect(),
-                workload,
-                workload.output_tokens,
-                KvOrigin::Local,
-            );
+            let finished = instance.run(jobs.collect(), workload, workload.output_tokens, KvOrigin::Local);
             latencies(&arrivals, &finished, workload)
         }
         Arm::OnePrefillOneDecode => {
             let mut prefill = Instance::new(model, gpu, 1);
-            let jobs = arrivals
-                .iter()
-                .enumerate()
-                .map(|(i, at)| job(i, *at + ROUTER_HOP));
+            let jobs = arrivals.iter().enumerate().map(|(i, at)| job(i, *at + ROUTER_HOP));
             let first = prefill.run(jobs.collect(), workload, 1, KvOrigin::Local);
             let mut decode = Instance::new(model, gpu, 1);
-            let mut handed: Vec<Job<'_>> = first
-                .iter()
-                .enumerate()
-                .map(|(i, span)| job(i, span.first + ROUTER_HOP))
-                .collect();
+            let mut handed: Vec<Job<'_>> =
+                first.iter().enumerate().map(|(i, span)| job(i, span.first + ROUTER_HOP)).collect();
             handed.sort_by_key(|job| job.at);
             let finished = decode.run(handed, workload, workload.output_tokens, KvOrigin::Remote);
             latencies(&arrivals, &finished, workload)
@@ -97,10 +77,7 @@ pub fn predict(
 /// Prints a table of both arms; the command `enginesim predict`.
 pub fn print(args: &PredictArgs) -> ExitCode {
     let (Some(model), Some(gpu)) = (Model::find(&args.model), Gpu::find(&args.sim_gpu)) else {
-        eprintln!(
-            "enginesim: error: no preset {} on {}",
-            args.model, args.sim_gpu
-        );
+        eprintln!("enginesim: error: no preset {} on {}", args.model, args.sim_gpu);
         return ExitCode::from(2);
     };
     println!(
@@ -108,10 +85,7 @@ pub fn print(args: &PredictArgs) -> ExitCode {
         model.name, gpu.name, args.input_len, args.output_len, args.ttft_slo, args.tpot_slo
     );
     println!("  rate  arm   TTFT p50     p90   TPOT p50    p90   attainment");
-    let arms = [
-        ("TP2 ", Arm::Simple { tensor_parallel: 2 }),
-        ("1P1D", Arm::OnePrefillOneDecode),
-    ];
+    let arms = [("TP2 ", Arm::Simple { tensor_parallel: 2 }), ("1P1D", Arm::OnePrefillOneDecode)];
     for rate in &args.request_rate {
         let workload = Workload {
             input_tokens: args.input_len,
@@ -129,19 +103,11 @@ pub fn print(args: &PredictArgs) -> ExitCode {
 }
 
 fn row(latencies: &[Latency], args: &PredictArgs) -> String {
-    let met =
-        |latency: &&Latency| latency.ttft_ms <= args.ttft_slo && latency.tpot_ms <= args.tpot_slo;
+    let met = |latency: &&Latency| latency.ttft_ms <= args.ttft_slo && latency.tpot_ms <= args.tpot_slo;
     let share = latencies.iter().filter(met).count() as f64 / latencies.len().max(1) as f64;
     let ttft = |q| quantile(latencies.iter().map(|latency| latency.ttft_ms), q);
     let tpot = |q| quantile(latencies.iter().map(|latency| latency.tpot_ms), q);
-    format!(
-        "{:>9.0} {:>7.0}   {:>8.1} {:>6.1}   {:>8.1} %",
-        ttft(0.5),
-        ttft(0.9),
-        tpot(0.5),
-        tpot(0.9),
-        share * 100.0
-    )
+    format!("{:>9.0} {:>7.0}   {:>8.1} {:>6.1}   {:>8.1} %", ttft(0.5), ttft(0.9), tpot(0.5), tpot(0.9), share * 100.0)
 }
 
 /// One request as an instance sees it.
@@ -183,13 +149,7 @@ impl Instance {
     }
 
     /// Serves `jobs` (sorted by time) to the end.
-    fn run(
-        &mut self,
-        jobs: Vec<Job<'_>>,
-        workload: &Workload,
-        output_tokens: u32,
-        kv: KvOrigin,
-    ) -> Vec<Span> {
+    fn run(&mut self, jobs: Vec<Job<'_>>, workload: &Workload, output_tokens: u32, kv: KvOrigin) -> Vec<Span> {
         let mut spans = vec![Span::default(); jobs.len()];
         let admission = self.cost.admission(workload.input_tokens);
         let mut jobs = jobs.into_iter().peekable();
@@ -302,13 +262,7 @@ mod tests {
     const HIGHEST: f64 = 12.0;
 
     fn at(arm: Arm, rate: f64) -> Vec<Latency> {
-        let workload = Workload {
-            input_tokens: 2048,
-            output_tokens: 128,
-            rate,
-            requests: REQUESTS,
-            seed: 7,
-        };
+        let workload = Workload { input_tokens: 2048, output_tokens: 128, rate, requests: REQUESTS, seed: 7 };
         let (model, gpu) = (Model::find("qwen3-8b").unwrap(), Gpu::find("h100").unwrap());
         predict(model, gpu, arm, &workload)
     }
@@ -358,10 +312,7 @@ mod tests {
         for arm in [TP2, Arm::OnePrefillOneDecode] {
             let latencies = at(arm, HIGHEST);
             let (early, late) = latencies.split_at(latencies.len() / 2);
-            assert!(
-                ttft(late, 0.5) < ttft(early, 0.5) * 3.0,
-                "{arm:?} falls behind"
-            );
+            assert!(ttft(late, 0.5) < ttft(early, 0.5) * 3.0, "{arm:?} falls behind");
         }
     }
 
@@ -372,13 +323,7 @@ mod tests {
 
     #[test]
     fn arrivals_have_the_rate_asked_for() {
-        let workload = Workload {
-            input_tokens: 1,
-            output_tokens: 1,
-            rate: 5.0,
-            requests: 4000,
-            seed: 1,
-        };
+        let workload = Workload { input_tokens: 1, output_tokens: 1, rate: 5.0, requests: 4000, seed: 1 };
         let last = poisson(&workload).pop().unwrap().as_secs_f64();
         assert!((last / 800.0 - 1.0).abs() < 0.05, "{last}");
     }

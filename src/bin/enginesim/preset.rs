@@ -29,10 +29,7 @@ pub const ELEMENT_BYTES: f64 = 2.0;
 impl Model {
     /// Bytes of key and value that one token occupies over all layers and all ranks.
     pub fn kv_bytes_per_token(&self) -> f64 {
-        2.0 * f64::from(self.layers)
-            * f64::from(self.kv_heads)
-            * f64::from(self.head_dim)
-            * ELEMENT_BYTES
+        2.0 * f64::from(self.layers) * f64::from(self.kv_heads) * f64::from(self.head_dim) * ELEMENT_BYTES
     }
 
     /// Bytes of all weights.
@@ -182,17 +179,8 @@ mod tests {
 
     #[test]
     fn a_model_is_found_by_preset_id_or_path_in_any_case() {
-        for name in [
-            "qwen3-8b",
-            "Qwen/Qwen3-8B",
-            "/models/Qwen3-8B/",
-            "qwen3-8b-base",
-        ] {
-            assert_eq!(
-                Model::find(name).map(|m| m.name),
-                Some("qwen3-8b"),
-                "{name}"
-            );
+        for name in ["qwen3-8b", "Qwen/Qwen3-8B", "/models/Qwen3-8B/", "qwen3-8b-base"] {
+            assert_eq!(Model::find(name).map(|m| m.name), Some("qwen3-8b"), "{name}");
         }
         let llama = Model::find("meta-llama/Meta-Llama-3.1-70B-Instruct");
         assert_eq!(llama.map(|m| m.name), Some("llama-3.1-70b"));

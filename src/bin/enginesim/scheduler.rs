@@ -120,10 +120,7 @@ impl Scheduler {
     /// Closes the step at `now`: every sequence whose tokens are all computed samples one more.
     pub fn end_step(&mut self, now: Duration) -> Vec<Output> {
         let step = std::mem::take(&mut self.step);
-        let outputs: Vec<Output> = step
-            .iter()
-            .filter_map(|(id, tokens)| self.advance(*id, *tokens, now))
-            .collect();
+        let outputs: Vec<Output> = step.iter().filter_map(|(id, tokens)| self.advance(*id, *tokens, now)).collect();
         if outputs.iter().any(|output| output.finished.is_some()) {
             let sequences = &self.sequences;
             self.running.retain(|id| sequences.contains_key(id));
@@ -367,19 +364,12 @@ impl Scheduler {
         }
         let interval = sequence.since_previous(now);
         let first = sequence.sample(now).then(|| PromptKv {
-            computed: sequence.spec.prompt_tokens
-                - sequence.cached_tokens
-                - sequence.transferred_tokens,
+            computed: sequence.spec.prompt_tokens - sequence.cached_tokens - sequence.transferred_tokens,
             cached: sequence.cached_tokens,
             transferred: sequence.transferred_tokens,
         });
         let finished = sequence.is_done().then(|| self.finish(id)).flatten();
-        Some(Output {
-            id,
-            first,
-            interval,
-            finished,
-        })
+        Some(Output { id, first, interval, finished })
     }
 
     fn finish(&mut self, id: SequenceId) -> Option<Report> {

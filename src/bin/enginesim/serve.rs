@@ -46,10 +46,7 @@ pub fn run(args: ServeArgs) -> ExitCode {
             return ExitCode::from(1);
         }
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     match runtime {
         Ok(runtime) => runtime.block_on(live(config)),
         Err(error) => {
@@ -74,10 +71,7 @@ async fn live(config: Config) -> ExitCode {
         Some(kv) => Some(open_side_channel(kv).await),
         None => None,
     };
-    let signals = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    );
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
     let (Ok(terminate), Ok(interrupt)) = signals else {
         log::traceback(&["  ...", "OSError: cannot handle signals"]);
         return ExitCode::from(1);
@@ -104,9 +98,7 @@ async fn live(config: Config) -> ExitCode {
 
 async fn bind(host: &str, port: u16) -> std::io::Result<TcpSocket> {
     let mut addresses = lookup_host((host, port)).await?;
-    let address = addresses
-        .next()
-        .ok_or(std::io::ErrorKind::AddrNotAvailable)?;
+    let address = addresses.next().ok_or(std::io::ErrorKind::AddrNotAvailable)?;
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
@@ -125,10 +117,7 @@ async fn open_side_channel(kv: &KvSide) -> TcpListener {
         Ok(listener) => listener,
         Err(error) => {
             startup::side_channel_taken(kv, &error);
-            let _deaf = (
-                signal(SignalKind::terminate()),
-                signal(SignalKind::interrupt()),
-            );
+            let _deaf = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
             std::future::pending().await
         }
     }
@@ -137,11 +126,7 @@ async fn open_side_channel(kv: &KvSide) -> TcpListener {
 fn assemble(config: Config, side_channel: Option<TcpListener>) -> Result<Arc<Server>, String> {
     let vocabulary = Vocabulary::load().map_err(|error| error.to_string())?;
     let name = config.served_names[0].clone();
-    let metrics = Arc::new(Metrics::new(
-        name,
-        config.kv.is_some(),
-        config.cache_labels(),
-    ));
+    let metrics = Arc::new(Metrics::new(name, config.kv.is_some(), config.cache_labels()));
     let hand_offs = Arc::new(HandOffs::default());
     let clock = Clock::new(config.speed);
     let engine = Engine::start(Parts {
@@ -160,12 +145,8 @@ fn assemble(config: Config, side_channel: Option<TcpListener>) -> Result<Arc<Ser
             model: config.model.name.to_owned(),
             block_size: config.limits.block_size,
         };
-        let side = Arc::new(PrefillSide {
-            identity,
-            hand_offs,
-            engine: Arc::clone(&engine),
-            metrics: Arc::clone(&metrics),
-        });
+        let side =
+            Arc::new(PrefillSide { identity, hand_offs, engine: Arc::clone(&engine), metrics: Arc::clone(&metrics) });
         tokio::spawn(side.serve(listener));
     }
     let decode_side = config.kv.is_some().then(|| DecodeSide {
@@ -191,12 +172,7 @@ fn assemble(config: Config, side_channel: Option<TcpListener>) -> Result<Arc<Ser
 }
 
 /// Accepts until told to stop, then waits for the last connection, deaf to further signals.
-async fn accept(
-    server: &Arc<Server>,
-    listener: TcpListener,
-    mut terminate: Signal,
-    mut interrupt: Signal,
-) {
+async fn accept(server: &Arc<Server>, listener: TcpListener, mut terminate: Signal, mut interrupt: Signal) {
     let (stop, stopped) = watch::channel(false);
     let deaf = server.config.faults.has(&Fault::IgnoreSigterm);
     let mut connections = JoinSet::new();
@@ -223,18 +199,10 @@ async fn accept(
     while connections.join_next().await.is_some() {}
 }
 
-async fn converse(
-    server: Arc<Server>,
-    stream: TcpStream,
-    peer: SocketAddr,
-    mut stopped: watch::Receiver<bool>,
-) {
+async fn converse(server: Arc<Server>, stream: TcpStream, peer: SocketAddr, mut stopped: watch::Receiver<bool>) {
     // A socket that refuses its options is about to fail anyway.
     let _ = stream.set_nodelay(true);
-    let resets = server
-        .config
-        .faults
-        .find(|fault| matches!(fault, Fault::Reset(_)).then_some(()));
+    let resets = server.config.faults.find(|fault| matches!(fault, Fault::Reset(_)).then_some(()));
     if resets.is_some() {
         let _ = stream.set_zero_linger();
     }

@@ -117,9 +117,7 @@ impl PrefillSide {
     fn answer(&self, request: Request) -> Reply {
         match request {
             Request::Hello(peer) if peer == self.identity => Reply::Ok,
-            Request::Hello(peer) => {
-                refused(format!("asked for {peer:?}, this is {:?}", self.identity))
-            }
+            Request::Hello(peer) => refused(format!("asked for {peer:?}, this is {:?}", self.identity)),
             Request::Read { request_id } => match self.hand_offs.read(&request_id) {
                 Some(KvPrint(print)) => Reply::Kv { print },
                 None => refused(format!("no KV for request {request_id}")),
@@ -174,13 +172,8 @@ impl DecodeSide {
     }
 
     async fn try_fetch(&self, kv: &RemoteKv, tokens: u32) -> Result<KvPrint, TransferError> {
-        let host = kv
-            .remote_host
-            .as_deref()
-            .ok_or(TransferError::Parameters("remote_host"))?;
-        let port = kv
-            .remote_port
-            .ok_or(TransferError::Parameters("remote_port"))?;
+        let host = kv.remote_host.as_deref().ok_or(TransferError::Parameters("remote_host"))?;
+        let port = kv.remote_port.ok_or(TransferError::Parameters("remote_port"))?;
         let engine_id = kv.remote_engine_id.clone();
         let engine_id = engine_id.ok_or(TransferError::Parameters("remote_engine_id"))?;
         let request_id = kv.remote_request_id.clone();
@@ -189,12 +182,7 @@ impl DecodeSide {
         let posted = Instant::now();
         let mut call = Call::dial(host, port).await?;
         self.introduce(&mut call, engine_id).await?;
-        let print = match call
-            .ask(&Request::Read {
-                request_id: request_id.clone(),
-            })
-            .await?
-        {
+        let print = match call.ask(&Request::Read { request_id: request_id.clone() }).await? {
             Reply::Kv { print } => KvPrint(print),
             other => return Err(call.unexpected(other)),
         };
@@ -212,11 +200,8 @@ impl DecodeSide {
 
     async fn introduce(&self, call: &mut Call, engine_id: String) -> Result<(), TransferError> {
         let mut met = self.met.lock().await;
-        let identity = Identity {
-            engine_id: engine_id.clone(),
-            model: self.model.clone(),
-            block_size: self.block_size,
-        };
+        let identity =
+            Identity { engine_id: engine_id.clone(), model: self.model.clone(), block_size: self.block_size };
         match call.ask(&Request::Hello(identity)).await? {
             Reply::Ok => {}
             other => return Err(call.unexpected(other)),
@@ -231,8 +216,7 @@ impl DecodeSide {
     /// Real time that `bytes` need, behind the transfers already under way.
     fn book(&self, bytes: u64) -> Duration {
         let mut link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
-        self.clock
-            .real(link.transfer(self.clock.now(), &self.cost, bytes))
+        self.clock.real(link.transfer(self.clock.now(), &self.cost, bytes))
     }
 
     fn record(&self, took: Duration, post_time: Duration, bytes: u64, tokens: u32) {
@@ -279,9 +263,7 @@ impl Call {
         match tokio::time::timeout(PATIENCE, exchange).await {
             Ok(Ok(reply)) => Ok(reply),
             Ok(Err(source)) => Err(self.broken(source)),
-            Err(_) => Err(TransferError::Silent {
-                address: self.address.clone(),
-            }),
+            Err(_) => Err(TransferError::Silent { address: self.address.clone() }),
         }
     }
 

@@ -11,11 +11,7 @@ use crate::log::{self, Source};
 
 /// First lines: who this is and what was asked.
 pub fn banner(args: &ServeArgs) {
-    let model = args
-        .model_tag
-        .as_deref()
-        .or(args.model.as_deref())
-        .unwrap_or("none");
+    let model = args.model_tag.as_deref().or(args.model.as_deref()).unwrap_or("none");
     let version = env!("CARGO_PKG_VERSION");
     let text = format!("version {version}+enginesim (simulated)   model {model}");
     log::info(Source::ApiServer, "utils.py:344", &text);
@@ -25,22 +21,12 @@ pub fn banner(args: &ServeArgs) {
     for word in std::env::args().skip(2) {
         if word.starts_with("--") {
             secret = word.starts_with("--api-key") || word.starts_with("--api_key");
-            words.push(
-                word.split('=')
-                    .next()
-                    .filter(|_| secret)
-                    .unwrap_or(&word)
-                    .to_owned(),
-            );
+            words.push(word.split('=').next().filter(|_| secret).unwrap_or(&word).to_owned());
         } else {
             words.push(if secret { "***".to_owned() } else { word });
         }
     }
-    log::info(
-        Source::ApiServer,
-        "utils.py:278",
-        &format!("non-default args: {words:?}"),
-    );
+    log::info(Source::ApiServer, "utils.py:278", &format!("non-default args: {words:?}"));
     if let Ok(devices) = std::env::var("CUDA_VISIBLE_DEVICES") {
         let text = format!("CUDA_VISIBLE_DEVICES={devices} (not used by a simulation)");
         log::info(Source::ApiServer, "utils.py:279", &text);
@@ -57,15 +43,8 @@ pub async fn wait(config: &Config) -> Option<ExitCode> {
         Fault::DieBeforeReady(code) => Some(*code),
         _ => None,
     }) {
-        log::error(
-            Source::EngineCore,
-            "core.py:936",
-            "EngineCore failed to start.",
-        );
-        log::traceback(&[
-            "  ...",
-            "RuntimeError: Engine core initialization failed. See root cause above.",
-        ]);
+        log::error(Source::EngineCore, "core.py:936", "EngineCore failed to start.");
+        log::traceback(&["  ...", "RuntimeError: Engine core initialization failed. See root cause above."]);
         return Some(ExitCode::from(code.rem_euclid(256) as u8));
     }
     if faults.has(&Fault::NeverReady) {
@@ -82,34 +61,16 @@ pub async fn wait(config: &Config) -> Option<ExitCode> {
 fn describe(config: &Config) {
     let core = |place: &str, text: String| log::info(Source::EngineCore, place, &text);
     let api = |place: &str, text: String| log::info(Source::ApiServer, place, &text);
-    api(
-        "model.py:617",
-        format!("Resolved architecture: {}", config.model.architecture),
-    );
-    api(
-        "model.py:1752",
-        format!("Using max model len {}", config.max_model_len),
-    );
+    api("model.py:617", format!("Resolved architecture: {}", config.model.architecture));
+    api("model.py:1752", format!("Using max model len {}", config.max_model_len));
     let batched = config.limits.batched_tokens;
-    api(
-        "scheduler.py:239",
-        format!("Chunked prefill is enabled with max_num_batched_tokens={batched}."),
-    );
+    api("scheduler.py:239", format!("Chunked prefill is enabled with max_num_batched_tokens={batched}."));
     let ranks = config.tensor_parallel;
-    core(
-        "parallel_state.py:1422",
-        format!("world_size={ranks} rank=0 local_rank=0 backend=simulated"),
-    );
+    core("parallel_state.py:1422", format!("world_size={ranks} rank=0 local_rank=0 backend=simulated"));
     let cost = config.cost();
     let gib = cost.kv_memory(config.utilization) / f64::from(1 << 30);
-    core(
-        "gpu_worker.py:466",
-        format!("Available KV cache memory: {gib:.2} GiB"),
-    );
-    core(
-        "kv_cache_utils.py:1733",
-        format!("GPU KV cache size: {} tokens", config.kv_tokens()),
-    );
+    core("gpu_worker.py:466", format!("Available KV cache memory: {gib:.2} GiB"));
+    core("kv_cache_utils.py:1733", format!("GPU KV cache size: {} tokens", config.kv_tokens()));
     if let Some(kv) = &config.kv {
         core(
             "factory.py:62",
@@ -122,10 +83,8 @@ fn describe(config: &Config) {
 }
 
 fn leave_children(config: &Config) {
-    for (fault, words) in [
-        (Fault::Grandchild, &["linger"][..]),
-        (Fault::SetsidChild, &["linger", "--own-session"][..]),
-    ] {
+    for (fault, words) in [(Fault::Grandchild, &["linger"][..]), (Fault::SetsidChild, &["linger", "--own-session"][..])]
+    {
         if !config.faults.has(&fault) {
             continue;
         }
@@ -173,16 +132,9 @@ fn flood(megabytes: u64) {
 
 /// What vLLM prints before it hangs on a side channel that somebody else has.
 pub fn side_channel_taken(kv: &KvSide, error: &std::io::Error) {
-    let last = format!(
-        "zmq.error.ZMQError: Address already in use (addr='tcp://{}:{}') [{error}]",
-        kv.host, kv.port
-    );
+    let last = format!("zmq.error.ZMQError: Address already in use (addr='tcp://{}:{}') [{error}]", kv.host, kv.port);
     let text = "Exception in thread nixl_handshake_listener:\n";
     // A reader that went away must not end the engine.
     let _ = std::io::stderr().write_all(text.as_bytes());
-    log::traceback(&[
-        "    with zmq_ctx(zmq.ROUTER, path) as sock:",
-        "    socket.bind(path)",
-        &last,
-    ]);
+    log::traceback(&["    with zmq_ctx(zmq.ROUTER, path) as sock:", "    socket.bind(path)", &last]);
 }

@@ -38,20 +38,11 @@ impl Vocabulary {
         let mut bytes = vec![Vec::new(); tokenizer.get_vocab_size(true)];
         for (token, id) in tokenizer.get_vocab(true) {
             if !SPECIAL.contains(&token.as_str()) {
-                bytes[id as usize] = token
-                    .chars()
-                    .filter_map(|c| by_char.get(&c).copied())
-                    .collect();
+                bytes[id as usize] = token.chars().filter_map(|c| by_char.get(&c).copied()).collect();
             }
         }
-        let words = (0..bytes.len() as u32)
-            .filter(|id| is_word(&bytes[*id as usize]))
-            .collect();
-        Ok(Self {
-            tokenizer,
-            bytes,
-            words,
-        })
+        let words = (0..bytes.len() as u32).filter(|id| is_word(&bytes[*id as usize])).collect();
+        Ok(Self { tokenizer, bytes, words })
     }
 
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, tokenizers::Error> {
@@ -62,10 +53,7 @@ impl Vocabulary {
     pub fn encode_chat(&self, messages: &[Message]) -> Result<Vec<u32>, tokenizers::Error> {
         let mut text = String::new();
         for message in messages {
-            text.push_str(&format!(
-                "<|im_start|>{}\n{}<|im_end|>\n",
-                message.role, message.text
-            ));
+            text.push_str(&format!("<|im_start|>{}\n{}<|im_end|>\n", message.role, message.text));
         }
         text.push_str("<|im_start|>assistant\n");
         self.encode(&text)
@@ -144,11 +132,7 @@ impl Detokenizer {
 
     /// What is left when no more tokens come.
     pub fn finish(&mut self) -> &'static str {
-        if std::mem::take(&mut self.pending).is_empty() {
-            ""
-        } else {
-            "\u{fffd}"
-        }
+        if std::mem::take(&mut self.pending).is_empty() { "" } else { "\u{fffd}" }
     }
 }
 
@@ -158,22 +142,14 @@ mod tests {
 
     fn decode(vocabulary: &Vocabulary, tokens: &[u32]) -> String {
         let mut detokenizer = Detokenizer::default();
-        let text: String = tokens
-            .iter()
-            .map(|t| detokenizer.push(vocabulary, *t))
-            .collect();
+        let text: String = tokens.iter().map(|t| detokenizer.push(vocabulary, *t)).collect();
         text + detokenizer.finish()
     }
 
     #[test]
     fn any_text_survives_the_round_trip() {
         let vocabulary = Vocabulary::load().unwrap();
-        for text in [
-            "def main(argv):",
-            "naïve café, 你好 🦀\n\ttabs",
-            " two  spaces ",
-            "",
-        ] {
+        for text in ["def main(argv):", "naïve café, 你好 🦀\n\ttabs", " two  spaces ", ""] {
             let tokens = vocabulary.encode(text).unwrap();
             assert_eq!(decode(&vocabulary, &tokens), text);
         }
@@ -185,10 +161,7 @@ mod tests {
         let tokens = vocabulary.encode("🦀").unwrap();
         assert!(tokens.len() > 1, "the crab is not in the vocabulary");
         let mut detokenizer = Detokenizer::default();
-        let pieces: Vec<_> = tokens
-            .iter()
-            .map(|t| detokenizer.push(&vocabulary, *t))
-            .collect();
+        let pieces: Vec<_> = tokens.iter().map(|t| detokenizer.push(&vocabulary, *t)).collect();
         assert_eq!(pieces.last().unwrap(), "🦀");
         assert!(pieces[..pieces.len() - 1].iter().all(String::is_empty));
         assert_eq!(decode(&vocabulary, &tokens[..1]), "\u{fffd}");
@@ -208,10 +181,7 @@ mod tests {
     #[test]
     fn a_conversation_has_its_markers_as_single_tokens() {
         let vocabulary = Vocabulary::load().unwrap();
-        let message = Message {
-            role: "user".into(),
-            text: "hi".into(),
-        };
+        let message = Message { role: "user".into(), text: "hi".into() };
         let tokens = vocabulary.encode_chat(&[message]).unwrap();
         assert_eq!(tokens.iter().filter(|t| **t == 1).count(), 2);
         assert_eq!(tokens.iter().filter(|t| **t == 2).count(), 1);

@@ -27,12 +27,7 @@ struct Inner<'a> {
 
 impl ApiError {
     pub fn bad_request(param: &str, message: String) -> Self {
-        Self {
-            status: StatusCode::BAD_REQUEST,
-            kind: "BadRequestError",
-            param: Some(param.to_owned()),
-            message,
-        }
+        Self { status: StatusCode::BAD_REQUEST, kind: "BadRequestError", param: Some(param.to_owned()), message }
     }
 
     pub fn unknown_model(model: &str, served: &[String]) -> Self {
@@ -40,26 +35,15 @@ impl ApiError {
             status: StatusCode::NOT_FOUND,
             kind: "NotFoundError",
             param: Some("model".to_owned()),
-            message: format!(
-                "The model `{model}` does not exist. Valid aliases: {}.",
-                served.join(", ")
-            ),
+            message: format!("The model `{model}` does not exist. Valid aliases: {}.", served.join(", ")),
         }
     }
 
     /// A body that is not JSON, or not the JSON of a request.
     pub fn validation(error: &serde_json::Error) -> Self {
         let place = format!("body.{}", error.column().saturating_sub(1));
-        let kind = if error.is_data() {
-            "value_error"
-        } else {
-            "json_invalid"
-        };
-        let what = if error.is_data() {
-            "Invalid request"
-        } else {
-            "JSON decode error"
-        };
+        let kind = if error.is_data() { "value_error" } else { "json_invalid" };
+        let what = if error.is_data() { "Invalid request" } else { "JSON decode error" };
         Self {
             status: StatusCode::BAD_REQUEST,
             kind: "Bad Request",
@@ -72,12 +56,7 @@ impl ApiError {
 
     /// The engine could not finish.
     pub fn internal(message: String) -> Self {
-        Self {
-            status: StatusCode::INTERNAL_SERVER_ERROR,
-            kind: "InternalServerError",
-            param: None,
-            message,
-        }
+        Self { status: StatusCode::INTERNAL_SERVER_ERROR, kind: "InternalServerError", param: None, message }
     }
 
     /// Refused at the door; asked for by a fault.

@@ -93,12 +93,7 @@ pub struct Parsed {
 }
 
 /// Reads and checks a request's body; `request_id` is the client's `X-Request-Id`.
-pub fn parse(
-    server: &Server,
-    endpoint: Endpoint,
-    body: &[u8],
-    request_id: Option<&str>,
-) -> Result<Parsed, ApiError> {
+pub fn parse(server: &Server, endpoint: Endpoint, body: &[u8], request_id: Option<&str>) -> Result<Parsed, ApiError> {
     let body: Body = serde_json::from_slice(body).map_err(|error| ApiError::validation(&error))?;
     let served = &server.config.served_names;
     let model = body.model.clone().unwrap_or_else(|| served[0].clone());
@@ -119,13 +114,7 @@ pub fn parse(
     }
     let options = body.stream_options.unwrap_or_default();
     Ok(Parsed {
-        job: Job {
-            id,
-            prompts,
-            n,
-            sampling,
-            kv,
-        },
+        job: Job { id, prompts, n, sampling, kv },
         endpoint,
         model,
         stream: body.stream,
@@ -142,10 +131,9 @@ fn prompts(server: &Server, endpoint: Endpoint, body: &Body) -> Result<Vec<Arc<[
     };
     let lists: Vec<Vec<u32>> = match (endpoint, &body.prompt, &body.messages) {
         (Endpoint::Completions, Some(Prompt::Text(text)), _) => vec![encode(text)?],
-        (Endpoint::Completions, Some(Prompt::Texts(texts)), _) => texts
-            .iter()
-            .map(|text| encode(text))
-            .collect::<Result<_, _>>()?,
+        (Endpoint::Completions, Some(Prompt::Texts(texts)), _) => {
+            texts.iter().map(|text| encode(text)).collect::<Result<_, _>>()?
+        }
         (Endpoint::Completions, Some(Prompt::Tokens(tokens)), _) => vec![tokens.clone()],
         (Endpoint::Completions, Some(Prompt::TokenLists(lists)), _) => lists.clone(),
         (Endpoint::Chat, _, Some(messages)) => {
@@ -160,23 +148,14 @@ fn prompts(server: &Server, endpoint: Endpoint, body: &Body) -> Result<Vec<Arc<[
         let message = "Either prompt or prompt_embeds must be provided and non-empty.".to_owned();
         return Err(ApiError::bad_request("prompt", message));
     }
-    if let Some(token) = lists
-        .iter()
-        .flatten()
-        .find(|token| **token >= VOCABULARY_LIMIT)
-    {
+    if let Some(token) = lists.iter().flatten().find(|token| **token >= VOCABULARY_LIMIT) {
         let message = format!("Token id {token} is out of vocabulary");
         return Err(ApiError::bad_request("prompt", message));
     }
     Ok(lists.into_iter().map(Arc::from).collect())
 }
 
-fn sampling(
-    server: &Server,
-    endpoint: Endpoint,
-    body: &Body,
-    prompts: &[Arc<[u32]>],
-) -> Result<Sampling, ApiError> {
+fn sampling(server: &Server, endpoint: Endpoint, body: &Body, prompts: &[Arc<[u32]>]) -> Result<Sampling, ApiError> {
     let limit = server.config.max_model_len;
     let input = prompts.iter().map(|prompt| prompt.len()).max().unwrap_or(0) as u32;
     let left = limit.saturating_sub(input);
@@ -200,8 +179,7 @@ fn sampling(
     }
     let min_tokens = body.min_tokens.unwrap_or(0);
     if !(0..=i64::from(max_tokens)).contains(&min_tokens) {
-        let message =
-            format!("min_tokens must be between 0 and max_tokens={max_tokens}, got {min_tokens}.");
+        let message = format!("min_tokens must be between 0 and max_tokens={max_tokens}, got {min_tokens}.");
         return Err(ApiError::bad_request("min_tokens", message));
     }
     let temperature = body.temperature.unwrap_or(1.0);
@@ -226,9 +204,7 @@ fn sampling(
 /// Without a connector the parameters are ignored, silently, as in vLLM.
 fn kv_use(server: &Server, endpoint: Endpoint, params: Option<RemoteKv>, id: &str) -> KvUse {
     match params {
-        Some(params) if server.config.kv.is_some() && params.do_remote_prefill => {
-            KvUse::Fetch(params)
-        }
+        Some(params) if server.config.kv.is_some() && params.do_remote_prefill => KvUse::Fetch(params),
         Some(params) if server.config.kv.is_some() && params.do_remote_decode => {
             let index = if endpoint == Endpoint::Chat { "" } else { "-0" };
             KvUse::Offer(format!("{id}{index}-{:08x}", server.fresh() as u32))
@@ -250,9 +226,7 @@ fn at_least_one(param: &str, value: i64) -> Result<u32, ApiError> {
 fn missing(field: &str) -> ApiError {
     let mut error = ApiError::bad_request(
         &format!("body.{field}"),
-        format!(
-            "1 validation error:\n  {{'type': 'missing', 'loc': 'body.{field}', 'msg': 'Field required'}}"
-        ),
+        format!("1 validation error:\n  {{'type': 'missing', 'loc': 'body.{field}', 'msg': 'Field required'}}"),
     );
     error.kind = "Bad Request";
     error
@@ -268,9 +242,6 @@ impl ChatMessage {
                 texts.collect::<Vec<_>>().join("\n")
             }
         };
-        Message {
-            role: self.role.clone(),
-            text,
-        }
+        Message { role: self.role.clone(), text }
     }
 }

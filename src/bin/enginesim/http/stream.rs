@@ -115,22 +115,12 @@ impl Stream {
         let hide = self.hide_text && choice.sent_events.is_multiple_of(2) && delta.finish.is_none();
         choice.sent_events += 1;
         let tokens = std::mem::take(&mut choice.tokens);
-        let text = if hide {
-            String::new()
-        } else {
-            std::mem::take(&mut choice.text)
-        };
+        let text = if hide { String::new() } else { std::mem::take(&mut choice.text) };
         let event = self.token_event(delta.choice, &text, &tokens, delta.finish.as_ref());
         self.writer.event(&event).await
     }
 
-    fn token_event(
-        &self,
-        index: usize,
-        text: &str,
-        tokens: &[u32],
-        finish: Option<&FinishReason>,
-    ) -> String {
+    fn token_event(&self, index: usize, text: &str, tokens: &[u32], finish: Option<&FinishReason>) -> String {
         let finish_reason = finish.map(FinishReason::name);
         let stop_reason = finish.and_then(FinishReason::stop_reason);
         let token_ids = self.parsed.return_token_ids.then_some(tokens);
@@ -151,10 +141,7 @@ impl Stream {
             Endpoint::Chat => {
                 let choice = DeltaChoice {
                     index,
-                    delta: ChatDelta {
-                        role: None,
-                        content: text,
-                    },
+                    delta: ChatDelta { role: None, content: text },
                     logprobs: (),
                     finish_reason,
                     stop_reason: finish.map(|_| stop_reason),
@@ -169,10 +156,7 @@ impl Stream {
     fn greeting(&self, index: usize) -> String {
         let choice = DeltaChoice {
             index,
-            delta: ChatDelta {
-                role: Some("assistant"),
-                content: "",
-            },
+            delta: ChatDelta { role: Some("assistant"), content: "" },
             logprobs: (),
             finish_reason: None,
             stop_reason: None,
@@ -182,11 +166,7 @@ impl Stream {
     }
 
     fn usage_event(&self) -> String {
-        let completion = self
-            .choices
-            .iter()
-            .map(|choice| choice.completion_tokens)
-            .sum();
+        let completion = self.choices.iter().map(|choice| choice.completion_tokens).sum();
         let usage = Usage::new(prompt_tokens(&self.parsed), completion);
         self.chunk::<()>(&[], Some(usage), Some(FINGERPRINT))
     }
@@ -230,12 +210,7 @@ pub struct EventWriter {
 
 impl EventWriter {
     pub fn new(sender: BodySender, faults: Faults) -> Self {
-        Self {
-            sender,
-            faults,
-            events: 0,
-            merging: Vec::new(),
-        }
+        Self { sender, faults, events: 0, merging: Vec::new() }
     }
 
     async fn event(&mut self, data: &str) -> Result<(), Gone> {
@@ -288,11 +263,7 @@ impl EventWriter {
     }
 
     fn newline(&self) -> &'static str {
-        if self.faults.has(&Fault::Crlf) {
-            "\r\n"
-        } else {
-            "\n"
-        }
+        if self.faults.has(&Fault::Crlf) { "\r\n" } else { "\n" }
     }
 }
 
@@ -310,18 +281,10 @@ fn garbage(event: usize) -> &'static str {
 fn split(frame: &[u8]) -> Vec<&[u8]> {
     let multibyte = frame.iter().position(|byte| *byte >= 0x80).map(|at| at + 1);
     let middle = multibyte.unwrap_or(frame.len() / 2);
-    let mut cuts = vec![
-        0,
-        3.min(frame.len()),
-        middle,
-        frame.len().saturating_sub(1),
-        frame.len(),
-    ];
+    let mut cuts = vec![0, 3.min(frame.len()), middle, frame.len().saturating_sub(1), frame.len()];
     cuts.sort_unstable();
     cuts.dedup();
-    cuts.windows(2)
-        .map(|pair| &frame[pair[0]..pair[1]])
-        .collect()
+    cuts.windows(2).map(|pair| &frame[pair[0]..pair[1]]).collect()
 }
 
 #[cfg(test)]
@@ -333,11 +296,7 @@ mod tests {
         let frame = "data: né\n\n".as_bytes();
         let pieces = split(frame);
         assert_eq!(pieces.concat(), frame);
-        assert!(
-            pieces
-                .iter()
-                .any(|piece| std::str::from_utf8(piece).is_err())
-        );
+        assert!(pieces.iter().any(|piece| std::str::from_utf8(piece).is_err()));
         assert_eq!(split(b"x").concat(), b"x");
     }
 }

@@ -4,9 +4,7 @@ use serde::Serialize;
 
 use super::errors::ApiError;
 use super::request::Parsed;
-use super::wire::{
-    AssistantMessage, Endpoint, FINGERPRINT, Usage, Whole, WholeChat, WholeText, WholeUsage,
-};
+use super::wire::{AssistantMessage, Endpoint, FINGERPRINT, Usage, Whole, WholeChat, WholeText, WholeUsage};
 use crate::generate::{Generation, GenerationError};
 
 /// Text and end of one choice.
@@ -19,11 +17,7 @@ struct Collected {
 }
 
 /// Generates to the end; the JSON of the answer.
-pub async fn answer(
-    parsed: &Parsed,
-    mut generation: Generation,
-    created: i64,
-) -> Result<String, GenerationError> {
+pub async fn answer(parsed: &Parsed, mut generation: Generation, created: i64) -> Result<String, GenerationError> {
     let job = &parsed.job;
     let mut choices = vec![Collected::default(); job.prompts.len() * job.n as usize];
     while let Some(delta) = generation.next().await {
@@ -59,12 +53,7 @@ pub async fn answer(
 
 /// Tokens of all prompts of a request.
 pub fn prompt_tokens(parsed: &Parsed) -> u32 {
-    parsed
-        .job
-        .prompts
-        .iter()
-        .map(|prompt| prompt.len() as u32)
-        .sum()
+    parsed.job.prompts.iter().map(|prompt| prompt.len() as u32).sum()
 }
 
 fn render<C: Serialize>(

@@ -98,53 +98,20 @@ pub struct Family {
     pub nixl: bool,
 }
 
-const fn gauge(
-    name: &'static str,
-    help: &'static str,
-    series: &'static [(Gauge, Option<Label>)],
-) -> Family {
-    Family {
-        name,
-        help,
-        series: Series::Gauge(series),
-        nixl: false,
-    }
+const fn gauge(name: &'static str, help: &'static str, series: &'static [(Gauge, Option<Label>)]) -> Family {
+    Family { name, help, series: Series::Gauge(series), nixl: false }
 }
 
-const fn counter(
-    name: &'static str,
-    help: &'static str,
-    series: &'static [(Counter, Option<Label>)],
-) -> Family {
-    Family {
-        name,
-        help,
-        series: Series::Counter(series),
-        nixl: false,
-    }
+const fn counter(name: &'static str, help: &'static str, series: &'static [(Counter, Option<Label>)]) -> Family {
+    Family { name, help, series: Series::Counter(series), nixl: false }
 }
 
-const fn histogram(
-    name: &'static str,
-    help: &'static str,
-    which: Distribution,
-    bounds: &'static [f64],
-) -> Family {
-    Family {
-        name,
-        help,
-        series: Series::Histogram(which, bounds),
-        nixl: false,
-    }
+const fn histogram(name: &'static str, help: &'static str, which: Distribution, bounds: &'static [f64]) -> Family {
+    Family { name, help, series: Series::Histogram(which, bounds), nixl: false }
 }
 
 const fn nixl(family: Family) -> Family {
-    Family {
-        name: family.name,
-        help: family.help,
-        series: family.series,
-        nixl: true,
-    }
+    Family { name: family.name, help: family.help, series: family.series, nixl: true }
 }
 
 /// In vLLM's order.
@@ -155,12 +122,7 @@ pub const FAMILIES: &[Family] = &[
         Distribution::TransferTime,
         bounds::TRANSFER,
     )),
-    nixl(histogram(
-        "vllm:nixl_post_time_seconds",
-        "Time to post KV transfers.",
-        Distribution::PostTime,
-        bounds::POST,
-    )),
+    nixl(histogram("vllm:nixl_post_time_seconds", "Time to post KV transfers.", Distribution::PostTime, bounds::POST)),
     nixl(histogram(
         "vllm:nixl_bytes_transferred",
         "Bytes of KV transfers.",
@@ -208,16 +170,8 @@ pub const FAMILIES: &[Family] = &[
         "Estimated bytes written to the memory of each GPU.",
         &[(Counter::WriteBytes, None)],
     ),
-    gauge(
-        "vllm:num_requests_running",
-        "Requests in the running batch.",
-        &[(Gauge::Running, None)],
-    ),
-    gauge(
-        "vllm:num_requests_waiting",
-        "Requests that wait.",
-        &[(Gauge::Waiting, None)],
-    ),
+    gauge("vllm:num_requests_running", "Requests in the running batch.", &[(Gauge::Running, None)]),
+    gauge("vllm:num_requests_waiting", "Requests that wait.", &[(Gauge::Waiting, None)]),
     gauge(
         "vllm:num_requests_waiting_by_reason",
         "Requests that wait, by reason.",
@@ -244,21 +198,9 @@ pub const FAMILIES: &[Family] = &[
             (Gauge::Discarded, Some(("sleep_state", "discard_all"))),
         ],
     ),
-    gauge(
-        "vllm:kv_cache_usage_perc",
-        "Used share of the KV cache, 0 to 1.",
-        &[(Gauge::KvUsage, None)],
-    ),
-    counter(
-        "vllm:prefix_cache_queries",
-        "Tokens looked up in the prefix cache.",
-        &[(Counter::CacheQueries, None)],
-    ),
-    counter(
-        "vllm:prefix_cache_hits",
-        "Tokens found in the prefix cache.",
-        &[(Counter::CacheHits, None)],
-    ),
+    gauge("vllm:kv_cache_usage_perc", "Used share of the KV cache, 0 to 1.", &[(Gauge::KvUsage, None)]),
+    counter("vllm:prefix_cache_queries", "Tokens looked up in the prefix cache.", &[(Counter::CacheQueries, None)]),
+    counter("vllm:prefix_cache_hits", "Tokens found in the prefix cache.", &[(Counter::CacheHits, None)]),
     counter(
         "vllm:external_prefix_cache_queries",
         "Tokens asked of the KV connector.",
@@ -269,56 +211,26 @@ pub const FAMILIES: &[Family] = &[
         "Tokens that the KV connector brought.",
         &[(Counter::ExternalHits, None)],
     ),
-    counter(
-        "vllm:mm_cache_queries",
-        "Items looked up in the multi-modal cache.",
-        &[(Counter::ImageQueries, None)],
-    ),
-    counter(
-        "vllm:mm_cache_hits",
-        "Items found in the multi-modal cache.",
-        &[(Counter::ImageHits, None)],
-    ),
-    counter(
-        "vllm:num_preemptions",
-        "Sequences preempted.",
-        &[(Counter::Preemptions, None)],
-    ),
-    counter(
-        "vllm:prompt_tokens",
-        "Prompt tokens processed.",
-        &[(Counter::PromptTokens, None)],
-    ),
+    counter("vllm:mm_cache_queries", "Items looked up in the multi-modal cache.", &[(Counter::ImageQueries, None)]),
+    counter("vllm:mm_cache_hits", "Items found in the multi-modal cache.", &[(Counter::ImageHits, None)]),
+    counter("vllm:num_preemptions", "Sequences preempted.", &[(Counter::Preemptions, None)]),
+    counter("vllm:prompt_tokens", "Prompt tokens processed.", &[(Counter::PromptTokens, None)]),
     counter(
         "vllm:prompt_tokens_by_source",
         "Prompt tokens by where their KV came from.",
         &[
             (Counter::PromptComputed, Some(("source", "local_compute"))),
             (Counter::PromptCached, Some(("source", "local_cache_hit"))),
-            (
-                Counter::PromptTransferred,
-                Some(("source", "external_kv_transfer")),
-            ),
+            (Counter::PromptTransferred, Some(("source", "external_kv_transfer"))),
         ],
     ),
-    counter(
-        "vllm:prompt_tokens_cached",
-        "Prompt tokens not computed here.",
-        &[(Counter::CachedPrompt, None)],
-    ),
+    counter("vllm:prompt_tokens_cached", "Prompt tokens not computed here.", &[(Counter::CachedPrompt, None)]),
     counter(
         "vllm:prompt_tokens_cached_by_source",
         "Prompt tokens not computed here, by tier.",
-        &[
-            (Counter::CachedOnDevice, Some(("source", "device"))),
-            (Counter::CachedElsewhere, Some(("source", "p2p"))),
-        ],
+        &[(Counter::CachedOnDevice, Some(("source", "device"))), (Counter::CachedElsewhere, Some(("source", "p2p")))],
     ),
-    counter(
-        "vllm:generation_tokens",
-        "Tokens generated.",
-        &[(Counter::GenerationTokens, None)],
-    ),
+    counter("vllm:generation_tokens", "Tokens generated.", &[(Counter::GenerationTokens, None)]),
     counter(
         "vllm:request_success",
         "Requests finished, by reason.",
@@ -327,56 +239,32 @@ pub const FAMILIES: &[Family] = &[
             (Counter::FinishedLength, Some(("finished_reason", "length"))),
             (Counter::FinishedAbort, Some(("finished_reason", "abort"))),
             (Counter::FinishedError, Some(("finished_reason", "error"))),
-            (
-                Counter::FinishedRepetition,
-                Some(("finished_reason", "repetition")),
-            ),
+            (Counter::FinishedRepetition, Some(("finished_reason", "repetition"))),
         ],
     ),
     counter(
         "vllm:admission_rejections",
         "Requests refused by a queue limit.",
         &[
-            (
-                Counter::RejectedRequests,
-                Some(("reason", "max_num_queued_reqs")),
-            ),
-            (
-                Counter::RejectedTokens,
-                Some(("reason", "max_num_queued_tokens")),
-            ),
+            (Counter::RejectedRequests, Some(("reason", "max_num_queued_reqs"))),
+            (Counter::RejectedTokens, Some(("reason", "max_num_queued_tokens"))),
         ],
     ),
-    histogram(
-        "vllm:request_prompt_tokens",
-        "Prompt tokens of a request.",
-        Distribution::PromptTokens,
-        bounds::TOKENS,
-    ),
+    histogram("vllm:request_prompt_tokens", "Prompt tokens of a request.", Distribution::PromptTokens, bounds::TOKENS),
     histogram(
         "vllm:request_generation_tokens",
         "Generated tokens of a request.",
         Distribution::GenerationTokens,
         bounds::TOKENS,
     ),
-    histogram(
-        "vllm:iteration_tokens_total",
-        "Tokens of a step.",
-        Distribution::StepTokens,
-        bounds::STEP_TOKENS,
-    ),
+    histogram("vllm:iteration_tokens_total", "Tokens of a step.", Distribution::StepTokens, bounds::STEP_TOKENS),
     histogram(
         "vllm:request_max_num_generation_tokens",
         "Most tokens generated for one choice of a request.",
         Distribution::MaxGenerationTokens,
         bounds::TOKENS,
     ),
-    histogram(
-        "vllm:request_params_n",
-        "Parameter n of a request.",
-        Distribution::N,
-        bounds::COUNT,
-    ),
+    histogram("vllm:request_params_n", "Parameter n of a request.", Distribution::N, bounds::COUNT),
     histogram(
         "vllm:request_params_max_tokens",
         "Parameter max_tokens of a request.",
@@ -431,12 +319,7 @@ pub const FAMILIES: &[Family] = &[
         Distribution::Decode,
         bounds::REQUEST,
     ),
-    histogram(
-        "vllm:request_num_preemptions",
-        "Preemptions of a request.",
-        Distribution::Preemptions,
-        bounds::COUNT,
-    ),
+    histogram("vllm:request_num_preemptions", "Preemptions of a request.", Distribution::Preemptions, bounds::COUNT),
     histogram(
         "vllm:request_prefill_kv_computed_tokens",
         "Prompt tokens of a request computed here.",

@@ -5,11 +5,7 @@ use crate::preset::{Gpu, Model};
 const BLOCK: u32 = 16;
 
 fn scheduler(batched_tokens: u32, blocks: u32) -> Scheduler {
-    let limits = Limits {
-        batched_tokens,
-        sequences: 64,
-        block_size: BLOCK,
-    };
+    let limits = Limits { batched_tokens, sequences: 64, block_size: BLOCK };
     let model = Model::find("qwen3-8b").unwrap();
     let cost = CostModel::new(model, Gpu::find("h100").unwrap(), 1);
     Scheduler::new(limits, cost, BlockPool::new(blocks, true))
@@ -55,11 +51,7 @@ fn every_sequence_gets_exactly_the_tokens_it_asked_for() {
         assert!(mine[0].1.first.is_some() && mine[1..].iter().all(|(_, o)| o.first.is_none()));
         let report = mine.last().unwrap().1.finished.clone().unwrap();
         assert_eq!(report.output_tokens, 3 + id as u32);
-        assert!(
-            mine[..mine.len() - 1]
-                .iter()
-                .all(|(_, o)| o.finished.is_none())
-        );
+        assert!(mine[..mine.len() - 1].iter().all(|(_, o)| o.finished.is_none()));
     }
     assert_eq!(scheduler.kv_usage(), 0.0, "all blocks came back");
 }
@@ -76,10 +68,7 @@ fn a_long_prompt_is_computed_in_chunks_while_others_go_on_decoding() {
         scheduler.begin_step(Duration::ZERO).unwrap();
         let outputs = scheduler.end_step(Duration::ZERO);
         steps_until_second += 1;
-        assert!(
-            outputs.iter().any(|o| o.id == 1),
-            "the first one never pauses"
-        );
+        assert!(outputs.iter().any(|o| o.id == 1), "the first one never pauses");
         if outputs.iter().any(|o| o.id == 2) {
             break;
         }
@@ -105,19 +94,9 @@ fn a_repeated_prompt_is_served_from_the_cache_but_for_its_tail() {
     let mut scheduler = scheduler(8192, 1000);
     let now = Duration::ZERO;
     scheduler.submit(sequence(1, 7, 2048, 1), now);
-    let cold = drain(&mut scheduler, now)
-        .pop()
-        .unwrap()
-        .1
-        .finished
-        .unwrap();
+    let cold = drain(&mut scheduler, now).pop().unwrap().1.finished.unwrap();
     scheduler.submit(sequence(2, 7, 2048, 1), now);
-    let warm = drain(&mut scheduler, now)
-        .pop()
-        .unwrap()
-        .1
-        .finished
-        .unwrap();
+    let warm = drain(&mut scheduler, now).pop().unwrap().1.finished.unwrap();
     assert_eq!((cold.cached_tokens, warm.cached_tokens), (0, 2032));
     assert!(warm.prefill < cold.prefill / 5);
     assert_eq!(scheduler.totals().cache_hits, 2032);
@@ -130,19 +109,10 @@ fn when_blocks_run_out_the_youngest_is_preempted_and_still_finishes() {
     scheduler.submit(sequence(1, 1, 64, 64), Duration::ZERO);
     scheduler.submit(sequence(2, 2, 64, 64), Duration::ZERO);
     let outputs = drain(&mut scheduler, Duration::ZERO);
-    let reports: Vec<_> = outputs
-        .iter()
-        .filter_map(|(_, o)| o.finished.clone().map(|report| (o.id, report)))
-        .collect();
-    assert_eq!(
-        reports.iter().map(|(id, _)| *id).collect::<Vec<_>>(),
-        [1, 2]
-    );
+    let reports: Vec<_> = outputs.iter().filter_map(|(_, o)| o.finished.clone().map(|report| (o.id, report))).collect();
+    assert_eq!(reports.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [1, 2]);
     assert!(reports[1].1.preemptions > 0 && reports[0].1.preemptions == 0);
-    assert_eq!(
-        scheduler.totals().preemptions,
-        u64::from(reports[1].1.preemptions)
-    );
+    assert_eq!(scheduler.totals().preemptions, u64::from(reports[1].1.preemptions));
     assert_eq!(outputs.len(), 128);
 }
 
@@ -162,15 +132,8 @@ fn remote_kv_is_fetched_once_then_one_token_is_computed() {
     let mut spec = sequence(1, 1, 2048, 9);
     spec.kv = KvOrigin::Remote;
     scheduler.submit(spec, Duration::ZERO);
-    assert_eq!(
-        scheduler.begin_step(Duration::ZERO),
-        None,
-        "nothing to compute yet"
-    );
-    let fetch = Fetch {
-        id: 1,
-        missing_tokens: 2048,
-    };
+    assert_eq!(scheduler.begin_step(Duration::ZERO), None, "nothing to compute yet");
+    let fetch = Fetch { id: 1, missing_tokens: 2048 };
     assert_eq!(scheduler.take_fetches(), [fetch]);
     assert_eq!((scheduler.loading(), scheduler.waiting()), (1, 0));
 
@@ -180,10 +143,7 @@ fn remote_kv_is_fetched_once_then_one_token_is_computed() {
     let now = Duration::from_millis(20);
     let outputs = drain(&mut scheduler, now);
     assert_eq!(outputs.len(), 4);
-    assert!(
-        outputs[0].0 < Duration::from_millis(30),
-        "the prompt is not recomputed"
-    );
+    assert!(outputs[0].0 < Duration::from_millis(30), "the prompt is not recomputed");
     let report = outputs[3].1.finished.clone().unwrap();
     assert_eq!((report.transferred_tokens, report.cached_tokens), (2048, 0));
     assert_eq!(report.queued, Duration::from_millis(20));
@@ -208,12 +168,7 @@ fn held_blocks_stay_until_released() {
     let mut spec = sequence(1, 1, 2048, 1);
     spec.hold_blocks = true;
     scheduler.submit(spec, Duration::ZERO);
-    let report = drain(&mut scheduler, Duration::ZERO)
-        .pop()
-        .unwrap()
-        .1
-        .finished
-        .unwrap();
+    let report = drain(&mut scheduler, Duration::ZERO).pop().unwrap().1.finished.unwrap();
     assert_eq!(report.held_blocks.len(), 128);
     scheduler.submit(sequence(2, 2, 2048, 1), Duration::ZERO);
     assert_eq!(scheduler.begin_step(Duration::ZERO), None, "no room");
@@ -235,13 +190,6 @@ fn an_abort_frees_everything_in_every_state() {
     }
     assert!(!scheduler.abort(3));
     assert!(scheduler.end_step(Duration::ZERO).is_empty());
-    assert_eq!(
-        (
-            scheduler.running(),
-            scheduler.waiting(),
-            scheduler.loading()
-        ),
-        (0, 0, 0)
-    );
+    assert_eq!((scheduler.running(), scheduler.waiting(), scheduler.loading()), (0, 0, 0));
     assert_eq!(scheduler.kv_usage(), 0.0);
 }

@@ -1,0 +1,192 @@
+//! From the bytes of a response to what became of the request: pure, whatever way the bytes are cut.
+
+use super::chunk::{self, Event, StreamError};
+use super::http1::ResponseReader;
+use super::sse::SseParser;
+use super::timeline::TimelineBuilder;
+use crate::outcome::{Failure, Outcome, Timeline};
+use crate::units::Offset;
+
+/// How much of an error's body is kept for its message.
+const MAX_ERROR_BODY: usize = 8 << 10;
+
+/// What the request asked for, against which its answer is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked {
+    pub max_tokens: u32,
+    /// Then an answer shorter than `max_tokens` is a truncated one.
+    pub ignore_eos: bool,
+}
+
+/// Reads one response.
+#[derive(Debug)]
+pub struct AnswerReader {
+    response: ResponseReader,
+    sse: SseParser,
+    content: Content,
+}
+
+#[derive(Debug)]
+struct Content {
+    timeline: TimelineBuilder,
+    events: u64,
+    done: bool,
+    failure: Option<Failure>,
+    error_body: Vec<u8>,
+}
+
+impl AnswerReader {
+    pub fn new(timeline: TimelineBuilder) -> Self {
+        let content = Content { timeline, events: 0, done: false, failure: None, error_body: Vec::new() };
+        AnswerReader { response: ResponseReader::default(), sse: SseParser::default(), content }
+    }
+
+    pub fn timeline(&mut self) -> &mut TimelineBuilder {
+        &mut self.content.timeline
+    }
+
+    /// Bytes that one read brought at `at`.
+    pub fn feed(&mut self, bytes: &[u8], at: Offset) {
+        let AnswerReader { response, sse, content } = self;
+        let mut too_long = None;
+        let read = response.feed(bytes, |head, piece| {
+            if head.status != 200 {
+                let room = MAX_ERROR_BODY.saturating_sub(content.error_body.len());
+                content.error_body.extend_from_slice(&piece[..piece.len().min(room)]);
+            } else if let Err(e) = sse.feed(piece, |data| content.event(data, at)) {
+                too_long = Some(e.to_string());
+            }
+        });
+        if let Some(detail) = too_long.or(read.err().map(|e| e.to_string())) {
+            content.fail(Failure::Protocol { detail });
+        } else if response.is_ended() {
+            self.end(at);
+        }
+    }
+
+    /// The connection ended; `error` if it didn't close in order.
+    pub fn close(&mut self, error: Option<&std::io::Error>, at: Offset) {
+        if self.response.head().is_none() {
+            let detail = error.map_or_else(|| "closed before the status line".to_string(), ToString::to_string);
+            self.content.fail(Failure::Connect { detail });
+        }
+        if self.response.may_end_here() && error.is_none() {
+            return self.end(at);
+        }
+        self.flush(at);
+        let how = error.map_or_else(|| "the connection closed in mid-answer".to_string(), ToString::to_string);
+        self.content.truncated(how);
+    }
+
+    /// No more bytes of the body will come.
+    fn end(&mut self, at: Offset) {
+        self.flush(at);
+        match self.content.events {
+            0 => self.content.fail(Failure::Protocol { detail: "HTTP 200 without a single event".into() }),
+            _ => self.content.truncated("the stream ended without [DONE]".into()),
+        }
+    }
+
+    /// What lies unfinished in the buffers when no more bytes will come.
+    fn flush(&mut self, at: Offset) {
+        let AnswerReader { response, sse, content } = self;
+        match response.head() {
+            Some(head) if head.status != 200 => {
+                content.fail(status_failure(head.status, head.retry_after, &content.error_body));
+            }
+            _ => sse.finish(|data| match chunk::read(data) {
+                // Half an event is no sign of a foreign server, but of one that stopped in mid-sentence.
+                Event::Unreadable(_) if content.events > 0 => {}
+                _ => content.event(data, at),
+            }),
+        }
+    }
+
+    /// Whether the outcome can't change any more.
+    pub fn is_known(&self) -> bool {
+        self.content.done || self.content.failure.is_some()
+    }
+
+    /// Whether the whole response was read and the connection may serve again.
+    pub fn is_reusable(&self) -> bool {
+        self.response.is_reusable()
+    }
+
+    /// Events so far: what proves that the stream advances. Comments don't.
+    pub fn events(&self) -> u64 {
+        self.content.events
+    }
+
+    pub fn tokens(&self) -> u32 {
+        self.content.timeline.tokens()
+    }
+
+    /// What became of it. To be asked once the outcome is known.
+    pub fn outcome(&self, asked: Asked) -> Outcome {
+        let Content { timeline, failure, .. } = &self.content;
+        if let Some(failure) = failure {
+            return Outcome::Failed(failure.clone());
+        }
+        let tokens = timeline.tokens();
+        let why = match timeline.finish_reason() {
+            Some(reason @ ("abort" | "error")) => format!("finish_reason {reason}"),
+            _ if tokens == 0 => "no token was generated".to_string(),
+            _ if asked.ignore_eos && tokens < asked.max_tokens => {
+                format!("{} tokens were asked for with ignore_eos", asked.max_tokens)
+            }
+            _ => return Outcome::Completed,
+        };
+        Outcome::Failed(Failure::Truncated { tokens, detail: why })
+    }
+
+    pub fn finish(self, end: Offset) -> (Timeline, Option<String>) {
+        self.content.timeline.finish(end)
+    }
+}
+
+impl Content {
+    fn event(&mut self, data: &[u8], at: Offset) {
+        if self.done || self.failure.is_some() {
+            return;
+        }
+        match chunk::read(data) {
+            Event::Chunk(chunk) => self.timeline.chunk(at, &chunk),
+            Event::Done => self.done = true,
+            Event::Error(error) => self.fail(in_band(error)),
+            Event::Unreadable(detail) => self.fail(Failure::Protocol { detail }),
+        }
+        self.events += 1;
+    }
+
+    /// The first failure is the one that counts; after the end mark there is none.
+    fn fail(&mut self, failure: Failure) {
+        if !self.done {
+            self.failure.get_or_insert(failure);
+        }
+    }
+
+    fn truncated(&mut self, detail: String) {
+        self.fail(Failure::Truncated { tokens: self.timeline.tokens(), detail });
+    }
+}
+
+fn in_band(error: StreamError) -> Failure {
+    if error.is_kv_handoff() {
+        Failure::KvHandoff { detail: error.message }
+    } else {
+        Failure::InBandError { detail: error.message }
+    }
+}
+
+fn status_failure(code: u16, retry_after: bool, body: &[u8]) -> Failure {
+    let error = chunk::read_error(body);
+    match error {
+        _ if code == 429 || (code == 503 && retry_after) => Failure::Shed { code },
+        Some(error) if error.is_kv_handoff() => Failure::KvHandoff { detail: error.message },
+        Some(error) => Failure::Status { code, detail: error.message },
+        None => Failure::Status { code, detail: chunk::excerpt(body) },
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,278 @@
+//! When requests fall due: pure arithmetic from a rate, a shape and a seed to sorted offsets.
+//!
+//! Deliberately absent: rescaling. vLLM stretches its draws until N requests span exactly N/rate; a Poisson process
+//! whose sum is known beforehand is no Poisson process, so here the draw stays as it fell and the achieved rate is
+//! recorded. Also absent: clocks; whoever sends keeps the time.
+//!
+//! The generator is xoshiro256++ seeded by SplitMix64, a named algorithm that doesn't change under us; a golden test
+//! pins its draws.
+
+use crate::plan::load::{Arrivals, Extent, RampShape, RampUp};
+use crate::units::{Offset, RequestRate};
+use rand::SeedableRng;
+use rand::rngs::Xoshiro256PlusPlus;
+use rand_distr::{Distribution, Gamma};
+
+/// What a point's arrivals depend on, beside the seed.
+#[derive(Debug, Clone, Copy)]
+pub struct Pattern<'a> {
+    pub rate: RequestRate,
+    pub extent: Extent,
+    pub arrivals: Arrivals,
+    pub ramp_up: Option<RampUp>,
+    /// Offsets recorded in the dataset, sorted, the first at zero; needed for [`Arrivals::Trace`].
+    pub recorded: Option<&'a [Offset]>,
+}
+
+/// Patterns that have no schedule.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+pub enum ArrivalError {
+    #[error("an infinite rate over a duration has no end: give --num-prompts instead of --duration, or a finite rate")]
+    Endless,
+    #[error("burstiness {0} is not above 0: 1 is Poisson, below it burstier, above it more even")]
+    Burstiness(f64),
+    #[error("ramp-up from {start} to {end} req/s: both must be above 0 and finite")]
+    RampUp { start: f64, end: f64 },
+    #[error(
+        "arrivals `trace` need a dataset with timestamps (timed_trace) that spans some time: choose another dataset, or `poisson` or `constant`"
+    )]
+    NoTimestamps,
+    #[error("ramp-up and arrivals `trace` exclude each other: a recorded trace has its own rate over time")]
+    RampedTrace,
+    #[error("the point would hold more than {} requests: shorten it or lower the rate", u32::MAX)]
+    TooMany,
+}
+
+/// Due offsets of a point, sorted. The same pattern and seed always give the same offsets.
+pub fn due_offsets(pattern: &Pattern<'_>, seed: u64) -> Result<Vec<Offset>, ArrivalError> {
+    if let (Arrivals::Trace, Some(_)) = (pattern.arrivals, pattern.ramp_up) {
+        return Err(ArrivalError::RampedTrace);
+    }
+    match (pattern.arrivals, pattern.ramp_up, pattern.extent) {
+        (_, None, Extent::Duration(_)) if pattern.rate.is_infinite() => Err(ArrivalError::Endless),
+        (_, None, Extent::Requests(n)) if pattern.rate.is_infinite() => Ok(vec![Offset::ZERO; n as usize]),
+        (Arrivals::Trace, ..) => recorded_offsets(pattern),
+        _ => drawn_offsets(pattern, seed),
+    }
+}
+
+/// Mean rate of recorded offsets: gaps over span. `None` for fewer than two, or all at once.
+pub fn mean_rate(recorded: &[Offset]) -> Option<RequestRate> {
+    let (first, last) = (recorded.first()?, recorded.last()?);
+    let span = last.secs_since(*first);
+    if span <= 0.0 {
+        return None;
+    }
+    RequestRate::new((recorded.len() - 1) as f64 / span)
+}
+
+/// The recorded offsets with time stretched by one factor, so that the whole trace's mean rate becomes the wanted one.
+/// Past its end the trace starts over, a mean gap after its last request.
+fn recorded_offsets(pattern: &Pattern<'_>) -> Result<Vec<Offset>, ArrivalError> {
+    let recorded = pattern.recorded.unwrap_or_default();
+    let native = mean_rate(recorded).ok_or(ArrivalError::NoTimestamps)?.per_second();
+    let stretch = native / pattern.rate.per_second();
+    let lap = recorded.len() as f64 / native;
+    let endless =
+        (0u64..).flat_map(|round| recorded.iter().map(move |at| (round as f64 * lap + at.as_secs()) * stretch));
+    collect(pattern.extent, endless)
+}
+
+fn drawn_offsets(pattern: &Pattern<'_>, seed: u64) -> Result<Vec<Offset>, ArrivalError> {
+    let gaps = Gaps::new(pattern.arrivals)?;
+    let speed = Speed::new(pattern)?;
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+    let mut now = 0.0;
+    let mut index = 0u32;
+    let endless = std::iter::from_fn(|| {
+        let rate = speed.at(index, now);
+        now += match gaps {
+            // Equal gaps start with a request at once: N requests then lie inside N/rate seconds.
+            Gaps::Equal if index == 0 => 0.0,
+            Gaps::Equal => 1.0 / rate,
+            Gaps::Gamma(unit) => unit.sample(&mut rng) / rate,
+        };
+        index = index.saturating_add(1);
+        Some(now)
+    });
+    collect(pattern.extent, endless)
+}
+
+fn collect(extent: Extent, endless: impl Iterator<Item = f64>) -> Result<Vec<Offset>, ArrivalError> {
+    let offsets: Vec<Offset> = match extent {
+        Extent::Requests(n) => endless.take(n as usize).map(Offset::from_secs).collect(),
+        Extent::Duration(window) => endless
+            .take_while(|&at| at < window.as_secs_f64())
+            .take(u32::MAX as usize + 1)
+            .map(Offset::from_secs)
+            .collect(),
+    };
+    if u32::try_from(offsets.len()).is_err() { Err(ArrivalError::TooMany) } else { Ok(offsets) }
+}
+
+/// Gaps in units of the mean gap.
+#[derive(Clone, Copy)]
+enum Gaps {
+    Equal,
+    Gamma(Gamma<f64>),
+}
+
+impl Gaps {
+    fn new(arrivals: Arrivals) -> Result<Self, ArrivalError> {
+        match arrivals {
+            Arrivals::Gamma { burstiness } if burstiness.is_finite() && burstiness > 0.0 => {
+                let unit = Gamma::new(burstiness, 1.0 / burstiness);
+                unit.map(Gaps::Gamma).map_err(|_| ArrivalError::Burstiness(burstiness))
+            }
+            Arrivals::Gamma { burstiness } => Err(ArrivalError::Burstiness(burstiness)),
+            Arrivals::Constant => Ok(Gaps::Equal),
+            Arrivals::Trace => Err(ArrivalError::NoTimestamps),
+        }
+    }
+}
+
+/// The rate at a place of the point: constant, or grown along the point's requests or time.
+enum Speed {
+    Constant(f64),
+    Ramp { ramp: RampUp, over: Extent },
+}
+
+impl Speed {
+    fn new(pattern: &Pattern<'_>) -> Result<Self, ArrivalError> {
+        let Some(ramp) = pattern.ramp_up else { return Ok(Speed::Constant(pattern.rate.per_second())) };
+        let usable = |r: f64| r.is_finite() && r > 0.0;
+        if usable(ramp.start) && usable(ramp.end) {
+            Ok(Speed::Ramp { ramp, over: pattern.extent })
+        } else {
+            Err(ArrivalError::RampUp { start: ramp.start, end: ramp.end })
+        }
+    }
+
+    fn at(&self, index: u32, now: f64) -> f64 {
+        match self {
+            Speed::Constant(rate) => *rate,
+            Speed::Ramp { ramp, over } => {
+                let progress = match over {
+                    Extent::Requests(n) => f64::from(index) / f64::from(n.saturating_sub(1).max(1)),
+                    Extent::Duration(window) => now / window.as_secs_f64().max(f64::MIN_POSITIVE),
+                };
+                ramp_rate(ramp, progress.clamp(0.0, 1.0))
+            }
+        }
+    }
+}
+
+fn ramp_rate(ramp: &RampUp, progress: f64) -> f64 {
+    match ramp.shape {
+        RampShape::Linear => ramp.start + (ramp.end - ramp.start) * progress,
+        RampShape::Exponential => ramp.start * (ramp.end / ramp.start).powf(progress),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    fn pattern(rate: f64, extent: Extent, arrivals: Arrivals) -> Pattern<'static> {
+        Pattern { rate: RequestRate::new(rate).expect("positive"), extent, arrivals, ramp_up: None, recorded: None }
+    }
+
+    fn poisson(rate: f64, n: u32) -> Pattern<'static> {
+        pattern(rate, Extent::Requests(n), Arrivals::Gamma { burstiness: 1.0 })
+    }
+
+    fn gaps(offsets: &[Offset]) -> Vec<f64> {
+        offsets.windows(2).map(|w| w[1].secs_since(w[0])).collect()
+    }
+
+    #[test]
+    fn a_seed_gives_the_same_nanoseconds_for_ever() {
+        let offsets = due_offsets(&poisson(2.0, 4), 42).expect("schedules");
+        let nanos: Vec<u64> = offsets.iter().map(|o| o.as_nanos()).collect();
+        insta::assert_debug_snapshot!(nanos);
+    }
+
+    #[test]
+    fn gamma_gaps_keep_mean_and_spread() {
+        for (burstiness, seed) in [(0.25, 1), (1.0, 2), (4.0, 3)] {
+            let shape = Arrivals::Gamma { burstiness };
+            let offsets = due_offsets(&pattern(8.0, Extent::Requests(40_000), shape), seed).expect("schedules");
+            let gaps = gaps(&offsets);
+            let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
+            let variance = gaps.iter().map(|g| (g - mean).powi(2)).sum::<f64>() / gaps.len() as f64;
+            let cv = variance.sqrt() / mean;
+            assert!((mean * 8.0 - 1.0).abs() < 0.04, "mean gap {mean} at burstiness {burstiness}");
+            assert!((cv * burstiness.sqrt() - 1.0).abs() < 0.05, "CV {cv} at burstiness {burstiness}");
+        }
+    }
+
+    #[test]
+    fn a_poisson_draw_is_not_stretched_to_span_n_over_rate() {
+        let spans: Vec<f64> = (0..50)
+            .map(|seed| due_offsets(&poisson(10.0, 100), seed).expect("schedules").last().expect("100").as_secs())
+            .collect();
+        assert!(spans.iter().any(|s| *s < 9.5) && spans.iter().any(|s| *s > 10.5), "{spans:?}");
+    }
+
+    #[test]
+    fn equal_gaps_begin_at_zero() {
+        let offsets = due_offsets(&pattern(4.0, Extent::Requests(3), Arrivals::Constant), 0).expect("schedules");
+        assert_eq!(offsets, [0.0, 0.25, 0.5].map(Offset::from_secs));
+    }
+
+    #[test]
+    fn an_infinite_rate_sends_all_at_once_but_needs_a_count() {
+        let burst = pattern(f64::INFINITY, Extent::Requests(3), Arrivals::Gamma { burstiness: 1.0 });
+        assert_eq!(due_offsets(&burst, 7), Ok(vec![Offset::ZERO; 3]));
+        let endless = Pattern { extent: Extent::Duration(Duration::from_secs(1)), ..burst };
+        assert_eq!(due_offsets(&endless, 7), Err(ArrivalError::Endless));
+    }
+
+    #[test]
+    fn a_ramp_goes_from_start_to_end() {
+        for shape in [RampShape::Linear, RampShape::Exponential] {
+            let ramp_up = Some(RampUp { shape, start: 1.0, end: 16.0 });
+            let ramp = Pattern { ramp_up, ..pattern(1.0, Extent::Requests(101), Arrivals::Constant) };
+            let gaps = gaps(&due_offsets(&ramp, 0).expect("schedules"));
+            assert!(gaps.windows(2).all(|w| w[1] < w[0]), "gaps shrink");
+            assert!((gaps[99] - 1.0 / 16.0).abs() < 1e-6, "last gap {}", gaps[99]);
+            let middle = if shape == RampShape::Linear { 8.5 } else { 4.0 };
+            assert!((1.0 / gaps[49] - middle).abs() < 0.01, "{shape:?}: {}", 1.0 / gaps[49]);
+        }
+        let still = Some(RampUp { shape: RampShape::Linear, start: 0.0, end: 1.0 });
+        let refused = due_offsets(&Pattern { ramp_up: still, ..poisson(1.0, 2) }, 0);
+        assert_eq!(refused, Err(ArrivalError::RampUp { start: 0.0, end: 1.0 }));
+    }
+
+    #[test]
+    fn recorded_arrivals_are_stretched_as_a_whole_and_start_over_at_their_end() {
+        let recorded = [0.0, 1.0, 4.0].map(Offset::from_secs);
+        let trace = Pattern { recorded: Some(&recorded), ..pattern(1.0, Extent::Requests(5), Arrivals::Trace) };
+        let due: Vec<f64> = due_offsets(&trace, 0).expect("schedules").iter().map(|o| o.as_secs()).collect();
+        assert_eq!(due, [0.0, 0.5, 2.0, 3.0, 3.5]);
+        assert_eq!(mean_rate(&recorded), RequestRate::new(0.5));
+        let still = [Offset::ZERO; 3];
+        let standing = Pattern { recorded: Some(&still), ..trace };
+        assert_eq!(due_offsets(&standing, 0), Err(ArrivalError::NoTimestamps));
+    }
+
+    proptest! {
+        #[test]
+        fn offsets_are_sorted_and_repeatable(rate in 0.01f64..2000.0, shape in 0.05f64..20.0, n in 0u32..300, seed: u64) {
+            let p = pattern(rate, Extent::Requests(n), Arrivals::Gamma { burstiness: shape });
+            let offsets = due_offsets(&p, seed).expect("schedules");
+            prop_assert_eq!(offsets.len(), n as usize);
+            prop_assert!(offsets.is_sorted());
+            prop_assert_eq!(&offsets, &due_offsets(&p, seed).expect("schedules"));
+        }
+
+        #[test]
+        fn a_duration_is_never_exceeded(rate in 0.1f64..500.0, secs in 0.0f64..5.0, seed: u64) {
+            let window = Duration::from_secs_f64(secs);
+            let p = pattern(rate, Extent::Duration(window), Arrivals::Gamma { burstiness: 1.0 });
+            prop_assert!(due_offsets(&p, seed).expect("schedules").iter().all(|o| o.as_duration() <= window));
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What a request says to the model, and how synthetic prompts are made from seeds.
+
+use super::seeds;
+use super::tokenizer::{Tokenizer, TokenizerError, Words};
+use rand::Rng;
+use serde::Serialize;
+
+/// A rendered prompt. Serialises as the value of a body's `prompt` (ids, text) or `messages`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Prompt {
+    TokenIds(Vec<u32>),
+    Text(String),
+    Messages(Vec<Message>),
+}
+
+/// One turn of a chat.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Message {
+    pub role: &'static str,
+    pub content: String,
+}
+
+impl Prompt {
+    /// A chat of one user turn.
+    pub fn user(content: String) -> Self {
+        Prompt::Messages(vec![Message { role: "user", content }])
+    }
+
+    /// The prompt's JSON, as it stands in a body.
+    pub fn to_json(&self) -> Vec<u8> {
+        // Numbers and strings into memory: neither the data nor the writer can fail.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
+/// A stretch of a synthetic prompt: the same seed gives the same tokens, a shorter stretch their beginning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stretch {
+    pub(super) seed: u64,
+    pub(super) tokens: u32,
+}
+
+/// What synthetic prompts are written in.
+#[derive(Debug, Clone)]
+pub(super) enum Alphabet {
+    /// Ordinary token ids of a known vocabulary.
+    Ids(Vec<u32>),
+    /// Without a tokenizer: ids that are ordinary tokens in the vocabularies of LLaMA, Qwen, Mistral, GPT-2 and OPT,
+    /// whose specials and bytes lie below and whose smallest vocabulary holds 32,000.
+    CommonIds,
+    /// Text, for endpoints that take no token ids.
+    Words(Words),
+}
+
+const COMMON_IDS: std::ops::Range<u32> = 1_000..30_000;
+
+impl Alphabet {
+    pub(super) fn ids(tokenizer: Option<&Tokenizer>) -> Self {
+        match tokenizer.map(Tokenizer::ordinary_ids) {
+            Some(ids) if !ids.is_empty() => Alphabet::Ids(ids),
+            _ => Alphabet::CommonIds,
+        }
+    }
+
+    pub(super) fn words(tokenizer: &Tokenizer) -> Result<Self, TokenizerError> {
+        tokenizer.words().map(Alphabet::Words)
+    }
+
+    /// Exactly as many tokens as the stretches sum to.
+    pub(super) fn write(&self, stretches: impl Iterator<Item = Stretch>) -> Prompt {
+        match self {
+            Alphabet::Ids(ids) => Prompt::TokenIds(letters(stretches, ids.len()).map(|i| ids[i]).collect()),
+            Alphabet::CommonIds => {
+                let base = COMMON_IDS.start;
+                Prompt::TokenIds(letters(stretches, COMMON_IDS.len()).map(|i| base + i as u32).collect())
+            }
+            Alphabet::Words(Words { words, leading_space }) => {
+                let mut text = String::new();
+                for letter in letters(stretches, words.len()) {
+                    if *leading_space || !text.is_empty() {
+                        text.push(' ');
+                    }
+                    text.push_str(&words[letter]);
+                }
+                Prompt::user(text)
+            }
+        }
+    }
+}
+
+/// Uniform indices below `size` (Lemire's multiply-shift on 32 bits; its bias below 2^-14 is of no consequence here).
+fn letters(stretches: impl Iterator<Item = Stretch>, size: usize) -> impl Iterator<Item = usize> {
+    stretches.flat_map(move |stretch| {
+        let mut rng = seeds::generator(stretch.seed);
+        (0..stretch.tokens).map(move |_| ((u64::from(rng.next_u32()) * size as u64) >> 32) as usize)
+    })
+}

@@ -1,0 +1,70 @@
+//! The workload as sent: one line a request for trace.jsonl, and the hash by which two runs know that they saw the same.
+
+use super::{PreparedWorkload, Schedule};
+use crate::units::{Offset, RequestRate, TokenCount};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// A line of trace.jsonl.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TraceLine {
+    pub rate: RequestRate,
+    pub attempt: u32,
+    pub index: u32,
+    pub due: Offset,
+    pub prompt_tokens: TokenCount,
+    pub output_tokens: TokenCount,
+    /// First 16 hex digits of SHA-256 over the prompt's JSON, as it stands in the body.
+    pub prompt_sha256: String,
+    /// With the dataset and the plan's seed it makes the prompt again.
+    pub seed: u64,
+}
+
+/// SHA-256 over dues (ns), lengths and prompt hashes of the lines it is fed, in order.
+#[derive(Default)]
+pub struct TraceHasher(Sha256);
+
+impl TraceHasher {
+    pub fn add(&mut self, line: &TraceLine) {
+        self.0.update(line.due.as_nanos().to_le_bytes());
+        self.0.update(line.prompt_tokens.get().to_le_bytes());
+        self.0.update(line.output_tokens.get().to_le_bytes());
+        self.0.update(line.prompt_sha256.as_bytes());
+    }
+
+    /// 64 hex digits.
+    pub fn finish(self) -> String {
+        hex(&self.0.finalize())
+    }
+}
+
+impl PreparedWorkload {
+    /// The schedule's lines, each prompt rendered and hashed when its turn comes.
+    pub fn trace_lines<'a>(&'a self, schedule: &'a Schedule) -> impl Iterator<Item = TraceLine> + 'a {
+        schedule.requests.iter().map(move |request| TraceLine {
+            rate: schedule.rate,
+            attempt: schedule.attempt,
+            index: request.index,
+            due: request.due,
+            prompt_tokens: request.prompt_tokens,
+            output_tokens: request.output_tokens,
+            prompt_sha256: hex(&Sha256::digest(self.render(request).to_json())[..8]),
+            seed: request.seed,
+        })
+    }
+
+    /// Hash of one point's trace.
+    pub fn trace_hash(&self, schedule: &Schedule) -> String {
+        let mut hasher = TraceHasher::default();
+        self.trace_lines(schedule).for_each(|line| hasher.add(&line));
+        hasher.finish()
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}
