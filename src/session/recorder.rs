@@ -3,19 +3,22 @@
 //! Stamps come out of band and a little later than the answer, so a record waits for its stamps, but not for long: a
 //! request that never reached the proxy has none.
 
+use crate::drive::Progress;
 use crate::outcome::{Outcome, PointKey, RequestRecord, Stages};
 use crate::record::journal::JournalSender;
 use crate::units::Offset;
 use std::collections::HashMap;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::error::TryRecvError;
 use topobench_proxy::StageStamps;
 
 /// How long a finished request may wait for its stamps.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How often the proxy is asked for stamps.
-const TICK: Duration = Duration::from_millis(50);
+/// How often finished requests and stamps are collected.
+const TICK: Duration = Duration::from_millis(20);
 
 /// Where stamps come from; without a proxy there are none.
 pub type StampSource = Box<dyn Fn() -> Vec<StageStamps> + Send>;
@@ -41,20 +44,25 @@ impl Tally {
     }
 }
 
-/// Starts the recorder of one point. It ends when all senders of `finished` are gone.
+/// Starts the recorder of one point. It ends when the load has dropped its end of `finished`.
 pub fn start(
     key: PointKey,
-    finished: Receiver<RequestRecord>,
+    finished: UnboundedReceiver<RequestRecord>,
     journal: JournalSender,
     stamps: Option<StampSource>,
-    zero: impl Fn() -> Option<Instant> + Send + 'static,
+    progress: Arc<Progress>,
 ) -> std::io::Result<JoinHandle<Tally>> {
     std::thread::Builder::new().name("recorder".to_string()).spawn(move || {
-        let mut recorder =
-            Recorder { key, journal, tally: Tally::default(), waiting: HashMap::new(), stamps: HashMap::new() };
+        let tally = Tally::default();
+        let mut recorder = Recorder { key, journal, progress, tally, waiting: HashMap::new(), stamps: HashMap::new() };
+        let mut finished = finished;
         match stamps {
-            None => finished.iter().for_each(|record| recorder.write(record)),
-            Some(source) => recorder.join_stamps(&finished, &source, &zero),
+            None => {
+                while let Some(record) = finished.blocking_recv() {
+                    recorder.write(record);
+                }
+            }
+            Some(source) => recorder.join_stamps(&mut finished, &source),
         }
         recorder.tally
     })
@@ -63,6 +71,7 @@ pub fn start(
 struct Recorder {
     key: PointKey,
     journal: JournalSender,
+    progress: Arc<Progress>,
     tally: Tally,
     /// Finished requests without stamps, by id, and since when they wait.
     waiting: HashMap<String, (RequestRecord, Instant)>,
@@ -71,39 +80,31 @@ struct Recorder {
 }
 
 impl Recorder {
-    fn join_stamps(
-        &mut self,
-        finished: &Receiver<RequestRecord>,
-        source: &StampSource,
-        zero: &dyn Fn() -> Option<Instant>,
-    ) {
+    fn join_stamps(&mut self, finished: &mut UnboundedReceiver<RequestRecord>, source: &StampSource) {
         let mut open = true;
-        let mut next_drain = Instant::now();
         while open || !self.waiting.is_empty() {
-            if open {
-                match finished.recv_timeout(TICK) {
-                    Ok(record) => self.finished(record, zero),
-                    Err(RecvTimeoutError::Timeout) => {}
-                    Err(RecvTimeoutError::Disconnected) => open = false,
+            loop {
+                match finished.try_recv() {
+                    Ok(record) => self.finished(record),
+                    Err(TryRecvError::Empty) => break,
+                    Err(TryRecvError::Disconnected) => {
+                        open = false;
+                        break;
+                    }
                 }
-            } else {
-                std::thread::sleep(TICK / 5);
             }
-            let now = Instant::now();
-            if now >= next_drain {
-                next_drain = now + TICK;
-                for stamp in source() {
-                    self.stamped(stamp, zero);
-                }
-                self.give_up(now);
+            for stamp in source() {
+                self.stamped(stamp);
             }
+            self.give_up(Instant::now());
+            std::thread::sleep(TICK);
         }
     }
 
-    fn finished(&mut self, mut record: RequestRecord, zero: &dyn Fn() -> Option<Instant>) {
+    fn finished(&mut self, mut record: RequestRecord) {
         match self.stamps.remove(&record.id) {
             Some(stamps) => {
-                record.stages = zero().map(|zero| stages(&stamps, zero));
+                record.stages = self.stages(&stamps);
                 self.write(record);
             }
             None => {
@@ -112,16 +113,33 @@ impl Recorder {
         }
     }
 
-    fn stamped(&mut self, stamps: StageStamps, zero: &dyn Fn() -> Option<Instant>) {
+    fn stamped(&mut self, stamps: StageStamps) {
         match self.waiting.remove(&stamps.request_id) {
             Some((mut record, _)) => {
-                record.stages = zero().map(|zero| self::stages(&stamps, zero));
+                record.stages = self.stages(&stamps);
                 self.write(record);
             }
             None => {
                 self.stamps.insert(stamps.request_id.clone(), stamps);
             }
         }
+    }
+
+    /// The proxy's instants on the point's clock.
+    fn stages(&self, stamps: &StageStamps) -> Option<Stages> {
+        let zero = self.progress.time_zero()?;
+        let at = |instant: Instant| Offset::from(instant.saturating_duration_since(zero));
+        let index = |backend: Option<usize>| backend.and_then(|i| u32::try_from(i).ok());
+        Some(Stages {
+            accepted: Some(at(stamps.accepted)),
+            prefill_sent: stamps.prefill_sent.map(at),
+            prefill_head: stamps.prefill_head.map(at),
+            decode_sent: stamps.decode_sent.map(at),
+            first_byte: stamps.first_byte.map(at),
+            end: Some(at(stamps.end)),
+            prefill: index(stamps.prefill_backend),
+            decode: index(stamps.decode_backend),
+        })
     }
 
     fn give_up(&mut self, now: Instant) {
@@ -150,21 +168,5 @@ impl Recorder {
             }
         }
         self.journal.append(self.key, record);
-    }
-}
-
-/// The proxy's instants on the point's clock.
-fn stages(stamps: &StageStamps, zero: Instant) -> Stages {
-    let at = |instant: Instant| Offset::from(instant.saturating_duration_since(zero));
-    let index = |backend: Option<usize>| backend.and_then(|i| u32::try_from(i).ok());
-    Stages {
-        accepted: Some(at(stamps.accepted)),
-        prefill_sent: stamps.prefill_sent.map(at),
-        prefill_head: stamps.prefill_head.map(at),
-        decode_sent: stamps.decode_sent.map(at),
-        first_byte: stamps.first_byte.map(at),
-        end: Some(at(stamps.end)),
-        prefill: index(stamps.prefill_backend),
-        decode: index(stamps.decode_backend),
     }
 }

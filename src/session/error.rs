@@ -1,0 +1,37 @@
+//! Why a run could not be made or went no further. Every variant knows its exit code's meaning (see `cli::exit`).
+
+use crate::drive::DriveError;
+use crate::launch::LaunchError;
+use crate::plan::workload::WorkloadError;
+use crate::record::RecordError;
+use thiserror::Error;
+
+#[derive(Debug, Error)]
+pub enum SessionError {
+    #[error("{0}")]
+    Workload(#[from] WorkloadError),
+    #[error("{arm}: {source}")]
+    Launch { arm: String, source: LaunchError },
+    #[error("{arm}: the proxy did not start: {detail}")]
+    Proxy { arm: String, detail: String },
+    #[error("{arm}: {url} is not the server this run expects: {detail}\nhint: {hint}")]
+    Identity { arm: String, url: String, detail: String, hint: String },
+    #[error("{arm}: the smoke request {what} failed: {detail}\nhint: {hint}")]
+    Smoke { arm: String, what: String, detail: String, hint: String },
+    #[error("{arm}: {requests} warm-up requests were answered, but no KV reached the decode instances: they computed the prompts themselves\nhint: check the NIXL lines in the decode instances' logs ({logs})")]
+    NoKvTransfer { arm: String, requests: u32, logs: String },
+    #[error("{arm}: a request of {tokens} tokens does not fit into the model's context of {context} tokens\nhint: shorten the workload, or raise --max-model-len")]
+    Context { arm: String, tokens: u32, context: u32 },
+    #[error("{arm}: {instance} {how}, for the second time\nhint: its log is {log}; --on-failure skip goes on whatever dies")]
+    EngineKeepsDying { arm: String, instance: String, how: String, log: String },
+    #[error("{arm}: {instance} {how}; the run ends here, as --on-failure stop asks\nhint: its log is {log}")]
+    EngineDied { arm: String, instance: String, how: String, log: String },
+    #[error("{0}")]
+    Drive(#[from] DriveError),
+    #[error("{0}")]
+    Record(#[from] RecordError),
+    #[error("cannot {what}: {source}")]
+    System { what: &'static str, source: std::io::Error },
+    #[error("interrupted")]
+    Interrupted,
+}
