@@ -1,6 +1,8 @@
 //! topobench: one tensor-parallel deployment or prefill/decode instances joined by NIXL - which serves better, by how
 //! much, how surely, and why. ARCHITECTURE.md is the map of the rooms.
 
+pub mod launch;
+pub mod observe;
 pub mod outcome;
 pub mod plan;
 pub mod units;
