@@ -4,6 +4,8 @@
 pub mod cli;
 pub mod draw;
 pub mod drive;
+pub mod launch;
+pub mod observe;
 pub mod outcome;
 pub mod plan;
 pub mod progress;

@@ -1,0 +1,240 @@
+//! From a planned instance and its ports to the command that starts it. Pure: nothing here looks at the machine.
+//!
+//! The API key travels in the environment and never in argv, which every user of the host can read.
+
+use super::ports::Ports;
+use super::version::EngineVersion;
+use crate::plan::deployment::{FleetPlan, GpuAssignment, InstancePlan, Secret};
+use crate::plan::topology::{KvTransfer, Role};
+use serde::{Serialize, Serializer};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// Flags that topobench decides: given by the user too, two values would fight.
+const OURS: [(&str, &str); 9] = [
+    ("--host", "engines listen on 127.0.0.1"),
+    ("--port", "topobench chooses the ports"),
+    ("--uds", "topobench needs a TCP port"),
+    ("--tensor-parallel-size", "give --tp, or tensor_parallel in the topology file"),
+    ("-tp", "give --tp, or tensor_parallel in the topology file"),
+    ("--served-model-name", "give topobench's own --served-model-name"),
+    ("--model", "give topobench's own --model"),
+    ("--kv-transfer-config", "use the [kv] table of the topology file"),
+    ("--api-key", "put the key into the environment as VLLM_API_KEY"),
+];
+
+/// Variables that topobench sets for each instance.
+const OUR_VARIABLES: [(&str, &str); 4] = [
+    ("CUDA_VISIBLE_DEVICES", "use gpus in the topology file, or set it for topobench itself"),
+    ("HIP_VISIBLE_DEVICES", "use gpus in the topology file, or set it for topobench itself"),
+    ("ROCR_VISIBLE_DEVICES", "use gpus in the topology file, or set it for topobench itself"),
+    ("VLLM_API_KEY", "set it for topobench itself"),
+];
+
+pub(super) const SIDE_CHANNEL_HOST: &str = "VLLM_NIXL_SIDE_CHANNEL_HOST";
+pub(super) const SIDE_CHANNEL_PORT: &str = "VLLM_NIXL_SIDE_CHANNEL_PORT";
+pub(super) const INTERNAL_PORT: &str = "VLLM_PORT";
+
+/// A value of the environment; secrets print as `***`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EnvValue {
+    Plain(String),
+    Secret(Secret),
+}
+
+impl EnvValue {
+    /// Named like a secret, kept like one.
+    fn of(name: &str, value: &str) -> Self {
+        const SECRET: [&str; 5] = ["KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL"];
+        let upper = name.to_ascii_uppercase();
+        // `TOKENIZERS_PARALLELISM` is no token.
+        match upper.split('_').any(|part| SECRET.contains(&part)) {
+            true => EnvValue::Secret(Secret::new(value)),
+            false => EnvValue::Plain(value.to_string()),
+        }
+    }
+
+    pub(super) fn expose(&self) -> &str {
+        match self {
+            EnvValue::Plain(value) => value,
+            EnvValue::Secret(secret) => secret.expose(),
+        }
+    }
+
+    /// As it may be shown.
+    pub fn masked(&self) -> &str {
+        match self {
+            EnvValue::Plain(value) => value,
+            EnvValue::Secret(_) => "***",
+        }
+    }
+}
+
+impl Serialize for EnvValue {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(self.masked())
+    }
+}
+
+/// A command with its environment, secrets masked wherever it is printed or serialised.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EngineCommand {
+    pub program: String,
+    pub args: Vec<String>,
+    /// Merged over the inherited environment.
+    pub env: BTreeMap<String, EnvValue>,
+    /// Taken out of the inherited environment.
+    pub env_removed: Vec<String>,
+}
+
+impl EngineCommand {
+    /// One line for a shell, secrets masked.
+    pub fn shell_line(&self) -> String {
+        let mut line = String::new();
+        for (name, value) in &self.env {
+            let _ = write!(line, "{name}={} ", quoted(value.masked()));
+        }
+        line.push_str(&quoted(&self.program));
+        for arg in &self.args {
+            line.push(' ');
+            line.push_str(&quoted(arg));
+        }
+        line
+    }
+}
+
+/// Words that a POSIX shell would change stand in single quotes.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+*".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_string(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ArgvError {
+    #[error("{instance}: {flag} among the engine's arguments fights with topobench's own: leave it out; {remedy}")]
+    FlagIsOurs { instance: String, flag: String, remedy: &'static str },
+    #[error("environment {name} is set by topobench for each instance: leave it out of env; {remedy}")]
+    VariableIsOurs { name: String, remedy: &'static str },
+    #[error("environment {name}={value}: not a port (1 to 65535)")]
+    NotAPort { name: &'static str, value: String },
+}
+
+/// The command of one instance. An unknown version counts as the newest.
+pub fn command(
+    fleet: &FleetPlan,
+    instance: &InstancePlan,
+    ports: Ports,
+    version: Option<EngineVersion>,
+) -> Result<EngineCommand, ArgvError> {
+    refuse_our_flags(instance)?;
+    refuse_our_variables(fleet)?;
+    let mut env: BTreeMap<String, EnvValue> =
+        fleet.env.iter().map(|(name, value)| (name.clone(), EnvValue::of(name, value))).collect();
+    let mut set = |name: &str, value: String| env.insert(name.to_string(), EnvValue::Plain(value));
+    set(INTERNAL_PORT, ports.internal.to_string());
+    if fleet.kv.is_some() {
+        set(SIDE_CHANNEL_PORT, ports.side_channel.to_string());
+    }
+    let env_removed = match &instance.gpus {
+        GpuAssignment::Cuda(ids) => {
+            set("CUDA_VISIBLE_DEVICES", ids.join(","));
+            vec![]
+        }
+        // ROCm obeys all three; more than one set gives an intersection of renumbered devices.
+        GpuAssignment::Hip(ids) => {
+            set("HIP_VISIBLE_DEVICES", ids.join(","));
+            vec!["CUDA_VISIBLE_DEVICES".to_string(), "ROCR_VISIBLE_DEVICES".to_string()]
+        }
+        GpuAssignment::Virtual(_) | GpuAssignment::None => vec![],
+    };
+    if matches!(instance.gpus, GpuAssignment::Cuda(_)) {
+        // CUDA's own default numbers the fastest GPU first; NVML, nvidia-smi and topobench go by bus.
+        env.entry("CUDA_DEVICE_ORDER".to_string()).or_insert_with(|| EnvValue::Plain("PCI_BUS_ID".to_string()));
+    }
+    if fleet.kv.is_some() {
+        // The default, localhost, may resolve to ::1 on one side of the handshake only.
+        env.entry(SIDE_CHANNEL_HOST.to_string()).or_insert_with(|| EnvValue::Plain("127.0.0.1".to_string()));
+    }
+    if let Some(key) = &fleet.api_key {
+        env.insert("VLLM_API_KEY".to_string(), EnvValue::Secret(key.clone()));
+    }
+    Ok(EngineCommand { program: fleet.program.clone(), args: args(fleet, instance, ports, version), env, env_removed })
+}
+
+fn args(fleet: &FleetPlan, instance: &InstancePlan, ports: Ports, version: Option<EngineVersion>) -> Vec<String> {
+    let mut args: Vec<String> = vec!["serve".into(), fleet.model.clone()];
+    let mut flag = |name: &str, value: String| args.extend([name.to_string(), value]);
+    flag("--host", "127.0.0.1".into());
+    flag("--port", ports.http.to_string());
+    flag("--tensor-parallel-size", instance.tensor_parallel.to_string());
+    if fleet.served_model_name != fleet.model {
+        flag("--served-model-name", fleet.served_model_name.clone());
+    }
+    if let Some(kv) = &fleet.kv {
+        flag("--kv-transfer-config", kv_transfer_config(kv, instance.role, version));
+    }
+    args.extend(instance.args.iter().cloned());
+    args
+}
+
+/// vLLM's `KVTransferConfig` (`vllm/config/kv_transfer.py`) as JSON.
+fn kv_transfer_config(kv: &KvTransfer, role: Role, version: Option<EngineVersion>) -> String {
+    #[derive(Serialize)]
+    struct Config<'a> {
+        kv_connector: &'a str,
+        kv_role: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        kv_buffer_device: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        kv_load_failure_policy: Option<&'a str>,
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        kv_connector_extra_config: &'a BTreeMap<String, serde_json::Value>,
+    }
+    let split = version.is_none_or(EngineVersion::has_split_kv_roles);
+    let policy = version.is_none_or(EngineVersion::has_load_failure_policy);
+    let config = Config {
+        kv_connector: &kv.connector,
+        kv_role: match role {
+            Role::Prefill if split => "kv_producer",
+            Role::Decode if split => "kv_consumer",
+            Role::Prefill | Role::Decode | Role::Replica => "kv_both",
+        },
+        kv_buffer_device: kv.buffer_device.as_deref(),
+        kv_load_failure_policy: kv.load_failure_policy.as_deref().filter(|_| policy),
+        kv_connector_extra_config: &kv.extra_config,
+    };
+    serde_json::to_string(&config).unwrap_or_else(|_| unreachable!("strings and JSON values serialise"))
+}
+
+/// vLLM takes `--tensor_parallel_size` and `--flag=value` too.
+fn refuse_our_flags(instance: &InstancePlan) -> Result<(), ArgvError> {
+    for arg in &instance.args {
+        let name = arg.split('=').next().unwrap_or(arg).replace('_', "-");
+        if let Some((flag, remedy)) = OURS.iter().find(|(flag, _)| *flag == name) {
+            return Err(ArgvError::FlagIsOurs { instance: instance.name(), flag: (*flag).to_string(), remedy });
+        }
+    }
+    Ok(())
+}
+
+fn refuse_our_variables(fleet: &FleetPlan) -> Result<(), ArgvError> {
+    match OUR_VARIABLES.iter().find(|(name, _)| fleet.env.contains_key(*name)) {
+        Some((name, remedy)) => Err(ArgvError::VariableIsOurs { name: (*name).to_string(), remedy }),
+        None => Ok(()),
+    }
+}
+
+/// A port that the plan's environment asks for; the first instance gets it, the others follow.
+pub(super) fn requested_port(fleet: &FleetPlan, name: &'static str) -> Result<Option<u16>, ArgvError> {
+    let Some(value) = fleet.env.get(name) else { return Ok(None) };
+    match value.trim().parse().ok().filter(|&port: &u16| port > 0) {
+        Some(port) => Ok(Some(port)),
+        None => Err(ArgvError::NotAPort { name, value: value.clone() }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+use super::*;
+use std::time::Duration;
+
+const PORTS: Ports = Ports { http: 8101, side_channel: 5616, internal: 20_100 };
+
+fn fleet(kv: Option<KvTransfer>) -> FleetPlan {
+    FleetPlan {
+        program: "vllm".into(),
+        model: "Qwen/Qwen3-8B".into(),
+        served_model_name: "Qwen/Qwen3-8B".into(),
+        api_key: None,
+        env: BTreeMap::new(),
+        kv,
+        instances: vec![],
+        ready_timeout: Duration::from_secs(600),
+    }
+}
+
+fn instance(role: Role) -> InstancePlan {
+    InstancePlan {
+        role,
+        index: 0,
+        tensor_parallel: 1,
+        gpus: GpuAssignment::Cuda(vec!["1".into()]),
+        args: vec!["--gpu-memory-utilization".into(), "0.8".into()],
+    }
+}
+
+fn line(fleet: &FleetPlan, instance: &InstancePlan, version: Option<EngineVersion>) -> String {
+    command(fleet, instance, PORTS, version).expect("a sound plan").shell_line()
+}
+
+#[test]
+fn a_decode_instance_of_the_newest_version() {
+    insta::assert_snapshot!(line(&fleet(Some(KvTransfer::default())), &instance(Role::Decode), None), @r#"CUDA_DEVICE_ORDER=PCI_BUS_ID CUDA_VISIBLE_DEVICES=1 VLLM_NIXL_SIDE_CHANNEL_HOST=127.0.0.1 VLLM_NIXL_SIDE_CHANNEL_PORT=5616 VLLM_PORT=20100 vllm serve Qwen/Qwen3-8B --host 127.0.0.1 --port 8101 --tensor-parallel-size 1 --kv-transfer-config '{"kv_connector":"NixlConnector","kv_role":"kv_consumer","kv_load_failure_policy":"fail"}' --gpu-memory-utilization 0.8"#);
+}
+
+#[test]
+fn a_prefill_instance_on_cpu_buffers_with_extra_config() {
+    let kv = KvTransfer {
+        buffer_device: Some("cpu".into()),
+        extra_config: BTreeMap::from([("kv_lease_duration".to_string(), 60.into())]),
+        ..KvTransfer::default()
+    };
+    let instance = InstancePlan { gpus: GpuAssignment::None, args: vec![], ..instance(Role::Prefill) };
+    insta::assert_snapshot!(line(&fleet(Some(kv)), &instance, Some(EngineVersion::new(0, 32, 0))), @r#"VLLM_NIXL_SIDE_CHANNEL_HOST=127.0.0.1 VLLM_NIXL_SIDE_CHANNEL_PORT=5616 VLLM_PORT=20100 vllm serve Qwen/Qwen3-8B --host 127.0.0.1 --port 8101 --tensor-parallel-size 1 --kv-transfer-config '{"kv_connector":"NixlConnector","kv_role":"kv_producer","kv_buffer_device":"cpu","kv_load_failure_policy":"fail","kv_connector_extra_config":{"kv_lease_duration":60}}'"#);
+}
+
+#[test]
+fn a_replica_has_no_side_channel_and_its_secrets_are_masked() {
+    let mut fleet = fleet(None);
+    fleet.served_model_name = "qwen 8b".into();
+    fleet.api_key = Some(Secret::new("sk-very-secret"));
+    fleet.env =
+        BTreeMap::from([("HF_TOKEN".into(), "hf_abc".into()), ("TOKENIZERS_PARALLELISM".into(), "false".into())]);
+    let replica = InstancePlan {
+        tensor_parallel: 2,
+        gpus: GpuAssignment::Cuda(vec!["0".into(), "1".into()]),
+        ..instance(Role::Replica)
+    };
+    insta::assert_snapshot!(line(&fleet, &replica, None), @"CUDA_DEVICE_ORDER=PCI_BUS_ID CUDA_VISIBLE_DEVICES=0,1 HF_TOKEN=*** TOKENIZERS_PARALLELISM=false VLLM_API_KEY=*** VLLM_PORT=20100 vllm serve Qwen/Qwen3-8B --host 127.0.0.1 --port 8101 --tensor-parallel-size 2 --served-model-name 'qwen 8b' --gpu-memory-utilization 0.8");
+    let command = command(&fleet, &replica, PORTS, None).expect("a sound plan");
+    let manifest = serde_json::to_string(&command).expect("serialises");
+    for secret in ["sk-very-secret", "hf_abc"] {
+        assert!(!manifest.contains(secret) && !format!("{command:?}").contains(secret));
+    }
+    assert_eq!(command.env["VLLM_API_KEY"].expose(), "sk-very-secret");
+}
+
+#[test]
+fn the_kv_config_follows_the_version() {
+    let config = |version| {
+        let command = command(&fleet(Some(KvTransfer::default())), &instance(Role::Prefill), PORTS, Some(version));
+        let args = command.expect("a sound plan").args;
+        let at = args.iter().position(|a| a == "--kv-transfer-config").expect("is there");
+        args[at + 1].clone()
+    };
+    assert_eq!(config(EngineVersion::new(0, 12, 9)), r#"{"kv_connector":"NixlConnector","kv_role":"kv_both"}"#);
+    assert!(config(EngineVersion::new(0, 20, 2)).contains(r#""kv_role":"kv_both","kv_load_failure_policy":"fail""#));
+    assert!(config(EngineVersion::new(0, 21, 0)).contains("kv_producer"));
+}
+
+#[test]
+fn amd_engines_see_one_kind_of_device_list() {
+    let instance = InstancePlan { gpus: GpuAssignment::Hip(vec!["2".into()]), ..instance(Role::Replica) };
+    let command = command(&fleet(None), &instance, PORTS, None).expect("a sound plan");
+    assert_eq!(command.env["HIP_VISIBLE_DEVICES"].masked(), "2");
+    assert_eq!(command.env_removed, ["CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"]);
+}
+
+#[test]
+fn flags_that_fight_with_ours_are_refused_however_they_are_spelt() {
+    for (arg, flag) in [
+        ("--port", "--port"),
+        ("--port=9000", "--port"),
+        ("--tensor_parallel_size", "--tensor-parallel-size"),
+        ("-tp", "-tp"),
+        ("--api-key=sk", "--api-key"),
+    ] {
+        let instance = InstancePlan { args: vec![arg.into(), "9000".into()], ..instance(Role::Decode) };
+        match command(&fleet(None), &instance, PORTS, None) {
+            Err(ArgvError::FlagIsOurs { flag: named, .. }) => assert_eq!(named, flag),
+            other => panic!("{arg} must be refused, got {other:?}"),
+        }
+    }
+    let harmless = InstancePlan { args: vec!["--port-of-call".into()], ..instance(Role::Decode) };
+    assert!(command(&fleet(None), &harmless, PORTS, None).is_ok());
+}
+
+#[test]
+fn the_error_for_a_flag_names_instance_flag_and_remedy() {
+    let instance = InstancePlan { args: vec!["--kv-transfer-config={}".into()], ..instance(Role::Decode) };
+    let error = command(&fleet(None), &instance, PORTS, None).expect_err("is refused");
+    insta::assert_snapshot!(error, @"decode-0: --kv-transfer-config among the engine's arguments fights with topobench's own: leave it out; use the [kv] table of the topology file");
+}
+
+#[test]
+fn the_environment_may_ask_for_ports_but_not_for_gpus() {
+    let mut plan = fleet(Some(KvTransfer::default()));
+    plan.env.insert(SIDE_CHANNEL_PORT.into(), "5700".into());
+    assert_eq!(requested_port(&plan, SIDE_CHANNEL_PORT), Ok(Some(5700)));
+    plan.env.insert(INTERNAL_PORT.into(), "many".into());
+    assert!(matches!(requested_port(&plan, INTERNAL_PORT), Err(ArgvError::NotAPort { .. })));
+    plan.env.insert("CUDA_VISIBLE_DEVICES".into(), "0".into());
+    assert!(matches!(command(&plan, &instance(Role::Decode), PORTS, None), Err(ArgvError::VariableIsOurs { .. })));
+}

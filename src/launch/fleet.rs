@@ -1,0 +1,433 @@
+//! The fleet: every engine of one arm, launched together, watched together, brought down together.
+//!
+//! A launch either returns a fleet whose every instance has proved itself, or an error with everything gone again.
+//! A fleet that is dropped without [`Fleet::shutdown`] is killed by its guardians, without grace.
+
+use super::argv::{self, EngineCommand};
+use super::diagnose::Cause;
+use super::error::LaunchError;
+use super::events::{EngineState, InstanceExit, LaunchEvent};
+use super::member::Member;
+use super::ports::{self, PortLeases, PortRequest, Ports};
+use super::preflight::{self, PreflightError};
+use super::process::{EngineProcess, ExitStatus};
+use super::readiness::Candidate;
+use super::version::EngineVersion;
+use crate::observe::gpu::{GpuInfo, Gpus};
+use crate::observe::http;
+use crate::plan::deployment::{FleetPlan, GpuAssignment, InstancePlan};
+use crate::plan::topology::Role;
+use futures_util::future::{join_all, select_all};
+use serde::Serialize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+/// How to launch, beside what.
+#[derive(Debug, Clone)]
+pub struct LaunchOptions {
+    /// Gets `<instance>.log`; made if missing.
+    pub log_dir: PathBuf,
+    /// From SIGTERM to SIGKILL.
+    pub grace: Duration,
+    /// HTTP port of the first instance; the others follow.
+    pub http_port: Option<u16>,
+    /// Spares the run of `PROGRAM --version`, e.g. for the second fleet of the same engine.
+    pub version: Option<EngineVersion>,
+    /// Start on GPUs that somebody else is using.
+    pub allow_busy_gpus: bool,
+    /// The program with the guardian's hidden mode: this one, unless a test says otherwise.
+    pub guardian: PathBuf,
+}
+
+impl LaunchOptions {
+    pub fn new(log_dir: impl Into<PathBuf>) -> Self {
+        LaunchOptions {
+            log_dir: log_dir.into(),
+            grace: Duration::from_secs(5),
+            http_port: None,
+            version: None,
+            allow_busy_gpus: false,
+            // Works even if the file was replaced meanwhile.
+            guardian: "/proc/self/exe".into(),
+        }
+    }
+}
+
+/// An instance that proved itself, for the manifest and for whoever sends it load.
+#[derive(Debug, Clone, Serialize)]
+pub struct Instance {
+    /// `prefill-0`.
+    pub name: String,
+    pub role: Role,
+    pub index: u32,
+    pub tensor_parallel: u32,
+    pub gpus: GpuAssignment,
+    /// `http://127.0.0.1:PORT`.
+    pub base_url: String,
+    pub ports: Ports,
+    /// Of the engine's first process, leader of its group.
+    pub pid: i32,
+    /// As its `/version` says.
+    pub version: Option<String>,
+    pub model: String,
+    /// Tokens of prompt and output together, as its `/v1/models` says.
+    pub max_model_len: Option<u32>,
+    /// Secrets are masked when it is serialised.
+    pub command: EngineCommand,
+    pub log: PathBuf,
+    /// From its start to its first token.
+    pub ready_after: Duration,
+}
+
+/// An instance with its ports and command, before its start.
+#[derive(Debug, Clone, Serialize)]
+pub struct PlannedInstance {
+    pub name: String,
+    pub role: Role,
+    pub index: u32,
+    pub tensor_parallel: u32,
+    pub gpus: GpuAssignment,
+    pub ports: Ports,
+    pub command: EngineCommand,
+}
+
+/// An engine that ended although nobody had asked it to.
+#[derive(Debug, Clone)]
+pub struct Death {
+    pub instance: String,
+    pub status: ExitStatus,
+    pub cause: Option<Cause>,
+    /// The log's last lines, oldest first.
+    pub log_tail: Vec<String>,
+}
+
+/// Chooses ports and builds the commands of a fleet; starts nothing. The ports stay leased while the second value
+/// lives.
+pub fn plan_commands(
+    plan: &FleetPlan,
+    http_port: Option<u16>,
+    version: Option<EngineVersion>,
+) -> Result<(Vec<PlannedInstance>, PortLeases), LaunchError> {
+    let request = PortRequest {
+        http: http_port,
+        side_channel: argv::requested_port(plan, argv::SIDE_CHANNEL_PORT)?,
+        internal: argv::requested_port(plan, argv::INTERNAL_PORT)?,
+    };
+    let sizes: Vec<u32> = plan.instances.iter().map(|instance| instance.tensor_parallel).collect();
+    let (ports, leases) = ports::choose(&sizes, request)?;
+    let planned = |(instance, ports): (&InstancePlan, Ports)| {
+        Ok(PlannedInstance {
+            name: instance.name(),
+            role: instance.role,
+            index: instance.index,
+            tensor_parallel: instance.tensor_parallel,
+            gpus: instance.gpus.clone(),
+            ports,
+            command: argv::command(plan, instance, ports, version)?,
+        })
+    };
+    Ok((plan.instances.iter().zip(ports).map(planned).collect::<Result<_, LaunchError>>()?, leases))
+}
+
+/// Running engines of one arm.
+pub struct Fleet {
+    members: Vec<Member>,
+    instances: Vec<Instance>,
+    gpus: Vec<GpuInfo>,
+    grace: Duration,
+    events: Events,
+    _leases: PortLeases,
+}
+
+type Events = Arc<dyn Fn(LaunchEvent) + Send + Sync>;
+
+impl Fleet {
+    /// Starts every instance of the plan and returns when all have proved themselves. Instances that share a GPU start
+    /// one after another (vLLM's memory profiling is disturbed by a neighbour that is allocating), all others side by
+    /// side.
+    pub async fn launch(
+        plan: &FleetPlan,
+        options: &LaunchOptions,
+        events: impl Fn(LaunchEvent) + Send + Sync + 'static,
+        cancel: &CancellationToken,
+    ) -> Result<Fleet, LaunchError> {
+        let events: Events = Arc::new(events);
+        let checked = tokio::select! {
+            checked = check(plan, options, &events) => checked?,
+            () = cancel.cancelled() => return Err(LaunchError::Cancelled),
+        };
+        let plan = &FleetPlan { program: checked.program.display().to_string(), ..plan.clone() };
+        let (planned, leases) = plan_commands(plan, options.http_port, checked.version)?;
+        let launch = Launch { plan, options, planned: &planned, events: &events, stop: cancel.child_token() };
+        let members = launch.all().await?;
+        let instances = members.iter().map(|member| member.instance.clone()).collect();
+        Ok(Fleet { members, instances, gpus: checked.gpus, grace: options.grace, events, _leases: leases })
+    }
+
+    /// In the plan's order.
+    pub fn instances(&self) -> &[Instance] {
+        &self.instances
+    }
+
+    /// The machine's GPUs as they were before the start.
+    pub fn gpus(&self) -> &[GpuInfo] {
+        &self.gpus
+    }
+
+    /// The state of each instance's process at this moment, in the plan's order.
+    pub fn states(&self) -> Vec<EngineState> {
+        self.members.iter().map(Member::state).collect()
+    }
+
+    /// Waits for the next engine to end that nobody had asked to, whatever its exit code. Each death is told once; a
+    /// call that is dropped loses none.
+    pub async fn next_death(&self) -> Death {
+        let waiting: Vec<_> = self.members.iter().filter(|m| !m.death_was_told()).map(|m| Box::pin(m.died())).collect();
+        if waiting.is_empty() {
+            return std::future::pending().await;
+        }
+        let (member, _, _) = select_all(waiting).await;
+        let death = member.death().await;
+        (self.events)(LaunchEvent::Died { instance: death.instance.clone(), status: death.status });
+        death
+    }
+
+    /// Brings every engine down and reports how each ended, in the plan's order. Dropping the future kills what is
+    /// left at once.
+    pub async fn shutdown(self) -> Vec<InstanceExit> {
+        tear_down(&self.members, self.grace, &self.events).await
+    }
+}
+
+struct Checked {
+    program: PathBuf,
+    version: Option<EngineVersion>,
+    gpus: Vec<GpuInfo>,
+}
+
+async fn check(plan: &FleetPlan, options: &LaunchOptions, events: &Events) -> Result<Checked, LaunchError> {
+    let program = preflight::find_program(&plan.program)?;
+    let log_dir = |source| PreflightError::LogDir { path: options.log_dir.clone(), source };
+    std::fs::create_dir_all(&options.log_dir).map_err(log_dir)?;
+    let gpus = Gpus::detect();
+    preflight::check_gpus(plan, &gpus, options.allow_busy_gpus).await?;
+    if let Some(warning) = preflight::check_shared_memory(plan) {
+        events(LaunchEvent::Warning { warning });
+    }
+    let version = match options.version {
+        Some(version) => Some(version),
+        None => match preflight::probe_version(&program, &plan.env, &options.guardian).await? {
+            Ok(version) => Some(version),
+            Err(warning) => {
+                events(LaunchEvent::Warning { warning });
+                None
+            }
+        },
+    };
+    Ok(Checked { program, version, gpus: gpus.list() })
+}
+
+/// A launch under way.
+struct Launch<'a> {
+    plan: &'a FleetPlan,
+    options: &'a LaunchOptions,
+    planned: &'a [PlannedInstance],
+    events: &'a Events,
+    /// Set by the caller, or by the first instance that fails.
+    stop: CancellationToken,
+}
+
+impl Launch<'_> {
+    async fn all(&self) -> Result<Vec<Member>, LaunchError> {
+        let lanes = lanes(self.planned);
+        let mut members: Vec<(usize, Member)> = Vec::new();
+        let mut failure = None;
+        for (started, outcome) in join_all(lanes.iter().map(|lane| self.lane(lane))).await {
+            members.extend(started);
+            // A cancelled lane is a consequence; the cause is the lane that failed.
+            failure = match (failure, outcome) {
+                (None | Some(LaunchError::Cancelled), Err(error)) => Some(error),
+                (failure, _) => failure,
+            };
+        }
+        members.sort_by_key(|(position, _)| *position);
+        let members: Vec<Member> = members.into_iter().map(|(_, member)| member).collect();
+        match failure {
+            None => Ok(members),
+            Some(error) => {
+                tear_down(&members, self.options.grace, self.events).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Starts these instances one after another; gives all that were started, ready or not.
+    async fn lane(&self, lane: &[usize]) -> (Vec<(usize, Member)>, Result<(), LaunchError>) {
+        let mut started = Vec::new();
+        for &position in lane {
+            if self.stop.is_cancelled() {
+                return (started, Err(LaunchError::Cancelled));
+            }
+            let outcome = self.instance(&self.planned[position]).await;
+            let result = match outcome {
+                Ok((member, result)) => {
+                    started.push((position, member));
+                    result
+                }
+                Err(error) => Err(error),
+            };
+            if let Err(error) = result {
+                self.stop.cancel();
+                return (started, Err(error));
+            }
+        }
+        (started, Ok(()))
+    }
+
+    /// Starts one instance and waits for its proof. The outer error: it could not even be started.
+    async fn instance(&self, planned: &PlannedInstance) -> Result<(Member, Result<(), LaunchError>), LaunchError> {
+        let log = self.options.log_dir.join(format!("{}.log", planned.name));
+        let started = Instant::now();
+        let process = EngineProcess::spawn(&planned.command, &self.options.guardian, Some(&log))
+            .await
+            .map_err(|source| LaunchError::Spawn { instance: planned.name.clone(), source })?;
+        (self.events)(LaunchEvent::Started {
+            instance: planned.name.clone(),
+            pid: process.pid(),
+            command: planned.command.shell_line(),
+            log: log.clone(),
+        });
+        let mut member = Member::new(self.describe(planned, process.pid(), log), process);
+        let proof = tokio::select! {
+            proof = self.prove(&member, started) => proof,
+            () = self.stop.cancelled() => Err(LaunchError::Cancelled),
+        };
+        let result = match proof {
+            Ok(proof) => {
+                member.ready(proof, started.elapsed()).await;
+                let (name, base_url) = (planned.name.clone(), member.instance.base_url.clone());
+                (self.events)(LaunchEvent::Ready { instance: name, base_url, after: started.elapsed() });
+                Ok(())
+            }
+            Err(error) => Err(error),
+        };
+        Ok((member, result))
+    }
+
+    async fn prove(&self, member: &Member, started: Instant) -> Result<super::readiness::Proof, LaunchError> {
+        let instance = &member.instance;
+        let http = http::client(self.plan.ready_timeout).map_err(|error| LaunchError::Spawn {
+            instance: instance.name.clone(),
+            source: std::io::Error::other(error).into(),
+        })?;
+        let candidate = Candidate {
+            name: &instance.name,
+            process: &member.process,
+            port: instance.ports.http,
+            base_url: &instance.base_url,
+            model: &self.plan.served_model_name,
+            api_key: self.plan.api_key.as_ref(),
+            log_path: &instance.log,
+            started,
+            patience: self.plan.ready_timeout,
+        };
+        let on_phase = |phase| (self.events)(LaunchEvent::Phase { instance: instance.name.clone(), phase });
+        candidate.prove(&http, on_phase).await.map_err(LaunchError::Start)
+    }
+
+    fn describe(&self, planned: &PlannedInstance, pid: i32, log: PathBuf) -> Instance {
+        Instance {
+            name: planned.name.clone(),
+            role: planned.role,
+            index: planned.index,
+            tensor_parallel: planned.tensor_parallel,
+            gpus: planned.gpus.clone(),
+            base_url: format!("http://127.0.0.1:{}", planned.ports.http),
+            ports: planned.ports,
+            pid,
+            version: None,
+            model: self.plan.served_model_name.clone(),
+            max_model_len: None,
+            command: planned.command.clone(),
+            log,
+            ready_after: Duration::ZERO,
+        }
+    }
+}
+
+/// Groups of instances, by position, that share a GPU with one another directly or through a third.
+fn lanes(planned: &[PlannedInstance]) -> Vec<Vec<usize>> {
+    let mut lanes: Vec<Vec<usize>> = Vec::new();
+    for (position, instance) in planned.iter().enumerate() {
+        let shares = |lane: &Vec<usize>| {
+            lane.iter().any(|&other| planned[other].gpus.ids().iter().any(|id| instance.gpus.ids().contains(id)))
+        };
+        let (sharing, apart): (Vec<_>, Vec<_>) = lanes.into_iter().partition(shares);
+        let mut lane: Vec<usize> = sharing.into_iter().flatten().collect();
+        lane.push(position);
+        lane.sort_unstable();
+        lanes = apart;
+        lanes.push(lane);
+    }
+    lanes
+}
+
+/// All at once, each with its own grace.
+async fn tear_down(members: &[Member], grace: Duration, events: &Events) -> Vec<InstanceExit> {
+    join_all(members.iter().map(|member| async {
+        events(LaunchEvent::Stopping { instance: member.instance.name.clone() });
+        let exit = member.stop(grace).await;
+        events(LaunchEvent::Stopped(exit.clone()));
+        exit
+    }))
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn plan(gpus: &[&[&str]]) -> FleetPlan {
+        let instance = |(index, ids): (usize, &&[&str])| InstancePlan {
+            role: Role::Replica,
+            index: index as u32,
+            tensor_parallel: ids.len().max(1) as u32,
+            gpus: GpuAssignment::Virtual(ids.iter().map(|id| (*id).to_string()).collect()),
+            args: vec![],
+        };
+        FleetPlan {
+            program: "vllm".into(),
+            model: "m".into(),
+            served_model_name: "m".into(),
+            api_key: None,
+            env: BTreeMap::new(),
+            kv: None,
+            instances: gpus.iter().enumerate().map(instance).collect(),
+            ready_timeout: Duration::from_secs(10),
+        }
+    }
+
+    fn lanes_of(gpus: &[&[&str]]) -> Vec<Vec<usize>> {
+        let (planned, _leases) = plan_commands(&plan(gpus), None, None).expect("free ports");
+        let mut lanes = lanes(&planned);
+        lanes.sort();
+        lanes
+    }
+
+    #[test]
+    fn instances_on_their_own_gpus_start_side_by_side_and_sharers_in_turn() {
+        assert_eq!(lanes_of(&[&["0"], &["1"], &[]]), [vec![0], vec![1], vec![2]]);
+        assert_eq!(lanes_of(&[&["0"], &["1"], &["0", "1"], &["2"]]), [vec![0, 1, 2], vec![3]]);
+    }
+
+    #[test]
+    fn planned_instances_have_ports_and_commands_of_their_own() {
+        let (planned, _leases) = plan_commands(&plan(&[&["0"], &["1"]]), None, None).expect("free ports");
+        assert_eq!(planned[1].name, "replica-1");
+        assert_ne!(planned[0].ports.http, planned[1].ports.http);
+        assert!(planned[1].command.args.contains(&planned[1].ports.http.to_string()));
+    }
+}

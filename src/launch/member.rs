@@ -1,0 +1,113 @@
+//! One instance of a fleet with its process: its state, its death, its end.
+
+use super::diagnose::diagnose;
+use super::events::{EngineState, InstanceExit};
+use super::fleet::{Death, Instance};
+use super::leftovers::Inventory;
+use super::ports;
+use super::process::EngineProcess;
+use super::readiness::Proof;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// The pipe may still hold the last words of a process that just ended.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+
+pub(super) struct Member {
+    pub instance: Instance,
+    pub process: EngineProcess,
+    /// Files its processes were seen to use.
+    files: Arc<Mutex<Inventory>>,
+    ready: AtomicBool,
+    stopping: AtomicBool,
+    death_told: AtomicBool,
+}
+
+impl Member {
+    pub fn new(instance: Instance, process: EngineProcess) -> Self {
+        Member {
+            instance,
+            process,
+            files: Arc::default(),
+            ready: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            death_told: AtomicBool::new(false),
+        }
+    }
+
+    /// Takes over what the proof brought to light.
+    pub async fn ready(&mut self, proof: Proof, after: Duration) {
+        self.instance.version = proof.version;
+        self.instance.max_model_len = proof.max_model_len;
+        self.instance.ready_after = after;
+        self.take_inventory().await;
+        self.ready.store(true, Ordering::Relaxed);
+    }
+
+    pub fn state(&self) -> EngineState {
+        if self.process.exit_status().is_some() {
+            EngineState::Exited
+        } else if self.stopping.load(Ordering::Relaxed) {
+            EngineState::Stopping
+        } else if self.ready.load(Ordering::Relaxed) {
+            EngineState::Ready
+        } else {
+            EngineState::Starting
+        }
+    }
+
+    pub fn death_was_told(&self) -> bool {
+        self.death_told.load(Ordering::Relaxed)
+    }
+
+    pub async fn died(&self) -> &Self {
+        self.process.ended().await;
+        self
+    }
+
+    /// Tells the death; told, it is not told again.
+    pub async fn death(&self) -> Death {
+        let status = self.process.ended().await;
+        let _ = timeout(LAST_WORDS, self.process.log().finished()).await;
+        self.death_told.store(true, Ordering::Relaxed);
+        let log_tail = self.process.log().tail();
+        Death { instance: self.instance.name.clone(), status, cause: diagnose(&log_tail), log_tail }
+    }
+
+    pub async fn stop(&self, grace: Duration) -> InstanceExit {
+        self.stopping.store(true, Ordering::Relaxed);
+        let unasked = self.process.exit_status().is_some();
+        self.take_inventory().await;
+        let stopped = self.process.stop(grace).await;
+        let _ = timeout(LAST_WORDS, self.process.log().finished()).await;
+        let ports = self.instance.ports;
+        let listening = [ports.http, ports.side_channel, ports.internal];
+        InstanceExit {
+            name: self.instance.name.clone(),
+            status: stopped.status,
+            unasked,
+            forced: stopped.forced,
+            killed: stopped.swept.killed,
+            survivors: stopped.swept.survivors,
+            ports_held: listening.into_iter().filter(|port| ports::port_holder(*port).is_some()).collect(),
+            leftovers: self.remove_leftovers().await,
+            log_bytes_lost: self.process.log().state().lost_bytes,
+        }
+    }
+
+    async fn take_inventory(&self) {
+        let (files, tree) = (Arc::clone(&self.files), self.process.tree());
+        let look = move || files.lock().unwrap_or_else(PoisonError::into_inner).add(Inventory::of(&tree));
+        // Reads of /proc for every process: not on the runtime's threads.
+        let _ = tokio::task::spawn_blocking(look).await;
+    }
+
+    async fn remove_leftovers(&self) -> Vec<PathBuf> {
+        let files = Arc::clone(&self.files);
+        let remove = move || files.lock().unwrap_or_else(PoisonError::into_inner).remove();
+        tokio::task::spawn_blocking(remove).await.unwrap_or_default()
+    }
+}

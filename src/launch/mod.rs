@@ -1,0 +1,30 @@
+//! Bringing engines up, proving who they are, and leaving nothing behind.
+//!
+//! A fleet is planned elsewhere. Here its instances get ports ([`ports`]) and commands ([`argv`]), are checked against
+//! the machine ([`preflight`]), started each behind a guardian ([`guardian`]) and watched until each has proved its
+//! identity (`readiness`). Nothing here sends load or measures, nothing here restarts an engine, and nothing here
+//! knows a simulated engine from a real one.
+
+pub mod argv;
+pub mod diagnose;
+mod error;
+mod events;
+mod fleet;
+pub mod guardian;
+mod leftovers;
+mod log;
+mod member;
+mod phase;
+pub mod ports;
+pub mod preflight;
+mod process;
+mod procs;
+mod readiness;
+mod version;
+
+pub use error::{LaunchError, StartError, StartProblem};
+pub use events::{EngineState, InstanceExit, LaunchEvent};
+pub use fleet::{Death, Fleet, Instance, LaunchOptions, PlannedInstance, plan_commands};
+pub use phase::Phase;
+pub use process::{ExitStatus, SpawnError};
+pub use version::EngineVersion;

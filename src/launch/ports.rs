@@ -1,0 +1,279 @@
+//! Ports: an HTTP port, a NIXL side channel and a window for vLLM's internal ports for every instance, all seen free
+//! before anything is spawned.
+//!
+//! vLLM reacts badly to a taken port: on the side channel a thread dies and startup hangs for ever, on the HTTP port it
+//! exits after half a minute of imports. So every port is tried by binding it, on loopback and on all addresses, and
+//! the holder of a taken one is named. Ports stay below the kernel's usual range of ephemeral ports (32768 and above),
+//! where any outgoing connection could take one between our check and the engine's bind. Between two topobench on one
+//! host, a lease (an abstract Unix socket, gone with its holder) keeps a port from being chosen twice.
+
+use super::procs;
+use serde::Serialize;
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
+
+const HTTP_BASE: u16 = 8100;
+const SIDE_CHANNEL_BASE: u16 = 5600;
+const INTERNAL_BASE: u16 = 20_000;
+/// vLLM scans upwards from `VLLM_PORT`; a window this wide keeps instances apart.
+const INTERNAL_WINDOW: u16 = 100;
+/// Where the search for free ports ends.
+const HIGHEST: u16 = 32_767;
+
+/// The ports of one instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Ports {
+    pub http: u16,
+    /// First port of the NIXL side channel; the instance may use as many as its stride.
+    pub side_channel: u16,
+    /// `VLLM_PORT`: where vLLM starts looking for internal ports.
+    pub internal: u16,
+}
+
+/// First ports that the user insists on; what is not given is searched for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PortRequest {
+    pub http: Option<u16>,
+    pub side_channel: Option<u16>,
+    pub internal: Option<u16>,
+}
+
+/// What a port is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    Http,
+    SideChannel,
+    Internal,
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Purpose::Http => "HTTP port",
+            Purpose::SideChannel => "NIXL side-channel port",
+            Purpose::Internal => "vLLM-internal port",
+        })
+    }
+}
+
+/// The process that listens on a port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Holder {
+    pub pid: i32,
+    pub command: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum PortError {
+    #[error("{purpose} {port} is taken{}: stop that process, or ask for another port", held_by(.holder.as_ref()))]
+    Taken { purpose: Purpose, port: u16, holder: Option<Holder> },
+    #[error(
+        "no block of {width} free ports for the {purpose} between {from} and {HIGHEST}: free some, or ask for another start"
+    )]
+    NoneFree { purpose: Purpose, width: u16, from: u16 },
+}
+
+fn held_by(holder: Option<&Holder>) -> String {
+    match holder {
+        Some(holder) => format!(" by pid {} ({})", holder.pid, holder.command),
+        None => " (its holder belongs to another user or is another topobench)".to_string(),
+    }
+}
+
+/// Keeps chosen ports from other topobench processes until it is dropped.
+#[derive(Debug)]
+pub struct PortLeases {
+    _locks: Vec<UnixListener>,
+}
+
+/// Ports for instances with these tensor-parallel sizes, in their order.
+pub fn choose(tensor_parallel: &[u32], request: PortRequest) -> Result<(Vec<Ports>, PortLeases), PortError> {
+    let mut search = Search { given: HashSet::new(), locks: Vec::new() };
+    let mut next = (request.http, request.side_channel, request.internal);
+    let mut chosen = Vec::with_capacity(tensor_parallel.len());
+    for &tp in tensor_parallel {
+        let stride = u16::try_from(tp.max(16)).unwrap_or(u16::MAX);
+        let http = search.block(Purpose::Http, &mut next.0, HTTP_BASE, 1)?;
+        let side_channel = search.block(Purpose::SideChannel, &mut next.1, SIDE_CHANNEL_BASE, stride)?;
+        let internal = search.block(Purpose::Internal, &mut next.2, INTERNAL_BASE, INTERNAL_WINDOW)?;
+        chosen.push(Ports { http, side_channel, internal });
+    }
+    Ok((chosen, PortLeases { _locks: search.locks }))
+}
+
+struct Search {
+    given: HashSet<u16>,
+    locks: Vec<UnixListener>,
+}
+
+impl Search {
+    /// A block of `width` free ports: exactly at `requested` (moved on past it for the next instance), or the first
+    /// one from `base` upwards.
+    fn block(
+        &mut self,
+        purpose: Purpose,
+        requested: &mut Option<u16>,
+        base: u16,
+        width: u16,
+    ) -> Result<u16, PortError> {
+        let Some(start) = *requested else { return self.first_free(purpose, base, width) };
+        if let Err(port) = self.take(start, width) {
+            return Err(PortError::Taken { purpose, port, holder: port_holder(port) });
+        }
+        *requested = Some(start.saturating_add(width));
+        Ok(start)
+    }
+
+    fn first_free(&mut self, purpose: Purpose, base: u16, width: u16) -> Result<u16, PortError> {
+        let none = PortError::NoneFree { purpose, width, from: base };
+        let mut start = base;
+        while let Some(end) = start.checked_add(width).filter(|&end| end <= HIGHEST) {
+            match self.take(start, width) {
+                Ok(()) => return Ok(start),
+                // Windows keep their raster, single ports follow on each other.
+                Err(_) => start = end,
+            }
+        }
+        Err(none)
+    }
+
+    /// Takes all ports of a block, or names the first that is not free.
+    fn take(&mut self, start: u16, width: u16) -> Result<(), u16> {
+        let block: Vec<u16> = (start..start.saturating_add(width)).collect();
+        if let Some(&taken) = block.iter().find(|p| self.given.contains(p) || !is_free(**p)) {
+            return Err(taken);
+        }
+        self.locks.push(lease(start).ok_or(start)?);
+        self.given.extend(block);
+        Ok(())
+    }
+}
+
+/// Whether the port can be bound on loopback and on all addresses.
+pub fn is_free(port: u16) -> bool {
+    [Ipv4Addr::LOCALHOST, Ipv4Addr::UNSPECIFIED].into_iter().all(|ip| TcpListener::bind((ip, port)).is_ok())
+}
+
+fn lease(port: u16) -> Option<UnixListener> {
+    let name = SocketAddr::from_abstract_name(format!("topobench-port-{port}")).ok()?;
+    UnixListener::bind_addr(&name).ok()
+}
+
+/// Who listens on a TCP port; `None` when nobody does or the listener's process is hidden from this user.
+pub fn port_holder(port: u16) -> Option<Holder> {
+    let pid = *listeners(port).first()?;
+    Some(Holder { pid, command: procs::command_line(pid) })
+}
+
+/// Whether a process among `pids` listens on the port, and nobody else does.
+pub fn listener_belongs_to(port: u16, pids: &[i32]) -> bool {
+    let listeners = listeners(port);
+    !listeners.is_empty() && listeners.iter().all(|pid| pids.contains(pid))
+}
+
+/// Pids that hold a listening socket on the port. A socket that a process inherited without using it counts too.
+fn listeners(port: u16) -> Vec<i32> {
+    let tables = [procfs::net::tcp(), procfs::net::tcp6()];
+    let inodes: HashSet<u64> = tables
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.state == procfs::net::TcpState::Listen && entry.local_address.port() == port)
+        .map(|entry| entry.inode)
+        .collect();
+    if inodes.is_empty() {
+        return Vec::new();
+    }
+    let owners = socket_owners();
+    let mut pids: Vec<i32> = inodes.iter().filter_map(|inode| owners.get(inode)).flatten().copied().collect();
+    pids.sort_unstable();
+    pids.dedup();
+    pids
+}
+
+/// Socket inode -> pids that hold it, for every process this user may look into.
+pub(super) fn socket_owners() -> HashMap<u64, Vec<i32>> {
+    let mut owners: HashMap<u64, Vec<i32>> = HashMap::new();
+    for process in procfs::process::all_processes().into_iter().flatten().flatten() {
+        for fd in process.fd().into_iter().flatten().flatten() {
+            if let procfs::process::FDTarget::Socket(inode) = fd.target {
+                owners.entry(inode).or_default().push(process.pid);
+            }
+        }
+    }
+    owners
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listen() -> (TcpListener, u16) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("binds");
+        let port = listener.local_addr().expect("has an address").port();
+        (listener, port)
+    }
+
+    #[test]
+    fn instances_get_disjoint_blocks_wide_enough_for_their_ranks() {
+        let (ports, _leases) = choose(&[1, 32, 1], PortRequest::default()).expect("this host has free ports");
+        assert!(ports[1].side_channel - ports[0].side_channel >= 16);
+        assert!(ports[2].side_channel - ports[1].side_channel >= 32);
+        assert!(ports[1].internal - ports[0].internal >= 100);
+        let http: HashSet<u16> = ports.iter().map(|p| p.http).collect();
+        assert_eq!(http.len(), 3);
+    }
+
+    #[test]
+    fn a_taken_requested_port_names_its_holder() {
+        let (_listener, port) = listen();
+        let error = choose(&[1], PortRequest { http: Some(port), ..Default::default() }).expect_err("it is taken");
+        let said = error.to_string();
+        assert!(said.contains(&format!("HTTP port {port}")), "{said}");
+        assert!(said.contains(&format!("pid {}", std::process::id())), "{said}");
+    }
+
+    #[test]
+    fn a_taken_port_inside_a_requested_window_is_found() {
+        let (_listener, port) = listen();
+        let request = PortRequest { side_channel: Some(port - 7), ..Default::default() };
+        match choose(&[1], request) {
+            // Another process may hold an earlier port of the window; ours or that one must be named.
+            Err(PortError::Taken { purpose: Purpose::SideChannel, port: named, .. }) => {
+                assert!((port - 7..=port).contains(&named));
+            }
+            other => panic!("expected a taken side-channel port, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn leased_ports_are_not_given_twice_until_the_lease_ends() {
+        let (first, leases) = choose(&[1], PortRequest::default()).expect("free ports");
+        let (second, _others) = choose(&[1], PortRequest::default()).expect("free ports");
+        assert_ne!(first[0].http, second[0].http);
+        assert!(lease(first[0].http).is_none());
+        drop(leases);
+        assert!(lease(first[0].http).is_some());
+    }
+
+    #[test]
+    fn listeners_are_told_apart_by_process() {
+        let (_listener, port) = listen();
+        let me = std::process::id().cast_signed();
+        assert!(listener_belongs_to(port, &[me]));
+        assert!(!listener_belongs_to(port, &[1]));
+        assert_eq!(port_holder(port).map(|h| h.pid), Some(me));
+    }
+
+    #[test]
+    fn nobody_holds_a_free_port() {
+        let (listener, port) = listen();
+        drop(listener);
+        assert_eq!(port_holder(port), None);
+        assert!(!listener_belongs_to(port, &[std::process::id().cast_signed()]));
+    }
+}

@@ -1,0 +1,262 @@
+//! What can be known before anything is started: the program, its version, the GPUs and who sits on them, shared
+//! memory. Ports are checked where they are chosen ([`super::ports`]).
+
+use super::argv::{EngineCommand, EnvValue};
+use super::process::{EngineProcess, SpawnError};
+use super::procs;
+use super::version::EngineVersion;
+use crate::observe::gpu::{GpuInfo, Gpus};
+use crate::plan::deployment::{FleetPlan, GpuAssignment, InstancePlan};
+use nix::sys::statvfs::statvfs;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::time::{Instant, sleep, timeout};
+
+/// `vllm --version` imports torch: 20 to 40 s on a small machine.
+const VERSION_TIMEOUT: Duration = Duration::from_secs(120);
+/// A driver needs a moment to free the memory of an engine that was just killed.
+const GPU_PATIENCE: Duration = Duration::from_secs(15);
+/// Held without a process to show: below this it is the driver's own bookkeeping.
+const UNEXPLAINED_GPU_MEMORY: u64 = 2 << 30;
+/// vLLM's queues between workers and NCCL's buffers lie in /dev/shm; Docker's default is 64 MiB.
+const SHARED_MEMORY_PER_WORKER: u64 = 256 << 20;
+
+#[derive(Debug, thiserror::Error)]
+pub enum PreflightError {
+    #[error(
+        "program `{program}` was not found on PATH{}: install it (pip install vllm), activate its environment, or set \
+         program in the topology file",
+        .beside.as_ref().map(|dir| format!(" or in {}", dir.display())).unwrap_or_default()
+    )]
+    ProgramNotFound { program: String, beside: Option<PathBuf> },
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+    #[error("cannot create the directory for logs {}: {source}; check permissions and space", path.display())]
+    LogDir { path: PathBuf, source: std::io::Error },
+    #[error("{instance} wants {wanted} GPUs (tensor-parallel size) and got {}: list as many in gpus", .ids.len())]
+    GpuCount { instance: String, wanted: u32, ids: Vec<String> },
+    #[error("{instance} wants GPU {id}, but no NVIDIA driver answers on this machine: check nvidia-smi")]
+    NoDriver { instance: String, id: String },
+    #[error("{instance} wants GPU {id}; this machine has {}: correct gpus or CUDA_VISIBLE_DEVICES", listed(present))]
+    GpuMissing { instance: String, id: String, present: Vec<String> },
+    #[error("GPU {gpu} is in use by {}: end that, or choose another GPU", listed(holders))]
+    GpuBusy { gpu: u32, holders: Vec<String> },
+    #[error("{:.1} GiB of GPU {gpu} are held by nobody this user can see: end what holds them, or choose another GPU", *bytes as f64 / (1u64 << 30) as f64)]
+    GpuMemoryHeld { gpu: u32, bytes: u64 },
+}
+
+fn listed(items: &[String]) -> String {
+    if items.is_empty() { "none".to_string() } else { items.join(", ") }
+}
+
+/// Worth saying, no reason to refuse.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Warning {
+    /// The newest version is assumed.
+    VersionUnknown {
+        program: String,
+        detail: String,
+    },
+    LittleSharedMemory {
+        free_bytes: u64,
+        wanted_bytes: u64,
+    },
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Warning::VersionUnknown { program, detail } => {
+                write!(f, "{program} --version: {detail}; arguments are those of the newest vLLM known")
+            }
+            Warning::LittleSharedMemory { free_bytes, wanted_bytes } => write!(
+                f,
+                "/dev/shm has {} MiB free, {} MiB are advised: enlarge it (docker run --shm-size 16g or --ipc=host)",
+                free_bytes >> 20,
+                wanted_bytes >> 20
+            ),
+        }
+    }
+}
+
+/// On PATH, else beside this program.
+pub fn find_program(program: &str) -> Result<PathBuf, PreflightError> {
+    if let Ok(path) = which::which(program) {
+        return Ok(path);
+    }
+    let beside = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_path_buf));
+    let found = beside.as_ref().and_then(|dir| which::which(dir.join(program)).ok());
+    found.ok_or(PreflightError::ProgramNotFound { program: program.to_string(), beside })
+}
+
+/// Runs `PROGRAM --version` behind a guardian. What it cannot tell is a warning.
+pub async fn probe_version(
+    program: &Path,
+    env: &BTreeMap<String, String>,
+    guardian: &Path,
+) -> Result<Result<EngineVersion, Warning>, PreflightError> {
+    let command = EngineCommand {
+        program: program.display().to_string(),
+        args: vec!["--version".into()],
+        env: env.iter().map(|(name, value)| (name.clone(), EnvValue::Plain(value.clone()))).collect(),
+        env_removed: vec![],
+    };
+    let process = EngineProcess::spawn(&command, guardian, None).await?;
+    let ended = timeout(VERSION_TIMEOUT, process.ended()).await;
+    process.stop(Duration::ZERO).await;
+    process.log().finished().await;
+    let output = process.log().tail().join("\n");
+    Ok(EngineVersion::find(&output).ok_or_else(|| Warning::VersionUnknown {
+        program: command.program,
+        detail: match ended {
+            Ok(status) => format!("no version in its output ({status})"),
+            Err(_) => format!("no answer within {} s", VERSION_TIMEOUT.as_secs()),
+        },
+    }))
+}
+
+/// Refuses GPUs that are missing or in use. What a fleet before this one held may still be on its way out, so a busy
+/// GPU gets a while.
+pub async fn check_gpus(fleet: &FleetPlan, gpus: &Gpus, allow_busy: bool) -> Result<(), PreflightError> {
+    let patience = Instant::now() + GPU_PATIENCE;
+    loop {
+        match judge_gpus(&fleet.instances, gpus, &gpus.list()) {
+            Err(PreflightError::GpuBusy { .. } | PreflightError::GpuMemoryHeld { .. }) if allow_busy => return Ok(()),
+            Err(PreflightError::GpuBusy { .. } | PreflightError::GpuMemoryHeld { .. }) if Instant::now() < patience => {
+                sleep(Duration::from_millis(500)).await;
+            }
+            verdict => return verdict,
+        }
+    }
+}
+
+fn judge_gpus(instances: &[InstancePlan], gpus: &Gpus, present: &[GpuInfo]) -> Result<(), PreflightError> {
+    for instance in instances {
+        let ids = instance.gpus.ids();
+        if instance.gpus != GpuAssignment::None && ids.len() != instance.tensor_parallel as usize {
+            let ids = ids.to_vec();
+            return Err(PreflightError::GpuCount { instance: instance.name(), wanted: instance.tensor_parallel, ids });
+        }
+        // Hygon's DCU takes HIP_VISIBLE_DEVICES too, and has no list to compare with.
+        let comparable = match instance.gpus {
+            GpuAssignment::Cuda(_) => true,
+            GpuAssignment::Hip(_) => matches!(gpus, Gpus::Amd(_)),
+            GpuAssignment::Virtual(_) | GpuAssignment::None => false,
+        };
+        // A slice of a MIG GPU is not in NVML's list of devices.
+        for id in ids.iter().filter(|id| comparable && !id.starts_with("MIG-")) {
+            let gpu = find_gpu(instance, id, gpus, present)?;
+            refuse_busy(gpu)?;
+        }
+    }
+    Ok(())
+}
+
+fn find_gpu<'a>(
+    instance: &InstancePlan,
+    id: &str,
+    gpus: &Gpus,
+    present: &'a [GpuInfo],
+) -> Result<&'a GpuInfo, PreflightError> {
+    let (instance, id) = (instance.name(), id.to_string());
+    if matches!(gpus, Gpus::None) && present.is_empty() {
+        return Err(PreflightError::NoDriver { instance, id });
+    }
+    // CUDA takes any unambiguous beginning of a UUID.
+    let is_it = |gpu: &&GpuInfo| gpu.index.to_string() == id || (id.len() > 4 && gpu.uuid.starts_with(&id));
+    present.iter().find(is_it).ok_or_else(|| PreflightError::GpuMissing {
+        instance,
+        id,
+        present: present.iter().map(|gpu| gpu.index.to_string()).collect(),
+    })
+}
+
+fn refuse_busy(gpu: &GpuInfo) -> Result<(), PreflightError> {
+    if !gpu.processes.is_empty() {
+        let name = |pid: u32| format!("pid {pid} ({})", procs::command_line(pid.cast_signed()));
+        let holders = gpu.processes.iter().map(|process| name(process.pid)).collect();
+        return Err(PreflightError::GpuBusy { gpu: gpu.index, holders });
+    }
+    match gpu.memory_used_bytes {
+        Some(bytes) if bytes > UNEXPLAINED_GPU_MEMORY => Err(PreflightError::GpuMemoryHeld { gpu: gpu.index, bytes }),
+        _ => Ok(()),
+    }
+}
+
+/// A warning if workers that talk over /dev/shm would find it small.
+pub fn check_shared_memory(fleet: &FleetPlan) -> Option<Warning> {
+    let workers: u64 =
+        fleet.instances.iter().filter(|i| i.tensor_parallel > 1).map(|i| u64::from(i.tensor_parallel)).sum();
+    let simulated = fleet.instances.iter().all(|i| matches!(i.gpus, GpuAssignment::Virtual(_)));
+    let shm = statvfs("/dev/shm").ok().filter(|_| !simulated)?;
+    #[allow(clippy::useless_conversion, reason = "the fields are 32 bits wide on some targets")]
+    let free_bytes = u64::from(shm.blocks_available()) * u64::from(shm.fragment_size());
+    let wanted_bytes = workers * SHARED_MEMORY_PER_WORKER;
+    (free_bytes < wanted_bytes).then_some(Warning::LittleSharedMemory { free_bytes, wanted_bytes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::gpu::GpuProcess;
+    use crate::plan::topology::Role;
+
+    fn instance(gpus: GpuAssignment, tensor_parallel: u32) -> InstancePlan {
+        InstancePlan { role: Role::Prefill, index: 0, tensor_parallel, gpus, args: vec![] }
+    }
+
+    fn cuda(ids: &[&str]) -> InstancePlan {
+        instance(GpuAssignment::Cuda(ids.iter().map(|id| (*id).to_string()).collect()), ids.len() as u32)
+    }
+
+    fn gpu(index: u32) -> GpuInfo {
+        GpuInfo {
+            index,
+            uuid: format!("GPU-{index}aaaa-bbbb"),
+            memory_used_bytes: Some(600 << 20),
+            ..GpuInfo::default()
+        }
+    }
+
+    fn verdict(instance: InstancePlan, present: &[GpuInfo]) -> Result<(), String> {
+        judge_gpus(&[instance], &Gpus::None, present).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn gpus_are_found_by_index_and_by_the_beginning_of_a_uuid() {
+        let present = [gpu(0), gpu(1)];
+        assert_eq!(verdict(cuda(&["0", "GPU-1aa"]), &present), Ok(()));
+        assert_eq!(verdict(cuda(&["MIG-5d2a"]), &present), Ok(()));
+        insta::assert_snapshot!(verdict(cuda(&["2"]), &present).expect_err("missing"), @"prefill-0 wants GPU 2; this machine has 0, 1: correct gpus or CUDA_VISIBLE_DEVICES");
+        insta::assert_snapshot!(verdict(cuda(&["0"]), &[]).expect_err("no driver"), @"prefill-0 wants GPU 0, but no NVIDIA driver answers on this machine: check nvidia-smi");
+    }
+
+    #[test]
+    fn a_gpu_with_a_process_or_unexplained_memory_is_refused() {
+        let me = std::process::id();
+        let used = GpuInfo { processes: vec![GpuProcess { pid: me, memory_bytes: None }], ..gpu(0) };
+        let said = verdict(cuda(&["0"]), &[used]).expect_err("in use");
+        assert!(said.starts_with(&format!("GPU 0 is in use by pid {me} (")), "{said}");
+        let held = GpuInfo { memory_used_bytes: Some(60 << 30), ..gpu(0) };
+        insta::assert_snapshot!(verdict(cuda(&["0"]), &[held]).expect_err("held"), @"60.0 GiB of GPU 0 are held by nobody this user can see: end what holds them, or choose another GPU");
+    }
+
+    #[test]
+    fn as_many_gpus_as_ranks() {
+        let short = instance(GpuAssignment::Virtual(vec!["0".into()]), 2);
+        insta::assert_snapshot!(verdict(short, &[]).expect_err("too few"), @"prefill-0 wants 2 GPUs (tensor-parallel size) and got 1: list as many in gpus");
+        assert_eq!(verdict(instance(GpuAssignment::None, 2), &[]), Ok(()));
+    }
+
+    #[test]
+    fn a_missing_program_says_where_it_was_sought_and_what_to_do() {
+        let error = find_program("no-such-engine-anywhere").expect_err("is missing");
+        let said = error.to_string();
+        assert!(said.contains("`no-such-engine-anywhere`") && said.contains("PATH or in /"), "{said}");
+        assert!(find_program("sh").is_ok());
+    }
+}

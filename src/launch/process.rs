@@ -1,0 +1,256 @@
+//! One engine process as topobench sees it: started through its guardian, its log drained, its end observed.
+//!
+//! The guardian's end of the link is its standard input; ours is held by [`EngineProcess`]. Dropping it, exiting,
+//! panicking or being killed all close it, and each ends the engine's whole tree.
+
+use super::argv::EngineCommand;
+use super::guardian::{self, Notice, Order};
+use super::log::EngineLog;
+use super::procs::{self, ProcTable, Swept};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde::{Serialize, Serializer};
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::process::{Child, Command};
+use tokio::sync::{Mutex, watch};
+use tokio::time::timeout;
+
+/// Set in every engine's environment: marks its processes should their guardian be lost.
+const MARKER: &str = "TOPOBENCH_ENGINE";
+/// How long a guardian may take from end of file to its report before it counts as stuck.
+const SWEEP_PATIENCE: Duration = Duration::from_secs(10);
+/// After an orderly exit, how long helpers may take to finish; the guardian's own limit is shorter.
+const HELPERS_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How an engine's first process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExitStatus {
+    Code(i32),
+    Signal(i32),
+    /// Its guardian was killed, so nobody saw it.
+    Unseen,
+}
+
+impl fmt::Display for ExitStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ExitStatus::Code(code) => write!(f, "exit code {code}"),
+            ExitStatus::Signal(number) => match Signal::try_from(*number) {
+                Ok(signal) => write!(f, "killed by {signal}"),
+                Err(_) => write!(f, "killed by signal {number}"),
+            },
+            ExitStatus::Unseen => f.write_str("ended unseen, its guardian was killed"),
+        }
+    }
+}
+
+impl Serialize for ExitStatus {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+/// How an engine was brought down.
+#[derive(Debug, Clone)]
+pub(super) struct Stopped {
+    pub status: ExitStatus,
+    /// SIGTERM was not enough.
+    pub forced: bool,
+    pub swept: Swept,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    #[error("cannot open the log {}: {source}; check the directory's permissions and the disk's space", path.display())]
+    Log { path: PathBuf, source: io::Error },
+    #[error("cannot start the guardian process: {0}; check the limits on processes and open files (ulimit -u, -n)")]
+    Guardian(#[from] io::Error),
+    #[error("cannot start {program}: {detail}")]
+    Program { program: String, detail: String },
+}
+
+/// A started engine.
+#[derive(Debug)]
+pub(super) struct EngineProcess {
+    pid: i32,
+    guardian: i32,
+    log: EngineLog,
+    ended: watch::Receiver<Option<ExitStatus>>,
+    gone: watch::Receiver<Option<Swept>>,
+    requests: Mutex<Option<OwnedWriteHalf>>,
+}
+
+impl EngineProcess {
+    /// Starts `command` behind the guardian program (see [`guardian`]). The log goes to `log_path`, or only to the
+    /// tail in memory.
+    pub async fn spawn(command: &EngineCommand, guardian: &Path, log_path: Option<&Path>) -> Result<Self, SpawnError> {
+        let marker = format!("{:032x}", rand::random::<u128>());
+        let (pipe, writer) = io::pipe()?;
+        let log = EngineLog::drain(pipe, log_path).map_err(|source| match log_path {
+            Some(path) => SpawnError::Log { path: path.to_path_buf(), source },
+            None => SpawnError::Guardian(source),
+        })?;
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let child = Command::new(guardian)
+            .arg0(guardian::NAME)
+            .arg(guardian::MODE)
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::from(writer.try_clone()?))
+            .stderr(Stdio::from(writer))
+            .spawn()?;
+        let guardian = child.id().map_or(0, u32::cast_signed);
+        let (read, mut write) = UnixStream::from_std(ours)?.into_split();
+        write.write_all(order_line(command, &marker).as_bytes()).await?;
+        let mut notices = BufReader::new(read).lines();
+        let pid = started(&mut notices, &command.program).await?;
+        let (end, ended) = watch::channel(None);
+        let (leave, gone) = watch::channel(None);
+        tokio::spawn(Supervisor { child, guardian, marker, notices, end, leave }.run());
+        Ok(EngineProcess { pid, guardian, log, ended, gone, requests: Mutex::new(Some(write)) })
+    }
+
+    /// The engine's first process, leader of its group.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    pub fn log(&self) -> &EngineLog {
+        &self.log
+    }
+
+    /// Every living process of the engine.
+    pub fn tree(&self) -> Vec<i32> {
+        ProcTable::read().descendants(self.guardian).iter().filter(|p| !p.zombie).map(|p| p.pid).collect()
+    }
+
+    /// How the first process ended; `None` while it lives.
+    pub fn exit_status(&self) -> Option<ExitStatus> {
+        *self.ended.borrow()
+    }
+
+    /// Waits for the end of the first process.
+    pub async fn ended(&self) -> ExitStatus {
+        match self.ended.clone().wait_for(Option::is_some).await {
+            Ok(status) => status.unwrap_or(ExitStatus::Unseen),
+            // The supervisor was dropped with its runtime.
+            Err(_) => ExitStatus::Unseen,
+        }
+    }
+
+    /// Brings the engine down: SIGTERM to its group, `grace` for the first process to exit, then SIGKILL to the whole
+    /// tree until nothing is left of it.
+    pub async fn stop(&self, grace: Duration) -> Stopped {
+        let forced = self.exit_status().is_none() && !self.terminate(grace).await;
+        if !forced {
+            let _ = timeout(HELPERS_PATIENCE, self.tree_gone()).await;
+        }
+        self.requests.lock().await.take();
+        let swept = match timeout(SWEEP_PATIENCE, self.tree_gone()).await {
+            Ok(swept) => swept,
+            Err(_) => {
+                // A stopped or wedged guardian: without it the supervisor sweeps itself.
+                let _ = kill(Pid::from_raw(self.guardian), Signal::SIGKILL);
+                self.tree_gone().await
+            }
+        };
+        Stopped { status: self.ended().await, forced, swept }
+    }
+
+    /// True if the first process exited within `grace`.
+    async fn terminate(&self, grace: Duration) -> bool {
+        if let Some(requests) = self.requests.lock().await.as_mut() {
+            // The guardian may be gone; then `ended` knows.
+            let _ = requests.write_all(b"t").await;
+        }
+        timeout(grace, self.ended()).await.is_ok()
+    }
+
+    async fn tree_gone(&self) -> Swept {
+        match self.gone.clone().wait_for(Option::is_some).await {
+            Ok(swept) => swept.clone().unwrap_or_default(),
+            Err(_) => Swept::default(),
+        }
+    }
+}
+
+fn order_line(command: &EngineCommand, marker: &str) -> String {
+    let marker = (MARKER.to_string(), marker.to_string());
+    let env = command.env.iter().map(|(name, value)| (name.clone(), value.expose().to_string()));
+    let order = Order {
+        program: command.program.clone(),
+        args: command.args.clone(),
+        env: env.chain([marker]).collect(),
+        env_removed: command.env_removed.clone(),
+    };
+    let line = serde_json::to_string(&order).unwrap_or_else(|_| unreachable!("strings serialise"));
+    line + "\n"
+}
+
+async fn started(notices: &mut Lines<BufReader<OwnedReadHalf>>, program: &str) -> Result<i32, SpawnError> {
+    let failed = |detail: String| SpawnError::Program { program: program.to_string(), detail };
+    let line = notices.next_line().await?;
+    match line.as_deref().map(serde_json::from_str) {
+        Some(Ok(Notice::Started { pid })) => Ok(pid),
+        Some(Ok(Notice::NotStarted { detail })) => Err(failed(detail)),
+        _ => Err(failed("its guardian ended before it could start it".to_string())),
+    }
+}
+
+/// Listens to the guardian until it is gone, whichever way.
+struct Supervisor {
+    child: Child,
+    guardian: i32,
+    marker: String,
+    notices: Lines<BufReader<OwnedReadHalf>>,
+    end: watch::Sender<Option<ExitStatus>>,
+    leave: watch::Sender<Option<Swept>>,
+}
+
+impl Supervisor {
+    async fn run(mut self) {
+        let mut swept = None;
+        while let Ok(Some(line)) = self.notices.next_line().await {
+            match serde_json::from_str(&line) {
+                Ok(Notice::Exited { code, signal }) => {
+                    let status = code.map(ExitStatus::Code).or(signal.map(ExitStatus::Signal));
+                    self.end.send_replace(status.or(Some(ExitStatus::Unseen)));
+                }
+                Ok(Notice::Swept(report)) => swept = Some(report),
+                Ok(Notice::Started { .. } | Notice::NotStarted { .. }) | Err(_) => {}
+            }
+        }
+        let _ = self.child.wait().await;
+        self.end
+            .send_if_modified(|status| status.is_none() && status.insert(ExitStatus::Unseen) == &ExitStatus::Unseen);
+        let swept = match swept {
+            Some(swept) => swept,
+            None => self.sweep_without_guardian().await,
+        };
+        self.leave.send_replace(Some(swept));
+    }
+
+    /// The tree lived in the guardian's session; what left the session still carries the marker, unless it has
+    /// overwritten its environment too.
+    async fn sweep_without_guardian(&self) -> Swept {
+        let (session, marker) = (self.guardian, self.marker.clone());
+        let find = move || {
+            let of_ours = |p: &&procs::Proc| !p.zombie && (p.session == session || is_marked(p.pid, &marker));
+            ProcTable::read().iter().filter(of_ours).copied().collect()
+        };
+        tokio::task::spawn_blocking(|| procs::sweep(find, SWEEP_PATIENCE)).await.unwrap_or_default()
+    }
+}
+
+fn is_marked(pid: i32, marker: &str) -> bool {
+    let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    memchr::memmem::find(&environ, marker.as_bytes()).is_some()
+}

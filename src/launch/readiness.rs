@@ -1,0 +1,191 @@
+//! Readiness is proved, not believed: the listener is ours, the model is ours, and one real token comes back.
+//!
+//! A stale server on the same port answers /health with 200 at once; a whole sweep has been "measured" on one. So a
+//! 200 only opens the proof. While an engine starts, patience is counted from its last progress, not from its start:
+//! a large model may take its time, a stuck one may not.
+
+use super::diagnose::{Cause, diagnose};
+use super::error::{StartError, StartProblem};
+use super::phase::Phase;
+use super::ports::{listener_belongs_to, port_holder};
+use super::process::EngineProcess;
+use crate::plan::deployment::Secret;
+use serde::Deserialize;
+use std::path::Path;
+use std::time::{Duration, Instant};
+use tokio::time::{sleep, timeout};
+
+const POLL: Duration = Duration::from_millis(100);
+/// A busy single-threaded server may be slow to say hello.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
+/// The pipe still holds the last words of a process that ended.
+const LAST_WORDS: Duration = Duration::from_millis(1500);
+
+/// An instance on its way to being ready.
+pub(super) struct Candidate<'a> {
+    pub name: &'a str,
+    pub process: &'a EngineProcess,
+    pub port: u16,
+    pub base_url: &'a str,
+    pub model: &'a str,
+    pub api_key: Option<&'a Secret>,
+    pub log_path: &'a Path,
+    pub started: Instant,
+    /// Without progress for longer, it is stuck.
+    pub patience: Duration,
+}
+
+/// What the proof brought to light.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Proof {
+    /// Of `/version`; engines without it have none.
+    pub version: Option<String>,
+    pub max_model_len: Option<u32>,
+}
+
+impl Candidate<'_> {
+    /// Waits until the instance is ready and proves it. `on_phase` hears of every phase it reaches.
+    pub async fn prove(&self, http: &reqwest::Client, on_phase: impl Fn(Phase)) -> Result<Proof, Box<StartError>> {
+        self.until_healthy(http, on_phase).await?;
+        tokio::select! {
+            status = self.process.ended() => Err(self.failed(StartProblem::Exited(status)).await),
+            proof = self.identify(http) => match proof {
+                Ok(proof) => Ok(proof),
+                Err(problem) => Err(self.failed(problem).await),
+            },
+        }
+    }
+
+    async fn until_healthy(&self, http: &reqwest::Client, on_phase: impl Fn(Phase)) -> Result<(), Box<StartError>> {
+        let mut phase = None;
+        loop {
+            if let Some(status) = self.process.exit_status() {
+                return Err(self.failed(StartProblem::Exited(status)).await);
+            }
+            let log = self.process.log().state();
+            if phase.replace(log.phase) != Some(log.phase) {
+                on_phase(log.phase);
+            }
+            if log.doom.is_some() {
+                return Err(self.failed(StartProblem::Doomed).await);
+            }
+            let silent = log.progressed_at.elapsed();
+            if silent > self.patience {
+                return Err(self.failed(StartProblem::Stuck(silent)).await);
+            }
+            if let Ok(answer) = self.get(http, "/health").timeout(HEALTH_TIMEOUT).send().await {
+                self.refuse_impostor().await?;
+                if answer.status().is_success() {
+                    return Ok(());
+                }
+            }
+            tokio::select! {
+                _ = self.process.ended() => {}
+                () = sleep(POLL) => {}
+            }
+        }
+    }
+
+    /// Somebody answers on our port: it must be one of ours.
+    async fn refuse_impostor(&self) -> Result<(), Box<StartError>> {
+        if listener_belongs_to(self.port, &self.process.tree()) || self.process.exit_status().is_some() {
+            return Ok(());
+        }
+        let problem = StartProblem::Impostor { port: self.port, holder: port_holder(self.port) };
+        Err(self.failed(problem).await)
+    }
+
+    async fn identify(&self, http: &reqwest::Client) -> Result<Proof, StartProblem> {
+        let max_model_len = self.find_model(http).await?;
+        let version = self.version(http).await;
+        self.first_token(http).await?;
+        Ok(Proof { version, max_model_len })
+    }
+
+    async fn find_model(&self, http: &reqwest::Client) -> Result<Option<u32>, StartProblem> {
+        #[derive(Deserialize)]
+        struct Models {
+            data: Vec<Model>,
+        }
+        #[derive(Deserialize)]
+        struct Model {
+            id: String,
+            max_model_len: Option<u32>,
+        }
+        let failed = |detail: String| StartProblem::NoToken(format!("GET /v1/models: {detail}"));
+        let answer = self.get(http, "/v1/models").timeout(self.patience).send().await;
+        let answer = answer.map_err(|error| failed(error.without_url().to_string()))?;
+        let status = answer.status();
+        if !status.is_success() {
+            return Err(failed(format!("HTTP {status}")));
+        }
+        let models: Models = answer.json().await.map_err(|error| failed(error.without_url().to_string()))?;
+        match models.data.iter().find(|model| model.id == self.model) {
+            Some(model) => Ok(model.max_model_len),
+            None => {
+                let found = models.data.into_iter().map(|model| model.id).collect();
+                Err(StartProblem::WrongModel { expected: self.model.to_string(), found })
+            }
+        }
+    }
+
+    async fn version(&self, http: &reqwest::Client) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Version {
+            version: String,
+        }
+        let answer = self.get(http, "/version").timeout(HEALTH_TIMEOUT).send().await.ok()?;
+        Some(answer.error_for_status().ok()?.json::<Version>().await.ok()?.version)
+    }
+
+    /// One completion of one token. Without transfer parameters a prefill instance answers it whole, and a decode
+    /// instance computes the prompt itself, so it proves every role.
+    async fn first_token(&self, http: &reqwest::Client) -> Result<(), StartProblem> {
+        #[derive(Deserialize)]
+        struct Completion {
+            choices: Vec<serde::de::IgnoredAny>,
+        }
+        let failed = |detail: String| StartProblem::NoToken(format!("POST /v1/completions: {detail}"));
+        let body = serde_json::json!({
+            "model": self.model, "prompt": "Hello", "max_tokens": 1, "temperature": 0.0, "ignore_eos": true,
+        });
+        let request = http.post(format!("{}/v1/completions", self.base_url)).json(&body).timeout(self.patience);
+        let answer = self.authorized(request).send().await;
+        let answer = answer.map_err(|error| failed(error.without_url().to_string()))?;
+        let status = answer.status();
+        let text = answer.text().await.map_err(|error| failed(error.without_url().to_string()))?;
+        match serde_json::from_str::<Completion>(&text) {
+            Ok(completion) if status.is_success() && !completion.choices.is_empty() => Ok(()),
+            _ => Err(failed(format!("HTTP {status}: {}", text.chars().take(300).collect::<String>()))),
+        }
+    }
+
+    fn get(&self, http: &reqwest::Client, path: &str) -> reqwest::RequestBuilder {
+        self.authorized(http.get(format!("{}{path}", self.base_url)))
+    }
+
+    fn authorized(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+        match self.api_key {
+            Some(key) => request.bearer_auth(key.expose()),
+            None => request,
+        }
+    }
+
+    async fn failed(&self, problem: StartProblem) -> Box<StartError> {
+        let log = self.process.log();
+        if matches!(problem, StartProblem::Exited(_)) {
+            let _ = timeout(LAST_WORDS, log.finished()).await;
+        }
+        let (state, log_tail) = (log.state(), log.tail());
+        let cause: Option<Cause> = diagnose(&log_tail).or_else(|| diagnose(state.doom.as_slice()));
+        Box::new(StartError {
+            instance: self.name.to_string(),
+            problem,
+            after: self.started.elapsed(),
+            phase: state.phase,
+            cause,
+            log_tail,
+            log_path: self.log_path.to_path_buf(),
+        })
+    }
+}

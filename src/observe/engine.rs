@@ -1,0 +1,282 @@
+//! Engine metrics over a point: two scrapes of every instance, their difference as [`EngineCounters`]; and a sampler
+//! of gauges while the load runs.
+//!
+//! Roles matter. A prefill/decode pair processes a prompt once but counts it twice, so each counter is taken from the
+//! role that tells: transfers and what was computed or found again on decode instances, expiry and prefill time on
+//! prefill instances. A sum is given only if every instance of the role has the counter: part of a sum would look like
+//! a measurement.
+
+use super::http;
+use super::prometheus::Snapshot;
+use crate::outcome::{EngineCounters, TimeSum};
+use crate::plan::deployment::Secret;
+use crate::plan::topology::Role;
+use crate::units::Offset;
+use futures_util::future::join_all;
+use serde::{Deserialize, Serialize};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+/// Metrics of a busy engine come late; of a dead one never.
+const SCRAPE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// An engine whose metrics are read.
+#[derive(Debug, Clone)]
+pub struct EngineTarget {
+    /// `prefill-0`.
+    pub name: String,
+    pub role: Role,
+    /// `http://host:port`.
+    pub base_url: String,
+    pub api_key: Option<Secret>,
+}
+
+/// Why an engine's metrics could not be read.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{instance}: no metrics from {url}: {detail}")]
+pub struct ScrapeError {
+    pub instance: String,
+    pub url: String,
+    pub detail: String,
+}
+
+/// Metrics of every engine at about one moment.
+#[derive(Debug, Clone)]
+pub struct FleetSnapshot {
+    pub engines: Vec<EngineSnapshot>,
+}
+
+#[derive(Debug, Clone)]
+pub struct EngineSnapshot {
+    pub name: String,
+    pub role: Role,
+    pub metrics: Result<Snapshot, ScrapeError>,
+}
+
+/// Reads the metrics of a fleet.
+#[derive(Debug, Clone)]
+pub struct Scraper {
+    targets: Vec<EngineTarget>,
+    client: reqwest::Client,
+}
+
+impl Scraper {
+    pub fn new(targets: Vec<EngineTarget>) -> reqwest::Result<Self> {
+        Ok(Scraper { targets, client: http::client(SCRAPE_TIMEOUT)? })
+    }
+
+    /// All engines at once; one that fails leaves the others alone.
+    pub async fn snapshot(&self) -> FleetSnapshot {
+        let scrapes = self.targets.iter().map(|target| async {
+            let metrics = self.scrape(target).await;
+            EngineSnapshot { name: target.name.clone(), role: target.role, metrics }
+        });
+        FleetSnapshot { engines: join_all(scrapes).await }
+    }
+
+    async fn scrape(&self, target: &EngineTarget) -> Result<Snapshot, ScrapeError> {
+        let url = format!("{}/metrics", target.base_url.trim_end_matches('/'));
+        let failed = |error: reqwest::Error| ScrapeError {
+            instance: target.name.clone(),
+            url: url.clone(),
+            detail: error.without_url().to_string(),
+        };
+        let mut request = self.client.get(&url);
+        if let Some(key) = &target.api_key {
+            request = request.bearer_auth(key.expose());
+        }
+        let answer = request.send().await.and_then(reqwest::Response::error_for_status).map_err(failed)?;
+        Ok(Snapshot::parse(&answer.text().await.map_err(failed)?))
+    }
+}
+
+/// What the engines did between two snapshots.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct EngineWindow {
+    /// `None`: not one engine could be read at both ends.
+    pub counters: Option<EngineCounters>,
+    /// Engines that were started anew in between: their counters began again at zero.
+    pub restarted: Vec<String>,
+    /// Engines that could not be read at one of the ends, and why.
+    pub unread: Vec<String>,
+}
+
+/// The difference of two snapshots of the same fleet.
+pub fn between(before: &FleetSnapshot, after: &FleetSnapshot) -> EngineWindow {
+    let mut window = EngineWindow::default();
+    let mut spans = Vec::new();
+    for (old, new) in before.engines.iter().zip(&after.engines) {
+        match (&old.metrics, &new.metrics) {
+            (Ok(before), Ok(after)) => {
+                let restarted = is_restart(before, after);
+                if restarted {
+                    window.restarted.push(new.name.clone());
+                }
+                spans.push(Span { role: new.role, before: (!restarted).then_some(before), after });
+            }
+            (Err(error), _) | (_, Err(error)) => window.unread.push(error.to_string()),
+        }
+    }
+    let complete = |role: Role| {
+        let of_role = after.engines.iter().filter(|e| e.role == role).count();
+        spans.iter().filter(|s| s.role == role).count() == of_role
+    };
+    let spans: Vec<Span<'_>> = spans.iter().filter(|s| complete(s.role)).copied().collect();
+    window.counters = (!spans.is_empty()).then(|| counters(&spans));
+    window
+}
+
+/// One engine at both ends; without a `before`, it was restarted and its counters count from zero.
+#[derive(Clone, Copy)]
+struct Span<'a> {
+    role: Role,
+    before: Option<&'a Snapshot>,
+    after: &'a Snapshot,
+}
+
+const START_TIME: &str = "process_start_time_seconds";
+/// Grow with every request, so they fall only when the process is a new one.
+const ALWAYS_GROWING: [&str; 3] =
+    ["vllm:prompt_tokens_total", "vllm:generation_tokens_total", "vllm:request_queue_time_seconds_count"];
+
+fn is_restart(before: &Snapshot, after: &Snapshot) -> bool {
+    match (before.sum(START_TIME, &[]), after.sum(START_TIME, &[])) {
+        // A step of the wall clock doesn't move it: it is read once.
+        (Some(old), Some(new)) if (new - old).abs() > 1.0 => true,
+        _ => ALWAYS_GROWING.iter().any(|name| match (before.sum(name, &[]), after.sum(name, &[])) {
+            (Some(old), Some(new)) => new < old,
+            _ => false,
+        }),
+    }
+}
+
+/// Engines whose answer reaches the client.
+const ANSWERING: [Role; 2] = [Role::Replica, Role::Decode];
+/// Engines that process prompts by design.
+const PREFILLING: [Role; 2] = [Role::Replica, Role::Prefill];
+const PREFIX_HITS: [&str; 2] = ["vllm:prefix_cache_hits_total", "vllm:gpu_prefix_cache_hits_total"];
+
+fn counters(spans: &[Span<'_>]) -> EngineCounters {
+    let total = |roles: &[Role], names: &[&str]| growth(spans, roles, names, &[]);
+    let by_source =
+        |roles: &[Role], source| growth(spans, roles, &["vllm:prompt_tokens_by_source_total"], &[("source", source)]);
+    let time = |roles: &[Role], histogram: &str| {
+        Some(TimeSum {
+            secs: total(roles, &[&format!("{histogram}_sum")])?,
+            count: total(roles, &[&format!("{histogram}_count")])?,
+        })
+    };
+    const D: [Role; 1] = [Role::Decode];
+    const P: [Role; 1] = [Role::Prefill];
+    EngineCounters {
+        local_compute_tokens: by_source(&ANSWERING, "local_compute"),
+        cached_prompt_tokens: total(&PREFILLING, &PREFIX_HITS),
+        decode_cache_hit_tokens: by_source(&D, "local_cache_hit").or_else(|| total(&D, &PREFIX_HITS)),
+        external_kv_tokens: by_source(&D, "external_kv_transfer")
+            .or_else(|| total(&D, &["vllm:external_prefix_cache_hits_total"])),
+        prompt_tokens: total(&ANSWERING, &["vllm:prompt_tokens_total"]),
+        generation_tokens: total(&ANSWERING, &["vllm:generation_tokens_total"]),
+        preemptions: total(&[Role::Replica, Role::Prefill, Role::Decode], &["vllm:num_preemptions_total"]),
+        kv_failed_transfers: total(&D, &["vllm:nixl_num_failed_transfers_total"]),
+        kv_failed_notifications: total(&D, &["vllm:nixl_num_failed_notifications_total"]),
+        kv_expired: total(&P, &["vllm:nixl_num_kv_expired_reqs_total"]),
+        kv_notifications_after_expiry: total(&P, &["vllm:nixl_num_notifications_after_expiry_total"]),
+        kv_transfers: total(&D, &["vllm:nixl_xfer_time_seconds_count"]),
+        kv_transfer_secs: total(&D, &["vllm:nixl_xfer_time_seconds_sum"]),
+        kv_transfer_bytes: total(&D, &["vllm:nixl_bytes_transferred_sum"]),
+        prefill_queue: time(&PREFILLING, "vllm:request_queue_time_seconds"),
+        prefill_time: time(&PREFILLING, "vllm:request_prefill_time_seconds"),
+        decode_queue: time(&D, "vllm:request_queue_time_seconds"),
+        decode_time: time(&ANSWERING, "vllm:request_decode_time_seconds"),
+    }
+}
+
+/// Growth of the first name that occurs, summed over the engines of these roles; `None` unless all of them have it.
+fn growth(spans: &[Span<'_>], roles: &[Role], names: &[&str], labels: &[(&str, &str)]) -> Option<f64> {
+    let mut of_role = spans.iter().filter(|span| roles.contains(&span.role)).peekable();
+    of_role.peek()?;
+    of_role.map(|span| names.iter().find_map(|name| span.growth(name, labels))).sum()
+}
+
+impl Span<'_> {
+    fn growth(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+        let after = self.after.sum(name, labels)?;
+        // A series appears with its first event: not there before means nothing had happened.
+        let before = self.before.and_then(|snapshot| snapshot.sum(name, labels)).unwrap_or(0.0);
+        Some((after - before).max(0.0))
+    }
+}
+
+/// Gauges of one engine at one moment: a line of engine-metrics.jsonl.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EngineSample {
+    /// Since the epoch given to the sampler.
+    pub at: Offset,
+    pub instance: String,
+    /// False: the engine did not answer, and everything below is absent.
+    pub answered: bool,
+    pub running: Option<f64>,
+    pub waiting: Option<f64>,
+    /// Share of KV cache blocks in use, 0 to 1.
+    pub kv_usage: Option<f64>,
+    /// Since the engine's start.
+    pub prompt_tokens: Option<f64>,
+    /// Since the engine's start: an engine is alive while this grows.
+    pub generation_tokens: Option<f64>,
+    pub preemptions: Option<f64>,
+}
+
+impl EngineSample {
+    fn of(engine: &EngineSnapshot, at: Offset) -> Self {
+        let read = |names: &[&str]| engine.metrics.as_ref().ok().and_then(|m| m.sum_of_any(names));
+        EngineSample {
+            at,
+            instance: engine.name.clone(),
+            answered: engine.metrics.is_ok(),
+            running: read(&["vllm:num_requests_running"]),
+            waiting: read(&["vllm:num_requests_waiting"]),
+            kv_usage: read(&["vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"]),
+            prompt_tokens: read(&["vllm:prompt_tokens_total"]),
+            generation_tokens: read(&["vllm:generation_tokens_total"]),
+            preemptions: read(&["vllm:num_preemptions_total"]),
+        }
+    }
+}
+
+/// Samples a fleet's gauges until it is dropped.
+#[derive(Debug)]
+pub struct EngineSampler {
+    task: JoinHandle<()>,
+}
+
+impl EngineSampler {
+    /// One sample of every engine each `period`, with offsets since `epoch`. A slow receiver makes it skip samples,
+    /// never queue them.
+    pub fn start(scraper: Scraper, epoch: Instant, period: Duration) -> (Self, mpsc::Receiver<EngineSample>) {
+        let (send, receive) = mpsc::channel(256);
+        let task = tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(period);
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+            loop {
+                ticks.tick().await;
+                let at = Offset::from(epoch.elapsed());
+                for engine in &scraper.snapshot().await.engines {
+                    if let Err(mpsc::error::TrySendError::Closed(_)) = send.try_send(EngineSample::of(engine, at)) {
+                        return;
+                    }
+                }
+            }
+        });
+        (EngineSampler { task }, receive)
+    }
+}
+
+impl Drop for EngineSampler {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,11 @@
+//! What engines and GPUs say of themselves while the load runs.
+//!
+//! Everything here is optional evidence: a metric that is absent stays absent (`None`), and nothing that fails here
+//! stops a measurement. Names of metrics differ between versions, so they are looked up, never required.
+
+pub mod amd;
+pub mod engine;
+pub mod gpu;
+pub mod http;
+pub mod nvml;
+pub mod prometheus;

@@ -1,0 +1,84 @@
+//! Plans for fake engines, and ways to see what is left of them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+use topobench::launch::{Fleet, LaunchError, LaunchOptions};
+use topobench::plan::deployment::{FleetPlan, GpuAssignment, InstancePlan};
+use topobench::plan::topology::{KvTransfer, Role};
+
+/// One prefill and one decode instance of the fake engine; each with its own habits.
+pub fn pair(prefill: &[&str], decode: &[&str]) -> FleetPlan {
+    let instance = |role, args: &[&str]| InstancePlan {
+        role,
+        index: 0,
+        tensor_parallel: 1,
+        gpus: GpuAssignment::None,
+        args: args.iter().map(|arg| (*arg).to_string()).collect(),
+    };
+    FleetPlan {
+        program: concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/launch/fake_engine.py").into(),
+        model: "/models/tiny".into(),
+        served_model_name: "tiny".into(),
+        api_key: None,
+        env: BTreeMap::new(),
+        kv: Some(KvTransfer::default()),
+        instances: vec![instance(Role::Prefill, prefill), instance(Role::Decode, decode)],
+        ready_timeout: Duration::from_secs(60),
+    }
+}
+
+pub fn options(dir: &Path) -> LaunchOptions {
+    LaunchOptions {
+        guardian: env!("CARGO_BIN_EXE_topobench").into(),
+        grace: Duration::from_millis(300),
+        version: Some(topobench::launch::EngineVersion::new(0, 32, 0)),
+        ..LaunchOptions::new(dir.join("logs"))
+    }
+}
+
+pub async fn launch(plan: &FleetPlan, dir: &Path) -> Result<Fleet, LaunchError> {
+    Fleet::launch(plan, &options(dir), |_| {}, &CancellationToken::new()).await
+}
+
+/// The error of a launch that must fail.
+pub async fn failure(plan: &FleetPlan, dir: &Path) -> LaunchError {
+    match launch(plan, dir).await {
+        Ok(_) => panic!("this fleet must not come up"),
+        Err(error) => error,
+    }
+}
+
+/// A directory in which every process of a family leaves its pid.
+pub fn family(dir: &Path) -> PathBuf {
+    let family = dir.join("family");
+    std::fs::create_dir_all(&family).expect("creates");
+    family
+}
+
+pub fn pids(family: &Path) -> Vec<i32> {
+    let names = std::fs::read_dir(family).expect("reads").map(|entry| entry.expect("reads").file_name());
+    names.map(|name| name.to_str().and_then(|n| n.parse().ok()).expect("a pid")).collect()
+}
+
+/// Waits until none of these processes is alive; zombies that their parent has yet to collect are dead.
+pub fn survivors_after(limit: Duration, pids: &[i32]) -> Vec<i32> {
+    let alive = |pid: &i32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
+    };
+    let started = Instant::now();
+    loop {
+        let living: Vec<i32> = pids.iter().copied().filter(|pid| alive(pid)).collect();
+        if living.is_empty() || started.elapsed() > limit {
+            return living;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Alive at this moment.
+pub fn survivors(pids: &[i32]) -> Vec<i32> {
+    survivors_after(Duration::ZERO, pids)
+}
