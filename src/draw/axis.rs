@@ -211,19 +211,32 @@ fn resolve(axis: &Axis, extent: Option<Extent>, headroom: f64) -> (f64, f64) {
     }
 }
 
-/// Category names, wrapped to the room each has.
+/// Category names, wrapped to the room each has. Where that is less than a short word needs, every second, third, ...
+/// is written.
 fn name_ticks(names: &[String], site: Site) -> Vec<Tick> {
+    const SHORT_WORD: f64 = 26.0;
+    let line = TICK_FONT.size * LINE;
     let slot = site.length / names.len().max(1) as f64;
+    let widest = names
+        .iter()
+        .map(|name| TICK_FONT.width(&clean(name)))
+        .fold(0.0, f64::max);
+    let need = match site.direction {
+        Direction::X => widest.min(SHORT_WORD) + 4.0,
+        Direction::Y => line,
+    };
+    let every = (need / slot).ceil().max(1.0);
     let (room, limit) = match site.direction {
-        Direction::X => (slot - 4.0, 3),
-        Direction::Y => (
-            ROW_NAME,
-            ((slot / (TICK_FONT.size * LINE)) as usize).clamp(1, 3),
-        ),
+        Direction::X => (slot * every - 4.0, 3),
+        Direction::Y => (ROW_NAME, ((slot * every / line) as usize).clamp(1, 3)),
     };
     let tick = |(index, name): (usize, &String)| Tick {
         at: index as f64,
-        lines: TICK_FONT.wrap_to(name, room, limit),
+        lines: if index % every as usize == 0 {
+            TICK_FONT.wrap_to(name, room, limit)
+        } else {
+            Vec::new()
+        },
     };
     names.iter().enumerate().map(tick).collect()
 }
@@ -392,6 +405,19 @@ mod tests {
             labels(&Axis::log(""), 1.0, 90.0),
             ["1", "2", "5", "10", "20", "50", "100"]
         );
+    }
+
+    #[test]
+    fn names_without_room_are_written_for_every_few_categories() {
+        let names = (0..40).map(|i| format!("{}", 100 + i));
+        let plan = AxisPlan::new(&Axis::categories("", names), None, SITE);
+        let written: Vec<_> = plan
+            .ticks
+            .iter()
+            .flat_map(|tick| tick.lines.clone())
+            .collect();
+        assert_eq!(plan.ticks.len(), 40);
+        assert_eq!(written[..3], ["100", "103", "106"]);
     }
 
     #[test]

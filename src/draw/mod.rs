@@ -126,7 +126,8 @@ impl Drawing {
         (self.canvas.width, self.canvas.height)
     }
 
-    /// Texts within panels for which there was no room; say them elsewhere, or enlarge the figure.
+    /// Texts within panels that are not drawn, for lack of room or because they belong to a place outside a fixed
+    /// range: say them elsewhere, or enlarge the figure.
     #[must_use]
     pub fn omitted(&self) -> &[String] {
         &self.omitted

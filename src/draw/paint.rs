@@ -259,6 +259,7 @@ fn span(plot: &mut Plot, span: &Span) -> Drawn {
 
 fn callout(plot: &mut Plot, callout: &Callout) -> Drawn {
     if !plot.shows(callout.x, callout.y) {
+        plot.omitted.push(callout.text.clone());
         return Ok(());
     }
     let (frame, color) = (plot.frame, callout.color);

@@ -213,6 +213,8 @@ pub(super) struct Plot {
     /// The clip that keeps lines inside the frame.
     pub clip: usize,
     pub obstacles: Obstacles,
+    /// Texts that belong to places outside the range shown.
+    pub omitted: Vec<String>,
     data: DrawingArea<Canvas, Cartesian2d<AxisMap, AxisMap>>,
     wanted: Vec<Wanted>,
 }
@@ -235,6 +237,7 @@ impl Plot {
             frame,
             clip,
             obstacles: Obstacles::default(),
+            omitted: Vec::new(),
             data,
             wanted: Vec::new(),
         }
@@ -309,7 +312,7 @@ impl Plot {
                 )?;
             }
         }
-        let mut omitted = Vec::new();
+        let mut omitted = std::mem::take(&mut self.omitted);
         for (
             Wanted {
                 text, font, color, ..

@@ -219,6 +219,21 @@ fn numbers_without_a_place_are_refused_by_name() {
 }
 
 #[test]
+fn a_callout_outside_the_range_is_named_not_lost() {
+    let mut figure = one_line(vec![(1.0, 50.0)]);
+    figure.panels[0].x = Axis::linear("").fixed(0.0, 2.0);
+    let callout = Callout {
+        x: 3.0,
+        y: 50.0,
+        text: "3 req/s".into(),
+        color: palette(0),
+        drop: Drop::ToX,
+    };
+    figure.panels[0].marks.push(callout.into());
+    assert_eq!(figure.draw().unwrap().omitted(), ["3 req/s"]);
+}
+
+#[test]
 fn a_figure_without_room_says_which_panel_is_too_small() {
     let error = one_line(vec![(1.0, 2.0)])
         .sized(90.0, 200.0)
