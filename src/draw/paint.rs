@@ -5,7 +5,8 @@ use super::canvas::{Centi, centi_pair};
 use super::error::DrawError;
 use super::labels::{Px, Rect, Request};
 use super::marks::{
-    Band, Callout, Course, Dash, Direction, Drop, ErrorBars, Line, Mark, Note, Point, Rule, Scatter, Span, Stroke,
+    Band, Callout, Course, Dash, Direction, Drop, ErrorBars, Line, Mark, Note, Point, Rule,
+    Scatter, Span, Stroke,
 };
 use super::palette::Rgb;
 use super::plot::{Drawn, MARKER_RADIUS, Plot, Wanted, measured, px};
@@ -21,7 +22,9 @@ const SPAN_PERCENT: u8 = 14;
 pub(super) fn paint(plot: &mut Plot, marks: &[Mark]) -> Result<(), DrawError> {
     let mut ordered: Vec<&Mark> = marks.iter().collect();
     ordered.sort_by_key(|mark| layer(mark));
-    ordered.into_iter().try_for_each(|mark| paint_mark(plot, mark))?;
+    ordered
+        .into_iter()
+        .try_for_each(|mark| paint_mark(plot, mark))?;
     // Markers of all lines lie above all lines.
     for mark in marks {
         if let Mark::Line(line) = mark {
@@ -81,7 +84,7 @@ fn line(plot: &mut Plot, line: &Line) -> Drawn {
             let point = line.points[(share * (line.points.len() - 1) as f64) as usize];
             request = request.or_around(plot.frame.nearest(plot.px(point.x, point.y)));
         }
-        plot.want(Wanted { text, font: LABEL_FONT, color: line.stroke.color, request });
+        plot.want(Wanted::new(text, LABEL_FONT, line.stroke.color, request));
     }
     Ok(())
 }
@@ -90,7 +93,9 @@ fn markers(plot: &mut Plot, line: &Line) -> Drawn {
     let Some(shape) = line.marker else {
         return Ok(());
     };
-    line.points.iter().try_for_each(|p| plot.marker((p.x, p.y), shape, line.stroke.color, p.hollow))
+    line.points
+        .iter()
+        .try_for_each(|p| plot.marker((p.x, p.y), shape, line.stroke.color, p.hollow))
 }
 
 fn band(plot: &mut Plot, band: &Band) -> Drawn {
@@ -107,12 +112,13 @@ fn band(plot: &mut Plot, band: &Band) -> Drawn {
         };
         return error_bars(plot, &bars);
     }
-    plot.paper.area(outline, band.color, BAND_PERCENT, Some(plot.clip))
+    plot.paper
+        .area(outline, band.color, BAND_PERCENT, Some(plot.clip))
 }
 
 fn error_bars(plot: &mut Plot, bars: &ErrorBars) -> Drawn {
     const CAP: Centi = 250;
-    let stroke = Stroke { color: bars.color, width: 1.0, dash: Dash::Solid };
+    let stroke = Stroke::thin(bars.color, 1.0);
     for interval in &bars.intervals {
         let ends = |value: f64| match bars.direction {
             Direction::X => plot.at(value, interval.at),
@@ -148,7 +154,8 @@ fn rule(plot: &mut Plot, rule: &Rule) -> Drawn {
     };
     let (text, (width, height)) = measured(text, LABEL_FONT);
     let ends = frame.grown(-5.0);
-    let steps = |room: f64| [1.0, 0.0, 0.8, 0.2, 0.9, 0.1, 0.5, 0.65, 0.35].map(|share| share * room);
+    let steps =
+        |room: f64| [1.0, 0.0, 0.8, 0.2, 0.9, 0.1, 0.5, 0.65, 0.35].map(|share| share * room);
     let spots: Vec<Px> = match rule.direction {
         Direction::X => [from.1 - 2.5 - height, from.1 + 3.5]
             .iter()
@@ -156,13 +163,14 @@ fn rule(plot: &mut Plot, rule: &Rule) -> Drawn {
             .collect(),
         Direction::Y => [from.0 + 4.0, from.0 - 4.0 - width]
             .iter()
-            .flat_map(|&left| steps(ends.height() - height).map(|along| (left, ends.bottom - height - along)))
+            .flat_map(|&left| {
+                steps(ends.height() - height).map(|along| (left, ends.bottom - height - along))
+            })
             .collect(),
     };
-    let anchor = Rect { left: from.0, top: from.1, right: to.0, bottom: to.1 };
-    let request =
-        Request { size: (width, height), anchors: vec![anchor], spots, roams: false, points: false, priority: 1 };
-    plot.want(Wanted { text, font: LABEL_FONT, color: Rgb::GREY, request });
+    let anchor = Rect::new(from.0, from.1, to.0, to.1);
+    let request = Request::at(spots, (width, height), anchor, 1);
+    plot.want(Wanted::new(text, LABEL_FONT, Rgb::GREY, request));
     Ok(())
 }
 
@@ -171,14 +179,23 @@ fn span(plot: &mut Plot, span: &Span) -> Drawn {
     let rect = match span.direction {
         Direction::X => {
             let (a, b) = (plot.at_x(span.low), plot.at_x(span.high));
-            Rect { left: a.min(b), right: a.max(b), ..frame }
+            Rect {
+                left: a.min(b),
+                right: a.max(b),
+                ..frame
+            }
         }
         Direction::Y => {
             let (a, b) = (plot.at_y(span.low), plot.at_y(span.high));
-            Rect { top: a.min(b), bottom: a.max(b), ..frame }
+            Rect {
+                top: a.min(b),
+                bottom: a.max(b),
+                ..frame
+            }
         }
     };
-    plot.paper.rect(rect, span.color, SPAN_PERCENT, Some(plot.clip))?;
+    plot.paper
+        .rect(rect, span.color, SPAN_PERCENT, Some(plot.clip))?;
     let Some(text) = &span.text else {
         return Ok(());
     };
@@ -190,16 +207,28 @@ fn span(plot: &mut Plot, span: &Span) -> Drawn {
         .iter()
         .flat_map(|share| {
             let top = inside.top + share * (inside.height() - size.1);
-            [(centre, top), (inside.left, top), (inside.right - size.0, top)]
+            [
+                (centre, top),
+                (inside.left, top),
+                (inside.right - size.0, top),
+            ]
         })
         .collect();
-    let request = Request { size, anchors: vec![rect], spots, roams: true, points: false, priority: 3 };
-    plot.want(Wanted { text, font: LABEL_FONT, color: Rgb::GREY, request });
+    let request = Request {
+        size,
+        anchors: vec![rect],
+        spots,
+        roams: true,
+        points: false,
+        priority: 3,
+    };
+    plot.want(Wanted::new(text, LABEL_FONT, Rgb::GREY, request));
     Ok(())
 }
 
 fn callout(plot: &mut Plot, callout: &Callout) -> Drawn {
     if !plot.shows(callout.x, callout.y) {
+        plot.omitted.push(callout.text.clone());
         return Ok(());
     }
     let (frame, color) = (plot.frame, callout.color);
@@ -211,11 +240,18 @@ fn callout(plot: &mut Plot, callout: &Callout) -> Drawn {
         Drop::ToY => (frame.left, point.1),
     };
     if callout.drop != Drop::None {
-        let stroke = Stroke { color, width: 0.9, dash: Dash::Dashed };
+        let stroke = Stroke {
+            color,
+            width: 0.9,
+            dash: Dash::Dashed,
+        };
         plot.line(vec![at, centi_pair(foot)], stroke)?;
     }
-    plot.obstacles.boxes.push(Rect::around(point, MARKER_RADIUS + 2.5));
-    plot.paper.ring(at, MARKER_RADIUS + 2.0, Stroke { color, width: 1.2, dash: Dash::Solid })?;
+    plot.obstacles
+        .boxes
+        .push(Rect::around(point, MARKER_RADIUS + 2.5));
+    plot.paper
+        .ring(at, MARKER_RADIUS + 2.0, Stroke::thin(color, 1.2))?;
     let (text, size) = measured(&callout.text, STRONG_FONT);
     let mut request = Request::around(point, size, 0);
     if callout.drop == Drop::ToX {
@@ -224,9 +260,9 @@ fn callout(plot: &mut Plot, callout: &Callout) -> Drawn {
         let right = beside.map(|top| (point.0 + 4.0, top));
         let left = beside.map(|top| (point.0 - 4.0 - size.0, top));
         request.spots.splice(0..0, right.into_iter().chain(left));
-        request.anchors = vec![Rect { left: point.0, right: point.0, top: point.1, bottom: foot.1 }];
+        request.anchors = vec![Rect::new(point.0, point.1, point.0, foot.1)];
     }
-    plot.want(Wanted { text, font: STRONG_FONT, color, request });
+    plot.want(Wanted::new(text, STRONG_FONT, color, request));
     Ok(())
 }
 
@@ -237,7 +273,7 @@ fn scatter(plot: &mut Plot, scatter: &Scatter) -> Drawn {
         if let Some(text) = spot.text.as_ref().filter(|_| plot.shows(x, y)) {
             let (text, size) = measured(text, LABEL_FONT);
             let request = Request::around(plot.px(x, y), size, 2);
-            plot.want(Wanted { text, font: LABEL_FONT, color: Rgb::BLACK, request });
+            plot.want(Wanted::new(text, LABEL_FONT, Rgb::BLACK, request));
         }
     }
     Ok(())
@@ -248,6 +284,8 @@ fn note(plot: &mut Plot, note: &Note) {
     let (text, size) = measured(&note.text, LABEL_FONT);
     let mut request = Request::around(at, size, 3);
     request.points = false;
-    request.spots.insert(0, (at.0 - size.0 / 2.0, at.1 - size.1 / 2.0));
-    plot.want(Wanted { text, font: LABEL_FONT, color: note.color, request });
+    request
+        .spots
+        .insert(0, (at.0 - size.0 / 2.0, at.1 - size.1 / 2.0));
+    plot.want(Wanted::new(text, LABEL_FONT, note.color, request));
 }

@@ -1,0 +1,73 @@
+//! Who a server that somebody else runs claims to be: its model list and version.
+
+use super::error::SessionError;
+use crate::observe::http;
+use crate::plan::ArmPlan;
+use crate::plan::deployment::Secret;
+use serde::Deserialize;
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub struct Found {
+    pub version: Option<String>,
+    pub max_model_len: Option<u32>,
+}
+
+/// Why a server is not the one expected.
+pub struct Stranger {
+    detail: String,
+    hint: String,
+}
+
+impl Stranger {
+    pub fn of(self, arm: &ArmPlan, url: &str) -> SessionError {
+        SessionError::Identity { arm: arm.label.clone(), url: url.to_string(), detail: self.detail, hint: self.hint }
+    }
+}
+
+#[derive(Deserialize)]
+struct Models {
+    data: Vec<Model>,
+}
+
+#[derive(Deserialize)]
+struct Model {
+    id: String,
+    max_model_len: Option<u32>,
+}
+
+#[derive(Deserialize)]
+struct Version {
+    version: String,
+}
+
+/// Asks `/v1/models` for the model, and `/version` where there is one.
+pub async fn of_server(url: &str, model: &str, api_key: Option<&Secret>) -> Result<Found, Stranger> {
+    let unreachable = |e: reqwest::Error| Stranger {
+        detail: e.without_url().to_string(),
+        hint: "check that the server runs, and the URL; an API key comes from VLLM_API_KEY or OPENAI_API_KEY".to_string(),
+    };
+    let client = http::client(PATIENCE).map_err(unreachable)?;
+    let get = |path: &str| {
+        let request = client.get(format!("{}{path}", url.trim_end_matches('/')));
+        match api_key {
+            Some(key) => request.bearer_auth(key.expose()),
+            None => request,
+        }
+    };
+    let answer = get("/v1/models").send().await.and_then(reqwest::Response::error_for_status).map_err(unreachable)?;
+    let models: Models = answer.json().await.map_err(unreachable)?;
+    let Some(found) = models.data.iter().find(|m| m.id == model) else {
+        let known: Vec<_> = models.data.iter().map(|m| m.id.as_str()).collect();
+        return Err(Stranger {
+            detail: format!("it serves {} and not `{model}`", known.join(", ")),
+            hint: "give the served name with --served-model-name, or --model".to_string(),
+        });
+    };
+    let version = match get("/version").send().await {
+        Ok(answer) if answer.status().is_success() => answer.json::<Version>().await.ok().map(|v| v.version),
+        _ => None,
+    };
+    Ok(Found { version, max_model_len: found.max_model_len })
+}

@@ -1,0 +1,247 @@
+//! One arm that is up: its engines, the proxy in front of them where one is needed, and the eyes on them.
+
+use super::error::SessionError;
+use super::events::{Event, Sink};
+use super::stop::Stop;
+use crate::drive::Target;
+use crate::launch::{Fleet, Instance, InstanceExit, LaunchEvent, LaunchOptions};
+use crate::observe::engine::{EngineTarget, Scraper};
+use crate::plan::deployment::{AttachPlan, Deployment, FleetPlan, Secret};
+use crate::plan::topology::{ProxyPolicies, Role, Topology};
+use crate::plan::{ArmPlan, Sweep};
+use crate::record::manifest::InstanceRecord;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::time::{Duration, Instant};
+use topobench_proxy::{BackendUrl, Policy, Proxy, ProxyConfig, ProxyHandle, Routes};
+
+/// How long the proxy may finish what it carries when an arm is taken down.
+const PROXY_GRACE: Duration = Duration::from_secs(2);
+
+/// Engines that answer, with whatever stands between them and the load.
+pub struct LiveArm {
+    pub label: String,
+    /// Where the load goes.
+    pub target: Target,
+    pub engines: Vec<EngineTarget>,
+    pub scraper: Scraper,
+    pub proxy: Option<ProxyHandle>,
+    /// `None` when attached.
+    pub fleet: Option<Fleet>,
+    /// Tokens of prompt and output together that every engine takes.
+    pub max_model_len: Option<u32>,
+    pub records: Vec<InstanceRecord>,
+}
+
+impl LiveArm {
+    /// Starts or finds the arm's engines. Whatever was started is gone again when this fails.
+    pub async fn bring_up(arm: &ArmPlan, sweep: &Sweep, logs: &Path, events: &Sink, stop: &Stop) -> Result<LiveArm, SessionError> {
+        let began = Instant::now();
+        let live = match &arm.deployment {
+            Deployment::Spawn(plan) => spawn(arm, plan, sweep, logs, events, stop).await?,
+            Deployment::Attach(plan) => attach(arm, plan, sweep).await?,
+        };
+        events(Event::Ready { arm: arm.label.clone(), secs: began.elapsed().as_secs_f64() });
+        Ok(live)
+    }
+
+    pub fn is_prefill_decode(&self) -> bool {
+        self.engines.iter().any(|e| e.role == Role::Decode)
+    }
+
+    pub fn count(&self, role: Role) -> usize {
+        self.engines.iter().filter(|e| e.role == role).count()
+    }
+
+    /// Never returns for servers that are not ours.
+    pub async fn next_death(&self) -> crate::launch::Death {
+        match &self.fleet {
+            Some(fleet) => fleet.next_death().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Stops proxy and engines. On `stop.at_once` the engines are killed without grace.
+    pub async fn take_down(mut self, events: &Sink, stop: &Stop) -> Vec<InstanceExit> {
+        let began = Instant::now();
+        events(Event::TearingDown { arm: self.label.clone() });
+        if let Some(proxy) = &mut self.proxy {
+            tokio::select! {
+                _ = proxy.shutdown(PROXY_GRACE) => {}
+                () = stop.at_once.cancelled() => {}
+            }
+        }
+        let Some(fleet) = self.fleet else { return Vec::new() };
+        let exits = tokio::select! {
+            exits = fleet.shutdown() => exits,
+            () = stop.at_once.cancelled() => Vec::new(),
+        };
+        let left = exits.iter().filter(|e| !e.is_clean()).map(leftovers).collect();
+        events(Event::TornDown { arm: self.label, secs: began.elapsed().as_secs_f64(), left });
+        exits
+    }
+}
+
+fn leftovers(exit: &InstanceExit) -> String {
+    let pids = exit.survivors.iter().map(|pid| format!("pid {pid}"));
+    let ports = exit.ports_held.iter().map(|port| format!("port {port}"));
+    format!("{} ({})", exit.name, pids.chain(ports).collect::<Vec<_>>().join(", "))
+}
+
+async fn spawn(
+    arm: &ArmPlan,
+    plan: &FleetPlan,
+    sweep: &Sweep,
+    logs: &Path,
+    events: &Sink,
+    stop: &Stop,
+) -> Result<LiveArm, SessionError> {
+    events(Event::Launching { arm: arm.label.clone(), instances: plan.instances.len() });
+    let fleet = Fleet::launch(plan, &LaunchOptions::new(logs), translate(arm.label.clone(), events), &stop.politely)
+        .await
+        .map_err(|source| match source {
+            crate::launch::LaunchError::Cancelled => SessionError::Interrupted,
+            source => SessionError::Launch { arm: arm.label.clone(), source },
+        })?;
+    let instances = fleet.instances();
+    let engines: Vec<EngineTarget> = instances
+        .iter()
+        .map(|i| EngineTarget { name: i.name.clone(), role: i.role, base_url: i.base_url.clone(), api_key: plan.api_key.clone() })
+        .collect();
+    let policies = arm.topology.as_ref().map(|t: &Topology| t.proxy.clone()).unwrap_or_default();
+    let records = instances.iter().map(record).collect();
+    let max_model_len = instances.iter().filter_map(|i| i.max_model_len).min();
+    let front = front(arm, &engines, &policies);
+    let live = |front: Front| {
+        let (base_url, proxy) = front;
+        Ok(LiveArm {
+            label: arm.label.clone(),
+            target: target(base_url, &plan.served_model_name, plan.api_key.as_ref(), sweep),
+            scraper: scraper(&engines)?,
+            engines,
+            proxy,
+            fleet: None,
+            max_model_len,
+            records,
+        })
+    };
+    match front.and_then(live) {
+        Ok(live) => Ok(LiveArm { fleet: Some(fleet), ..live }),
+        Err(error) => {
+            fleet.shutdown().await;
+            Err(error)
+        }
+    }
+}
+
+async fn attach(arm: &ArmPlan, plan: &AttachPlan, sweep: &Sweep) -> Result<LiveArm, SessionError> {
+    let (urls, model, api_key): (Vec<(Role, &String)>, _, _) = match plan {
+        AttachPlan::Endpoint { url, model, api_key } => (vec![(Role::Replica, url)], model, api_key),
+        AttachPlan::PrefillDecode { prefill, decode, model, api_key } => {
+            let prefill = prefill.iter().map(|u| (Role::Prefill, u));
+            (prefill.chain(decode.iter().map(|u| (Role::Decode, u))).collect(), model, api_key)
+        }
+    };
+    let mut engines = Vec::new();
+    let mut records = Vec::new();
+    let mut counts = std::collections::BTreeMap::<Role, u32>::new();
+    for (role, url) in urls {
+        let count = counts.entry(role).or_default();
+        let name = format!("{}-{count}", role.name());
+        *count += 1;
+        let found = super::identity::of_server(url, model, api_key.as_ref()).await.map_err(|e| e.of(arm, url))?;
+        records.push(InstanceRecord {
+            name: name.clone(),
+            url: url.clone(),
+            engine_version: found.version,
+            max_model_len: found.max_model_len,
+            ..InstanceRecord::default()
+        });
+        engines.push(EngineTarget { name, role, base_url: url.clone(), api_key: api_key.clone() });
+    }
+    let (base_url, proxy) = front(arm, &engines, &ProxyPolicies::default())?;
+    Ok(LiveArm {
+        label: arm.label.clone(),
+        target: target(base_url, model, api_key.as_ref(), sweep),
+        scraper: scraper(&engines)?,
+        proxy,
+        fleet: None,
+        max_model_len: records.iter().filter_map(|r| r.max_model_len).min(),
+        records,
+        engines,
+    })
+}
+
+type Front = (String, Option<ProxyHandle>);
+
+/// The proxy where the arm needs one: for prefill and decode, for several replicas, or because it was asked for.
+fn front(arm: &ArmPlan, engines: &[EngineTarget], policies: &ProxyPolicies) -> Result<Front, SessionError> {
+    if let [only] = engines {
+        if !arm.through_proxy {
+            return Ok((only.base_url.clone(), None));
+        }
+    }
+    let wrong = |detail: String| SessionError::Proxy { arm: arm.label.clone(), detail };
+    let urls = |role: Role| {
+        let of_role = engines.iter().filter(move |e| e.role == role);
+        of_role.map(|e| e.base_url.parse::<BackendUrl>()).collect::<Result<Vec<_>, _>>().map_err(|e| wrong(e.to_string()))
+    };
+    let policy = |name: &str| name.parse::<Policy>().map_err(|e| wrong(e.to_string()));
+    let routes = if engines.iter().any(|e| e.role == Role::Decode) {
+        Routes::PrefillDecode {
+            prefill: urls(Role::Prefill)?,
+            decode: urls(Role::Decode)?,
+            prefill_policy: policy(&policies.prefill_policy)?,
+            decode_policy: policy(&policies.decode_policy)?,
+        }
+    } else {
+        Routes::Balance { backends: urls(Role::Replica)?, policy: policy(&policies.decode_policy)? }
+    };
+    let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let proxy = Proxy::spawn(ProxyConfig::new(listen, routes)).map_err(|e| wrong(e.to_string()))?;
+    Ok((format!("http://{}", proxy.addr()), Some(proxy)))
+}
+
+fn target(base_url: String, model: &str, api_key: Option<&Secret>, sweep: &Sweep) -> Target {
+    let mut target = Target::new(base_url, model, &sweep.workload);
+    target.api_key = api_key.cloned();
+    target
+}
+
+fn scraper(engines: &[EngineTarget]) -> Result<Scraper, SessionError> {
+    Scraper::new(engines.to_vec()).map_err(|e| SessionError::System {
+        what: "make the client for engine metrics",
+        source: std::io::Error::other(e),
+    })
+}
+
+fn record(instance: &Instance) -> InstanceRecord {
+    let env = instance.command.env.iter().map(|(k, v)| (k.clone(), v.masked().to_string())).collect();
+    InstanceRecord {
+        name: instance.name.clone(),
+        launch: 0,
+        url: instance.base_url.clone(),
+        pid: u32::try_from(instance.pid).ok(),
+        gpus: instance.gpus.ids().to_vec(),
+        argv: std::iter::once(instance.command.program.clone()).chain(instance.command.args.iter().cloned()).collect(),
+        env,
+        engine_version: instance.version.clone(),
+        max_model_len: instance.max_model_len,
+        ready_secs: Some(instance.ready_after.as_secs_f64()),
+        exit: None,
+    }
+}
+
+fn translate(arm: String, events: &Sink) -> impl Fn(LaunchEvent) + Send + Sync + 'static {
+    let events = events.clone();
+    move |event| match event {
+        LaunchEvent::Warning { warning } => events(Event::Warning { text: format!("{arm}: {warning}") }),
+        LaunchEvent::Phase { instance, phase } => {
+            events(Event::EngineProgress { arm: arm.clone(), instance, phase: phase.words().to_string() });
+        }
+        LaunchEvent::Died { instance, status } => {
+            events(Event::EngineDied { arm: arm.clone(), instance, how: format!("ended ({status})") });
+        }
+        LaunchEvent::Started { .. } | LaunchEvent::Ready { .. } | LaunchEvent::Stopping { .. } | LaunchEvent::Stopped(_) => {}
+    }
+}
