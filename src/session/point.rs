@@ -1,0 +1,240 @@
+//! One point: schedule, load, journal, counters before and after, and what is known when it is over.
+
+use super::error::SessionError;
+use super::events::{Event, Sink};
+use super::live::LiveArm;
+use super::recorder::{self, StampSource, Tally};
+use super::stop::Stop;
+use super::watch::Watch;
+use crate::drive::{self, Deadlines, PointReport, PointSpec, Progress};
+use crate::launch::Death;
+use crate::observe::engine::{self, EngineWindow};
+use crate::outcome::{PointFacts, PointKey, PointStatus};
+use crate::plan::Sweep;
+use crate::plan::workload::{PreparedWorkload, Schedule};
+use crate::record::{RunWriter, dir, manifest::TraceRecord};
+use chrono::{DateTime, Local};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+use topobench_proxy::ProxyHandle;
+
+/// How often progress is told.
+const PROGRESS: Duration = Duration::from_millis(500);
+
+/// What one point needs beside its key.
+pub struct Measurement<'a> {
+    pub live: &'a mut LiveArm,
+    pub writer: &'a mut RunWriter,
+    pub sweep: &'a Sweep,
+    pub workload: &'a Arc<PreparedWorkload>,
+    pub watch: &'a Watch,
+    pub nonce: &'a str,
+    pub events: &'a Sink,
+    pub stop: &'a Stop,
+    /// Position among all points, from 1, and how many there are.
+    pub number: (usize, usize),
+}
+
+/// How a point ended.
+pub enum Ended {
+    Measured(PointFacts),
+    /// Cut short from outside: not a result.
+    Interrupted,
+    /// An engine died; the facts say failed.
+    Died(PointFacts, Death),
+}
+
+impl Measurement<'_> {
+    pub async fn run(mut self, key: PointKey) -> Result<Ended, SessionError> {
+        let schedule = Arc::new(self.workload.schedule(key.rate, key.attempt)?);
+        self.check_context(&schedule)?;
+        self.note_trace(key, &schedule)?;
+        let offered = u32::try_from(schedule.requests.len()).unwrap_or(u32::MAX);
+        let (number, of) = self.number;
+        (self.events)(Event::PointStarted { arm: self.live.label.clone(), key, offered, number, of });
+
+        let before = self.live.scraper.snapshot().await;
+        let began = self.watch.mark().await;
+        let load = self.load(key, &schedule).await?;
+        let after = self.live.scraper.snapshot().await;
+        let ended = self.watch.mark().await;
+        self.writer.sync()?;
+
+        if load.death.is_none() && self.stop.politely.is_cancelled() {
+            return Ok(Ended::Interrupted);
+        }
+        let window = engine::between(&before, &after);
+        let mut facts = facts(key, &schedule, &load, &window);
+        facts.gpus = self.watch.gpu_facts(began, ended);
+        self.finish(&facts, load.tally.completed)?;
+        Ok(match load.death {
+            Some(death) => Ended::Died(facts, death),
+            None => Ended::Measured(facts),
+        })
+    }
+
+    /// The engine knows its context for certain; the plan may have guessed.
+    fn check_context(&self, schedule: &Schedule) -> Result<(), SessionError> {
+        let Some(context) = self.live.max_model_len else { return Ok(()) };
+        let longest = schedule.requests.iter().map(|r| r.prompt_tokens.get().saturating_add(r.output_tokens.get())).max();
+        match longest.filter(|&tokens| tokens > context) {
+            Some(tokens) => Err(SessionError::Context { arm: self.live.label.clone(), tokens, context }),
+            None => Ok(()),
+        }
+    }
+
+    fn note_trace(&mut self, key: PointKey, schedule: &Schedule) -> Result<(), SessionError> {
+        let mut hasher = crate::plan::workload::TraceHasher::default();
+        let lines = self.workload.trace_lines(schedule).inspect(|line| hasher.add(line));
+        self.writer.append_lines(dir::TRACE, lines)?;
+        let trace = TraceRecord { key, sha256: hasher.finish(), requests: u32::try_from(schedule.requests.len()).unwrap_or(u32::MAX) };
+        self.writer.update(|m| {
+            m.traces.retain(|t| t.key != key);
+            m.traces.push(trace);
+            if schedule.repeats > 0 {
+                let text = format!("{} of the prompts at {} req/s had been sent before: the dataset is exhausted", schedule.repeats, key.rate);
+                m.warnings.push(text);
+            }
+        })?;
+        Ok(())
+    }
+
+    async fn load(&mut self, key: PointKey, schedule: &Arc<Schedule>) -> Result<Load, SessionError> {
+        let progress = Arc::new(Progress::default());
+        let journal = self.writer.journal().ok_or_else(|| system("open the journal"))?;
+        // The proxy is lent to the recorder, which needs it from another thread, for as long as the point lasts.
+        let proxy = Arc::new(Mutex::new(self.live.proxy.take()));
+        let stamps = lock(&proxy).is_some().then(|| stamp_source(&proxy));
+        let (records, finished) = tokio::sync::mpsc::unbounded_channel();
+        let recorder = recorder::start(key, finished, journal, stamps, Arc::clone(&progress))
+            .map_err(|source| SessionError::System { what: "start the recorder's thread", source })?;
+        let cancel = self.stop.politely.child_token();
+        let spec = self.spec(key, schedule);
+        let outcome = {
+            let ticker = self.ticker(key, schedule, &progress);
+            let run = drive::run_point(spec, records, cancel.clone(), Arc::clone(&progress));
+            let death = self.live.next_death();
+            tokio::select! {
+                outcome = race(run, death, &cancel) => outcome,
+                () = ticker => unreachable!("the ticker never ends"),
+            }
+        };
+        let tally = tokio::task::spawn_blocking(move || recorder.join())
+            .await
+            .ok()
+            .and_then(Result::ok)
+            .ok_or_else(|| system("join the recorder: its thread broke down"))?;
+        self.live.proxy = lock(&proxy).take();
+        let (report, death) = outcome;
+        Ok(Load { report: report?, tally, death })
+    }
+
+    fn spec(&self, key: PointKey, schedule: &Arc<Schedule>) -> PointSpec {
+        let timeouts = self.sweep.timeouts;
+        PointSpec {
+            schedule: Arc::clone(schedule),
+            prompts: Arc::clone(self.workload),
+            target: self.live.target.clone(),
+            id_prefix: format!("tb-{}-{}-{}", self.nonce, key.rate, key.attempt),
+            deadlines: Deadlines { first_token: timeouts.first_token, idle: timeouts.idle },
+            drain: timeouts.drain,
+            max_concurrency: self.sweep.load.max_concurrency,
+            keep_text: self.sweep.workload.save_texts,
+        }
+    }
+
+    /// Tells progress until it is dropped.
+    async fn ticker(&self, key: PointKey, schedule: &Schedule, progress: &Progress) {
+        let mut ticks = tokio::time::interval(PROGRESS);
+        loop {
+            ticks.tick().await;
+            let Some(zero) = progress.time_zero() else { continue };
+            let counts = progress.counts();
+            let elapsed = Instant::now().saturating_duration_since(zero).as_secs_f64();
+            (self.events)(Event::PointProgress {
+                arm: self.live.label.clone(),
+                key,
+                offered: u32::try_from(schedule.requests.len()).unwrap_or(u32::MAX),
+                sent: counts.sent,
+                done: counts.completed,
+                failed: counts.failed,
+                elapsed_secs: elapsed,
+                eta_secs: (schedule.span().as_secs() - elapsed).max(0.0),
+            });
+        }
+    }
+
+    fn finish(&mut self, facts: &PointFacts, completed: u32) -> Result<(), SessionError> {
+        self.writer.update(|m| {
+            m.points.retain(|p| p.key != facts.key);
+            m.points.push(facts.clone());
+        })?;
+        (self.events)(Event::PointFinished { arm: self.live.label.clone(), completed, facts: facts.clone() });
+        Ok(())
+    }
+}
+
+struct Load {
+    report: PointReport,
+    tally: Tally,
+    death: Option<Death>,
+}
+
+/// The load to its end; an engine's death cancels it, and what is in flight becomes unfinished.
+async fn race<R>(
+    run: impl Future<Output = R>,
+    death: impl Future<Output = Death>,
+    cancel: &CancellationToken,
+) -> (R, Option<Death>) {
+    tokio::pin!(run);
+    tokio::select! {
+        report = &mut run => (report, None),
+        death = death => {
+            cancel.cancel();
+            (run.await, Some(death))
+        }
+    }
+}
+
+fn facts(key: PointKey, schedule: &Schedule, load: &Load, window: &EngineWindow) -> PointFacts {
+    let tally = &load.tally;
+    let mut why = tally.why();
+    if tally.unfinished > 0 {
+        why.push(format!("{} requests were unfinished", tally.unfinished));
+    }
+    if let Some(death) = &load.death {
+        why.insert(0, format!("{} ended ({})", death.instance, death.status));
+    }
+    why.extend(window.restarted.iter().map(|name| format!("{name} was restarted while the point was measured")));
+    let status = match () {
+        () if load.death.is_some() || tally.completed == 0 => PointStatus::Failed,
+        () if tally.failed() > 0 || tally.unfinished > 0 => PointStatus::Degraded,
+        () => PointStatus::Measured,
+    };
+    PointFacts {
+        key,
+        status,
+        why,
+        offered: u32::try_from(schedule.requests.len()).unwrap_or(u32::MAX),
+        duration_secs: load.report.duration.as_secs_f64(),
+        started_at: DateTime::<Local>::from(load.report.started_at).to_rfc3339(),
+        engine_restarts: u32::try_from(window.restarted.len()).unwrap_or(u32::MAX) + u32::from(load.death.is_some()),
+        engines: window.counters,
+        gpus: None,
+    }
+}
+
+fn stamp_source(proxy: &Arc<Mutex<Option<ProxyHandle>>>) -> StampSource {
+    let proxy = Arc::clone(proxy);
+    Box::new(move || lock(&proxy).as_ref().map(ProxyHandle::drain_stamps).unwrap_or_default())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn system(what: &'static str) -> SessionError {
+    SessionError::System { what, source: std::io::Error::other("unexpected") }
+}
+

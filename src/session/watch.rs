@@ -1,0 +1,85 @@
+//! The eyes on engines and GPUs while an arm is up: samples to engine-metrics.jsonl and gpu.csv.
+
+use super::error::SessionError;
+use super::live::LiveArm;
+use crate::observe::engine::EngineSampler;
+use crate::observe::gpu::{GpuSample, GpuSampler, Gpus};
+use crate::outcome::GpuFacts;
+use crate::record::dir;
+use crate::units::Offset;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+const ENGINE_PERIOD: Duration = Duration::from_secs(1);
+const GPU_PERIOD: Duration = Duration::from_secs(2);
+
+/// Samples until it is dropped.
+pub struct Watch {
+    epoch: Instant,
+    gpus: Option<GpuSampler>,
+    _engines: EngineSampler,
+    _writer: tokio::task::JoinHandle<()>,
+}
+
+impl Watch {
+    /// `epoch` is the run's: offsets of all samples count from it.
+    pub fn start(live: &LiveArm, run: &Path, epoch: Instant) -> Result<Watch, SessionError> {
+        let append = |name: &str| {
+            let file = File::options().create(true).append(true).open(run.join(name));
+            file.map_err(|source| SessionError::System { what: "open a file of samples", source })
+        };
+        let (engines, mut samples) = EngineSampler::start(live.scraper.clone(), epoch, ENGINE_PERIOD);
+        let mut out = BufWriter::new(append(dir::ENGINE_METRICS)?);
+        let writer = tokio::spawn(async move {
+            // A full disk ends the samples, never the measurement: the journal tells of it.
+            while let Some(sample) = samples.recv().await {
+                let line = serde_json::to_vec(&sample).unwrap_or_default();
+                if out.write_all(&line).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()).is_err() {
+                    return;
+                }
+            }
+        });
+        let gpus = gpu_sampler(live, epoch, || append(dir::GPU_CSV))?;
+        Ok(Watch { epoch, gpus, _engines: engines, _writer: writer })
+    }
+
+    /// Now, with a GPU sample taken at this moment.
+    pub async fn mark(&self) -> Offset {
+        if let Some(gpus) = &self.gpus {
+            gpus.sample_now().await;
+        }
+        Offset::from(self.epoch.elapsed())
+    }
+
+    pub fn gpu_facts(&self, from: Offset, to: Offset) -> Option<GpuFacts> {
+        self.gpus.as_ref()?.facts(from, to)
+    }
+}
+
+/// Only the GPUs of our own engines; none for servers that are not ours, or where there are none.
+fn gpu_sampler(
+    live: &LiveArm,
+    epoch: Instant,
+    file: impl FnOnce() -> Result<File, SessionError>,
+) -> Result<Option<GpuSampler>, SessionError> {
+    let gpus = Gpus::detect();
+    let ours: BTreeSet<&String> = live.records.iter().flat_map(|r| &r.gpus).collect();
+    let known = gpus.list();
+    let only: BTreeSet<u32> =
+        known.iter().filter(|g| ours.contains(&g.index.to_string()) || ours.contains(&g.uuid)).map(|g| g.index).collect();
+    if only.is_empty() {
+        return Ok(None);
+    }
+    let mut csv = csv::WriterBuilder::new().has_headers(true).from_writer(file()?);
+    let sink = move |rows: &[GpuSample]| {
+        for row in rows {
+            let _ = csv.serialize(row);
+        }
+        let _ = csv.flush();
+    };
+    let sampler = GpuSampler::start(gpus, Some(only), epoch, GPU_PERIOD, sink);
+    sampler.map(Some).map_err(|source| SessionError::System { what: "start the GPU sampler's thread", source })
+}
