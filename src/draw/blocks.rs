@@ -6,7 +6,7 @@ use super::marks::{Bars, Cells, ColorKey, Dash, Stroke, Texture};
 use super::paint::LABEL_FONT;
 use super::palette::{Ramp, Rgb};
 use super::plot::{Drawn, Paper, Plot, Wanted, measured};
-use super::text::{ASCENT, DESCENT, Font, HALF_CAPITAL, LINE, clean};
+use super::text::{DESCENT, Font, HALF_CAPITAL, LINE, clean};
 
 /// Share of a category's room that its bars take.
 const GROUP: f64 = 0.78;
@@ -24,12 +24,7 @@ pub(super) fn bars(plot: &mut Plot, bars: &Bars) -> Drawn {
         let (left, right) = (middle - width / 2.0, middle + width / 2.0);
         let mut foot = 0.0;
         for (segment, value) in bars.segments.iter().zip(&bar.values) {
-            let rect = Rect {
-                left,
-                right,
-                top: plot.at_y(foot + value),
-                bottom: plot.at_y(foot),
-            };
+            let rect = Rect::new(left, plot.at_y(foot + value), right, plot.at_y(foot));
             foot += value;
             if rect.height() > 0.005 {
                 block(
@@ -42,37 +37,15 @@ pub(super) fn bars(plot: &mut Plot, bars: &Bars) -> Drawn {
             }
         }
         let top = plot.at_y(foot);
-        plot.obstacles.boxes.push(Rect {
-            left,
-            right,
-            top,
-            bottom: plot.at_y(0.0),
-        });
+        plot.obstacles
+            .boxes
+            .push(Rect::new(left, top, right, plot.at_y(0.0)));
         if let Some(text) = &bar.text {
             let (text, size) = measured(text, LABEL_FONT);
-            let spots = [2.0, 12.0, 24.0]
-                .map(|gap| (middle - size.0 / 2.0, top - gap - size.1))
-                .to_vec();
-            let anchor = Rect {
-                left,
-                right,
-                top,
-                bottom: top,
-            };
-            let request = Request {
-                size,
-                anchors: vec![anchor],
-                spots,
-                roams: false,
-                points: false,
-                priority: 1,
-            };
-            plot.want(Wanted {
-                text,
-                font: LABEL_FONT,
-                color: Rgb::BLACK,
-                request,
-            });
+            let above = |gap: f64| (middle - size.0 / 2.0, top - gap - size.1);
+            let anchor = Rect::new(left, top, right, top);
+            let request = Request::at([2.0, 12.0, 24.0].map(above).to_vec(), size, anchor, 1);
+            plot.want(Wanted::new(text, LABEL_FONT, Rgb::BLACK, request));
         }
     }
     Ok(())
@@ -99,15 +72,7 @@ pub(super) fn block(
         .chain([corners[0]])
         .map(centi_pair)
         .collect();
-    paper.line(
-        ring,
-        Stroke {
-            color: Rgb::WHITE,
-            width: 0.7,
-            dash: Dash::Solid,
-        },
-        clip,
-    )
+    paper.line(ring, Stroke::thin(Rgb::WHITE, 0.7), clip)
 }
 
 /// Distance between the strokes of a texture, px.
@@ -115,11 +80,7 @@ const PITCH: f64 = 5.5;
 
 /// Strokes across a rectangle.
 fn hatch(paper: &Paper, rect: Rect, texture: Texture, color: Rgb, clip: Option<usize>) -> Drawn {
-    let thin = Stroke {
-        color,
-        width: 0.75,
-        dash: Dash::Solid,
-    };
+    let thin = Stroke::thin(color, 0.75);
     let dots = Stroke {
         color,
         width: 1.5,
@@ -215,6 +176,7 @@ pub(super) fn cells(plot: &mut Plot, cells: &Cells) -> Drawn {
 
 const KEY_GAP: f64 = 9.0;
 const KEY_WIDTH: f64 = 10.0;
+const KEY_LINE: Stroke = Stroke::thin(Rgb::GREY, 0.6);
 
 /// px that a colour key takes at the right of its panel.
 pub(super) fn key_width(key: &ColorKey) -> f64 {
@@ -232,88 +194,64 @@ pub(super) fn key_width(key: &ColorKey) -> f64 {
 }
 
 pub(super) fn color_key(paper: &Paper, frame: Rect, ramp: &Ramp, key: &ColorKey) -> Drawn {
-    const STEPS: u32 = 48;
-    let (low, high) = ramp.bounds();
     let left = frame.right + KEY_GAP;
     let bar = Rect {
         left,
         right: left + KEY_WIDTH,
         ..frame
     };
-    let at = |share: f64| bar.bottom - share * bar.height();
-    for step in 0..STEPS {
-        let share = |step: u32| f64::from(step) / f64::from(STEPS);
-        let color = ramp.color(low + (share(step) + 0.5 / f64::from(STEPS)) * (high - low));
+    key_colors(paper, bar, ramp)?;
+    paper.outline(bar, KEY_LINE)?;
+    key_ticks(paper, bar, ramp, key)?;
+    let descent = LABEL_FONT.size * DESCENT;
+    let at = (
+        frame.right + key_width(key) - 2.0 - descent,
+        (frame.top + frame.bottom) / 2.0,
+    );
+    let label = LABEL_FONT.shorten(&key.label, frame.height());
+    paper.text(TextItem {
+        upright: true,
+        ..TextItem::new(at, label, LABEL_FONT, Align::Middle)
+    });
+    Ok(())
+}
+
+fn key_colors(paper: &Paper, bar: Rect, ramp: &Ramp) -> Drawn {
+    const STEPS: u32 = 48;
+    let (low, high) = ramp.bounds();
+    let share = |step: u32| f64::from(step) / f64::from(STEPS);
+    let at = |step: u32| bar.bottom - share(step.min(STEPS)) * bar.height();
+    (0..STEPS).try_for_each(|step| {
+        let color = ramp.color(low + (share(step) + share(1) / 2.0) * (high - low));
         // Each step reaches under the next, so that no seam shows.
-        let top = if step + 1 == STEPS {
-            bar.top
-        } else {
-            at(share(step + 2)).max(bar.top)
-        };
         paper.rect(
             Rect {
-                top,
-                bottom: at(share(step)),
+                top: at(step + 2),
+                bottom: at(step),
                 ..bar
             },
             color,
             100,
             None,
-        )?;
-    }
-    paper.outline(
-        bar,
-        Stroke {
-            color: Rgb::GREY,
-            width: 0.6,
-            dash: Dash::Solid,
-        },
-    )?;
-    let mut last = f64::INFINITY;
-    let mut ticks: Vec<&(f64, String)> = key
-        .ticks
-        .iter()
-        .filter(|(value, _)| *value >= low && *value <= high)
-        .collect();
+        )
+    })
+}
+
+fn key_ticks(paper: &Paper, bar: Rect, ramp: &Ramp, key: &ColorKey) -> Drawn {
+    let (low, high) = ramp.bounds();
+    let shown = |(value, _): &&(f64, String)| *value >= low && *value <= high;
+    let mut ticks: Vec<&(f64, String)> = key.ticks.iter().filter(shown).collect();
     ticks.sort_by(|a, b| a.0.total_cmp(&b.0));
     let size = LABEL_FONT.size;
+    let mut last = f64::INFINITY;
     for (value, text) in ticks {
-        let y = at((value - low) / (high - low));
-        paper.segment(
-            (bar.right, y),
-            (bar.right + 2.5, y),
-            Stroke {
-                color: Rgb::GREY,
-                width: 0.6,
-                dash: Dash::Solid,
-            },
-        )?;
+        let y = bar.bottom - (value - low) / (high - low) * bar.height();
+        paper.segment((bar.right, y), (bar.right + 2.5, y), KEY_LINE)?;
         if last - y >= size * LINE {
             last = y;
             let at = (bar.right + 5.0, y + size * HALF_CAPITAL);
-            paper.text(plain(clean(text), at, Align::Start, false));
+            paper.text(TextItem::new(at, clean(text), LABEL_FONT, Align::Start));
         }
     }
-    let right = frame.right + key_width(key);
-    let middle = (frame.top + frame.bottom) / 2.0;
-    let label = LABEL_FONT.shorten(&key.label, frame.height() + 2.0 * size * (ASCENT + DESCENT));
-    paper.text(plain(
-        label,
-        (right - 2.0 - size * DESCENT, middle),
-        Align::Middle,
-        true,
-    ));
     Ok(())
-}
-
-fn plain(text: String, at: (f64, f64), align: Align, upright: bool) -> TextItem {
-    TextItem {
-        at,
-        text,
-        font: LABEL_FONT,
-        color: Rgb::BLACK,
-        align,
-        upright,
-        halo: false,
-    }
 }

@@ -68,6 +68,21 @@ pub(super) struct TextItem {
     pub halo: bool,
 }
 
+impl TextItem {
+    /// Level black text without a rim.
+    pub(super) fn new(at: (f64, f64), text: impl Into<String>, font: Font, align: Align) -> Self {
+        Self {
+            at,
+            text: text.into(),
+            font,
+            color: Rgb::BLACK,
+            align,
+            upright: false,
+            halo: false,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Item {
     Path {

@@ -7,7 +7,7 @@ use krilla::geom::Size;
 use krilla::metadata::Metadata;
 use krilla::page::PageSettings;
 use krilla_svg::{SurfaceExt, SvgSettings};
-use resvg::tiny_skia::{Pixmap, Transform};
+use resvg::tiny_skia::{Color, Pixmap, Transform};
 use resvg::usvg::{Options, Tree, fontdb};
 
 use super::error::DrawError;
@@ -53,7 +53,7 @@ pub fn svg_to_pdf(svg: &str, title: &str) -> Result<Vec<u8>, DrawError> {
         .map_err(|error| DrawError::Pdf(format!("{error:?}")))
 }
 
-/// Renders an SVG at `scale` pixels to the px; 2 suits screens of high density.
+/// Renders an SVG on white at `scale` pixels to the px; 2 suits screens of high density.
 ///
 /// # Errors
 /// If the SVG cannot be parsed, or the picture would be empty or longer than 20000 px.
@@ -63,25 +63,40 @@ pub fn svg_to_png(svg: &str, scale: f32) -> Result<Vec<u8>, DrawError> {
         f64::from(tree.size().width()),
         f64::from(tree.size().height()),
     );
-    let side = |length: f64| (length * f64::from(scale)).ceil();
-    let sound = scale > 0.0 && side(width) <= LONGEST && side(height) <= LONGEST;
-    let pixmap = if sound {
-        Pixmap::new(side(width) as u32, side(height) as u32)
-    } else {
-        None
-    };
     let refused = || DrawError::Png {
         width,
         height,
         scale: f64::from(scale),
     };
-    let mut pixmap = pixmap.ok_or_else(refused)?;
+    let side = |length: f64| (length * f64::from(scale)).ceil();
+    if !(scale > 0.0 && side(width) <= LONGEST && side(height) <= LONGEST) {
+        return Err(refused());
+    }
+    let mut picture = Pixmap::new(side(width) as u32, side(height) as u32).ok_or_else(refused)?;
+    picture.fill(Color::WHITE);
     resvg::render(
         &tree,
         Transform::from_scale(scale, scale),
-        &mut pixmap.as_mut(),
+        &mut picture.as_mut(),
     );
-    pixmap.encode_png().map_err(|_| refused())
+    encode(&picture).map_err(|_| refused())
+}
+
+/// Opaque RGB at the fast level: a tenth of the default level's time, twice its size.
+fn encode(picture: &Pixmap) -> Result<Vec<u8>, png::EncodingError> {
+    let rgb: Vec<u8> = picture
+        .data()
+        .chunks_exact(4)
+        .flat_map(|pixel| [pixel[0], pixel[1], pixel[2]])
+        .collect();
+    let mut file = Vec::new();
+    let mut encoder = png::Encoder::new(&mut file, picture.width(), picture.height());
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_compression(png::Compression::Fast);
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(&rgb)?;
+    writer.finish()?;
+    Ok(file)
 }
 
 fn parse(svg: &str) -> Result<Tree, DrawError> {

@@ -4,22 +4,14 @@ use super::axis::{TICK_FONT, Tick};
 use super::canvas::{Align, TextItem};
 use super::figure::{Panel, Scale};
 use super::labels::Px;
-use super::layout::{AXIS_FONT, PANEL_FONT, PanelPlan, TICK_ROOM};
-use super::marks::{Dash, Stroke};
+use super::layout::{AXIS_FONT, PANEL_FONT, PanelPlan, TICK_ROOM, TITLE_GAP};
+use super::marks::Stroke;
 use super::palette::Rgb;
 use super::plot::{Drawn, Paper, Plot};
 use super::text::{ASCENT, DESCENT, Font, HALF_CAPITAL, LINE};
 
-const GRID: Stroke = Stroke {
-    color: Rgb::PALE,
-    width: 0.7,
-    dash: Dash::Solid,
-};
-const FRAME: Stroke = Stroke {
-    color: Rgb::GREY,
-    width: 0.8,
-    dash: Dash::Solid,
-};
+const GRID: Stroke = Stroke::thin(Rgb::PALE, 0.7);
+const FRAME: Stroke = Stroke::thin(Rgb::GREY, 0.8);
 const TICK: f64 = 3.5;
 const MINOR_TICK: f64 = 2.0;
 
@@ -27,16 +19,7 @@ const MINOR_TICK: f64 = 2.0;
 pub(super) fn lines(paper: &Paper, lines: &[String], at: Px, font: Font, align: Align) {
     for (index, text) in lines.iter().enumerate() {
         let at = (at.0, at.1 + index as f64 * font.size * LINE);
-        let (text, color) = (text.clone(), Rgb::BLACK);
-        paper.text(TextItem {
-            at,
-            text,
-            font,
-            color,
-            align,
-            upright: false,
-            halo: false,
-        });
+        paper.text(TextItem::new(at, text, font, align));
     }
 }
 
@@ -78,15 +61,22 @@ pub(super) fn surround(plot: &Plot, plan: &PanelPlan) -> Drawn {
     for tick in &plan.y.ticks {
         y_tick(plot, plan, tick)?;
     }
-    let middle = (
+    words(paper, plan);
+    Ok(())
+}
+
+/// Title, axis labels, and a word where the data should be if there is none.
+fn words(paper: &Paper, plan: &PanelPlan) {
+    let frame = plan.frame;
+    let (x, y) = (
         (frame.left + frame.right) / 2.0,
         (frame.top + frame.bottom) / 2.0,
     );
-    let title_top = frame.top - 6.0 - PANEL_FONT.height(plan.title.len());
+    let title_top = frame.top - TITLE_GAP - PANEL_FONT.height(plan.title.len());
     lines(
         paper,
         &plan.title,
-        (middle.0, title_top + ASCENT * PANEL_FONT.size),
+        (x, title_top + ASCENT * PANEL_FONT.size),
         PANEL_FONT,
         Align::Middle,
     );
@@ -94,37 +84,26 @@ pub(super) fn surround(plot: &Plot, plan: &PanelPlan) -> Drawn {
     lines(
         paper,
         &plan.x_label,
-        (middle.0, label_top + ASCENT * AXIS_FONT.size),
+        (x, label_top + ASCENT * AXIS_FONT.size),
         AXIS_FONT,
         Align::Middle,
     );
     for (index, text) in plan.y_label.iter().enumerate() {
         let x = frame.left - plan.gutters.left + (ASCENT + index as f64 * LINE) * AXIS_FONT.size;
-        let (text, at) = (text.clone(), (x, middle.1));
         paper.text(TextItem {
-            at,
-            text,
-            font: AXIS_FONT,
-            color: Rgb::BLACK,
-            align: Align::Middle,
             upright: true,
-            halo: false,
+            ..TextItem::new((x, y), text, AXIS_FONT, Align::Middle)
         });
     }
     if !plan.has_data {
-        let at = (middle.0, middle.1 + AXIS_FONT.size * HALF_CAPITAL);
-        let (text, color) = ("no data".to_owned(), Rgb::GREY);
+        let at = (x, y + AXIS_FONT.size * HALF_CAPITAL);
+        let text = TextItem::new(at, "no data", AXIS_FONT, Align::Middle);
         paper.text(TextItem {
-            at,
-            text,
-            font: AXIS_FONT,
-            color,
-            align: Align::Middle,
-            upright: false,
+            color: Rgb::GREY,
             halo: true,
+            ..text
         });
     }
-    Ok(())
 }
 
 fn x_tick(plot: &Plot, plan: &PanelPlan, tick: &Tick) -> Drawn {

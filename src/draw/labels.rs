@@ -16,6 +16,15 @@ pub(super) struct Rect {
 }
 
 impl Rect {
+    pub(super) fn new(left: f64, top: f64, right: f64, bottom: f64) -> Self {
+        Self {
+            left,
+            top,
+            right,
+            bottom,
+        }
+    }
+
     pub(super) fn at((left, top): Px, (width, height): Px) -> Self {
         Self {
             left,
@@ -125,6 +134,18 @@ pub(super) struct Request {
 }
 
 impl Request {
+    /// A text for which only `spots` will do.
+    pub(super) fn at(spots: Vec<Px>, size: Px, anchor: Rect, priority: u8) -> Self {
+        Self {
+            size,
+            anchors: vec![anchor],
+            spots,
+            roams: false,
+            points: false,
+            priority,
+        }
+    }
+
     /// A text around a point: right, left, above, below and in between, at growing distances.
     pub(super) fn around(anchor: Px, size: Px, priority: u8) -> Self {
         let mut spots = Vec::new();

@@ -21,9 +21,16 @@ const MARGIN: f64 = 8.0;
 const COLUMN_GAP: f64 = 14.0;
 const ROW_GAP: f64 = 10.0;
 const LABEL_GAP: f64 = 5.0;
-const TITLE_GAP: f64 = 6.0;
+/// From a panel's title to its frame, px.
+pub(super) const TITLE_GAP: f64 = 6.0;
 const SECTION_GAP: f64 = 9.0;
 const INSET: f64 = 5.0;
+const FIRST_GUESS: Gutters = Gutters {
+    left: 40.0,
+    right: 12.0,
+    top: 0.0,
+    bottom: 0.0,
+};
 const SMALLEST: (f64, f64) = (48.0, 24.0);
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -121,100 +128,111 @@ struct Grid<'a> {
 impl Grid<'_> {
     /// The panels below `top`, and the height of all rows.
     fn plan(&self, top: f64) -> Result<(Vec<PanelPlan>, f64), DrawError> {
-        let panels = &self.figure.panels;
-        let columns = self.figure.columns.min(panels.len());
-        let cell = (self.room - COLUMN_GAP * (columns - 1) as f64) / columns as f64;
-        let heights: Vec<f64> = panels
-            .iter()
-            .map(|panel| panel.weight * self.figure.size.panel_height)
-            .collect();
-        // Two passes: the room for tick labels depends on the frame's width, and the width on that room.
-        let mut sides = vec![
-            Gutters {
-                left: 40.0,
-                right: 12.0,
-                ..Gutters::default()
-            };
-            columns
-        ];
-        let mut plans = Vec::new();
-        for _ in 0..2 {
-            plans.clear();
-            for (index, panel) in panels.iter().enumerate() {
-                let side = sides[index % columns];
-                let size = (cell - side.left - side.right, heights[index]);
-                if !(size.0 >= SMALLEST.0 && size.1 >= SMALLEST.1) {
-                    return Err(DrawError::TooSmall {
-                        panel: index + 1,
-                        width: size.0,
-                        height: size.1,
-                    });
-                }
-                plans.push(panel_plan(panel, size));
-            }
-            for (column, side) in sides.iter_mut().enumerate() {
-                let gutters = plans
-                    .iter()
-                    .skip(column)
-                    .step_by(columns)
-                    .map(|plan| plan.gutters);
-                *side = gutters.fold(Gutters::default(), Gutters::join);
-            }
-        }
+        let columns = self.columns();
+        let cell = self.cell();
+        let (mut plans, sides) = self.fit()?;
         let mut row_top = top;
-        for (row, group) in plans.chunks_mut(columns).enumerate() {
+        for group in plans.chunks_mut(columns) {
             let ends = group
                 .iter()
                 .map(|plan| plan.gutters)
                 .fold(Gutters::default(), Gutters::join);
-            let tallest = heights[row * columns..]
+            let tallest = group
                 .iter()
-                .take(group.len())
-                .fold(0.0f64, |most, &h| most.max(h));
+                .map(|plan| plan.frame.height())
+                .fold(0.0, f64::max);
+            let frame_top = row_top + ends.top;
             for (column, plan) in group.iter_mut().enumerate() {
-                let left = MARGIN + column as f64 * (cell + COLUMN_GAP);
-                let frame_top = row_top + ends.top;
+                let Gutters { left, right, .. } = sides[column];
                 plan.gutters = Gutters {
-                    left: sides[column].left,
-                    right: sides[column].right,
+                    left,
+                    right,
                     ..ends
                 };
-                plan.frame = Rect {
-                    left: left + sides[column].left,
-                    right: left + cell - sides[column].right,
-                    top: frame_top,
-                    bottom: frame_top + heights[row * columns + column],
-                };
+                let start = MARGIN + column as f64 * (cell + COLUMN_GAP);
+                let bottom = frame_top + plan.frame.height();
+                plan.frame = Rect::new(start + left, frame_top, start + cell - right, bottom);
             }
-            row_top += ends.top + tallest + ends.bottom + ROW_GAP;
+            row_top = frame_top + tallest + ends.bottom + ROW_GAP;
         }
         Ok((plans, row_top - ROW_GAP - top))
+    }
+
+    fn columns(&self) -> usize {
+        self.figure.columns.min(self.figure.panels.len())
+    }
+
+    /// Width of a column with its gutters, px.
+    fn cell(&self) -> f64 {
+        let columns = self.columns();
+        (self.room - COLUMN_GAP * (columns - 1) as f64) / columns as f64
+    }
+
+    /// The panels and the gutters at the sides of each column. The room that tick labels need depends on the frame's
+    /// width, and the width on that room: gutters grow until nothing asks for more.
+    fn fit(&self) -> Result<(Vec<PanelPlan>, Vec<Gutters>), DrawError> {
+        const ROUNDS: usize = 4;
+        let columns = self.columns();
+        let mut sides = self.needed(&self.measure(&vec![FIRST_GUESS; columns])?);
+        let mut plans = self.measure(&sides)?;
+        for _ in 0..ROUNDS {
+            let needed = self.needed(&plans);
+            if sides
+                .iter()
+                .zip(&needed)
+                .all(|(side, need)| side.left >= need.left && side.right >= need.right)
+            {
+                break;
+            }
+            sides = sides
+                .into_iter()
+                .zip(needed)
+                .map(|(side, need)| side.join(need))
+                .collect();
+            plans = self.measure(&sides)?;
+        }
+        Ok((plans, sides))
+    }
+
+    fn measure(&self, sides: &[Gutters]) -> Result<Vec<PanelPlan>, DrawError> {
+        let measure = |(index, panel): (usize, &Panel)| {
+            let side = sides[index % sides.len()];
+            let (width, height) = (
+                self.cell() - side.left - side.right,
+                panel.weight * self.figure.size.panel_height,
+            );
+            if width >= SMALLEST.0 && height >= SMALLEST.1 {
+                Ok(panel_plan(panel, (width, height)))
+            } else {
+                Err(DrawError::TooSmall {
+                    panel: index + 1,
+                    width,
+                    height,
+                })
+            }
+        };
+        self.figure.panels.iter().enumerate().map(measure).collect()
+    }
+
+    fn needed(&self, plans: &[PanelPlan]) -> Vec<Gutters> {
+        let columns = self.columns();
+        let of_column = |column| {
+            plans
+                .iter()
+                .skip(column)
+                .step_by(columns)
+                .map(|plan| plan.gutters)
+        };
+        (0..columns)
+            .map(|column| of_column(column).fold(Gutters::default(), Gutters::join))
+            .collect()
     }
 }
 
 /// A panel whose frame is `width` x `height` px: its axes and the gutters they need. The frame's place comes later.
 fn panel_plan(panel: &Panel, (width, height): (f64, f64)) -> PanelPlan {
     let (x_extent, y_extent) = extents(panel);
-    let stacked = panel.marks.iter().any(|mark| matches!(mark, Mark::Bars(_)));
-    let topped = panel.marks.iter().any(
-        |mark| matches!(mark, Mark::Bars(bars) if bars.bars.iter().any(|bar| bar.text.is_some())),
-    );
-    let across = Site {
-        direction: Direction::X,
-        length: width,
-        inset: (INSET, INSET),
-        headroom: 0.0,
-    };
-    let upwards = Site {
-        direction: Direction::Y,
-        length: height,
-        inset: if stacked {
-            (0.0, INSET)
-        } else {
-            (INSET, INSET)
-        },
-        headroom: if topped { 14.0 / height } else { 0.0 },
-    };
+    let (across, upwards) = sites(panel, (width, height));
     let x = AxisPlan::new(&panel.x, x_extent, across);
     let y = AxisPlan::new(&panel.y, y_extent, upwards);
     let title = PANEL_FONT.wrap_to(&panel.title, width, 2);
@@ -234,12 +252,7 @@ fn panel_plan(panel: &Panel, (width, height): (f64, f64)) -> PanelPlan {
         top: with_gap(PANEL_FONT.height(title.len()), TITLE_GAP).max(4.0),
         bottom: ticks_bottom + with_gap(AXIS_FONT.height(x_label.len()), LABEL_GAP),
     };
-    let frame = Rect {
-        left: 0.0,
-        top: 0.0,
-        right: width,
-        bottom: height,
-    };
+    let frame = Rect::new(0.0, 0.0, width, height);
     PanelPlan {
         frame,
         gutters,
@@ -251,4 +264,33 @@ fn panel_plan(panel: &Panel, (width, height): (f64, f64)) -> PanelPlan {
         label_drop: ticks_bottom + LABEL_GAP,
         has_data: has_data(panel),
     }
+}
+
+/// The stretches of paper for the x and the y axis of a panel. Bars stand on the frame, with room for texts above.
+fn sites(panel: &Panel, (width, height): (f64, f64)) -> (Site, Site) {
+    const TEXT_ON_BAR: f64 = 14.0;
+    let across = Site {
+        direction: Direction::X,
+        length: width,
+        inset: (INSET, INSET),
+        headroom: 0.0,
+    };
+    let bars = panel.marks.iter().filter_map(|mark| match mark {
+        Mark::Bars(bars) => Some(bars),
+        _ => None,
+    });
+    let foot = if bars.clone().count() > 0 { 0.0 } else { INSET };
+    let topped = bars
+        .flat_map(|bars| &bars.bars)
+        .any(|bar| bar.text.is_some());
+    let headroom = if topped { TEXT_ON_BAR / height } else { 0.0 };
+    (
+        across,
+        Site {
+            direction: Direction::Y,
+            length: height,
+            inset: (foot, INSET),
+            headroom,
+        },
+    )
 }

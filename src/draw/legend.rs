@@ -4,7 +4,7 @@ use super::blocks::block;
 use super::canvas::{Align, TextItem, centi, centi_pair};
 use super::figure::{Figure, Key, LegendEntry};
 use super::labels::Rect;
-use super::marks::{Dash, Mark, Stroke, Texture};
+use super::marks::{Mark, Scatter, Segment, Stroke, Texture};
 use super::paint::BAND_PERCENT;
 use super::palette::Rgb;
 use super::plot::{Drawn, MARKER_RADIUS, Paper};
@@ -122,79 +122,59 @@ fn entries(figure: &Figure) -> Vec<LegendEntry> {
 }
 
 fn of_mark(mark: &Mark) -> Vec<LegendEntry> {
-    let one = |label: &Option<String>, key| {
-        label
-            .iter()
-            .map(|label| LegendEntry {
-                key,
-                label: label.clone(),
-            })
-            .collect::<Vec<_>>()
-    };
     let opacity = f64::from(BAND_PERCENT) / 100.0;
-    match mark {
-        Mark::Line(line) => one(
-            &line.label,
-            Key::Line {
-                stroke: line.stroke,
-                marker: line.marker,
-            },
-        ),
-        Mark::Rule(rule) => one(
-            &rule.label,
-            Key::Line {
-                stroke: rule.stroke,
-                marker: None,
-            },
-        ),
-        Mark::ErrorBars(bars) => {
-            let stroke = Stroke {
-                color: bars.color,
-                width: 1.0,
-                dash: Dash::Solid,
-            };
-            one(
-                &bars.label,
-                Key::Line {
-                    stroke,
-                    marker: None,
-                },
-            )
-        }
-        Mark::Band(band) => one(
-            &band.label,
+    let line = |stroke, marker| Key::Line { stroke, marker };
+    let (label, key) = match mark {
+        Mark::Line(mark) => (&mark.label, line(mark.stroke, mark.marker)),
+        Mark::Rule(mark) => (&mark.label, line(mark.stroke, None)),
+        Mark::ErrorBars(mark) => (&mark.label, line(Stroke::thin(mark.color, 1.0), None)),
+        Mark::Band(mark) => (
+            &mark.label,
             Key::Area {
-                color: band.color,
+                color: mark.color,
                 opacity,
             },
         ),
-        Mark::Span(span) => one(
-            &span.label,
+        Mark::Span(mark) => (
+            &mark.label,
             Key::Area {
-                color: span.color,
+                color: mark.color,
                 opacity,
             },
         ),
-        Mark::Scatter(scatter) => one(
-            &scatter.label,
+        Mark::Scatter(Scatter {
+            shape,
+            color,
+            label,
+            ..
+        }) => (
+            label,
             Key::Marker {
-                shape: scatter.shape,
-                color: scatter.color,
+                shape: *shape,
+                color: *color,
                 hollow: false,
             },
         ),
-        Mark::Bars(bars) => bars
-            .segments
-            .iter()
-            .map(|segment| LegendEntry {
-                key: Key::Box {
-                    color: segment.color,
-                    texture: segment.texture,
-                },
-                label: segment.label.clone(),
-            })
-            .collect(),
-        Mark::Callout(_) | Mark::Cells(_) | Mark::Note(_) => Vec::new(),
+        Mark::Bars(bars) => return bars.segments.iter().map(of_segment).collect(),
+        Mark::Callout(_) | Mark::Cells(_) | Mark::Note(_) => return Vec::new(),
+    };
+    label
+        .iter()
+        .map(|label| LegendEntry {
+            key,
+            label: label.clone(),
+        })
+        .collect()
+}
+
+fn of_segment(segment: &Segment) -> LegendEntry {
+    let key = Key::Box {
+        color: segment.color,
+        texture: segment.texture,
+    };
+    LegendEntry {
+        key,
+        label: segment.label.clone(),
     }
 }
 

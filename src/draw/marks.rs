@@ -26,6 +26,16 @@ impl Stroke {
         }
     }
 
+    /// A solid line of `width` px.
+    #[must_use]
+    pub const fn thin(color: Rgb, width: f64) -> Self {
+        Self {
+            color,
+            width,
+            dash: Dash::Solid,
+        }
+    }
+
     #[must_use]
     pub const fn dashed(color: Rgb) -> Self {
         Self {

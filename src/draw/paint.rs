@@ -84,12 +84,7 @@ fn line(plot: &mut Plot, line: &Line) -> Drawn {
             let point = line.points[(share * (line.points.len() - 1) as f64) as usize];
             request = request.or_around(plot.frame.nearest(plot.px(point.x, point.y)));
         }
-        plot.want(Wanted {
-            text,
-            font: LABEL_FONT,
-            color: line.stroke.color,
-            request,
-        });
+        plot.want(Wanted::new(text, LABEL_FONT, line.stroke.color, request));
     }
     Ok(())
 }
@@ -123,11 +118,7 @@ fn band(plot: &mut Plot, band: &Band) -> Drawn {
 
 fn error_bars(plot: &mut Plot, bars: &ErrorBars) -> Drawn {
     const CAP: Centi = 250;
-    let stroke = Stroke {
-        color: bars.color,
-        width: 1.0,
-        dash: Dash::Solid,
-    };
+    let stroke = Stroke::thin(bars.color, 1.0);
     for interval in &bars.intervals {
         let ends = |value: f64| match bars.direction {
             Direction::X => plot.at(value, interval.at),
@@ -177,26 +168,9 @@ fn rule(plot: &mut Plot, rule: &Rule) -> Drawn {
             })
             .collect(),
     };
-    let anchor = Rect {
-        left: from.0,
-        top: from.1,
-        right: to.0,
-        bottom: to.1,
-    };
-    let request = Request {
-        size: (width, height),
-        anchors: vec![anchor],
-        spots,
-        roams: false,
-        points: false,
-        priority: 1,
-    };
-    plot.want(Wanted {
-        text,
-        font: LABEL_FONT,
-        color: Rgb::GREY,
-        request,
-    });
+    let anchor = Rect::new(from.0, from.1, to.0, to.1);
+    let request = Request::at(spots, (width, height), anchor, 1);
+    plot.want(Wanted::new(text, LABEL_FONT, Rgb::GREY, request));
     Ok(())
 }
 
@@ -248,12 +222,7 @@ fn span(plot: &mut Plot, span: &Span) -> Drawn {
         points: false,
         priority: 3,
     };
-    plot.want(Wanted {
-        text,
-        font: LABEL_FONT,
-        color: Rgb::GREY,
-        request,
-    });
+    plot.want(Wanted::new(text, LABEL_FONT, Rgb::GREY, request));
     Ok(())
 }
 
@@ -281,15 +250,8 @@ fn callout(plot: &mut Plot, callout: &Callout) -> Drawn {
     plot.obstacles
         .boxes
         .push(Rect::around(point, MARKER_RADIUS + 2.5));
-    plot.paper.ring(
-        at,
-        MARKER_RADIUS + 2.0,
-        Stroke {
-            color,
-            width: 1.2,
-            dash: Dash::Solid,
-        },
-    )?;
+    plot.paper
+        .ring(at, MARKER_RADIUS + 2.0, Stroke::thin(color, 1.2))?;
     let (text, size) = measured(&callout.text, STRONG_FONT);
     let mut request = Request::around(point, size, 0);
     if callout.drop == Drop::ToX {
@@ -298,19 +260,9 @@ fn callout(plot: &mut Plot, callout: &Callout) -> Drawn {
         let right = beside.map(|top| (point.0 + 4.0, top));
         let left = beside.map(|top| (point.0 - 4.0 - size.0, top));
         request.spots.splice(0..0, right.into_iter().chain(left));
-        request.anchors = vec![Rect {
-            left: point.0,
-            right: point.0,
-            top: point.1,
-            bottom: foot.1,
-        }];
+        request.anchors = vec![Rect::new(point.0, point.1, point.0, foot.1)];
     }
-    plot.want(Wanted {
-        text,
-        font: STRONG_FONT,
-        color,
-        request,
-    });
+    plot.want(Wanted::new(text, STRONG_FONT, color, request));
     Ok(())
 }
 
@@ -321,12 +273,7 @@ fn scatter(plot: &mut Plot, scatter: &Scatter) -> Drawn {
         if let Some(text) = spot.text.as_ref().filter(|_| plot.shows(x, y)) {
             let (text, size) = measured(text, LABEL_FONT);
             let request = Request::around(plot.px(x, y), size, 2);
-            plot.want(Wanted {
-                text,
-                font: LABEL_FONT,
-                color: Rgb::BLACK,
-                request,
-            });
+            plot.want(Wanted::new(text, LABEL_FONT, Rgb::BLACK, request));
         }
     }
     Ok(())
@@ -340,10 +287,5 @@ fn note(plot: &mut Plot, note: &Note) {
     request
         .spots
         .insert(0, (at.0 - size.0 / 2.0, at.1 - size.1 / 2.0));
-    plot.want(Wanted {
-        text,
-        font: LABEL_FONT,
-        color: note.color,
-        request,
-    });
+    plot.want(Wanted::new(text, LABEL_FONT, note.color, request));
 }

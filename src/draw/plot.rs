@@ -18,7 +18,7 @@ use super::axis::AxisMap;
 use super::canvas::{Align, Canvas, Centi, Pen, TextItem, centi};
 use super::error::DrawError;
 use super::labels::{Obstacles, Px, Rect, Request, place};
-use super::marks::{Dash, Stroke};
+use super::marks::Stroke;
 use super::palette::{Rgb, Shape};
 use super::text::{ASCENT, DESCENT, Font, clean};
 
@@ -207,6 +207,17 @@ pub(super) struct Wanted {
     pub request: Request,
 }
 
+impl Wanted {
+    pub(super) fn new(text: String, font: Font, color: Rgb, request: Request) -> Self {
+        Self {
+            text,
+            font,
+            color,
+            request,
+        }
+    }
+}
+
 pub(super) struct Plot {
     pub paper: Paper,
     pub frame: Rect,
@@ -301,15 +312,8 @@ impl Plot {
         // Leaders first: where one must pass a text, the text's rim interrupts it.
         for (wanted, rect) in wanted.iter().zip(&placed) {
             if let Some((from, to)) = rect.and_then(|rect| wanted.request.leader(rect)) {
-                self.paper.segment(
-                    from,
-                    to,
-                    Stroke {
-                        color: wanted.color,
-                        width: 0.6,
-                        dash: Dash::Solid,
-                    },
-                )?;
+                self.paper
+                    .segment(from, to, Stroke::thin(wanted.color, 0.6))?;
             }
         }
         let mut omitted = std::mem::take(&mut self.omitted);

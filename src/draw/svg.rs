@@ -22,7 +22,7 @@ pub(super) fn characters(canvas: &Canvas) -> Characters {
     used
 }
 
-/// The document without its closing tag's counterpart for fonts: `style` goes into a `<style>` element unless empty.
+/// The whole document. `style` is CSS that is valid within XML text.
 pub(super) fn document(canvas: &Canvas, title: &str, style: &str) -> String {
     let body = body(canvas);
     let id = fingerprint(&body);
