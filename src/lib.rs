@@ -1,6 +1,7 @@
 //! topobench: one tensor-parallel deployment or prefill/decode instances joined by NIXL - which serves better, by how
 //! much, how surely, and why. ARCHITECTURE.md is the map of the rooms.
 
+pub mod analyse;
 pub mod outcome;
 pub mod plan;
 pub mod units;
