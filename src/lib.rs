@@ -6,6 +6,7 @@ pub mod draw;
 pub mod drive;
 pub mod launch;
 pub mod observe;
+pub mod analyse;
 pub mod outcome;
 pub mod plan;
 pub mod progress;

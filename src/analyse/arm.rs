@@ -1,0 +1,346 @@
+//! One arm of a comparison: its points judged, its crossing, its scale.
+
+use super::attainment::PointAttainment;
+use super::compare::{ArmInput, Censored, PointInput, Question};
+use super::confidence::{self, RateSeries, Replicates, Resampling};
+use super::crossing::{Crossing, crossing};
+use super::interval::Interval;
+use super::percentiles::median_ttft;
+use super::samples::Samples;
+use super::scale::{Limits, ScaleCurve};
+use super::series::{Attempt, by_rate};
+use super::validity::{self, Validity};
+use crate::outcome::PointStatus;
+use crate::plan::slo::Target;
+use crate::units::RequestRate;
+use serde::Serialize;
+
+/// Percentages of the three curves; E2EL joins when the SLO limits it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct ByLimit<T> {
+    pub both: T,
+    pub ttft: T,
+    pub tpot: T,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub e2el: Option<T>,
+}
+
+/// One point as `compare --json` has it.
+#[derive(Debug, Clone, Serialize)]
+pub struct PointReport {
+    pub rate: RequestRate,
+    pub attempt: u32,
+    pub offered: usize,
+    /// Percent of the requests offered.
+    pub attainment: ByLimit<f64>,
+    /// Wilson's intervals, percent: as if requests were independent.
+    pub ci95: ByLimit<Interval>,
+    pub status: PointStatus,
+    pub valid: Option<bool>,
+    pub why: Vec<String>,
+    /// What readers must know though it doesn't invalidate the point.
+    #[serde(skip)]
+    pub notes: Vec<String>,
+    /// The interval of `both` that knows of clusters: for error bars.
+    #[serde(skip)]
+    pub clustered95: Interval,
+    /// How many independent requests would tell as much.
+    #[serde(skip)]
+    pub effective_requests: f64,
+    #[serde(skip)]
+    pub served: usize,
+}
+
+/// The highest rate with attainment at the target, requests per second.
+#[derive(Debug, Clone, Serialize)]
+pub struct MaxRate {
+    pub value: Option<f64>,
+    pub per_gpu: Option<f64>,
+    pub ci95: Interval,
+    pub censored: Option<Censored>,
+    pub all: Vec<f64>,
+}
+
+/// The tightest SLO scale at which the target is met at one rate.
+#[derive(Debug, Clone, Serialize)]
+pub struct ScaleReport {
+    pub at_rate: Option<RequestRate>,
+    pub value: Option<f64>,
+    pub ci95: Interval,
+    pub censored: Option<Censored>,
+}
+
+/// Repeats of a rate together: a point of the curves that are drawn.
+#[derive(Debug, Clone)]
+pub struct RateReport {
+    pub rate: RequestRate,
+    pub attainment: PointAttainment,
+    /// Of served requests, seconds from due.
+    pub median_ttft: Option<f64>,
+}
+
+/// The exact scale curves at the scale rate.
+#[derive(Debug, Clone)]
+pub struct ScaleCurves {
+    pub both: ScaleCurve,
+    pub ttft: ScaleCurve,
+    pub tpot: ScaleCurve,
+}
+
+/// One arm as `compare --json` has it, and what is drawn of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct ArmReport {
+    pub label: String,
+    pub dir: String,
+    pub gpus: Option<u32>,
+    pub topology: serde_json::Value,
+    pub points: Vec<PointReport>,
+    pub max_rate: MaxRate,
+    pub scale: ScaleReport,
+    /// Label and size, for sentences: `nixl 1P1D`.
+    #[serde(skip)]
+    pub name: String,
+    /// Ascending in rate, repeats pooled; points that sent nothing are not among them.
+    #[serde(skip)]
+    pub rates: Vec<RateReport>,
+    /// `None` without a finite rate at which something was sent.
+    #[serde(skip)]
+    pub crossing: Option<Crossing>,
+    #[serde(skip)]
+    pub scale_curves: Option<ScaleCurves>,
+}
+
+impl ArmReport {
+    /// Points that may not be believed.
+    pub fn invalid_points(&self) -> impl Iterator<Item = &PointReport> {
+        self.points.iter().filter(|p| p.valid == Some(false))
+    }
+
+    /// Lowest and highest finite rate that was measured.
+    pub fn tested(&self) -> Option<(f64, f64)> {
+        let mut finite = self.rates.iter().map(|r| r.rate.per_second()).filter(|r| r.is_finite());
+        let lowest = finite.next()?;
+        Some((lowest, finite.next_back().unwrap_or(lowest)))
+    }
+}
+
+/// An arm with its points judged by the question.
+pub(super) struct Judged<'a> {
+    input: &'a ArmInput,
+    gpus: Option<u32>,
+    /// By rate, the infinite one last; then the attempts.
+    rates: Vec<Rate<'a>>,
+    /// (rate, attainment in percent), finite rates only.
+    curve: Vec<(f64, f64)>,
+    validity: Vec<Validity>,
+}
+
+struct Rate<'a> {
+    rate: RequestRate,
+    points: Vec<&'a PointInput>,
+    attainment: PointAttainment,
+}
+
+impl<'a> Judged<'a> {
+    pub(super) fn new(input: &'a ArmInput, gpus: Option<u32>, question: &Question) -> Self {
+        let rates: Vec<Rate> = by_rate(&input.points).into_iter().filter_map(|g| Rate::new(g, question)).collect();
+        let finite = rates.iter().filter(|r| !r.rate.is_infinite());
+        let curve = finite.map(|r| (r.rate.per_second(), r.attainment.both.percent())).collect();
+        let validity = input.points.iter().map(|p| validity::judge(p, input.kind, &question.slo)).collect();
+        Judged { input, gpus, rates, curve, validity }
+    }
+
+    pub(super) fn curve(&self) -> &[(f64, f64)] {
+        &self.curve
+    }
+
+    pub(super) fn has_rate(&self, rate: f64) -> bool {
+        self.rates.iter().any(|r| r.rate.per_second() == rate)
+    }
+
+    fn series(&self, question: &Question, wanted: impl Fn(RequestRate) -> bool) -> Vec<RateSeries> {
+        let attempts =
+            |r: &Rate| r.points.iter().map(|p| Attempt::new(&p.samples, &question.slo, question.target)).collect();
+        let wanted = self.rates.iter().filter(|r| wanted(r.rate));
+        wanted.map(|r| RateSeries { rate: r.rate.per_second(), attempts: attempts(r) }).collect()
+    }
+
+    pub(super) fn report(
+        &self,
+        question: &Question,
+        scale_rate: Option<RequestRate>,
+        known: &ArmEvidence,
+    ) -> ArmReport {
+        let target = question.target;
+        let found = crossing(&self.curve, target.percent().get());
+        let scale_curves = scale_rate.and_then(|rate| self.scale_curves(rate, question));
+        let name = match &self.input.size {
+            Some(size) if !self.input.label.contains(size.as_str()) => format!("{} {size}", self.input.label),
+            _ => self.input.label.clone(),
+        };
+        ArmReport {
+            label: self.input.label.clone(),
+            dir: self.input.dir.clone(),
+            gpus: self.gpus,
+            topology: self.input.topology.clone(),
+            points: self.point_reports(question),
+            max_rate: max_rate(found.as_ref(), self.gpus, known.crossing),
+            scale: scale_report(scale_rate, scale_curves.as_ref(), target, known.scale),
+            name,
+            rates: self.rates.iter().map(Rate::report).collect(),
+            crossing: found,
+            scale_curves,
+        }
+    }
+
+    fn scale_curves(&self, rate: RequestRate, question: &Question) -> Option<ScaleCurves> {
+        let points = &self.rates.iter().find(|r| r.rate == rate)?.points;
+        let of = |limits| ScaleCurve::new(points.iter().map(|p| &p.samples), &question.slo, limits);
+        Some(ScaleCurves { both: of(Limits::Both), ttft: of(Limits::Ttft), tpot: of(Limits::Tpot) })
+    }
+
+    /// In the order of rates and attempts; points that offered nothing have no attainment and are left out.
+    fn point_reports(&self, question: &Question) -> Vec<PointReport> {
+        let mut reports: Vec<PointReport> = self
+            .input
+            .points
+            .iter()
+            .zip(&self.validity)
+            .filter_map(|(point, validity)| point_report(point, validity, question))
+            .collect();
+        reports.sort_by(|a, b| a.rate.total_cmp(&b.rate).then(a.attempt.cmp(&b.attempt)));
+        reports
+    }
+}
+
+impl<'a> Rate<'a> {
+    fn new((rate, points): (f64, Vec<&'a PointInput>), question: &Question) -> Option<Self> {
+        let each = points.iter().filter_map(|p| PointAttainment::of(&p.samples, &question.slo));
+        let attainment = each.reduce(PointAttainment::pooled)?;
+        Some(Rate { rate: RequestRate::new(rate)?, points, attainment })
+    }
+
+    fn report(&self) -> RateReport {
+        let samples: Vec<&Samples> = self.points.iter().map(|p| &p.samples).collect();
+        RateReport { rate: self.rate, attainment: self.attainment, median_ttft: median_ttft(&samples) }
+    }
+}
+
+fn point_report(point: &PointInput, validity: &Validity, question: &Question) -> Option<PointReport> {
+    let a = PointAttainment::of(&point.samples, &question.slo)?;
+    let attempt = Attempt::new(&point.samples, &question.slo, question.target);
+    Some(PointReport {
+        rate: point.rate,
+        attempt: point.attempt,
+        offered: point.samples.len(),
+        attainment: ByLimit {
+            both: a.both.percent(),
+            ttft: a.ttft.percent(),
+            tpot: a.tpot.percent(),
+            e2el: a.e2el.map(|x| x.percent()),
+        },
+        ci95: ByLimit {
+            both: a.both.wilson95(),
+            ttft: a.ttft.wilson95(),
+            tpot: a.tpot.wilson95(),
+            e2el: a.e2el.map(|x| x.wilson95()),
+        },
+        status: validity.status,
+        valid: validity.valid,
+        why: validity.why.clone(),
+        notes: validity.notes.clone(),
+        clustered95: attempt.clustered95(),
+        effective_requests: attempt.effective_size(),
+        served: point.samples.served(),
+    })
+}
+
+fn max_rate(found: Option<&Crossing>, gpus: Option<u32>, ci95: Interval) -> MaxRate {
+    let value = found.and_then(Crossing::first).map(RequestRate::per_second);
+    let gpus = gpus.filter(|n| *n > 0).map(f64::from);
+    MaxRate {
+        value,
+        per_gpu: value.zip(gpus).map(|(rate, gpus)| rate / gpus),
+        ci95,
+        censored: match found {
+            Some(Crossing::AboveTested) => Some(Censored::AboveTested),
+            Some(Crossing::BelowTested) => Some(Censored::BelowTested),
+            _ => None,
+        },
+        all: found.map_or(&[][..], Crossing::all).iter().map(|r| r.per_second()).collect(),
+    }
+}
+
+fn scale_report(
+    at_rate: Option<RequestRate>,
+    curves: Option<&ScaleCurves>,
+    target: Target,
+    ci95: Interval,
+) -> ScaleReport {
+    let value = curves.and_then(|c| c.both.at_target(target));
+    let censored = (curves.is_some() && value.is_none()).then_some(Censored::AboveTested);
+    ScaleReport { at_rate, value, ci95, censored }
+}
+
+/// Resamples of all arms, drawn together so that ratios can be formed.
+pub(super) struct Evidence {
+    crossings: Vec<Replicates>,
+    crossing_values: Vec<Option<f64>>,
+    /// `None` for an arm that has no point at the scale rate.
+    scales: Vec<Option<Replicates>>,
+    scale_values: Vec<Option<f64>>,
+}
+
+/// An arm's own intervals.
+pub(super) struct ArmEvidence {
+    crossing: Interval,
+    scale: Interval,
+}
+
+const NOTHING: Interval = Interval { lo: None, hi: None };
+
+impl Evidence {
+    pub(super) fn gather(
+        arms: &[Judged],
+        question: &Question,
+        scale_rate: Option<RequestRate>,
+        how: Resampling,
+    ) -> Evidence {
+        let target = question.target.percent();
+        let finite: Vec<Vec<RateSeries>> = arms.iter().map(|a| a.series(question, |r| !r.is_infinite())).collect();
+        let views: Vec<&[RateSeries]> = finite.iter().map(Vec::as_slice).collect();
+        let at_scale: Vec<Option<RateSeries>> =
+            arms.iter().map(|a| a.series(question, |r| Some(r) == scale_rate).pop()).collect();
+        let present: Vec<&RateSeries> = at_scale.iter().flatten().collect();
+        let mut drawn = confidence::scales(&present, target.as_fraction(), how).into_iter();
+        let value = |a: &Judged| crossing(a.curve(), target.get()).and_then(|c| c.first()).map(RequestRate::per_second);
+        let scale = |a: &Judged| a.scale_curves(scale_rate?, question)?.both.at_target(question.target);
+        Evidence {
+            crossings: confidence::crossings(&views, target.get(), how),
+            crossing_values: arms.iter().map(value).collect(),
+            scales: at_scale.iter().map(|s| s.as_ref().and_then(|_| drawn.next())).collect(),
+            scale_values: arms.iter().map(scale).collect(),
+        }
+    }
+
+    pub(super) fn of(&self, arm: usize) -> ArmEvidence {
+        let scale = self.scales[arm].as_ref().map(|s| s.interval(self.scale_values[arm]));
+        ArmEvidence {
+            crossing: self.crossings[arm].interval(self.crossing_values[arm]),
+            scale: scale.unwrap_or(NOTHING),
+        }
+    }
+
+    /// Crossing of b over crossing of a.
+    pub(super) fn rate_ratio(&self, a: usize, b: usize, value: Option<f64>) -> Interval {
+        self.crossings[b].over(&self.crossings[a]).interval(value)
+    }
+
+    /// Scale of a over scale of b: above 1, b keeps tighter limits.
+    pub(super) fn scale_ratio(&self, a: usize, b: usize, value: Option<f64>) -> Interval {
+        match (&self.scales[a], &self.scales[b]) {
+            (Some(a), Some(b)) => a.over(b).interval(value),
+            _ => NOTHING,
+        }
+    }
+}

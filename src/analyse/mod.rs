@@ -1,0 +1,35 @@
+//! Judging what was measured: attainment, the exact SLO-scale curve, crossings, intervals, validity, comparison.
+//!
+//! A comparison is a claim, so every number here carries how sure it is, and says so when it could not be had:
+//! "above the highest rate tested" is an answer, a made-up number is not. The way through the room:
+//! [`samples`] (columns of one point) -> [`attainment`], [`scale`] -> [`crossing`] over rates -> [`confidence`]
+//! (resampling the same estimators) -> [`compare`] (the machine-readable comparison) -> [`verdict`] (one sentence).
+//!
+//! Deliberately absent: files, clocks, threads, drawing. Everything is a function of its arguments; the random numbers
+//! of the resampling come from a fixed seed, so that the same results give the same bytes.
+
+mod arm;
+pub mod attainment;
+pub mod attribution;
+pub mod compare;
+pub mod confidence;
+pub mod crossing;
+pub mod interval;
+pub mod percentiles;
+mod ratio;
+pub mod samples;
+pub mod scale;
+mod series;
+pub mod summary;
+pub mod validity;
+pub mod verdict;
+mod warnings;
+
+pub use arm::{ArmReport, ByLimit, MaxRate, PointReport, RateReport, ScaleCurves, ScaleReport};
+pub use attainment::{Attainment, PointAttainment, Verdict};
+pub use compare::{ArmInput, Comparison, PointInput, Question};
+pub use compare::{ArmKind, Censored, Identity};
+pub use crossing::Crossing;
+pub use interval::Interval;
+pub use ratio::{Ratio, RatioReport};
+pub use samples::{Samples, VllmColumns};

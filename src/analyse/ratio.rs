@@ -1,0 +1,74 @@
+//! One arm over another: how many times the rate, how many times the tighter SLO.
+
+use super::arm::{ArmReport, Evidence};
+use super::compare::Censored;
+use super::interval::Interval;
+use serde::Serialize;
+
+/// A ratio with its interval. Without a value, `censored` says on which side of the interval's finite end it lies.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Ratio {
+    pub value: Option<f64>,
+    pub ci95: Interval,
+    pub censored: Option<Censored>,
+}
+
+impl Ratio {
+    /// Whether the interval excludes 1: a difference may be claimed.
+    pub fn claims(&self) -> bool {
+        !self.ci95.contains(1.0)
+    }
+
+    fn scaled(self, factor: Option<f64>) -> Ratio {
+        let nothing = Ratio { value: None, ci95: Interval { lo: None, hi: None }, censored: None };
+        factor.map_or(nothing, |f| Ratio { value: self.value.map(|v| v * f), ci95: self.ci95.scaled(f), ..self })
+    }
+}
+
+/// Arm `b` over arm `a`, by their positions.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct RatioReport {
+    pub a: usize,
+    pub b: usize,
+    /// Crossing rate of b / crossing rate of a.
+    pub max_rate: Ratio,
+    /// The same for requests per GPU; all null where GPUs are unknown or none.
+    pub max_rate_per_gpu: Ratio,
+    /// Crossing scale of a / crossing scale of b: above 1, b keeps tighter limits.
+    pub scale: Ratio,
+}
+
+impl RatioReport {
+    pub(super) fn new(a: usize, b: usize, arms: &[ArmReport], evidence: &Evidence) -> RatioReport {
+        let (base, other) = (&arms[a], &arms[b]);
+        let value = other.max_rate.value.zip(base.max_rate.value).map(|(b, a)| b / a);
+        let max_rate = Ratio {
+            value,
+            ci95: evidence.rate_ratio(a, b, value),
+            censored: censored(other.max_rate.censored, base.max_rate.censored),
+        };
+        let gpus = |arm: &ArmReport| arm.gpus.filter(|n| *n > 0).map(f64::from);
+        let scale = base.scale.value.zip(other.scale.value).filter(|(_, b)| *b > 0.0).map(|(a, b)| a / b);
+        RatioReport {
+            a,
+            b,
+            max_rate,
+            max_rate_per_gpu: max_rate.scaled(gpus(base).zip(gpus(other)).map(|(a, b)| a / b)),
+            scale: Ratio {
+                value: scale,
+                ci95: evidence.scale_ratio(a, b, scale),
+                censored: censored(base.scale.censored, other.scale.censored),
+            },
+        }
+    }
+}
+
+/// On which side numerator / denominator lies when either is known only by its side. Where both sides disagree with a
+/// direction (both above, both below) the numerator's is told; the interval then has no ends to mislead.
+fn censored(numerator: Option<Censored>, denominator: Option<Censored>) -> Option<Censored> {
+    let inverse = |c| match c {
+        Censored::AboveTested => Censored::BelowTested,
+        Censored::BelowTested => Censored::AboveTested,
+    };
+    numerator.or(denominator.map(inverse))
+}

@@ -1,0 +1,144 @@
+//! Whether a point may be believed. Judged here, from recorded facts and under an SLO, and never stored as truth.
+//!
+//! A point is invalid when what it measured was not the deployment: a late client, a KV transfer that failed and was
+//! papered over, an engine that restarted, a GPU that throttled, nothing served. Imported files carry no evidence and are
+//! neither valid nor invalid.
+
+use super::compare::{ArmKind, PointInput};
+use super::summary::lag;
+use crate::outcome::{EngineCounters, PointFacts, PointStatus};
+use crate::plan::slo::Slo;
+
+/// A point's status and validity, with a sentence for each reason.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Validity {
+    pub status: PointStatus,
+    /// `None`: there is no evidence.
+    pub valid: Option<bool>,
+    pub why: Vec<String>,
+    /// What doesn't invalidate the point and must be known to whoever reads it.
+    pub notes: Vec<String>,
+}
+
+/// Client lag that no TTFT limit is tight enough to notice, seconds.
+const LAG_FLOOR_SECS: f64 = 0.002;
+/// Share of the TTFT limit that the client's own lag may take.
+const LAG_SHARE: f64 = 0.02;
+/// Share of the sends scheduled that must have been sent in their window.
+const SENT_SHARE: f64 = 0.98;
+/// Share of prompt tokens that a decode instance may compute itself.
+const RECOMPUTE_SHARE: f64 = 0.02;
+/// Share of prompt tokens from a prefix cache above which it is said.
+const CACHED_SHARE: f64 = 0.05;
+
+/// Judges one point.
+pub fn judge(point: &PointInput, kind: ArmKind, slo: &Slo) -> Validity {
+    let nothing_served = point.samples.served() == 0;
+    let recorded = point.facts.as_ref().map_or(PointStatus::Measured, |f| f.status);
+    let status = if nothing_served { PointStatus::Failed } else { recorded };
+    let (mut reasons, mut notes) = (Vec::new(), Vec::new());
+    if nothing_served {
+        reasons.push(format!("none of the {} requests offered was served", point.samples.len()));
+    }
+    if let Some(facts) = &point.facts {
+        reasons.extend(late_client(point, slo));
+        reasons.extend(unsent(point, slo));
+        reasons.extend(engine_faults(facts, kind, point.samples.len()));
+        notes = remarks(facts, kind);
+    }
+    let failed = status == PointStatus::Failed;
+    let valid = match &point.facts {
+        _ if failed || !reasons.is_empty() => Some(false),
+        Some(_) => Some(true),
+        None => None,
+    };
+    let recorded_why = point.facts.iter().flat_map(|f| f.why.iter().cloned());
+    Validity { status, valid, why: recorded_why.chain(reasons).collect(), notes }
+}
+
+fn allowed_lag(slo: &Slo) -> f64 {
+    (LAG_SHARE * slo.ttft.as_secs()).max(LAG_FLOOR_SECS)
+}
+
+fn late_client(point: &PointInput, slo: &Slo) -> Option<String> {
+    let (p99, allowed) = (lag(&point.samples)?.p99, allowed_lag(slo));
+    (p99 > allowed).then(|| {
+        format!(
+            "the client was late: lag p99 {:.1} ms, at most {:.1} ms (2 % of the TTFT limit, 2 ms at least) would do; \
+             give it more CPU, or lower the rate",
+            p99 * 1e3,
+            allowed * 1e3
+        )
+    })
+}
+
+/// Sends that never happened, or only after the last due: the offered rate was not the one on the label.
+fn unsent(point: &PointInput, slo: &Slo) -> Option<String> {
+    let samples = &point.samples;
+    let window_end = samples.due.last()? + allowed_lag(slo);
+    let scheduled = samples.excused.iter().filter(|excused| !**excused).count();
+    let in_window = samples.sent.iter().zip(&samples.excused).filter(|(t, x)| !**x && **t <= window_end).count();
+    let share = in_window as f64 / scheduled.max(1) as f64;
+    (scheduled > 0 && share < SENT_SHARE).then(|| {
+        format!("only {:.1} % of the {scheduled} sends scheduled were sent within the point's window", 100.0 * share)
+    })
+}
+
+fn engine_faults(facts: &PointFacts, kind: ArmKind, requests: usize) -> Vec<String> {
+    let mut faults = Vec::new();
+    if facts.engine_restarts > 0 {
+        faults.push(format!("{} engine process(es) ended or restarted", facts.engine_restarts));
+    }
+    if let Some(engines) = &facts.engines {
+        faults.extend(kv_faults(engines));
+        if kind == ArmKind::PrefillDecode {
+            faults.extend(recomputed(engines, requests));
+        }
+    }
+    let throttled = facts.gpus.iter().flat_map(|gpus| &gpus.throttled);
+    faults.extend(throttled.map(|reason| format!("a GPU throttled: {reason}")));
+    faults
+}
+
+fn kv_faults(engines: &EngineCounters) -> impl Iterator<Item = String> {
+    [
+        (engines.kv_failed_transfers, "KV transfers failed"),
+        (engines.kv_failed_notifications, "KV transfer notifications failed"),
+        (engines.kv_expired, "KV hand-offs expired before they were fetched"),
+        (engines.kv_notifications_after_expiry, "KV hand-offs were fetched after they had expired"),
+    ]
+    .into_iter()
+    .filter_map(|(count, what)| Some((count.filter(|n| *n > 0.0)?, what)))
+    .map(|(count, what)| format!("{count} {what}"))
+}
+
+/// D computed prompts that P was to have computed: HTTP 200, and not the deployment that was to be measured.
+/// One token a request is normal, the last of the prompt is computed where decoding starts.
+fn recomputed(engines: &EngineCounters, requests: usize) -> Option<String> {
+    let prompts = engines.prompt_tokens.filter(|n| *n > 0.0)?;
+    let accounted = || Some(prompts - engines.external_kv_tokens? - engines.decode_cache_hit_tokens.unwrap_or(0.0));
+    let local = engines.local_compute_tokens.or_else(accounted)?;
+    let excess = local - requests as f64;
+    (excess > RECOMPUTE_SHARE * prompts).then(|| {
+        format!(
+            "decode instances computed {local:.0} of {prompts:.0} prompt tokens themselves: the KV cache was not handed \
+             over for {:.1} % of them",
+            100.0 * local / prompts
+        )
+    })
+}
+
+fn remarks(facts: &PointFacts, kind: ArmKind) -> Vec<String> {
+    let Some(engines) = &facts.engines else {
+        let lost = "the engines' metrics could not be read: silent recomputes would go unseen";
+        return if kind == ArmKind::PrefillDecode { vec![lost.to_string()] } else { Vec::new() };
+    };
+    let share = engines.cached_prompt_tokens.zip(engines.prompt_tokens.filter(|n| *n > 0.0)).map(|(c, p)| c / p);
+    share
+        .filter(|share| *share > CACHED_SHARE)
+        .map(|share| {
+            format!("{:.0} % of the prompt tokens came from a prefix cache, which flatters TTFT", 100.0 * share)
+        })
+        .into_iter()
+        .collect()
+}

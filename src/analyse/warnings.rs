@@ -1,0 +1,133 @@
+//! What a sceptical reader must be told before the numbers.
+
+use super::arm::{ArmReport, PointReport};
+use super::compare::{ArmInput, Identity, Question, same_trace};
+use crate::outcome::PointStatus;
+use crate::units::RequestRate;
+
+/// Below it a point's interval is wider than most differences between topologies (Wilson at 90 %: 12 points wide).
+const FEW_REQUESTS: usize = 100;
+/// Below it a point near its crossing holds too few independent stretches of load to be sure of anything.
+const FEW_EFFECTIVE: f64 = 25.0;
+
+/// What warnings need beside the arms.
+pub(super) struct Context<'a> {
+    pub(super) question: &'a Question,
+    pub(super) scale_rate: Option<RequestRate>,
+    pub(super) paired: bool,
+}
+
+pub(super) fn of(arms: &[ArmInput], reports: &[ArmReport], context: &Context) -> Vec<String> {
+    let mut all = between(arms, reports, context);
+    for (arm, report) in arms.iter().zip(reports) {
+        all.extend(within(arm, report, context.question));
+    }
+    all
+}
+
+/// What makes arms unlike each other.
+fn between(arms: &[ArmInput], reports: &[ArmReport], context: &Context) -> Vec<String> {
+    let Some((first, others)) = arms.split_first() else { return Vec::new() };
+    let mut all = Vec::new();
+    if reports.iter().any(|r| r.gpus != reports[0].gpus) {
+        let each = listed(reports.iter().map(|r| match r.gpus {
+            Some(n) => format!("{} {n}", r.name),
+            None => format!("{} unknown", r.name),
+        }));
+        all.push(format!("the arms have different numbers of GPUs ({each}): compare rates per GPU, not rates"));
+    }
+    let facts: [(&str, fn(&Identity) -> Option<&String>); 3] =
+        [("models", |i| i.model.as_ref()), ("engines", |i| i.engine.as_ref()), ("datasets", |i| i.dataset.as_ref())];
+    for (what, get) in facts {
+        let known: Vec<&String> = arms.iter().filter_map(|arm| get(&arm.identity)).collect();
+        if known.windows(2).any(|pair| pair[0] != pair[1]) {
+            let each = listed(arms.iter().filter_map(|a| Some(format!("{}: {}", a.label, get(&a.identity)?))));
+            all.push(format!("the arms ran different {what} ({each})"));
+        }
+    }
+    if !others.is_empty() && !context.paired {
+        let known = |arm: &&ArmInput| arm.identity.trace_hash.is_some();
+        let why = if arms.iter().all(|arm| known(&arm)) && others.iter().any(|arm| !same_trace(first, arm)) {
+            "the arms answered different traces"
+        } else {
+            "it is not known that the arms answered the same trace"
+        };
+        all.push(format!("{why}: they are treated as unpaired, and the intervals of their ratios are wider for it"));
+    }
+    if context.scale_rate.is_none() && !others.is_empty() {
+        all.push("the arms have no rate in common: SLO scales can't be compared".to_string());
+    }
+    all.extend(missing_scale_rate(reports, context));
+    all
+}
+
+fn missing_scale_rate(reports: &[ArmReport], context: &Context) -> Option<String> {
+    let rate = context.scale_rate?;
+    let without = listed(reports.iter().filter(|r| r.scale_curves.is_none()).map(|r| r.name.clone()));
+    (!without.is_empty()).then(|| format!("no point at {rate} req/s, the rate of the SLO scale, in {without}"))
+}
+
+/// What is wrong within one arm.
+fn within(arm: &ArmInput, report: &ArmReport, question: &Question) -> Vec<String> {
+    let (name, points) = (&report.name, &report.points);
+    let mut all = Vec::new();
+    let rates = |wanted: &dyn Fn(&PointReport) -> bool| {
+        let mut rates: Vec<RequestRate> = points.iter().filter(|p| wanted(p)).map(|p| p.rate).collect();
+        rates.dedup();
+        listed(rates.iter().map(|rate| short(*rate)))
+    };
+    let mut say = |at: String, text: &str| {
+        if !at.is_empty() {
+            all.push(format!("{name} at {at} req/s: {text}"));
+        }
+    };
+    say(rates(&|p| p.status == PointStatus::Degraded), "a fault hit some requests, which count as missed");
+    say(rates(&|p| p.offered < FEW_REQUESTS), "fewer than 100 requests, so that little can be claimed");
+    let near = |p: &PointReport| p.attainment.both < 100.0 && p.clustered95.contains(question.target.percent().get());
+    say(
+        rates(&|p| p.offered >= FEW_REQUESTS && near(p) && p.effective_requests < FEW_EFFECTIVE),
+        "misses come in so few clusters that longer points are needed for a firm claim",
+    );
+    let imported = arm.points.iter().any(|p| p.facts.is_none());
+    for point in points.iter().filter(|p| p.valid == Some(false)) {
+        all.push(format!("{name} at {} req/s is invalid: {}", short(point.rate), point.why.join("; ")));
+    }
+    all.extend(notes(name, points));
+    if imported {
+        all.push(format!("{name} was imported from result files: nothing tells whether its points are valid"));
+    }
+    if let [first, .., last] = report.max_rate.all.as_slice() {
+        all.push(format!(
+            "{name} crosses the target {} times between {first:.2} and {last:.2} req/s: the first crossing is quoted",
+            report.max_rate.all.len()
+        ));
+    }
+    let rising = report.rates.first().is_some_and(|r| r.attainment.both.percent() < question.target.percent().get());
+    if rising && report.max_rate.value.is_some() {
+        all.push(format!("{name} misses the target at its lowest rate and meets it above: its crossing is doubtful"));
+    }
+    all
+}
+
+/// The same remark at several rates is said once.
+fn notes(name: &str, points: &[PointReport]) -> Vec<String> {
+    let mut said: Vec<(&str, Vec<String>)> = Vec::new();
+    for point in points {
+        for note in &point.notes {
+            match said.iter_mut().find(|(text, _)| text == note) {
+                Some((_, rates)) => rates.push(short(point.rate)),
+                None => said.push((note, vec![short(point.rate)])),
+            }
+        }
+    }
+    said.into_iter().map(|(text, rates)| format!("{name} at {} req/s: {text}", listed(rates))).collect()
+}
+
+fn listed(items: impl IntoIterator<Item = String>) -> String {
+    items.into_iter().collect::<Vec<_>>().join(", ")
+}
+
+/// `2`, `0.5`, `inf`.
+pub(super) fn short(rate: RequestRate) -> String {
+    format!("{}", rate.per_second())
+}
