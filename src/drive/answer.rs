@@ -139,8 +139,9 @@ impl AnswerReader {
         Outcome::Failed(Failure::Truncated { tokens, detail: why })
     }
 
-    pub fn finish(self, end: Offset) -> (Timeline, Option<String>) {
-        self.content.timeline.finish(end)
+    /// The timeline and the kept text, taken out; the reader can still read the rest of the response.
+    pub fn finish(&mut self, end: Offset) -> (Timeline, Option<String>) {
+        std::mem::take(&mut self.content.timeline).finish(end)
     }
 }
 

@@ -1,9 +1,29 @@
 //! Driving the load: open loop, on time, and telling the truth about what came back.
 //!
-//! `sse`, `chunk`, `http1`, `timeline` and `answer` are pure: bytes in, facts out.
+//! [`run_point`] sends a schedule from threads of its own. The client never waits for an answer before the next due send;
+//! under a concurrency limit a send waits for a slot, and the record says since when one was free. `sse`, `chunk`,
+//! `http1`, `timeline` and `answer` are pure: bytes in, facts out.
+//!
+//! Deliberately absent: retries (a retried request is another request), SLOs, files, and any knowledge of what is behind
+//! the URL.
 
-pub mod answer;
-pub mod chunk;
-pub mod http1;
-pub mod sse;
-pub mod timeline;
+mod answer;
+mod chunk;
+mod connection;
+mod due_timer;
+mod exchange;
+mod http1;
+mod look_ahead;
+mod once;
+mod point;
+mod progress;
+mod sse;
+mod target;
+mod timeline;
+mod worker;
+
+pub use exchange::Deadlines;
+pub use once::{Completion, Single, SingleError, send_one};
+pub use point::{DriveError, PointReport, PointSpec, run_point};
+pub use progress::{Counts, Progress};
+pub use target::{Capabilities, RESERVED_FIELDS, Secret, Target, TargetError};

@@ -29,10 +29,6 @@ impl TimelineBuilder {
         self.timeline.sent = Some(at);
     }
 
-    pub fn when_sent(&self) -> Option<Offset> {
-        self.timeline.sent
-    }
-
     /// A chunk that arrived at `at`.
     pub fn chunk(&mut self, at: Offset, chunk: &Chunk<'_>) {
         if let Some(usage) = chunk.usage {

@@ -58,7 +58,7 @@ fn usage(tokens: u32) -> String {
 
 #[test]
 fn a_recorded_completion_is_read() {
-    let reader = answer([response(COMPLETIONS, 300).as_slice()]);
+    let mut reader = answer([response(COMPLETIONS, 300).as_slice()]);
     assert_eq!(reader.outcome(Asked { max_tokens: 5, ignore_eos: true }), Outcome::Completed);
     assert!(reader.is_reusable());
     let (timeline, text) = reader.finish(Offset::from_nanos(9));
@@ -72,7 +72,7 @@ fn a_recorded_chat_counts_no_token_for_its_role() {
     let bytes = response(CHAT, 100_000);
     // Two reads: the role's chunk comes alone.
     let cut = HEAD.len() + 420;
-    let reader = answer([&bytes[..cut], &bytes[cut..]]);
+    let mut reader = answer([&bytes[..cut], &bytes[cut..]]);
     assert_eq!(reader.outcome(Asked { max_tokens: 4, ignore_eos: true }), Outcome::Completed);
     let (timeline, text) = reader.finish(Offset::from_nanos(9));
     assert_eq!(timeline.first_token, Some(Offset::from_nanos(2)));
@@ -86,7 +86,7 @@ fn continuous_usage_tells_how_many_tokens_a_chunk_holds() {
         format!(r#"{{"choices":[{{"text":"ab"}}],"usage":{{"prompt_tokens":3,"completion_tokens":{total}}}}}"#)
     };
     let bytes = stream(&[&chunk(0), &chunk(2), &chunk(5), &chunk(5), &usage(5), "[DONE]"]);
-    let reader = answer([bytes.as_slice()]);
+    let mut reader = answer([bytes.as_slice()]);
     let (timeline, _) = reader.finish(Offset::ZERO);
     assert_eq!(timeline.chunks.iter().map(|c| c.tokens).collect::<Vec<_>>(), [2, 3]);
     assert!(timeline.tokens_per_chunk_known);
@@ -102,7 +102,7 @@ fn without_usage_chunks_are_counted() {
 
 #[test]
 fn usage_wins_over_the_number_of_chunks() {
-    let reader = answer([stream(&[TOKEN, TOKEN, &usage(4), "[DONE]"]).as_slice()]);
+    let mut reader = answer([stream(&[TOKEN, TOKEN, &usage(4), "[DONE]"]).as_slice()]);
     let (timeline, _) = reader.finish(Offset::ZERO);
     assert_eq!((timeline.output_tokens, timeline.chunks.len()), (TokenCount(4), 2));
 }
@@ -177,7 +177,7 @@ proptest! {
         let mut cuts: Vec<usize> = cuts.into_iter().map(|c| c.min(bytes.len())).collect();
         cuts.extend([0, bytes.len()]);
         cuts.sort_unstable();
-        let cut = answer(cuts.windows(2).map(|w| &bytes[w[0]..w[1]]));
+        let mut cut = answer(cuts.windows(2).map(|w| &bytes[w[0]..w[1]]));
         prop_assert!(cut.is_reusable());
         let asked = Asked { max_tokens: if chat { 4 } else { 5 }, ignore_eos: true };
         prop_assert_eq!(cut.outcome(asked), Outcome::Completed);

@@ -1,0 +1,181 @@
+//! Connections to the server under load: opened ahead of need, reused while the server surely keeps them.
+//!
+//! Why not reqwest or hyper here: both read the socket in one task and hand the bytes to another, which stamps them when
+//! its turn comes. Here the task that reads is the one that stamps. Control requests elsewhere use reqwest.
+
+use super::target::{Authority, TargetError};
+use rustls_platform_verifier::ConfigVerifierExt;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::pki_types::ServerName;
+
+/// vLLM closes idle connections after 5 s (`VLLM_HTTP_TIMEOUT_KEEP_ALIVE`); a request on one that is closing is lost.
+const MAX_IDLE: Duration = Duration::from_secs(3);
+/// Connections kept open for the requests to come: a send then never waits for a handshake unless a burst outruns them.
+const SPARE: usize = 2;
+
+/// A server's addresses and how to reach them.
+#[derive(Clone)]
+pub(super) struct Connector {
+    addresses: Arc<[SocketAddr]>,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+}
+
+impl Connector {
+    /// Resolves the host once: a measurement shouldn't contain name lookups.
+    pub(super) async fn new(authority: &Authority) -> Result<Self, TargetError> {
+        let host = &authority.host;
+        let addresses: Arc<[SocketAddr]> = tokio::net::lookup_host((host.as_str(), authority.port))
+            .await
+            .map_err(|source| TargetError::Resolve { host: host.clone(), source })?
+            .collect();
+        if addresses.is_empty() {
+            return Err(TargetError::NoAddress { host: host.clone() });
+        }
+        let tls = authority.tls.then(|| tls(host)).transpose()?;
+        Ok(Connector { addresses, tls })
+    }
+
+    pub(super) async fn connect(&self) -> io::Result<Connection> {
+        let tcp = TcpStream::connect(&*self.addresses).await?;
+        // Nagle's algorithm would hold back the end of a large body for 40 ms.
+        tcp.set_nodelay(true)?;
+        Ok(match &self.tls {
+            None => Connection::Plain(tcp),
+            Some((connector, name)) => Connection::Tls(Box::new(connector.connect(name.clone(), tcp).await?)),
+        })
+    }
+}
+
+fn tls(host: &str) -> Result<(TlsConnector, ServerName<'static>), TargetError> {
+    let failed = |detail: String| TargetError::Tls { host: host.to_string(), detail };
+    let name = ServerName::try_from(host.to_string()).map_err(|e| failed(e.to_string()))?;
+    // Set already, here or by a sibling: either way there is one afterwards.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let config = ClientConfig::with_platform_verifier().map_err(|e| failed(e.to_string()))?;
+    Ok((TlsConnector::from(Arc::new(config)), name))
+}
+
+/// A byte stream to the server.
+pub(super) enum Connection {
+    Plain(TcpStream),
+    Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+}
+
+impl Connection {
+    /// Whether the server has neither closed it nor said anything unasked for.
+    fn is_silent(&mut self) -> bool {
+        let mut byte = [0u8; 1];
+        let mut buffer = ReadBuf::new(&mut byte);
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        Pin::new(self).poll_read(&mut context, &mut buffer).is_pending()
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Connection::Plain(tcp) => Pin::new(tcp).poll_read(cx, buffer),
+            Connection::Tls(tls) => Pin::new(tls).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Connection::Plain(tcp) => Pin::new(tcp).poll_write(cx, bytes),
+            Connection::Tls(tls) => Pin::new(tls).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Connection::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
+            Connection::Tls(tls) => Pin::new(tls).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Connection::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Connection::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+        }
+    }
+}
+
+/// Idle connections of one worker, the freshest on top.
+pub(super) struct Pool {
+    connector: Connector,
+    idle: Mutex<Vec<Idle>>,
+    /// Spares being opened.
+    opening: AtomicUsize,
+}
+
+struct Idle {
+    connection: Connection,
+    since: Instant,
+}
+
+impl Pool {
+    pub(super) fn new(connector: Connector) -> Self {
+        Pool { connector, idle: Mutex::new(Vec::new()), opening: AtomicUsize::new(0) }
+    }
+
+    pub(super) async fn connect(&self) -> io::Result<Connection> {
+        self.connector.connect().await
+    }
+
+    /// The freshest idle connection that still stands.
+    pub(super) fn take_idle(&self) -> Option<Connection> {
+        let now = Instant::now();
+        let mut idle = self.idle();
+        while let Some(Idle { mut connection, since }) = idle.pop() {
+            if now.duration_since(since) > MAX_IDLE {
+                // All below are older still.
+                idle.clear();
+                return None;
+            }
+            if connection.is_silent() {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    pub(super) fn give_back(&self, connection: Connection) {
+        self.idle().push(Idle { connection, since: Instant::now() });
+    }
+
+    /// Opens connections in the background until there are enough for the next sends. What fails here will fail again,
+    /// and be told, when a request needs it.
+    pub(super) fn top_up(self: &Arc<Self>) {
+        let now = Instant::now();
+        let will_stand = |idle: &&Idle| now.duration_since(idle.since) < MAX_IDLE / 2;
+        let fresh = self.idle().iter().rev().take(SPARE).filter(will_stand).count();
+        for _ in fresh + self.opening.load(Ordering::Relaxed)..SPARE {
+            self.opening.fetch_add(1, Ordering::Relaxed);
+            let pool = Arc::clone(self);
+            tokio::spawn(async move {
+                if let Ok(connection) = pool.connect().await {
+                    pool.give_back(connection);
+                }
+                pool.opening.fetch_sub(1, Ordering::Relaxed);
+            });
+        }
+    }
+
+    /// A panic while the lock is held leaves a list of connections, which is as good as any.
+    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,241 @@
+//! One request and its answer over one connection, under deadlines.
+
+use super::answer::AnswerReader;
+use super::connection::{Connection, Pool};
+use crate::outcome::{Failure, Outcome};
+use crate::units::Offset;
+use std::cell::RefCell;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::time::{MissedTickBehavior, interval_at};
+
+/// How often deadlines and the cut-off are looked at: coarse beside any deadline, and cheaper than a timer a chunk.
+const TICK: Duration = Duration::from_millis(100);
+/// How long the end of a response may take after its last event, for the connection to be used again.
+const REST_OF_RESPONSE: Duration = Duration::from_secs(1);
+/// One read takes at most this much. Larger than any burst of chunks, small enough for the second-level cache.
+const READ_BYTES: usize = 64 << 10;
+
+thread_local! {
+    /// Reads of one worker take turns, so they share one buffer; thousands of open streams need no memory of their own.
+    static READ_BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into());
+}
+
+/// The load's clock: offsets from the point's time zero.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clock {
+    pub(super) zero: Instant,
+}
+
+impl Clock {
+    pub(super) fn now(self) -> Offset {
+        Offset::from(Instant::now().saturating_duration_since(self.zero))
+    }
+}
+
+/// How long a server may be silent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadlines {
+    /// From sent to the first event. Long: under overload requests queue, and that is what is measured.
+    pub first_token: Duration,
+    /// Between events after that.
+    pub idle: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Deadlines { first_token: Duration::from_secs(600), idle: Duration::from_secs(60) }
+    }
+}
+
+/// When a request last got on, for the watch over its deadlines.
+struct Pulse {
+    at: AtomicU64,
+    answering: AtomicBool,
+}
+
+impl Pulse {
+    fn new(at: Offset) -> Self {
+        Pulse { at: AtomicU64::new(at.as_nanos()), answering: AtomicBool::new(false) }
+    }
+
+    fn beat(&self, at: Offset, answering: bool) {
+        self.at.store(at.as_nanos(), Ordering::Relaxed);
+        self.answering.store(answering, Ordering::Relaxed);
+    }
+
+    /// The silence at `now`, if it is longer than allowed.
+    fn exceeded(&self, deadlines: &Deadlines, now: Offset) -> Option<Duration> {
+        let silent = now.as_duration().saturating_sub(Duration::from_nanos(self.at.load(Ordering::Relaxed)));
+        let limit = if self.answering.load(Ordering::Relaxed) { deadlines.idle } else { deadlines.first_token };
+        (silent > limit).then_some(silent)
+    }
+}
+
+/// What surrounds an exchange.
+pub(super) struct Surroundings<'a> {
+    pub(super) pool: &'a Pool,
+    pub(super) clock: Clock,
+    pub(super) deadlines: Deadlines,
+    /// Once set, what is still open ends unfinished.
+    pub(super) cut: &'a AtomicBool,
+    /// Told of the tokens of every read.
+    pub(super) tokens: &'a AtomicU64,
+}
+
+/// How an exchange ended.
+pub(super) struct Ended {
+    pub(super) at: Offset,
+    /// `None`: as the answer reader says.
+    pub(super) outcome: Option<Outcome>,
+    /// Still open where the answer came to its end.
+    pub(super) connection: Option<Connection>,
+}
+
+/// Sends `wire` and reads until the outcome is known.
+pub(super) async fn exchange(around: &Surroundings<'_>, wire: &[u8], reader: &mut AnswerReader) -> Ended {
+    let pulse = Pulse::new(around.clock.now());
+    let ended = {
+        let mut talk = pin!(talk(around, wire, reader, &pulse));
+        let mut ticks = interval_at(tokio::time::Instant::now() + TICK, TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                ended = &mut talk => break Ok(ended),
+                _ = ticks.tick() => {
+                    let now = around.clock.now();
+                    if around.cut.load(Ordering::Relaxed) {
+                        break Err((now, None));
+                    }
+                    if let Some(silent) = pulse.exceeded(&around.deadlines, now) {
+                        break Err((now, Some(silent)));
+                    }
+                }
+            }
+        }
+    };
+    ended.unwrap_or_else(|(at, silent)| {
+        let outcome = silent.map_or(Outcome::Unfinished, |silent| {
+            Outcome::Failed(Failure::Stalled { after_secs: silent.as_secs_f64(), tokens: reader.tokens() })
+        });
+        Ended { at, outcome: Some(outcome), connection: None }
+    })
+}
+
+async fn talk(around: &Surroundings<'_>, wire: &[u8], reader: &mut AnswerReader, pulse: &Pulse) -> Ended {
+    match send(around, wire, reader).await {
+        Ok(connection) => {
+            pulse.beat(around.clock.now(), false);
+            receive(around, connection, reader, pulse).await
+        }
+        Err(e) => {
+            let outcome = Outcome::Failed(Failure::Connect { detail: connect_detail(&e) });
+            Ended { at: around.clock.now(), outcome: Some(outcome), connection: None }
+        }
+    }
+}
+
+/// On an idle connection if there is one. A server may close it at this very moment: as long as none of the request has
+/// gone out, another connection is tried; after that never, for the server may have begun to work.
+async fn send(around: &Surroundings<'_>, wire: &[u8], reader: &mut AnswerReader) -> io::Result<Connection> {
+    if let Some(mut idle) = around.pool.take_idle() {
+        reader.timeline().sent(around.clock.now());
+        if let Ok(written) = idle.write(wire).await {
+            finish_write(&mut idle, &wire[written..]).await;
+            return Ok(idle);
+        }
+    }
+    let mut fresh = around.pool.connect().await?;
+    reader.timeline().sent(around.clock.now());
+    let written = fresh.write(wire).await?;
+    finish_write(&mut fresh, &wire[written..]).await;
+    Ok(fresh)
+}
+
+/// A server that refuses a request may answer and close before it has read all of it: what broke the writing is then
+/// told by the answer, or by reading's own error.
+async fn finish_write(connection: &mut Connection, rest: &[u8]) {
+    if connection.write_all(rest).await.is_ok() {
+        let _ = connection.flush().await;
+    }
+}
+
+async fn receive(
+    around: &Surroundings<'_>,
+    mut connection: Connection,
+    reader: &mut AnswerReader,
+    pulse: &Pulse,
+) -> Ended {
+    let (mut events, mut tokens) = (0, 0);
+    loop {
+        let read = read_once(&mut connection, |bytes| {
+            let at = around.clock.now();
+            reader.feed(bytes, at);
+            at
+        });
+        let at = match read.await {
+            Ok(Some(at)) => at,
+            closed => {
+                let at = around.clock.now();
+                reader.close(closed.err().as_ref(), at);
+                return Ended { at, outcome: None, connection: None };
+            }
+        };
+        around.tokens.fetch_add(u64::from(reader.tokens().saturating_sub(tokens)), Ordering::Relaxed);
+        tokens = reader.tokens();
+        if reader.is_known() {
+            return Ended { at, outcome: None, connection: Some(connection) };
+        }
+        if reader.events() > events {
+            events = reader.events();
+            pulse.beat(at, true);
+        }
+    }
+}
+
+/// Calls `take` with what one read brought, in the same breath; `None` at the end of the stream.
+async fn read_once<T>(connection: &mut Connection, mut take: impl FnMut(&[u8]) -> T) -> io::Result<Option<T>> {
+    std::future::poll_fn(|cx| {
+        READ_BUFFER.with_borrow_mut(|memory| {
+            let mut buffer = ReadBuf::new(memory);
+            match Pin::new(&mut *connection).poll_read(cx, &mut buffer) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(Err(e)) => Poll::Ready(Err(e)),
+                Poll::Ready(Ok(())) if buffer.filled().is_empty() => Poll::Ready(Ok(None)),
+                Poll::Ready(Ok(())) => Poll::Ready(Ok(Some(take(buffer.filled())))),
+            }
+        })
+    })
+    .await
+}
+
+/// Reads what follows the last event and gives the connection back. Its request is on record already.
+pub(super) async fn settle(pool: &Pool, clock: Clock, mut connection: Connection, mut reader: AnswerReader) {
+    let rest = async {
+        while !reader.is_reusable() {
+            let read = read_once(&mut connection, |bytes| reader.feed(bytes, clock.now())).await;
+            if !matches!(read, Ok(Some(()))) {
+                return false;
+            }
+        }
+        true
+    };
+    if tokio::time::timeout(REST_OF_RESPONSE, rest).await == Ok(true) {
+        pool.give_back(connection);
+    }
+}
+
+/// The operating system's words, with the remedy where there is one.
+fn connect_detail(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(code) if code == nix::errno::Errno::EMFILE as i32 => {
+            format!("{error}; raise the limit on open files (ulimit -n) or set --max-concurrency")
+        }
+        _ => error.to_string(),
+    }
+}

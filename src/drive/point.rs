@@ -1,0 +1,153 @@
+//! One point of a sweep: the whole schedule against one target.
+
+use super::connection::Connector;
+use super::exchange::{Clock, Deadlines};
+use super::look_ahead::Writing;
+use super::progress::{Counts, Progress};
+use super::target::{Authority, RequestWriter, Target, TargetError};
+use super::worker::{Common, Slots, Worker};
+use crate::outcome::RequestRecord;
+use crate::plan::workload::{PreparedWorkload, Schedule};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use std::io;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+/// Between everything being ready and time zero: long enough for the workers' threads to start and connect.
+const LEAD: Duration = Duration::from_millis(50);
+/// One worker reads 150,000 chunks a second; more of them only where cores abound.
+const CORES_PER_WORKER: usize = 8;
+const MOST_WORKERS: usize = 8;
+
+/// Everything that one point needs.
+#[derive(Debug, Clone)]
+pub struct PointSpec {
+    pub schedule: Arc<Schedule>,
+    /// Renders the schedule's prompts.
+    pub prompts: Arc<PreparedWorkload>,
+    pub target: Target,
+    /// Requests get `<prefix>-<index>` as `X-Request-Id`; it must differ between points.
+    pub id_prefix: String,
+    pub deadlines: Deadlines,
+    /// How long answers may take after the last send; then they are unfinished.
+    pub drain: Duration,
+    /// Requests in flight at most.
+    pub max_concurrency: Option<u32>,
+    pub keep_text: bool,
+}
+
+/// What became of the point as a whole; the requests' own fates are in the records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PointReport {
+    /// Offset zero of all records, for stamps taken elsewhere in this process.
+    pub time_zero: Instant,
+    /// The same moment on the wall clock.
+    pub started_at: SystemTime,
+    /// From time zero until the last outcome was known.
+    pub duration: Duration,
+    pub counts: Counts,
+    /// Whether it was cut short from outside.
+    pub cancelled: bool,
+}
+
+/// A point that couldn't begin, or whose load broke down; never the server's fault.
+#[derive(Debug, thiserror::Error)]
+pub enum DriveError {
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    #[error("the load's thread `{thread}` could not start: {source}")]
+    Start { thread: String, source: io::Error },
+    #[error("the load's thread `{thread}` broke down; what was recorded until then is valid, the point is not")]
+    Broken { thread: String },
+}
+
+/// Sends the whole schedule, open loop, and puts one record a request into `records`, sent or not, in order of outcome.
+/// Returns when every request has its record; on `cancel` within a second, with the rest as unfinished.
+pub async fn run_point(
+    spec: PointSpec,
+    records: UnboundedSender<RequestRecord>,
+    cancel: CancellationToken,
+    progress: Arc<Progress>,
+) -> Result<PointReport, DriveError> {
+    let authority = Authority::parse(&spec.target.base_url)?;
+    let writer = RequestWriter::new(&spec.target, &authority, &[])?;
+    let connector = Connector::new(&authority).await?;
+    allow_many_connections();
+
+    let workers = workers(spec.max_concurrency);
+    let (schedule, id_prefix) = (Arc::clone(&spec.schedule), spec.id_prefix.clone());
+    let writing = Writing { schedule, prompts: spec.prompts, writer, id_prefix };
+    let (queues, primed) = writing.start(workers).map_err(|source| not_started("write-ahead", source))?;
+    primed.await.map_err(|_| DriveError::Broken { thread: "write-ahead".into() })?;
+
+    let (time_zero, started_at) = (Instant::now() + LEAD, SystemTime::now() + LEAD);
+    progress.start(time_zero);
+    let common = Arc::new(Common {
+        schedule: spec.schedule,
+        connector,
+        clock: Clock { zero: time_zero },
+        deadlines: spec.deadlines,
+        drain: spec.drain,
+        ignore_eos: spec.target.ignore_eos && spec.target.capabilities.ignore_eos,
+        keep_text: spec.keep_text,
+        id_prefix: spec.id_prefix,
+        records,
+        progress: Arc::clone(&progress),
+        cancel: cancel.clone(),
+        cut: AtomicBool::new(false),
+    });
+    let mut ends = Vec::new();
+    for (first, ready) in queues.into_iter().enumerate() {
+        let slots = spec.max_concurrency.map(Slots::new);
+        let worker = Worker { common: Arc::clone(&common), first, of: workers, ready, slots };
+        ends.push(start_worker(worker)?);
+    }
+    for (first, end) in ends.into_iter().enumerate() {
+        let thread = thread_name(first);
+        let ended = end.await.map_err(|_| DriveError::Broken { thread: thread.clone() })?;
+        ended.map_err(|source| not_started(&thread, source))?;
+    }
+    let duration = Instant::now().saturating_duration_since(time_zero);
+    Ok(PointReport { time_zero, started_at, duration, counts: progress.counts(), cancelled: cancel.is_cancelled() })
+}
+
+fn start_worker(worker: Worker) -> Result<oneshot::Receiver<io::Result<()>>, DriveError> {
+    let thread = thread_name(worker.first);
+    let (ended, end) = oneshot::channel();
+    let run = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        // Nobody listens where the point's future was dropped.
+        let _ = ended.send(runtime.and_then(|runtime| runtime.block_on(worker.run())));
+    };
+    std::thread::Builder::new().name(thread.clone()).spawn(run).map_err(|source| not_started(&thread, source))?;
+    Ok(end)
+}
+
+fn not_started(thread: &str, source: io::Error) -> DriveError {
+    DriveError::Start { thread: thread.into(), source }
+}
+
+fn thread_name(worker: usize) -> String {
+    format!("load-{worker}")
+}
+
+/// A concurrency limit is one queue, so it gets one worker; else the schedule is dealt out.
+fn workers(max_concurrency: Option<u32>) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    if max_concurrency.is_some() { 1 } else { (cores / CORES_PER_WORKER).clamp(1, MOST_WORKERS) }
+}
+
+/// Every stream holds a socket, and the usual soft limit is 1024. Where the hard one is too low as well, the requests
+/// that found no socket will say so.
+fn allow_many_connections() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+    {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}

@@ -1,0 +1,265 @@
+//! Where requests go, and the bytes they consist of.
+
+use crate::plan::load::{Endpoint, Workload};
+use crate::plan::workload::Prompt;
+use serde_json::{Map, Value, json};
+use std::fmt;
+
+/// An API key: never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(key: impl Into<String>) -> Self {
+        Secret(key.into())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// What a server understands beyond the common ground. To be found out with [`super::send_one`] before the load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capabilities {
+    /// `stream_options.continuous_usage_stats`: token counts in every chunk. vLLM has it; others answer 400 or ignore it.
+    pub continuous_usage: bool,
+    /// `ignore_eos`: vLLM and SGLang have it, OpenAI's own API refuses it.
+    pub ignore_eos: bool,
+}
+
+impl Default for Capabilities {
+    /// vLLM's.
+    fn default() -> Self {
+        Capabilities { continuous_usage: true, ignore_eos: true }
+    }
+}
+
+/// Where the load goes and what stands in every body.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// `http://host:port`, with a path if the API lies below one.
+    pub base_url: String,
+    pub endpoint: Endpoint,
+    /// The served model's name.
+    pub model: String,
+    pub api_key: Option<Secret>,
+    pub ignore_eos: bool,
+    pub temperature: Option<f64>,
+    /// Merged over the fields that the benchmark sets, except those in [`RESERVED_FIELDS`].
+    pub extra_body: Map<String, Value>,
+    pub capabilities: Capabilities,
+}
+
+/// Fields of a body that an `--extra-body` may not set: they are the measurement.
+pub const RESERVED_FIELDS: [&str; 6] = ["model", "prompt", "messages", "max_tokens", "stream", "n"];
+
+/// A target that can't be driven.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    #[error("`{url}` is no base URL: give http://HOST:PORT or https://HOST, with a path if the API lies below one")]
+    Url { url: String },
+    #[error("extra body sets `{field}`, which the benchmark itself decides; leave it out")]
+    Reserved { field: String },
+    #[error("cannot resolve host `{host}`: {source}; check the name, or give the address")]
+    Resolve { host: String, source: std::io::Error },
+    #[error("host `{host}` has no address; check the name, or give the address")]
+    NoAddress { host: String },
+    #[error("TLS for {host}: {detail}")]
+    Tls { host: String, detail: String },
+    #[error("header `{name}` holds bytes that HTTP doesn't allow; an API key must be printable ASCII")]
+    Header { name: String },
+}
+
+impl Target {
+    /// A vLLM server with what the workload says of every body.
+    pub fn new(base_url: impl Into<String>, model: impl Into<String>, workload: &Workload) -> Self {
+        Target {
+            base_url: base_url.into(),
+            endpoint: workload.endpoint,
+            model: model.into(),
+            api_key: None,
+            ignore_eos: workload.ignore_eos,
+            temperature: workload.temperature,
+            extra_body: workload.extra_body.clone(),
+            capabilities: Capabilities::default(),
+        }
+    }
+}
+
+/// Parts of a base URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Authority {
+    pub(super) tls: bool,
+    pub(super) host: String,
+    pub(super) port: u16,
+    /// Without a slash at its end.
+    prefix: String,
+}
+
+impl Authority {
+    pub(super) fn parse(url: &str) -> Result<Self, TargetError> {
+        let bad = || TargetError::Url { url: url.to_string() };
+        let parsed = reqwest::Url::parse(url).map_err(|_| bad())?;
+        let tls = match parsed.scheme() {
+            "http" => false,
+            "https" => true,
+            _ => return Err(bad()),
+        };
+        // Brackets belong to the URL, not to the IPv6 address.
+        let host = parsed.host_str().ok_or_else(bad)?.trim_matches(['[', ']']).to_string();
+        let port = parsed.port_or_known_default().ok_or_else(bad)?;
+        Ok(Authority { tls, host, port, prefix: parsed.path().trim_end_matches('/').to_string() })
+    }
+
+    fn host_header(&self) -> String {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        match (self.tls, self.port) {
+            (false, 80) | (true, 443) => host,
+            (_, port) => format!("{host}:{port}"),
+        }
+    }
+}
+
+/// Writes whole requests: what doesn't change is written once.
+#[derive(Debug, Clone)]
+pub(super) struct RequestWriter {
+    head: String,
+    /// The body without its closing brace.
+    fields: String,
+}
+
+impl RequestWriter {
+    pub(super) fn new(
+        target: &Target,
+        authority: &Authority,
+        headers: &[(String, String)],
+    ) -> Result<Self, TargetError> {
+        if let Some(field) = target.extra_body.keys().find(|k| RESERVED_FIELDS.contains(&k.as_str())) {
+            return Err(TargetError::Reserved { field: field.clone() });
+        }
+        let mut head = format!(
+            "POST {}{} HTTP/1.1\r\nHost: {}\r\nUser-Agent: topobench/{}\r\nAccept: text/event-stream\r\nContent-Type: application/json\r\n",
+            authority.prefix,
+            target.endpoint.path(),
+            authority.host_header(),
+            env!("CARGO_PKG_VERSION"),
+        );
+        let authorization =
+            target.api_key.iter().map(|Secret(key)| ("Authorization".to_string(), format!("Bearer {key}")));
+        for (name, value) in authorization.chain(headers.iter().cloned()) {
+            let printable = |s: &str| s.bytes().all(|b| (b' '..=b'~').contains(&b));
+            if !printable(&value) || !printable(&name) || name.is_empty() || name.contains([':', ' ']) {
+                return Err(TargetError::Header { name });
+            }
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        let mut fields = json!(common_fields(target)).to_string();
+        fields.pop();
+        Ok(RequestWriter { head, fields })
+    }
+
+    /// Head and body, ready for the socket.
+    pub(super) fn write(&self, id: &str, prompt: &Prompt, max_tokens: u32) -> Vec<u8> {
+        let key = if matches!(prompt, Prompt::Messages(_)) { "messages" } else { "prompt" };
+        let prompt = prompt.to_json();
+        let length = self.fields.len() + prompt.len() + key.len() + 40;
+        let mut body = Vec::with_capacity(length);
+        body.extend_from_slice(self.fields.as_bytes());
+        body.extend_from_slice(format!(",\"max_tokens\":{max_tokens},\"{key}\":").as_bytes());
+        body.extend_from_slice(&prompt);
+        body.push(b'}');
+        let mut request =
+            format!("{}X-Request-Id: {id}\r\nContent-Length: {}\r\n\r\n", self.head, body.len()).into_bytes();
+        request.extend_from_slice(&body);
+        request
+    }
+}
+
+fn common_fields(target: &Target) -> Map<String, Value> {
+    let mut fields = Map::new();
+    fields.insert("model".into(), target.model.clone().into());
+    fields.insert("stream".into(), true.into());
+    let mut stream_options = json!({"include_usage": true});
+    if target.capabilities.continuous_usage {
+        stream_options["continuous_usage_stats"] = true.into();
+    }
+    fields.insert("stream_options".into(), stream_options);
+    if target.ignore_eos && target.capabilities.ignore_eos {
+        fields.insert("ignore_eos".into(), true.into());
+    }
+    if let Some(temperature) = target.temperature {
+        fields.insert("temperature".into(), temperature.into());
+    }
+    fields.extend(target.extra_body.clone());
+    fields
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target() -> Target {
+        Target {
+            base_url: "http://127.0.0.1:8000/api/".into(),
+            endpoint: Endpoint::Completions,
+            model: "m".into(),
+            api_key: Some(Secret::new("k3y")),
+            ignore_eos: true,
+            temperature: Some(0.0),
+            extra_body: Map::new(),
+            capabilities: Capabilities::default(),
+        }
+    }
+
+    fn written(target: &Target, prompt: &Prompt) -> String {
+        let authority = Authority::parse(&target.base_url).expect("a URL");
+        let headers = [("X-Pin".to_string(), "0,1".to_string())];
+        let writer = RequestWriter::new(target, &authority, &headers).expect("a target");
+        String::from_utf8(writer.write("tb-1", prompt, 9)).expect("UTF-8").replace(env!("CARGO_PKG_VERSION"), "V")
+    }
+
+    #[test]
+    fn a_request_is_what_vllm_expects() {
+        insta::assert_snapshot!(written(&target(), &Prompt::TokenIds(vec![5, 6])));
+        let chat = Target { endpoint: Endpoint::Chat, api_key: None, ..target() };
+        insta::assert_snapshot!(written(&chat, &Prompt::user("say \"hi\"".into())));
+    }
+
+    #[test]
+    fn extra_fields_go_over_ours_but_never_over_the_measurement() {
+        let mut target = target();
+        target.extra_body = json!({"temperature": 0.7, "top_p": 0.9}).as_object().expect("object").clone();
+        let body = written(&target, &Prompt::Text("x".into()));
+        assert!(body.contains("\"temperature\":0.7") && body.contains("\"top_p\":0.9"), "{body}");
+        assert_eq!(body.matches("temperature").count(), 1);
+        target.extra_body = json!({"max_tokens": 1}).as_object().expect("object").clone();
+        let authority = Authority::parse(&target.base_url).expect("a URL");
+        assert!(matches!(RequestWriter::new(&target, &authority, &[]), Err(TargetError::Reserved { .. })));
+    }
+
+    #[test]
+    fn a_key_is_neither_printed_nor_able_to_smuggle_headers() {
+        let mut target = target();
+        assert!(!format!("{target:?}").contains("k3y"));
+        target.api_key = Some(Secret::new("a\r\nX-Evil: 1"));
+        let authority = Authority::parse(&target.base_url).expect("a URL");
+        let refused = RequestWriter::new(&target, &authority, &[]).expect_err("refused");
+        assert!(matches!(&refused, TargetError::Header { name } if name == "Authorization"));
+        assert!(!refused.to_string().contains("Evil"));
+    }
+
+    #[test]
+    fn base_urls_are_taken_apart() {
+        let parsed = |url| Authority::parse(url).map(|a| (a.tls, a.host.clone(), a.port, a.host_header()));
+        let v6 = parsed("http://[::1]:81").expect("a URL");
+        assert_eq!(v6, (false, "::1".into(), 81, "[::1]:81".into()));
+        let tls = parsed("https://example.org").expect("a URL");
+        assert_eq!(tls, (true, "example.org".into(), 443, "example.org".into()));
+        for bad in ["localhost:8000", "ftp://x", "http://", ""] {
+            assert!(matches!(parsed(bad), Err(TargetError::Url { .. })), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! One thread of the load: sends its share of the schedule on time and reads the answers, all in one event loop.
+//!
+//! Workers share nothing but counters, so that neither a lock nor a hand-over stands between a due time and a send.
+
+use super::answer::{AnswerReader, Asked};
+use super::connection::{Connector, Pool};
+use super::due_timer::DueTimer;
+use super::exchange::{self, Clock, Deadlines, Ended, Surroundings, exchange};
+use super::look_ahead::{Ready, request_id};
+use super::progress::Progress;
+use super::timeline::TimelineBuilder;
+use crate::outcome::{Outcome, Request, RequestRecord, Timeline};
+use crate::plan::workload::Schedule;
+use crate::units::Offset;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio_util::sync::CancellationToken;
+
+/// Connections are opened this long before a request that no idle one waits for.
+const CONNECT_AHEAD: Duration = Duration::from_millis(50);
+
+/// What all requests of a point have in common.
+pub(super) struct Common {
+    pub(super) schedule: Arc<Schedule>,
+    pub(super) connector: Connector,
+    pub(super) clock: Clock,
+    pub(super) deadlines: Deadlines,
+    /// After the last send; then what is open ends unfinished.
+    pub(super) drain: Duration,
+    pub(super) ignore_eos: bool,
+    pub(super) keep_text: bool,
+    pub(super) id_prefix: String,
+    pub(super) records: UnboundedSender<RequestRecord>,
+    pub(super) progress: Arc<Progress>,
+    pub(super) cancel: CancellationToken,
+    pub(super) cut: AtomicBool,
+}
+
+pub(super) struct Worker {
+    pub(super) common: Arc<Common>,
+    /// Its share: every `of`th request from `first` on.
+    pub(super) first: usize,
+    pub(super) of: usize,
+    pub(super) ready: mpsc::Receiver<Ready>,
+    /// Slots under a concurrency limit.
+    pub(super) slots: Option<Slots>,
+}
+
+/// Slots of a concurrency limit, each with the time it became free.
+pub(super) struct Slots {
+    free: UnboundedReceiver<Offset>,
+    release: UnboundedSender<Offset>,
+}
+
+impl Slots {
+    pub(super) fn new(limit: u32) -> Self {
+        let (release, free) = mpsc::unbounded_channel();
+        let slots = Slots { free, release };
+        (0..limit).for_each(|_| slots.give_back(Offset::ZERO));
+        slots
+    }
+
+    fn give_back(&self, since: Offset) {
+        // Both ends live in `self`: the channel is open.
+        let _ = self.release.send(since);
+    }
+}
+
+/// Gives its slot back when the request's outcome is known, however it came about.
+struct Slot {
+    release: UnboundedSender<Offset>,
+    clock: Clock,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        // A closed channel means that no request waits for the slot any more.
+        let _ = self.release.send(self.clock.now());
+    }
+}
+
+/// Dropped with the last request in flight.
+type InFlight = mpsc::Sender<()>;
+
+impl Worker {
+    /// Returns when every request of its share has its record.
+    pub(super) async fn run(mut self) -> io::Result<()> {
+        let timer = DueTimer::new()?;
+        let pool = Arc::new(Pool::new(self.common.connector.clone()));
+        let (in_flight, mut all_ended) = mpsc::channel(1);
+        pool.top_up();
+        let cancel = self.common.cancel.clone();
+        let mut position = self.first;
+        while let Some(request) = self.common.schedule.requests.get(position).copied() {
+            let next = tokio::select! {
+                biased;
+                () = cancel.cancelled() => None,
+                next = self.next(&request, &timer, &pool) => next?,
+            };
+            let Some((ready, slot, held)) = next else { break };
+            launch(&self.common, &pool, Job { ready, slot, held, _in_flight: in_flight.clone() }).await;
+            pool.top_up();
+            position += self.of;
+        }
+        drop(in_flight);
+        self.ready.close();
+        self.report_unsent(position);
+        self.drain(&mut all_ended).await;
+        Ok(())
+    }
+
+    /// Waits for the request's bytes, its due time and its slot.
+    async fn next(
+        &mut self,
+        request: &Request,
+        timer: &DueTimer,
+        pool: &Arc<Pool>,
+    ) -> io::Result<Option<(Ready, Offset, Option<Slot>)>> {
+        let Some(ready) = self.ready.recv().await else { return Ok(None) };
+        let clock = self.common.clock;
+        let due = clock.zero + request.due.as_duration();
+        if let Some(ahead) = due.checked_sub(CONNECT_AHEAD) {
+            timer.sleep_until(ahead).await?;
+            pool.top_up();
+        }
+        timer.sleep_until(due).await?;
+        let Some(slots) = &mut self.slots else { return Ok(Some((ready, request.due, None))) };
+        let Some(free_since) = slots.free.recv().await else { return Ok(None) };
+        let held = Slot { release: slots.release.clone(), clock };
+        Ok(Some((ready, request.due.max(free_since), Some(held))))
+    }
+
+    fn report_unsent(&self, from: usize) {
+        let common = &self.common;
+        let end = common.clock.now();
+        for request in common.schedule.requests.iter().skip(from).step_by(self.of) {
+            let timeline = Timeline { due: request.due, slot: request.due, end, ..Timeline::default() };
+            let id = request_id(&common.id_prefix, request);
+            common.progress.never_sent();
+            common.record(request, id, timeline, Outcome::Unfinished, None);
+        }
+    }
+
+    async fn drain(&self, all_ended: &mut mpsc::Receiver<()>) {
+        let common = &self.common;
+        tokio::select! {
+            biased;
+            _ = all_ended.recv() => return,
+            () = common.cancel.cancelled() => {}
+            () = tokio::time::sleep(common.drain) => {}
+        }
+        common.cut.store(true, Ordering::Relaxed);
+        all_ended.recv().await;
+    }
+}
+
+/// A request about to be sent.
+struct Job {
+    ready: Ready,
+    slot: Offset,
+    held: Option<Slot>,
+    _in_flight: InFlight,
+}
+
+/// Polls the request's task once on the spot: its bytes leave now, not when the loop has been through all the answers
+/// that wait to be read.
+async fn launch(common: &Arc<Common>, pool: &Arc<Pool>, job: Job) {
+    let mut task = Box::pin(serve(Arc::clone(common), Arc::clone(pool), job));
+    let pending = std::future::poll_fn(|cx| Poll::Ready(task.as_mut().poll(cx).is_pending())).await;
+    if pending {
+        tokio::spawn(task);
+    }
+}
+
+async fn serve(common: Arc<Common>, pool: Arc<Pool>, job: Job) {
+    let Job { ready: Ready { request, id, wire }, slot, held, _in_flight } = job;
+    common.progress.launched();
+    let mut reader = AnswerReader::new(TimelineBuilder::new(request.due, slot, common.keep_text));
+    let around = Surroundings {
+        pool: &pool,
+        clock: common.clock,
+        deadlines: common.deadlines,
+        cut: &common.cut,
+        tokens: &common.progress.tokens,
+    };
+    let Ended { at, outcome, connection } = exchange(&around, &wire, &mut reader).await;
+    let asked = Asked { max_tokens: request.output_tokens.get(), ignore_eos: common.ignore_eos };
+    let outcome = outcome.unwrap_or_else(|| reader.outcome(asked));
+    let (timeline, text) = reader.finish(at);
+    common.progress.ended(&outcome);
+    common.record(&request, id, timeline, outcome, text);
+    drop((held, wire, _in_flight));
+    if let Some(connection) = connection {
+        exchange::settle(&pool, common.clock, connection, reader).await;
+    }
+}
+
+impl Common {
+    fn record(&self, request: &Request, id: String, timeline: Timeline, outcome: Outcome, text: Option<String>) {
+        let record = RequestRecord {
+            index: request.index,
+            id,
+            prompt_tokens: request.prompt_tokens,
+            max_tokens: request.output_tokens,
+            timeline,
+            outcome,
+            stages: None,
+            text,
+        };
+        // The receiver is gone only where the caller has given the point up.
+        let _ = self.records.send(record);
+    }
+}

@@ -1,0 +1,128 @@
+//! A scripted server on a raw socket: every byte of an answer, and every silence, is the test's own.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// A request as it came.
+#[derive(Debug, Clone)]
+pub struct Received {
+    pub head: String,
+    pub body: serde_json::Value,
+}
+
+impl Received {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| {
+            let (key, value) = line.split_once(':')?;
+            key.eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
+
+    pub fn max_tokens(&self) -> usize {
+        self.body["max_tokens"].as_u64().expect("max_tokens") as usize
+    }
+}
+
+/// The connection on which an answer is given.
+pub struct Answer(TcpStream);
+
+impl Answer {
+    /// The client may be gone already; then there is nobody to tell.
+    pub async fn write(&mut self, bytes: impl AsRef<[u8]>) {
+        let _ = self.0.write_all(bytes.as_ref()).await;
+    }
+
+    pub async fn head(&mut self) {
+        self.write("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+    }
+
+    pub async fn event(&mut self, data: &str) {
+        self.write(format!("{:x}\r\ndata: {data}\n\n\r\n", data.len() + 8)).await;
+    }
+
+    pub async fn tokens(&mut self, n: usize) {
+        for _ in 0..n {
+            self.event(r#"{"choices":[{"index":0,"text":" a","finish_reason":null}]}"#).await;
+        }
+    }
+
+    pub async fn end(&mut self) {
+        self.event("[DONE]").await;
+        self.write("0\r\n\r\n").await;
+    }
+
+    /// Returns when the client has closed the connection.
+    pub async fn closed(&mut self) {
+        let mut rest = Vec::new();
+        let _ = self.0.read_to_end(&mut rest).await;
+    }
+
+    /// As many tokens as were asked for.
+    pub async fn serve(&mut self, request: &Received) {
+        self.head().await;
+        self.tokens(request.max_tokens()).await;
+        self.end().await;
+    }
+}
+
+pub struct Server {
+    pub address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+}
+
+impl Server {
+    /// Answers every request by `script`; an answer that comes back from it is kept open for the next request.
+    pub async fn start<F, A>(script: F) -> Server
+    where
+        F: Fn(Received, Answer) -> A + Send + Sync + 'static,
+        A: Future<Output = Option<Answer>> + Send,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+        let address = listener.local_addr().expect("bound");
+        let connections = Arc::new(AtomicUsize::new(0));
+        let (script, counter) = (Arc::new(script), Arc::clone(&connections));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                counter.fetch_add(1, Ordering::Relaxed);
+                let script = Arc::clone(&script);
+                tokio::spawn(async move {
+                    let mut open = Some(Answer(stream));
+                    while let Some(mut answer) = open {
+                        let Some(request) = receive(&mut answer.0).await else { return };
+                        open = script(request, answer).await;
+                    }
+                });
+            }
+        });
+        Server { address, connections }
+    }
+
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+}
+
+async fn receive(stream: &mut TcpStream) -> Option<Received> {
+    let mut bytes = Vec::new();
+    let head_end = loop {
+        if let Some(end) = bytes.windows(4).position(|w| w == b"\r\n\r\n") {
+            break end + 4;
+        }
+        if stream.read_buf(&mut bytes).await.ok()? == 0 {
+            return None;
+        }
+    };
+    let head = String::from_utf8(bytes[..head_end].to_vec()).expect("an ASCII head");
+    let request = Received { head, body: serde_json::Value::Null };
+    let length: usize = request.header("content-length")?.parse().expect("a length");
+    while bytes.len() < head_end + length {
+        if stream.read_buf(&mut bytes).await.ok()? == 0 {
+            return None;
+        }
+    }
+    Some(Received { body: serde_json::from_slice(&bytes[head_end..]).expect("a JSON body"), ..request })
+}
