@@ -1,12 +1,12 @@
 //! topobench: one tensor-parallel deployment or prefill/decode instances joined by NIXL - which serves better, by how
 //! much, how surely, and why. ARCHITECTURE.md is the map of the rooms.
 
+pub mod analyse;
 pub mod cli;
 pub mod draw;
 pub mod drive;
 pub mod launch;
 pub mod observe;
-pub mod analyse;
 pub mod outcome;
 pub mod plan;
 pub mod progress;

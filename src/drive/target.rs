@@ -1,25 +1,9 @@
 //! Where requests go, and the bytes they consist of.
 
+use crate::plan::deployment::Secret;
 use crate::plan::load::{Endpoint, Workload};
 use crate::plan::workload::Prompt;
 use serde_json::{Map, Value, json};
-use std::fmt;
-
-/// An API key: never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    pub fn new(key: impl Into<String>) -> Self {
-        Secret(key.into())
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
 
 /// What a server understands beyond the common ground. To be found out with [`super::send_one`] before the load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,7 +132,7 @@ impl RequestWriter {
             env!("CARGO_PKG_VERSION"),
         );
         let authorization =
-            target.api_key.iter().map(|Secret(key)| ("Authorization".to_string(), format!("Bearer {key}")));
+            target.api_key.iter().map(|key| ("Authorization".to_string(), format!("Bearer {}", key.expose())));
         for (name, value) in authorization.chain(headers.iter().cloned()) {
             let printable = |s: &str| s.bytes().all(|b| (b' '..=b'~').contains(&b));
             if !printable(&value) || !printable(&name) || name.is_empty() || name.contains([':', ' ']) {

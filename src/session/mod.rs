@@ -1,4 +1,16 @@
 //! The conductor: plan -> launch -> drive (+ observe) -> record. Emits events, reacts to signals, judges nothing.
 
+mod conductor;
+mod error;
 pub mod events;
-pub mod recorder;
+mod identity;
+mod live;
+mod point;
+mod recorder;
+mod stop;
+mod warm;
+mod watch;
+
+pub use conductor::{ArmRun, Session};
+pub use error::SessionError;
+pub use stop::Stop;

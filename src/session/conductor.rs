@@ -1,0 +1,314 @@
+//! Walks the stages: fleets up, warmed, measured point by point, and down again, whatever happens.
+
+use super::error::SessionError;
+use super::events::{Event, Sink};
+use super::live::LiveArm;
+use super::point::{Ended, Measurement};
+use super::stop::Stop;
+use super::warm::WarmUp;
+use super::watch::Watch;
+use crate::launch::{Death, InstanceExit};
+use crate::observe::gpu::Gpus;
+use crate::outcome::{PointKey, RunStatus};
+use crate::plan::strategy::{self, Stage};
+use crate::plan::workload::PreparedWorkload;
+use crate::plan::{OnFailure, Plan};
+use crate::record::host::HostFacts;
+use crate::record::manifest::{self, Manifest};
+use crate::record::{RunWriter, dir};
+use chrono::Local;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A run of one arm, as it was left.
+#[derive(Debug)]
+pub struct ArmRun {
+    pub label: String,
+    pub dir: PathBuf,
+    pub status: RunStatus,
+}
+
+/// One plan being carried out.
+pub struct Session {
+    plan: Plan,
+    workload: Arc<PreparedWorkload>,
+    events: Sink,
+    stop: Stop,
+    writers: Vec<RunWriter>,
+    /// Unique to this session: part of every request id.
+    nonce: String,
+    epoch: Instant,
+    /// How often each arm's fleet was brought up.
+    launches: Vec<u32>,
+    /// How often each arm's engines died.
+    deaths: Vec<u32>,
+    done: usize,
+    total: usize,
+}
+
+/// An arm that is up, with the eyes on it.
+struct Up {
+    arm: usize,
+    live: LiveArm,
+    watch: Watch,
+}
+
+impl Session {
+    /// Makes the run directories and writes their manifests, before anything is started.
+    pub fn create(plan: Plan, workload: PreparedWorkload, command: Vec<String>, events: Sink, stop: Stop) -> Result<Session, SessionError> {
+        let now = Local::now();
+        let writers = (0..plan.arms.len())
+            .map(|arm| {
+                let group = plan.sweep.workload.dataset.name();
+                let run = dir::create(&plan.result_dir, group, &plan.arms[arm].name, now)?;
+                let writer = RunWriter::create(run, first_manifest(&plan, arm, &command))?;
+                events(Event::RunCreated { arm: plan.arms[arm].label.clone(), dir: writer.dir().to_path_buf() });
+                Ok(writer)
+            })
+            .collect::<Result<Vec<_>, SessionError>>()?;
+        Ok(Session::with(plan, workload, writers, events, stop))
+    }
+
+    /// Goes on with one interrupted run.
+    pub fn resume(plan: Plan, workload: PreparedWorkload, run: PathBuf, events: Sink, stop: Stop) -> Result<Session, SessionError> {
+        let mut writer = RunWriter::resume(run)?;
+        writer.update(|m| {
+            m.status = RunStatus::Incomplete;
+            m.reason = None;
+            m.finished_at = None;
+        })?;
+        events(Event::RunCreated { arm: plan.arms[0].label.clone(), dir: writer.dir().to_path_buf() });
+        Ok(Session::with(plan, workload, vec![writer], events, stop))
+    }
+
+    fn with(plan: Plan, workload: PreparedWorkload, writers: Vec<RunWriter>, events: Sink, stop: Stop) -> Session {
+        let arms = plan.arms.len();
+        let launches = writers.iter().map(|w| w.manifest().instances.iter().map(|i| i.launch).max().unwrap_or(0)).collect();
+        Session {
+            workload: Arc::new(workload),
+            events,
+            stop,
+            nonce: format!("{:08x}", rand::random::<u32>()),
+            epoch: Instant::now(),
+            launches,
+            deaths: vec![0; arms],
+            done: 0,
+            total: 0,
+            writers,
+            plan,
+        }
+    }
+
+    /// Measures every point of every arm. Run directories are complete and consistent whatever this returns.
+    pub async fn run(mut self) -> (Vec<ArmRun>, Result<(), SessionError>) {
+        for text in self.plan.warnings.clone() {
+            (self.events)(Event::Warning { text });
+        }
+        let stages = strategy::stages(self.plan.arms.len(), &self.plan.sweep.load, self.plan.order);
+        self.total = stages.iter().map(|s| s.points.len()).sum();
+        let mut result = Ok(());
+        for stage in &stages {
+            result = self.stage(stage).await;
+            if result.is_err() {
+                break;
+            }
+        }
+        let closed = self.close(&result);
+        (closed.0, result.and(closed.1))
+    }
+
+    async fn stage(&mut self, stage: &Stage) -> Result<(), SessionError> {
+        let missing = |&(arm, key): &(usize, PointKey)| self.writers[arm].manifest().point(key).is_none();
+        let points: Vec<_> = stage.points.iter().copied().filter(missing).collect();
+        self.done += stage.points.len() - points.len();
+        let mut up: Vec<Up> = Vec::new();
+        let mut result = Ok(());
+        for &arm in stage.arms.iter().filter(|arm| points.iter().any(|(a, _)| a == *arm)) {
+            match self.bring_up(arm).await {
+                Ok(arm) => up.push(arm),
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
+            }
+        }
+        if result.is_ok() {
+            result = self.measure_all(&points, &mut up).await;
+        }
+        for arm in up {
+            let torn = self.take_down(arm).await;
+            result = result.and(torn);
+        }
+        result
+    }
+
+    async fn bring_up(&mut self, arm: usize) -> Result<Up, SessionError> {
+        let logs = self.writers[arm].logs();
+        let plan = &self.plan.arms[arm];
+        let live = LiveArm::bring_up(plan, &self.plan.sweep, &logs, &self.events, &self.stop).await?;
+        self.launches[arm] += 1;
+        let launch = self.launches[arm];
+        let instances: Vec<_> = live.records.iter().cloned().map(|r| manifest::InstanceRecord { launch, ..r }).collect();
+        let noted = self.writers[arm].update(|m| m.instances.extend(instances)).map_err(SessionError::from);
+        let watch = noted.and_then(|()| Watch::start(&live, self.writers[arm].dir(), self.epoch));
+        let mut up = match watch {
+            Ok(watch) => Up { arm, live, watch },
+            Err(error) => {
+                live.take_down(&self.events, &self.stop).await;
+                return Err(error);
+            }
+        };
+        match self.warm(&mut up, &logs).await {
+            Ok(()) => Ok(up),
+            Err(error) => {
+                // The first error is the one to tell.
+                let _ = self.take_down(up).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn warm(&self, up: &mut Up, logs: &std::path::Path) -> Result<(), SessionError> {
+        let warm_up = WarmUp {
+            live: &mut up.live,
+            sweep: &self.plan.sweep,
+            workload: &self.workload,
+            nonce: &format!("{}-{}", self.nonce, self.launches[up.arm]),
+            logs,
+            events: &self.events,
+        };
+        tokio::select! {
+            warm = warm_up.run() => warm,
+            () = self.stop.politely.cancelled() => Err(SessionError::Interrupted),
+        }
+    }
+
+    async fn measure_all(&mut self, points: &[(usize, PointKey)], up: &mut Vec<Up>) -> Result<(), SessionError> {
+        for &(arm, key) in points {
+            if self.stop.politely.is_cancelled() {
+                return Err(SessionError::Interrupted);
+            }
+            self.done += 1;
+            let position = up.iter().position(|u| u.arm == arm);
+            let Some(position) = position else { continue };
+            let Up { live, watch, .. } = &mut up[position];
+            let measurement = Measurement {
+                live,
+                writer: &mut self.writers[arm],
+                sweep: &self.plan.sweep,
+                workload: &self.workload,
+                watch,
+                nonce: &self.nonce,
+                events: &self.events,
+                stop: &self.stop,
+                number: (self.done, self.total),
+            };
+            match measurement.run(key).await? {
+                Ended::Measured(_) => {}
+                Ended::Interrupted => return Err(SessionError::Interrupted),
+                Ended::Died(_, death) => {
+                    let dead = up.swap_remove(position);
+                    let label = dead.live.label.clone();
+                    self.take_down(dead).await?;
+                    self.after_death(arm, label, &death)?;
+                    up.push(self.bring_up(arm).await?);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the sweep goes on after an engine died.
+    fn after_death(&mut self, arm: usize, label: String, death: &Death) -> Result<(), SessionError> {
+        self.deaths[arm] += 1;
+        let log = self.writers[arm].logs().join(format!("{}.log", death.instance)).display().to_string();
+        let instance = death.instance.clone();
+        let how = match &death.cause {
+            Some(cause) => format!("ended ({}): {cause}", death.status),
+            None => format!("ended ({})", death.status),
+        };
+        match self.plan.sweep.on_failure {
+            OnFailure::Stop => Err(SessionError::EngineDied { arm: label, instance, how, log }),
+            OnFailure::Restart if self.deaths[arm] > 1 => Err(SessionError::EngineKeepsDying { arm: label, instance, how, log }),
+            OnFailure::Restart | OnFailure::Skip => Ok(()),
+        }
+    }
+
+    async fn take_down(&mut self, up: Up) -> Result<(), SessionError> {
+        drop(up.watch);
+        let exits = up.live.take_down(&self.events, &self.stop).await;
+        let launch = self.launches[up.arm];
+        self.writers[up.arm].update(|m| {
+            for instance in m.instances.iter_mut().filter(|i| i.launch == launch) {
+                instance.exit = exits.iter().find(|e| e.name == instance.name).map(exit_words);
+            }
+        })?;
+        Ok(())
+    }
+
+    /// Writes how every run ended.
+    fn close(&mut self, result: &Result<(), SessionError>) -> (Vec<ArmRun>, Result<(), SessionError>) {
+        let mut written = Ok(());
+        let runs = (0..self.writers.len())
+            .map(|arm| {
+                let complete = self.is_complete(arm);
+                let status = match result {
+                    _ if complete => RunStatus::Completed,
+                    Ok(()) => RunStatus::Incomplete,
+                    Err(SessionError::Interrupted) => RunStatus::Cancelled,
+                    Err(_) => RunStatus::Failed,
+                };
+                let reason = result.as_ref().err().filter(|_| !complete).map(ToString::to_string);
+                let writer = &mut self.writers[arm];
+                let update = writer.update(|m| {
+                    m.status = status;
+                    m.reason = reason;
+                    m.finished_at = Some(Local::now().to_rfc3339());
+                });
+                if let Err(error) = update {
+                    written = Err(error.into());
+                }
+                let (label, dir) = (self.plan.arms[arm].label.clone(), writer.dir().to_path_buf());
+                (self.events)(Event::RunFinished { arm: label.clone(), dir: dir.clone(), status });
+                ArmRun { label, dir, status }
+            })
+            .collect();
+        (runs, written)
+    }
+
+    fn is_complete(&self, arm: usize) -> bool {
+        let stages = strategy::stages(self.plan.arms.len(), &self.plan.sweep.load, self.plan.order);
+        let manifest = self.writers[arm].manifest();
+        stages.iter().flat_map(|s| &s.points).filter(|(a, _)| *a == arm).all(|(_, key)| manifest.point(*key).is_some())
+    }
+}
+
+fn exit_words(exit: &InstanceExit) -> String {
+    let asked = if exit.unasked { "ended by itself" } else { "stopped" };
+    let force = if exit.forced { ", by SIGKILL" } else { "" };
+    let swept = if exit.killed > 0 { format!(", {} processes it left behind were killed", exit.killed) } else { String::new() };
+    format!("{asked} ({}){force}{swept}", exit.status)
+}
+
+fn first_manifest(plan: &Plan, arm: usize, command: &[String]) -> Manifest {
+    let now = Local::now().to_rfc3339();
+    Manifest {
+        version: manifest::VERSION,
+        status: RunStatus::Incomplete,
+        reason: None,
+        created_at: now,
+        finished_at: None,
+        topobench: env!("CARGO_PKG_VERSION").to_string(),
+        command: command.to_vec(),
+        arm: plan.arms[arm].clone(),
+        sweep: plan.sweep.clone(),
+        order: plan.order,
+        warnings: plan.warnings.clone(),
+        host: HostFacts::of_this_machine(),
+        gpus: Gpus::detect().list().iter().filter_map(|g| serde_json::to_value(g).ok()).collect(),
+        instances: Vec::new(),
+        traces: Vec::new(),
+        points: Vec::new(),
+    }
+}
