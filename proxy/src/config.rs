@@ -53,6 +53,26 @@ pub enum Routes {
     },
 }
 
+impl Routes {
+    /// Replicas behind the policy that needs no knowledge of prompts.
+    pub fn balance(backends: Vec<BackendUrl>) -> Self {
+        Routes::Balance {
+            backends,
+            policy: Policy::LeastRequests,
+        }
+    }
+
+    /// Prefill by outstanding prompt tokens, which is its work; decode by requests, which is its batch.
+    pub fn prefill_decode(prefill: Vec<BackendUrl>, decode: Vec<BackendUrl>) -> Self {
+        Routes::PrefillDecode {
+            prefill,
+            decode,
+            prefill_policy: Policy::LeastTokens,
+            decode_policy: Policy::LeastRequests,
+        }
+    }
+}
+
 /// Bounds on what clients and backends may ask of the proxy's memory.
 #[derive(Debug, Clone)]
 pub struct Limits {
@@ -178,18 +198,25 @@ impl FromStr for BackendUrl {
         match uri.scheme_str() {
             Some("http") => {}
             Some("https") => {
-                return Err(refuse("https backends are not supported: the proxy adds no TLS to the measurement"));
+                return Err(refuse(
+                    "https backends are not supported: the proxy adds no TLS to the measurement",
+                ));
             }
             _ => return Err(refuse("the scheme is missing")),
         }
-        let authority = uri.authority().ok_or_else(|| refuse("the host is missing"))?;
+        let authority = uri
+            .authority()
+            .ok_or_else(|| refuse("the host is missing"))?;
         if authority.as_str().contains('@') {
             return Err(refuse("credentials do not belong in a URL"));
         }
         if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
             return Err(refuse("a path is not supported: requests keep their own"));
         }
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+        let host = authority
+            .host()
+            .trim_start_matches('[')
+            .trim_end_matches(']');
         if host.is_empty() {
             return Err(refuse("the host is missing"));
         }
@@ -213,7 +240,9 @@ pub struct BackendUrlError {
 pub enum ProxyError {
     #[error("the proxy has no {role} backend: give at least one URL")]
     NoBackends { role: &'static str },
-    #[error("the proxy cannot listen on {addr}: {source}; choose another port, or 0 for a free one")]
+    #[error(
+        "the proxy cannot listen on {addr}: {source}; choose another port, or 0 for a free one"
+    )]
     Listen {
         addr: SocketAddr,
         source: std::io::Error,

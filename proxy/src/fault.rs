@@ -90,7 +90,9 @@ impl UpstreamError {
         match self {
             UpstreamError::Connect(_) | UpstreamError::ConnectTimeout(_) => FaultKind::Connect,
             UpstreamError::Timeout { .. } => FaultKind::Timeout,
-            UpstreamError::Closed | UpstreamError::Broken(_) | UpstreamError::Truncated => FaultKind::Closed,
+            UpstreamError::Closed | UpstreamError::Broken(_) | UpstreamError::Truncated => {
+                FaultKind::Closed
+            }
             UpstreamError::Protocol(_) => FaultKind::Protocol,
             UpstreamError::TooLarge { .. } => FaultKind::TooLarge,
         }
@@ -101,10 +103,23 @@ impl UpstreamError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// Outside what the proxy serves, and what to do instead.
-    BadRequest { param: Option<&'static str>, message: String },
-    NotRouted { message: String },
-    BodyTooLarge { limit: usize },
-    Busy { limit: usize },
+    BadRequest {
+        param: Option<&'static str>,
+        message: String,
+    },
+    NotRouted {
+        message: String,
+    },
+    BodyTooLarge {
+        limit: usize,
+    },
+    Busy {
+        limit: usize,
+    },
+    /// The client stopped in the middle of its body; it will hardly read this.
+    NotWhole {
+        why: String,
+    },
 }
 
 impl From<Unsupported> for Refusal {
@@ -119,7 +134,7 @@ impl From<Unsupported> for Refusal {
 impl Refusal {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
-            Refusal::BadRequest { .. } => StatusCode::BAD_REQUEST,
+            Refusal::BadRequest { .. } | Refusal::NotWhole { .. } => StatusCode::BAD_REQUEST,
             Refusal::NotRouted { .. } => StatusCode::NOT_FOUND,
             Refusal::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Refusal::Busy { .. } => StatusCode::TOO_MANY_REQUESTS,
@@ -130,13 +145,21 @@ impl Refusal {
         let (param, message) = match self {
             Refusal::BadRequest { param, message } => (*param, message.clone()),
             Refusal::NotRouted { message } => (None, message.clone()),
+            Refusal::NotWhole { why } => (
+                None,
+                format!("the request body did not arrive whole: {why}"),
+            ),
             Refusal::BodyTooLarge { limit } => (
                 None,
-                format!("the request body is larger than {limit} bytes: send less, or raise the proxy's limit"),
+                format!(
+                    "the request body is larger than {limit} bytes: send less, or raise the proxy's limit"
+                ),
             ),
             Refusal::Busy { limit } => (
                 None,
-                format!("{limit} requests are in flight already: try again later, or raise the proxy's limit"),
+                format!(
+                    "{limit} requests are in flight already: try again later, or raise the proxy's limit"
+                ),
             ),
         };
         let status = self.status();
@@ -190,7 +213,10 @@ fn error_response(status: StatusCode, error: &ErrorBody<'_>) -> Response<Full<By
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+    if matches!(
+        status,
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+    ) {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     response

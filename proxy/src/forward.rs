@@ -22,7 +22,8 @@ pub(crate) async fn forward(
 ) -> Response<ProxyBody> {
     // Estimated only for the policy's sake: what is not JSON is the backend's to refuse.
     let tokens = if call.generates() {
-        call.inspect().map_or(1, |inspected| inspected.prompt_tokens())
+        call.inspect()
+            .map_or(1, |inspected| inspected.prompt_tokens())
     } else {
         0
     };
@@ -50,7 +51,9 @@ async fn exchange(
         headers: &call.headers,
         body: std::slice::from_ref(&call.body),
     };
-    let answered = outgoing.exchange(worker, backend, &mut journey.stamps.decode_sent).await?;
+    let answered = outgoing
+        .exchange(worker, backend, &mut journey.stamps.decode_sent)
+        .await?;
     journey.stamps.decode_head = Some(Instant::now());
     Ok(answered)
 }

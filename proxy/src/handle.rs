@@ -91,11 +91,14 @@ impl Proxy {
             ended,
         };
         let bound = handle.start_worker(Source::Bind(listen), told.clone(), alive.clone())?;
-        handle.addr = bound
-            .local_addr()
-            .map_err(|source| ProxyError::Listen { addr: listen, source })?;
+        handle.addr = bound.local_addr().map_err(|source| ProxyError::Listen {
+            addr: listen,
+            source,
+        })?;
         for _ in 1..threads.get() {
-            let listener = bound.try_clone().map_err(|source| ProxyError::Worker { source })?;
+            let listener = bound
+                .try_clone()
+                .map_err(|source| ProxyError::Worker { source })?;
             handle.start_worker(Source::Share(listener), told.clone(), alive.clone())?;
         }
         Ok(handle)
@@ -222,7 +225,11 @@ impl Drop for ProxyHandle {
     }
 }
 
-type Prepared = (tokio::runtime::Runtime, std::net::TcpListener, std::net::TcpListener);
+type Prepared = (
+    tokio::runtime::Runtime,
+    std::net::TcpListener,
+    std::net::TcpListener,
+);
 
 fn prepare(source: Source) -> Result<Prepared, ProxyError> {
     let runtime = worker::runtime().map_err(|source| ProxyError::Worker { source })?;
@@ -233,6 +240,8 @@ fn prepare(source: Source) -> Result<Prepared, ProxyError> {
             worker::bind(addr).map_err(|source| ProxyError::Listen { addr, source })?
         }
     };
-    let copy = listener.try_clone().map_err(|source| ProxyError::Worker { source })?;
+    let copy = listener
+        .try_clone()
+        .map_err(|source| ProxyError::Worker { source })?;
     Ok((runtime, listener, copy))
 }

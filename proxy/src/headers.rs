@@ -1,8 +1,8 @@
 //! Which headers travel on, and the proxy's own: pins and request ids.
 
 use http::header::{
-    ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 
 use crate::fault::Refusal;
@@ -39,7 +39,11 @@ impl Pins {
     pub(crate) fn take(headers: &mut HeaderMap) -> Result<Self, Refusal> {
         let mut take = |name: HeaderName| match headers.remove(&name) {
             None => Ok(None),
-            Some(value) => match value.to_str().ok().and_then(|index| index.trim().parse().ok()) {
+            Some(value) => match value
+                .to_str()
+                .ok()
+                .and_then(|index| index.trim().parse().ok())
+            {
                 Some(index) => Ok(Some(index)),
                 None => Err(Refusal::BadRequest {
                     param: None,
@@ -87,7 +91,10 @@ pub(crate) fn for_prefill(headers: &HeaderMap) -> HeaderMap {
 
 /// The client's request id, or a new one put in its place.
 pub(crate) fn request_id(headers: &mut HeaderMap) -> String {
-    if let Some(id) = headers.get(&REQUEST_ID).and_then(|value| value.to_str().ok()) {
+    if let Some(id) = headers
+        .get(&REQUEST_ID)
+        .and_then(|value| value.to_str().ok())
+    {
         return id.to_owned();
     }
     let id = format!("topobench-{:032x}", rand::random::<u128>());
@@ -104,7 +111,12 @@ mod tests {
     fn map(lines: &[(&'static str, &'static str)]) -> HeaderMap {
         lines
             .iter()
-            .map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .map(|&(name, value)| {
+                (
+                    HeaderName::from_static(name),
+                    HeaderValue::from_static(value),
+                )
+            })
             .collect()
     }
 
@@ -131,12 +143,22 @@ mod tests {
 
     #[test]
     fn pins_are_read_and_stripped() {
-        let mut headers = map(&[("x-topobench-prefill", "1"), ("x-topobench-decode", " 0 "), ("a", "b")]);
+        let mut headers = map(&[
+            ("x-topobench-prefill", "1"),
+            ("x-topobench-decode", " 0 "),
+            ("a", "b"),
+        ]);
         let pins = Pins::take(&mut headers).unwrap();
-        assert_eq!((pins.prefill, pins.decode, pins.backend), (Some(1), Some(0), None));
+        assert_eq!(
+            (pins.prefill, pins.decode, pins.backend),
+            (Some(1), Some(0), None)
+        );
         assert_eq!(headers.len(), 1);
         for bad in ["", "-1", "first", "1.0"] {
-            assert!(Pins::take(&mut map(&[("x-topobench-backend", bad)])).is_err(), "{bad}");
+            assert!(
+                Pins::take(&mut map(&[("x-topobench-backend", bad)])).is_err(),
+                "{bad}"
+            );
         }
     }
 

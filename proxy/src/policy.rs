@@ -81,7 +81,11 @@ impl Chooser {
     }
 
     /// The index of the chosen backend, or `None` if none is available. `draw(n)` returns a random index below `n`.
-    pub(crate) fn choose(&mut self, loads: &[Load], draw: impl FnMut(usize) -> usize) -> Option<usize> {
+    pub(crate) fn choose(
+        &mut self,
+        loads: &[Load],
+        draw: impl FnMut(usize) -> usize,
+    ) -> Option<usize> {
         let turn = self.next;
         // In turn order, so that equal loads alternate instead of piling on the first backend.
         let mut open = (0..loads.len())
@@ -90,7 +94,9 @@ impl Chooser {
         let chosen = match self.policy {
             Policy::RoundRobin => open.next(),
             Policy::LeastRequests => open.min_by_key(|&index| loads[index].requests),
-            Policy::LeastTokens => open.min_by_key(|&index| (loads[index].tokens, loads[index].requests)),
+            Policy::LeastTokens => {
+                open.min_by_key(|&index| (loads[index].tokens, loads[index].requests))
+            }
             Policy::PowerOfTwo => less_loaded_of_two(loads, &open.collect::<Vec<_>>(), draw),
         }?;
         self.next = (chosen + 1) % loads.len();
@@ -98,7 +104,11 @@ impl Chooser {
     }
 }
 
-fn less_loaded_of_two(loads: &[Load], open: &[usize], mut draw: impl FnMut(usize) -> usize) -> Option<usize> {
+fn less_loaded_of_two(
+    loads: &[Load],
+    open: &[usize],
+    mut draw: impl FnMut(usize) -> usize,
+) -> Option<usize> {
     if open.len() < 2 {
         return open.first().copied();
     }
@@ -139,23 +149,37 @@ mod tests {
         let mut loads = [load(9, 9), load(0, 0), load(5, 5)];
         let mut chooser = Chooser::new(Policy::RoundRobin);
         let mut take = |loads: &[Load]| chooser.choose(loads, |_| 0);
-        assert_eq!([take(&loads), take(&loads), take(&loads)], [Some(0), Some(1), Some(2)]);
+        assert_eq!(
+            [take(&loads), take(&loads), take(&loads)],
+            [Some(0), Some(1), Some(2)]
+        );
         loads[0].available = false;
-        assert_eq!([take(&loads), take(&loads), take(&loads)], [Some(1), Some(2), Some(1)]);
+        assert_eq!(
+            [take(&loads), take(&loads), take(&loads)],
+            [Some(1), Some(2), Some(1)]
+        );
     }
 
     #[test]
     fn least_tokens_weighs_prompts_where_least_requests_counts_them() {
         let loads = [load(1, 8000), load(3, 300)];
-        assert_eq!(Chooser::new(Policy::LeastTokens).choose(&loads, |_| 0), Some(1));
-        assert_eq!(Chooser::new(Policy::LeastRequests).choose(&loads, |_| 0), Some(0));
+        assert_eq!(
+            Chooser::new(Policy::LeastTokens).choose(&loads, |_| 0),
+            Some(1)
+        );
+        assert_eq!(
+            Chooser::new(Policy::LeastRequests).choose(&loads, |_| 0),
+            Some(0)
+        );
     }
 
     #[test]
     fn equal_loads_alternate() {
         let loads = [load(0, 0); 3];
         let mut chooser = Chooser::new(Policy::LeastTokens);
-        let picks: Vec<_> = (0..6).filter_map(|_| chooser.choose(&loads, |_| 0)).collect();
+        let picks: Vec<_> = (0..6)
+            .filter_map(|_| chooser.choose(&loads, |_| 0))
+            .collect();
         assert_eq!(picks, [0, 1, 2, 0, 1, 2]);
     }
 

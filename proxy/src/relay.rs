@@ -78,11 +78,16 @@ pub(crate) struct RelayBody {
 
 impl RelayBody {
     fn end_if_done(&mut self) {
-        if self.hop.as_ref().is_some_and(|(answer, _)| answer.is_done())
+        if self
+            .hop
+            .as_ref()
+            .is_some_and(|(answer, _)| answer.is_done())
             && let Some((answer, backend)) = self.hop.take()
         {
             self.worker.pool.put_back(backend.slot, answer);
-            self.journey.settle(Outcome::Passed { status: self.status });
+            self.journey.settle(Outcome::Passed {
+                status: self.status,
+            });
         }
     }
 
@@ -121,7 +126,10 @@ impl Body for RelayBody {
     type Data = Bytes;
     type Error = UpstreamError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
         let this = self.get_mut();
         let Some((answer, _)) = &mut this.hop else {
             return Poll::Ready(this.failure.take().map(Err));

@@ -61,7 +61,11 @@ impl Outcome {
             Outcome::Passed { status: 429 | 503 } => ["shed", "", ""],
             Outcome::Passed { status } => ["passed", "", status_class(status)],
             Outcome::Refused { status } => ["refused", "", status_class(status)],
-            Outcome::Failed { stage, kind, status } => {
+            Outcome::Failed {
+                stage,
+                kind,
+                status,
+            } => {
                 let outcome = if status.is_some() { "failed" } else { "cut" };
                 [outcome, stage.name(), kind.name()]
             }

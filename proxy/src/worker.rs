@@ -32,7 +32,9 @@ const SWEEP_EVERY: Duration = Duration::from_millis(250);
 pub(crate) enum Phase {
     Serve,
     /// Accept nothing more, finish what is in flight until then.
-    Drain { until: Instant },
+    Drain {
+        until: Instant,
+    },
     Abort,
 }
 
@@ -54,7 +56,12 @@ pub(crate) fn bind(addr: SocketAddr) -> io::Result<std::net::TcpListener> {
 }
 
 /// Serves until told to stop. Dropping the runtime afterwards closes what is still open.
-pub(crate) fn run(runtime: Runtime, listener: std::net::TcpListener, worker: Arc<Worker>, phase: watch::Receiver<Phase>) {
+pub(crate) fn run(
+    runtime: Runtime,
+    listener: std::net::TcpListener,
+    worker: Arc<Worker>,
+    phase: watch::Receiver<Phase>,
+) {
     let served = runtime.block_on(async {
         let listener = TcpListener::from_std(listener)?;
         Acceptor {
@@ -112,16 +119,20 @@ impl Acceptor {
             tracing::debug!("client connection lost at once: {error}");
             return;
         }
-        self.connections
-            .spawn(serve_connection(Arc::clone(&self.worker), stream, self.phase.clone()));
+        self.connections.spawn(serve_connection(
+            Arc::clone(&self.worker),
+            stream,
+            self.phase.clone(),
+        ));
     }
 
     /// Waits for the connections that are open, until the grace is over or the proxy is dropped.
     async fn drain(&mut self, mut told: watch::Receiver<Phase>) {
-        let Phase::Drain { until } = *told.borrow() else { return };
-        let aborted = async {
-            while told.changed().await.is_ok() && *told.borrow() != Phase::Abort {}
+        let Phase::Drain { until } = *told.borrow() else {
+            return;
         };
+        let aborted =
+            async { while told.changed().await.is_ok() && *told.borrow() != Phase::Abort {} };
         let drained = async { while self.connections.join_next().await.is_some() {} };
         tokio::select! {
             () = drained => {}
@@ -131,7 +142,11 @@ impl Acceptor {
     }
 }
 
-async fn serve_connection(worker: Arc<Worker>, stream: TcpStream, mut phase: watch::Receiver<Phase>) {
+async fn serve_connection(
+    worker: Arc<Worker>,
+    stream: TcpStream,
+    mut phase: watch::Receiver<Phase>,
+) {
     let service = service_fn(move |request| {
         let worker = Arc::clone(&worker);
         async move { Ok::<_, Infallible>(serve(worker, request).await) }

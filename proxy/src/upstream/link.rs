@@ -77,7 +77,11 @@ impl Link {
     }
 
     /// Reads the head of the answer to a request with that method.
-    pub(crate) async fn answer(mut self, method: &Method, max_head: usize) -> Result<(AnswerHead, Answer), UpstreamError> {
+    pub(crate) async fn answer(
+        mut self,
+        method: &Method,
+        max_head: usize,
+    ) -> Result<(AnswerHead, Answer), UpstreamError> {
         loop {
             if !self.buffer.is_empty() {
                 if let Some(head) = AnswerHead::take(&mut self.buffer, method)? {
@@ -124,13 +128,18 @@ pub(crate) struct Answer {
 
 impl Answer {
     /// The next bytes of the body, one socket read at most. `None`: the body ended where it should.
-    pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UpstreamError>>> {
+    pub(crate) fn poll_data(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, UpstreamError>>> {
         loop {
             match self.framing.take(&mut self.link.buffer) {
                 Ok(Some(data)) => return Poll::Ready(Some(Ok(data))),
                 Ok(None) if self.framing.is_done() => return Poll::Ready(None),
                 Ok(None) => {}
-                Err(error) => return Poll::Ready(Some(Err(UpstreamError::Protocol(error.to_string())))),
+                Err(error) => {
+                    return Poll::Ready(Some(Err(UpstreamError::Protocol(error.to_string()))));
+                }
             }
             match ready!(self.link.poll_read(cx)) {
                 Ok(0) if self.framing == Framing::UntilClose => {
@@ -157,7 +166,11 @@ impl Answer {
     }
 
     /// The whole body, up to `limit` bytes, waiting at most `idle` between two reads.
-    pub(crate) async fn collect(&mut self, limit: usize, idle: Duration) -> Result<Bytes, UpstreamError> {
+    pub(crate) async fn collect(
+        &mut self,
+        limit: usize,
+        idle: Duration,
+    ) -> Result<Bytes, UpstreamError> {
         let mut body = BytesMut::new();
         loop {
             let next = std::future::poll_fn(|cx| self.poll_data(cx));
@@ -165,10 +178,15 @@ impl Answer {
                 awaited: "further byte of its answer",
                 after: idle,
             };
-            match tokio::time::timeout(idle, next).await.map_err(|_| stalled)? {
+            match tokio::time::timeout(idle, next)
+                .await
+                .map_err(|_| stalled)?
+            {
                 None => return Ok(body.freeze()),
                 // The usual answer comes in one read and is not copied.
-                Some(Ok(data)) if body.is_empty() && self.is_done() && data.len() <= limit => return Ok(data),
+                Some(Ok(data)) if body.is_empty() && self.is_done() && data.len() <= limit => {
+                    return Ok(data);
+                }
                 Some(Ok(data)) if body.len() + data.len() <= limit => body.extend_from_slice(&data),
                 Some(Ok(_)) => return Err(UpstreamError::TooLarge { limit }),
                 Some(Err(error)) => return Err(error),
@@ -178,11 +196,48 @@ impl Answer {
 
     /// The connection, if another request may use it.
     pub(crate) fn into_link(self) -> Option<Link> {
-        (self.reusable && self.framing.is_done() && self.link.buffer.is_empty()).then_some(self.link)
+        (self.reusable && self.framing.is_done() && self.link.buffer.is_empty())
+            .then_some(self.link)
     }
 
     /// The connection must not carry another request.
     pub(crate) fn spend(&mut self) {
         self.reusable = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn small_writes_are_not_held_back() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let link = Link::open(
+            &listener.local_addr().unwrap().into(),
+            Duration::from_secs(5),
+        )
+        .await;
+        assert!(link.unwrap().stream.nodelay().unwrap());
+    }
+
+    #[tokio::test]
+    async fn empty_pieces_are_written_as_nothing() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = listener.local_addr().unwrap().into();
+        let mut link = Link::open(&url, Duration::from_secs(5)).await.unwrap();
+        let pieces = ["", "a", "", "bc", ""].map(Bytes::from);
+        assert_eq!(link.write(&pieces).await, Written::Whole);
+        drop(link);
+        let mut got = String::new();
+        listener
+            .accept()
+            .await
+            .unwrap()
+            .0
+            .read_to_string(&mut got)
+            .await
+            .unwrap();
+        assert_eq!(got, "abc");
     }
 }

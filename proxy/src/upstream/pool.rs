@@ -64,7 +64,9 @@ impl Pool {
 
     /// Keeps the connection of a finished answer, if it can be used again.
     pub(crate) fn put_back(&self, slot: usize, answer: Answer) {
-        let Some(link) = answer.into_link() else { return };
+        let Some(link) = answer.into_link() else {
+            return;
+        };
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle[slot].len() < MAX_IDLE {
             idle[slot].push(Idle {
@@ -100,7 +102,11 @@ impl Pool {
 }
 
 impl Sent {
-    pub(crate) async fn answer(self, method: &Method, max_head: usize) -> Result<(AnswerHead, Answer), UpstreamError> {
+    pub(crate) async fn answer(
+        self,
+        method: &Method,
+        max_head: usize,
+    ) -> Result<(AnswerHead, Answer), UpstreamError> {
         let (head, mut answer) = self.link.answer(method, max_head).await?;
         if self.written != Written::Whole {
             answer.spend();
