@@ -394,7 +394,7 @@ async fn a_connection_that_dies_with_a_request_sent_is_not_retried() {
     decode.reply("200 OK", "", "first").await;
     client.answer().await;
     client.post("", BODY).await;
-    // The prefill connection was kept by the helper's first request and is gone with it: a new one comes.
+    // The first prefill connection was dropped by the test: a new one comes.
     let (mut prefill, _) = pair.prefill.request().await;
     prefill.reply_params("kv-2").await;
     assert_eq!(
