@@ -9,9 +9,9 @@ use crate::fault::{Fault, FaultKind};
 use crate::group::Assignment;
 use crate::headers::Pins;
 use crate::relay::Answered;
-use crate::rewrite::Inspected;
+use crate::rewrite::{Inspected, NotAnObject};
 use crate::state::Worker;
-use crate::upstream::{RequestHead, UpstreamError};
+use crate::upstream::{Answer, AnswerHead, RequestHead, UpstreamError};
 
 /// A client's request, read whole, its headers stripped of what concerns the client's connection.
 #[derive(Debug)]
@@ -26,10 +26,11 @@ pub(crate) struct Call {
 impl Call {
     /// A request that makes the engine generate.
     pub(crate) fn generates(&self) -> bool {
-        self.method == Method::POST && matches!(self.uri.path(), "/v1/completions" | "/v1/chat/completions")
+        self.method == Method::POST
+            && matches!(self.uri.path(), "/v1/completions" | "/v1/chat/completions")
     }
 
-    pub(crate) fn inspect(&self) -> Result<Inspected<'_>, crate::rewrite::NotAnObject> {
+    pub(crate) fn inspect(&self) -> Result<Inspected<'_>, NotAnObject> {
         Inspected::new(&self.body)
     }
 }
@@ -54,7 +55,12 @@ impl Outgoing<'_> {
         let awaited = "answer";
         let outcome = tokio::time::timeout(after, self.attempt(worker, &backend, sent)).await;
         match outcome.unwrap_or(Err(UpstreamError::Timeout { awaited, after })) {
-            Ok((head, answer)) => Ok(Answered { head, answer, backend, started }),
+            Ok((head, answer)) => Ok(Answered {
+                head,
+                answer,
+                backend,
+                started,
+            }),
             Err(error) => {
                 if error.kind() == FaultKind::Connect {
                     backend.mark_refusing(worker.shared.timeouts.cooldown);
@@ -69,7 +75,7 @@ impl Outgoing<'_> {
         worker: &Worker,
         backend: &Assignment,
         sent: &mut Option<Instant>,
-    ) -> Result<(crate::upstream::AnswerHead, crate::upstream::Answer), UpstreamError> {
+    ) -> Result<(AnswerHead, Answer), UpstreamError> {
         let method = &self.call.method;
         let body_len: usize = self.body.iter().map(Bytes::len).sum();
         let head = RequestHead {
@@ -83,8 +89,13 @@ impl Outgoing<'_> {
         pieces.push(head.to_bytes());
         pieces.extend_from_slice(self.body);
         let connect = worker.shared.timeouts.connect;
-        let waiting = worker.pool.send(backend.slot, &backend.url, &pieces, connect).await?;
+        let waiting = worker
+            .pool
+            .send(backend.slot, &backend.url, &pieces, connect)
+            .await?;
         *sent = Some(Instant::now());
-        waiting.answer(method, worker.shared.limits.max_response_head).await
+        waiting
+            .answer(method, worker.shared.limits.max_response_head)
+            .await
     }
 }

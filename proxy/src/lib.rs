@@ -7,6 +7,22 @@
 //! It runs on threads of its own ([`Proxy::spawn`]), apart from the load's, and tells when each request reached each
 //! stage out of band ([`ProxyHandle::drain_stamps`]). Deliberately absent: results, SLOs, sweeps, the life of the
 //! engines, TLS, retries that could hide a fault.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use topobench_proxy::{Proxy, ProxyConfig, Routes};
+//!
+//! let prefill = vec!["http://127.0.0.1:8100".parse()?];
+//! let decode = vec!["http://127.0.0.1:8200".parse()?, "http://127.0.0.1:8201".parse()?];
+//! let config = ProxyConfig::new("127.0.0.1:0".parse()?, Routes::prefill_decode(prefill, decode));
+//! let mut proxy = Proxy::spawn(config)?;
+//! println!("send requests to http://{}/v1/completions", proxy.addr());
+//! for stamps in proxy.drain_stamps() {
+//!     println!("{}: {:?}", stamps.request_id, stamps.outcome);
+//! }
+//! proxy.shutdown_blocking(Duration::from_secs(5));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod config;
 mod fault;

@@ -26,16 +26,15 @@ pub(crate) async fn serve(worker: Arc<Worker>, request: Request<Incoming>) -> Re
     match request.uri().path() {
         "/health" if own => health::answer(&worker.shared).await.map(Either::Left),
         "/metrics" if own => metrics(&worker).map(Either::Left),
-        _ => match Slot::take(&worker.shared) {
-            Ok(slot) => route(worker, slot, request).await,
-            Err(refusal) => refusal.response().map(Either::Left),
-        },
+        _ => route(worker, request).await,
     }
 }
 
 fn metrics(worker: &Worker) -> Response<Full<Bytes>> {
     let shared = &worker.shared;
-    let text = shared.metrics.render(&shared.routing.groups(), shared.in_flight());
+    let text = shared
+        .metrics
+        .render(&shared.routing.groups(), shared.in_flight());
     let mut response = Response::new(Full::new(Bytes::from(text)));
     let prometheus = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, prometheus);
@@ -48,24 +47,37 @@ enum Destination {
     HandOff(Bodies),
 }
 
-async fn route(worker: Arc<Worker>, slot: Slot, request: Request<Incoming>) -> Response<ProxyBody> {
+async fn route(worker: Arc<Worker>, request: Request<Incoming>) -> Response<ProxyBody> {
     let accepted = Instant::now();
+    let (slot, room) = Slot::take(&worker.shared);
     let (mut parts, body) = request.into_parts();
     let expects = parts.headers.contains_key(EXPECT);
     for_backend(&mut parts.headers);
     let mut journey = Journey::begin(slot, request_id(&mut parts.headers), accepted);
     let admitted = async {
+        room?;
         let pins = Pins::take(&mut parts.headers)?;
         let body = read_body(body, worker.shared.limits.max_request_body, expects).await?;
         worker.shared.metrics.receive(body.len());
-        let call = Call { method: parts.method, uri: parts.uri, headers: parts.headers, body, pins };
+        let call = Call {
+            method: parts.method,
+            uri: parts.uri,
+            headers: parts.headers,
+            body,
+            pins,
+        };
         let destination = destination(&worker.shared.routing, &call)?;
         Ok::<_, Refusal>((call, destination))
     };
     let (call, destination) = match admitted.await {
         Ok(admitted) => admitted,
         Err(refusal) => {
-            journey.settle(Outcome::Refused { status: refusal.status().as_u16() });
+            // Unsettled, a request counts as its client's going away.
+            if !matches!(refusal, Refusal::NotWhole { .. }) {
+                journey.settle(Outcome::Refused {
+                    status: refusal.status().as_u16(),
+                });
+            }
             return refusal.response().map(Either::Left);
         }
     };
@@ -80,7 +92,9 @@ async fn route(worker: Arc<Worker>, slot: Slot, request: Request<Incoming>) -> R
         (Routing::PrefillDecode { decode, .. }, Destination::Forward { prefill: false }) => {
             forward(worker, decode, call.pins.decode, call, journey).await
         }
-        (Routing::Balance(group), _) => forward(worker, group, call.pins.backend, call, journey).await,
+        (Routing::Balance(group), _) => {
+            forward(worker, group, call.pins.backend, call, journey).await
+        }
     }
 }
 
@@ -104,7 +118,9 @@ fn destination(routing: &Routing, call: &Call) -> Result<Destination, Refusal> {
                 return bodies(call).map(Destination::HandOff);
             }
             if call.method.is_safe() {
-                return Ok(Destination::Forward { prefill: call.pins.prefill.is_some() && call.pins.decode.is_none() });
+                return Ok(Destination::Forward {
+                    prefill: call.pins.prefill.is_some() && call.pins.decode.is_none(),
+                });
             }
             Err(Refusal::NotRouted {
                 message: format!(
@@ -118,7 +134,10 @@ fn destination(routing: &Routing, call: &Call) -> Result<Destination, Refusal> {
 }
 
 fn bodies(call: &Call) -> Result<Bodies, Refusal> {
-    let inspected = call.inspect().map_err(|error| Refusal::BadRequest { param: None, message: error.to_string() })?;
+    let inspected = call.inspect().map_err(|error| Refusal::BadRequest {
+        param: None,
+        message: error.to_string(),
+    })?;
     inspected.unsupported(Route::HandOff)?;
     Ok(Bodies {
         prefill: inspected.prefill_body().into(),
@@ -139,11 +158,12 @@ async fn read_body(mut body: Incoming, limit: usize, expects: bool) -> Result<By
     let mut first = Bytes::new();
     let mut joined = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Refusal::BadRequest {
-            param: None,
-            message: format!("the request body did not arrive whole: {error}"),
+        let frame = frame.map_err(|error| Refusal::NotWhole {
+            why: error.to_string(),
         })?;
-        let Ok(data) = frame.into_data() else { continue };
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
         if first.len() + joined.len() + data.len() > limit {
             drain(&mut body, limit).await;
             return Err(Refusal::BodyTooLarge { limit });
@@ -153,12 +173,18 @@ async fn read_body(mut body: Incoming, limit: usize, expects: bool) -> Result<By
             continue;
         }
         if !first.is_empty() {
-            joined.reserve(first.len() + data.len() + usize::try_from(body.size_hint().lower()).unwrap_or(0));
+            joined.reserve(
+                first.len() + data.len() + usize::try_from(body.size_hint().lower()).unwrap_or(0),
+            );
             joined.extend_from_slice(&std::mem::take(&mut first));
         }
         joined.extend_from_slice(&data);
     }
-    Ok(if joined.is_empty() { first } else { joined.freeze() })
+    Ok(if joined.is_empty() {
+        first
+    } else {
+        joined.freeze()
+    })
 }
 
 /// Throws away up to `limit` more bytes, so that a client which writes before it reads gets to read the refusal.

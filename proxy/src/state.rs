@@ -45,8 +45,15 @@ impl Routing {
             Ok(Group::new(stage, urls, policy, first_slot))
         };
         Ok(match routes {
-            Routes::Balance { backends, policy } => Routing::Balance(group(Stage::Backend, backends, policy, 0)?),
-            Routes::PrefillDecode { prefill, decode, prefill_policy, decode_policy } => {
+            Routes::Balance { backends, policy } => {
+                Routing::Balance(group(Stage::Backend, backends, policy, 0)?)
+            }
+            Routes::PrefillDecode {
+                prefill,
+                decode,
+                prefill_policy,
+                decode_policy,
+            } => {
                 let prefills = prefill.len();
                 Routing::PrefillDecode {
                     prefill: group(Stage::Prefill, prefill, prefill_policy, 0)?,
@@ -64,7 +71,10 @@ impl Routing {
     }
 
     pub(crate) fn backend_count(&self) -> usize {
-        self.groups().iter().map(|group| group.backends().len()).sum()
+        self.groups()
+            .iter()
+            .map(|group| group.backends().len())
+            .sum()
     }
 }
 
@@ -119,13 +129,16 @@ impl Worker {
 pub(crate) struct Slot(Arc<Shared>);
 
 impl Slot {
-    pub(crate) fn take(shared: &Arc<Shared>) -> Result<Self, Refusal> {
+    /// Counts a request in, and tells whether there was room for it.
+    pub(crate) fn take(shared: &Arc<Shared>) -> (Self, Result<(), Refusal>) {
         let limit = shared.limits.max_in_flight;
-        let slot = Slot(Arc::clone(shared));
-        if shared.in_flight.fetch_add(1, Ordering::Relaxed) >= limit {
-            return Err(Refusal::Busy { limit });
-        }
-        Ok(slot)
+        let before = shared.in_flight.fetch_add(1, Ordering::Relaxed);
+        let room = if before < limit {
+            Ok(())
+        } else {
+            Err(Refusal::Busy { limit })
+        };
+        (Slot(Arc::clone(shared)), room)
     }
 }
 
@@ -177,6 +190,7 @@ impl Journey {
     }
 
     pub(crate) fn fail(&mut self, fault: &Fault) {
+        tracing::warn!(request = %self.stamps.request_id, "{fault}");
         self.settle(Outcome::Failed {
             stage: fault.stage,
             kind: fault.kind,

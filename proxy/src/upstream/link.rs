@@ -44,7 +44,10 @@ impl Link {
             .map_err(UpstreamError::Connect)?;
         // With Nagle's algorithm a request written in two parts waits for a delayed acknowledgement, about 40 ms.
         stream.set_nodelay(true).map_err(UpstreamError::Connect)?;
-        Ok(Link { stream, buffer: BytesMut::new() })
+        Ok(Link {
+            stream,
+            buffer: BytesMut::new(),
+        })
     }
 
     /// False once the backend closed it, or said something nobody asked for.
@@ -82,7 +85,11 @@ impl Link {
         loop {
             if !self.buffer.is_empty() {
                 if let Some(head) = AnswerHead::take(&mut self.buffer, method)? {
-                    let answer = Answer { link: self, framing: head.framing.clone(), reusable: head.reusable };
+                    let answer = Answer {
+                        link: self,
+                        framing: head.framing.clone(),
+                        reusable: head.reusable,
+                    };
                     return Ok((head, answer));
                 }
                 if self.buffer.len() > max_head {
@@ -121,13 +128,18 @@ pub(crate) struct Answer {
 
 impl Answer {
     /// The next bytes of the body, one socket read at most. `None`: the body ended where it should.
-    pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UpstreamError>>> {
+    pub(crate) fn poll_data(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, UpstreamError>>> {
         loop {
             match self.framing.take(&mut self.link.buffer) {
                 Ok(Some(data)) => return Poll::Ready(Some(Ok(data))),
                 Ok(None) if self.framing.is_done() => return Poll::Ready(None),
                 Ok(None) => {}
-                Err(error) => return Poll::Ready(Some(Err(UpstreamError::Protocol(error.to_string())))),
+                Err(error) => {
+                    return Poll::Ready(Some(Err(UpstreamError::Protocol(error.to_string()))));
+                }
             }
             match ready!(self.link.poll_read(cx)) {
                 Ok(0) if self.framing == Framing::UntilClose => {
@@ -154,15 +166,27 @@ impl Answer {
     }
 
     /// The whole body, up to `limit` bytes, waiting at most `idle` between two reads.
-    pub(crate) async fn collect(&mut self, limit: usize, idle: Duration) -> Result<Bytes, UpstreamError> {
+    pub(crate) async fn collect(
+        &mut self,
+        limit: usize,
+        idle: Duration,
+    ) -> Result<Bytes, UpstreamError> {
         let mut body = BytesMut::new();
         loop {
             let next = std::future::poll_fn(|cx| self.poll_data(cx));
-            let stalled = UpstreamError::Timeout { awaited: "further byte of its answer", after: idle };
-            match tokio::time::timeout(idle, next).await.map_err(|_| stalled)? {
+            let stalled = UpstreamError::Timeout {
+                awaited: "further byte of its answer",
+                after: idle,
+            };
+            match tokio::time::timeout(idle, next)
+                .await
+                .map_err(|_| stalled)?
+            {
                 None => return Ok(body.freeze()),
                 // The usual answer comes in one read and is not copied.
-                Some(Ok(data)) if body.is_empty() && self.is_done() && data.len() <= limit => return Ok(data),
+                Some(Ok(data)) if body.is_empty() && self.is_done() && data.len() <= limit => {
+                    return Ok(data);
+                }
                 Some(Ok(data)) if body.len() + data.len() <= limit => body.extend_from_slice(&data),
                 Some(Ok(_)) => return Err(UpstreamError::TooLarge { limit }),
                 Some(Err(error)) => return Err(error),
@@ -172,11 +196,48 @@ impl Answer {
 
     /// The connection, if another request may use it.
     pub(crate) fn into_link(self) -> Option<Link> {
-        (self.reusable && self.framing.is_done() && self.link.buffer.is_empty()).then_some(self.link)
+        (self.reusable && self.framing.is_done() && self.link.buffer.is_empty())
+            .then_some(self.link)
     }
 
     /// The connection must not carry another request.
     pub(crate) fn spend(&mut self) {
         self.reusable = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn small_writes_are_not_held_back() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let link = Link::open(
+            &listener.local_addr().unwrap().into(),
+            Duration::from_secs(5),
+        )
+        .await;
+        assert!(link.unwrap().stream.nodelay().unwrap());
+    }
+
+    #[tokio::test]
+    async fn empty_pieces_are_written_as_nothing() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = listener.local_addr().unwrap().into();
+        let mut link = Link::open(&url, Duration::from_secs(5)).await.unwrap();
+        let pieces = ["", "a", "", "bc", ""].map(Bytes::from);
+        assert_eq!(link.write(&pieces).await, Written::Whole);
+        drop(link);
+        let mut got = String::new();
+        listener
+            .accept()
+            .await
+            .unwrap()
+            .0
+            .read_to_string(&mut got)
+            .await
+            .unwrap();
+        assert_eq!(got, "abc");
     }
 }
