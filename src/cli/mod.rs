@@ -1,9 +1,13 @@
 //! Arguments, one file a subcommand, exit codes. Everything that is done is done in other rooms.
 
 mod args;
+mod dry_run;
 mod exit;
 mod list;
+mod proxy;
+mod show_runs;
 mod slo;
+mod sweep;
 
 pub use exit::{Exit, Failure};
 
@@ -38,9 +42,13 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(command: Command, matches: &clap::ArgMatches) -> Result<Exit, Failure> {
-    let _ = matches;
     match command {
+        Command::Simple(args) => sweep::simple(&args, matches),
+        Command::Nixl(args) => sweep::nixl(&args, matches),
+        Command::Run(args) => sweep::run(&args, matches),
+        Command::Ab(args) => sweep::ab(&args, matches),
         Command::List(args) => list::run(&args),
+        Command::Proxy(args) => proxy::run(&args),
         _ => Ok(Exit::Good),
     }
 }

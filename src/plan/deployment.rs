@@ -50,6 +50,25 @@ pub enum Deployment {
     Attach(AttachPlan),
 }
 
+impl Deployment {
+    /// Arguments of the first engine; alike for all in what concerns the model.
+    pub fn engine_args(&self) -> &[String] {
+        match self {
+            Deployment::Spawn(fleet) => fleet.instances.first().map_or(&[], |i| i.args.as_slice()),
+            Deployment::Attach(_) => &[],
+        }
+    }
+
+    /// A run that is resumed takes its key from the environment: the manifest only holds a mask.
+    pub fn set_api_key(&mut self, key: Option<Secret>) {
+        let slot = match self {
+            Deployment::Spawn(fleet) => &mut fleet.api_key,
+            Deployment::Attach(AttachPlan::Endpoint { api_key, .. } | AttachPlan::PrefillDecode { api_key, .. }) => api_key,
+        };
+        *slot = key;
+    }
+}
+
 /// Engines to be started for one arm.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FleetPlan {

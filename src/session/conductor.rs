@@ -205,9 +205,9 @@ impl Session {
                 number: (self.done, self.total),
             };
             match measurement.run(key).await? {
-                Ended::Measured(_) => {}
+                Ended::Measured => {}
                 Ended::Interrupted => return Err(SessionError::Interrupted),
-                Ended::Died(_, death) => {
+                Ended::Died(death) => {
                     let dead = up.swap_remove(position);
                     let label = dead.live.label.clone();
                     self.take_down(dead).await?;
@@ -225,7 +225,7 @@ impl Session {
         let log = self.writers[arm].logs().join(format!("{}.log", death.instance)).display().to_string();
         let instance = death.instance.clone();
         let how = match &death.cause {
-            Some(cause) => format!("ended ({}): {cause}", death.status),
+            Some(cause) => format!("ended ({}): {}", death.status, cause.kind.what()),
             None => format!("ended ({})", death.status),
         };
         match self.plan.sweep.on_failure {

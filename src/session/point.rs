@@ -38,11 +38,11 @@ pub struct Measurement<'a> {
 
 /// How a point ended.
 pub enum Ended {
-    Measured(PointFacts),
+    Measured,
     /// Cut short from outside: not a result.
     Interrupted,
-    /// An engine died; the facts say failed.
-    Died(PointFacts, Death),
+    /// An engine died; the recorded facts say failed.
+    Died(Death),
 }
 
 impl Measurement<'_> {
@@ -69,8 +69,8 @@ impl Measurement<'_> {
         facts.gpus = self.watch.gpu_facts(began, ended);
         self.finish(&facts, load.tally.completed)?;
         Ok(match load.death {
-            Some(death) => Ended::Died(facts, death),
-            None => Ended::Measured(facts),
+            Some(death) => Ended::Died(death),
+            None => Ended::Measured,
         })
     }
 

@@ -1,0 +1,138 @@
+//! `--dry-run`: every command, environment, port and GPU, and the schedule's summary. Starts nothing but
+//! `PROGRAM --version`.
+
+use super::exit::{Exit, Failure};
+use super::sweep::prepare;
+use crate::launch::{self, EngineVersion, PlannedInstance};
+use crate::plan::deployment::{AttachPlan, Deployment, FleetPlan};
+use crate::plan::workload::PreparedWorkload;
+use crate::plan::{ArmPlan, Plan, strategy};
+use crate::units::RequestRate;
+use serde::Serialize;
+
+#[derive(Serialize)]
+struct DryRun<'a> {
+    plan: &'a Plan,
+    arms: Vec<DryArm>,
+    points: Vec<DryPoint>,
+}
+
+#[derive(Serialize)]
+struct DryArm {
+    label: String,
+    gpus: u32,
+    /// As a shell would take it, secrets masked.
+    commands: Vec<String>,
+    #[serde(skip)]
+    instances: Vec<PlannedInstance>,
+}
+
+#[derive(Serialize)]
+struct DryPoint {
+    rate: RequestRate,
+    attempt: u32,
+    requests: usize,
+    /// Seconds until the last request is due.
+    span_secs: f64,
+    prompt_tokens: u64,
+    output_tokens: u64,
+    trace_sha256: String,
+}
+
+pub fn show(plan: &Plan, json: bool) -> Result<Exit, Failure> {
+    let workload = prepare(plan)?;
+    let points = points(plan, &workload)?;
+    let arms = plan.arms.iter().map(dry_arm).collect::<Result<Vec<_>, _>>()?;
+    if json {
+        super::print_json(&DryRun { plan, arms, points })?;
+        return Ok(Exit::Good);
+    }
+    for warning in &plan.warnings {
+        eprintln!("warning: {warning}");
+    }
+    for (arm, dry) in plan.arms.iter().zip(&arms) {
+        print_arm(arm, dry);
+    }
+    print_load(plan, &points);
+    Ok(Exit::Good)
+}
+
+fn dry_arm(arm: &ArmPlan) -> Result<DryArm, Failure> {
+    let instances = match &arm.deployment {
+        Deployment::Spawn(fleet) => commands(fleet)?,
+        Deployment::Attach(_) => Vec::new(),
+    };
+    let commands = instances.iter().map(|i| i.command.shell_line()).collect();
+    Ok(DryArm { label: arm.label.clone(), gpus: arm.gpus, commands, instances })
+}
+
+/// A program that isn't there is no reason to refuse a dry run: the newest version's arguments are shown.
+fn commands(fleet: &FleetPlan) -> Result<Vec<PlannedInstance>, Failure> {
+    let version = launch::preflight::find_program(&fleet.program).ok().and_then(|program| version_of(&program, fleet));
+    let planned = launch::plan_commands(fleet, None, version).map_err(|e| Failure::new(Exit::Usage, e))?;
+    Ok(planned.0)
+}
+
+fn version_of(program: &std::path::Path, fleet: &FleetPlan) -> Option<EngineVersion> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+    let guardian = std::path::Path::new("/proc/self/exe");
+    runtime.block_on(launch::preflight::probe_version(program, &fleet.env, guardian)).ok()?.ok()
+}
+
+fn points(plan: &Plan, workload: &PreparedWorkload) -> Result<Vec<DryPoint>, Failure> {
+    let mut keys: Vec<_> = strategy::stages(1, &plan.sweep.load, plan.order).into_iter().flat_map(|s| s.points).map(|(_, key)| key).collect();
+    keys.dedup();
+    keys.into_iter()
+        .map(|key| {
+            let schedule = workload.schedule(key.rate, key.attempt).map_err(Failure::usage)?;
+            let sum = |f: fn(&crate::outcome::Request) -> u32| schedule.requests.iter().map(|r| u64::from(f(r))).sum();
+            Ok(DryPoint {
+                rate: key.rate,
+                attempt: key.attempt,
+                requests: schedule.requests.len(),
+                span_secs: schedule.span().as_secs(),
+                prompt_tokens: sum(|r| r.prompt_tokens.get()),
+                output_tokens: sum(|r| r.output_tokens.get()),
+                trace_sha256: workload.trace_hash(&schedule),
+            })
+        })
+        .collect()
+}
+
+fn print_arm(arm: &ArmPlan, dry: &DryArm) {
+    let size = arm.topology.as_ref().map(|t| format!(" {}", t.size_label())).unwrap_or_default();
+    println!("{}{size}: {} GPUs", arm.label, arm.gpus);
+    match &arm.deployment {
+        Deployment::Spawn(_) => {}
+        Deployment::Attach(AttachPlan::Endpoint { url, .. }) => println!("  attached to {url}"),
+        Deployment::Attach(AttachPlan::PrefillDecode { prefill, decode, .. }) => {
+            println!("  attached to prefill {} and decode {}", prefill.join(", "), decode.join(", "));
+        }
+    }
+    for instance in &dry.instances {
+        let gpus = instance.gpus.ids();
+        let gpus = if gpus.is_empty() { "no GPU".to_string() } else { format!("GPU {}", gpus.join(",")) };
+        let ports = instance.ports;
+        println!("  {}: {gpus}, HTTP port {}, side channel {}, internal ports from {}", instance.name, ports.http, ports.side_channel, ports.internal);
+        println!("    {}", instance.command.shell_line());
+    }
+}
+
+fn print_load(plan: &Plan, points: &[DryPoint]) {
+    let sweep = &plan.sweep;
+    println!("model {}, served as {}", sweep.model, sweep.served_model_name);
+    println!("SLO: {}, target {}; seed {}", sweep.slo, sweep.target.percent(), sweep.load.seed);
+    println!("dataset {}, order {:?}", sweep.workload.dataset.name(), plan.order);
+    for p in points {
+        println!(
+            "  {} req/s, attempt {}: {} requests over {:.1} s, {} prompt and {} output tokens, trace {}",
+            p.rate,
+            p.attempt,
+            p.requests,
+            p.span_secs,
+            p.prompt_tokens,
+            p.output_tokens,
+            &p.trace_sha256[..12.min(p.trace_sha256.len())]
+        );
+    }
+}

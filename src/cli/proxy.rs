@@ -1,0 +1,60 @@
+//! `topobench proxy`: the routing proxy alone, until it is told to stop.
+
+use super::args::ProxyArgs;
+use super::exit::{Exit, Failure};
+use crate::session::Stop;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use topobench_proxy::{BackendUrl, Policy, Proxy, ProxyConfig, Routes};
+
+/// Streams may take minutes; a proxy that is stopped lets them.
+const GRACE: Duration = Duration::from_secs(600);
+
+pub fn run(args: &ProxyArgs) -> Result<Exit, Failure> {
+    let mut config = ProxyConfig::new(SocketAddr::new(args.host, args.port), routes(args)?);
+    if let Some(limit) = args.max_in_flight {
+        config.limits.max_in_flight = limit;
+    }
+    if !args.host.is_loopback() {
+        eprintln!("warning: listening on {}: whoever reaches it can use the engines behind it", args.host);
+    }
+    let mut proxy = Proxy::spawn(config).map_err(|e| Failure::new(Exit::LaunchFailed, e))?;
+    println!("listening on http://{}", proxy.addr());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::new(Exit::Internal, format!("cannot start the runtime: {e}")))?;
+    runtime.block_on(async {
+        let stop = Stop::on_signals(Arc::new(|_| eprintln!("stopping; requests in flight may finish (again: at once)")))
+            .map_err(|e| Failure::new(Exit::Internal, format!("cannot listen to signals: {e}")))?;
+        // Nobody asks for stamps here; they are thrown away so that the ring stays empty.
+        let mut ticks = tokio::time::interval(Duration::from_secs(5));
+        loop {
+            tokio::select! {
+                () = stop.politely.cancelled() => break,
+                _ = ticks.tick() => drop(proxy.drain_stamps()),
+            }
+        }
+        tokio::select! {
+            _ = proxy.shutdown(GRACE) => {}
+            () = stop.at_once.cancelled() => {}
+        }
+        Ok(Exit::Interrupted)
+    })
+}
+
+fn routes(args: &ProxyArgs) -> Result<Routes, Failure> {
+    let urls = |urls: &[String]| urls.iter().map(|u| u.parse::<BackendUrl>()).collect::<Result<Vec<_>, _>>().map_err(Failure::usage);
+    let policy = |name: &str| name.parse::<Policy>().map_err(Failure::usage);
+    let decode_policy = policy(&args.decode_policy)?;
+    Ok(match args.backend.is_empty() {
+        false => Routes::Balance { backends: urls(&args.backend)?, policy: decode_policy },
+        true => Routes::PrefillDecode {
+            prefill: urls(&args.prefill)?,
+            decode: urls(&args.decode)?,
+            prefill_policy: policy(&args.prefill_policy)?,
+            decode_policy,
+        },
+    })
+}
