@@ -40,8 +40,21 @@ fn killed_at(moment: usize) -> (Vec<i32>, bool) {
     let came = events.take(moment).count() == moment;
     holder.kill().expect("kills");
     holder.wait().expect("reaped");
-    let left = survivors_after(Duration::from_secs(5), &pids(&family(dir.path())));
-    (left, came)
+    // An engine that had only just been started has yet to leave its pid: its command line betrays it.
+    let named = mentioning(dir.path());
+    let family = pids(&family(dir.path()));
+    let left = survivors_after(Duration::from_secs(5), &[named, family].concat());
+    (left.into_iter().chain(mentioning(dir.path())).collect(), came)
+}
+
+/// Processes whose command line mentions the directory: engines, not what has renamed itself.
+fn mentioning(dir: &Path) -> Vec<i32> {
+    let mentions = |pid: &i32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(&dir.display().to_string())
+    };
+    let entries = std::fs::read_dir("/proc").expect("reads").flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(mentions).collect()
 }
 
 #[test]

@@ -44,9 +44,10 @@ async fn a_fleet_comes_up_proved_and_goes_down_clean() {
         assert!(exit.is_clean() && !exit.forced && !exit.unasked, "{exit:?}");
     }
     let events = events.lock().expect("lock");
-    let loading = |e: &LaunchEvent| matches!(e, LaunchEvent::Phase { phase: Phase::LoadingWeights, .. });
-    let ready = events.iter().filter(|e| matches!(e, LaunchEvent::Ready { .. })).count();
-    assert!(ready == 2 && events.iter().any(loading), "{events:?}");
+    let count = |wanted: fn(&LaunchEvent) -> bool| events.iter().filter(|e| wanted(e)).count();
+    assert_eq!(count(|e| matches!(e, LaunchEvent::Phase { phase: Phase::Importing, .. })), 2, "{events:?}");
+    assert_eq!(count(|e| matches!(e, LaunchEvent::Ready { .. })), 2, "{events:?}");
+    assert_eq!(count(|e| matches!(e, LaunchEvent::Stopped(_))), 2, "{events:?}");
 }
 
 #[tokio::test]
