@@ -6,7 +6,7 @@ use nix::unistd::Pid;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use topobench::launch::{ExitStatus, Fleet, LaunchEvent};
 
@@ -40,11 +40,15 @@ fn killed_at(moment: usize) -> (Vec<i32>, bool) {
     let came = events.take(moment).count() == moment;
     holder.kill().expect("kills");
     holder.wait().expect("reaped");
-    // An engine that had only just been started has yet to leave its pid: its command line betrays it.
-    let named = mentioning(dir.path());
-    let family = pids(&family(dir.path()));
-    let left = survivors_after(Duration::from_secs(5), &[named, family].concat());
-    (left.into_iter().chain(mentioning(dir.path())).collect(), came)
+    // An engine may have been about to start when its order's giver died, and has yet to leave its pid.
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        let left = [mentioning(dir.path()), survivors(&pids(&family(dir.path())))].concat();
+        if left.is_empty() || Instant::now() > deadline {
+            return (left, came);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// Processes whose command line mentions the directory: engines, not what has renamed itself.
