@@ -79,7 +79,7 @@ pub fn run_if_asked() -> Option<ExitCode> {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Standard error is the engine's log here.
-            eprintln!("engine-guardian: {error}");
+            let _ = writeln!(io::stderr(), "engine-guardian: {error}");
             ExitCode::FAILURE
         }
     })
@@ -113,7 +113,8 @@ fn guard() -> io::Result<()> {
     send(link.get_ref(), &Notice::Started { pid: engine.id().cast_signed() });
     let mut watch =
         Watch { link: link.into_inner(), child_events, group: engine.id().cast_signed(), engine: Some(engine) };
-    watch.until_the_end()?;
+    // Whatever the watch ran into, what was started must go.
+    let watched = watch.until_the_end();
     let leader_first = || {
         watch.collect_leader();
         descendants()
@@ -121,7 +122,7 @@ fn guard() -> io::Result<()> {
     let swept = procs::sweep(leader_first, SWEEP_LIMIT);
     watch.collect_leader();
     send(&watch.link, &Notice::Swept(swept));
-    Ok(())
+    watched
 }
 
 fn descendants() -> Vec<procs::Proc> {

@@ -38,9 +38,10 @@ pub(super) struct LogState {
 }
 
 impl EngineLog {
-    /// Drains `pipe` into `path` (nowhere, if `None`) until every writer is gone.
+    /// Drains `pipe` into `path` (nowhere, if `None`) until every writer is gone. A log that is there already is kept:
+    /// the same instance may be started again in one run.
     pub fn drain(pipe: PipeReader, path: Option<&Path>) -> io::Result<Self> {
-        let file = path.map(File::create).transpose()?;
+        let file = path.map(|path| File::options().create(true).append(true).open(path)).transpose()?;
         let followed = Arc::new(Mutex::new(Followed::default()));
         let (finish, finished) = watch::channel(false);
         let state = Arc::clone(&followed);

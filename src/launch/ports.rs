@@ -221,9 +221,10 @@ mod tests {
     #[test]
     fn instances_get_disjoint_blocks_wide_enough_for_their_ranks() {
         let (ports, _leases) = choose(&[1, 32, 1], PortRequest::default()).expect("this host has free ports");
-        assert!(ports[1].side_channel - ports[0].side_channel >= 16);
-        assert!(ports[2].side_channel - ports[1].side_channel >= 32);
-        assert!(ports[1].internal - ports[0].internal >= 100);
+        let apart = |a: u16, a_width: u16, b: u16, b_width: u16| a + a_width <= b || b + b_width <= a;
+        assert!(apart(ports[0].side_channel, 16, ports[1].side_channel, 32));
+        assert!(apart(ports[1].side_channel, 32, ports[2].side_channel, 16));
+        assert!(apart(ports[0].internal, 100, ports[1].internal, 100));
         let http: HashSet<u16> = ports.iter().map(|p| p.http).collect();
         assert_eq!(http.len(), 3);
     }

@@ -179,10 +179,13 @@ impl Gpus {
     }
 }
 
+/// Wants a sample, and its offset for an answer.
+type Question = tokio::sync::oneshot::Sender<Offset>;
+
 /// Samples GPUs from a thread of its own until it is dropped.
 #[derive(Debug)]
 pub struct GpuSampler {
-    requests: Option<mpsc::Sender<tokio::sync::oneshot::Sender<()>>>,
+    requests: Option<mpsc::Sender<Question>>,
     samples: Arc<Mutex<Vec<GpuSample>>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -199,16 +202,17 @@ impl GpuSampler {
     ) -> std::io::Result<Self> {
         let samples: Arc<Mutex<Vec<GpuSample>>> = Arc::default();
         let kept = Arc::clone(&samples);
-        let (requests, asked) = mpsc::channel::<tokio::sync::oneshot::Sender<()>>();
+        let (requests, asked) = mpsc::channel::<Question>();
         let thread = std::thread::Builder::new().name("gpu-sampler".into()).spawn(move || {
-            let mut waiting: Option<tokio::sync::oneshot::Sender<()>> = None;
+            let mut waiting: Option<Question> = None;
             loop {
-                let mut rows = gpus.sample(Offset::from(epoch.elapsed()));
+                let at = Offset::from(epoch.elapsed());
+                let mut rows = gpus.sample(at);
                 rows.retain(|row| only.as_ref().is_none_or(|only| only.contains(&row.gpu)));
                 sink(&rows);
                 kept.lock().unwrap_or_else(PoisonError::into_inner).append(&mut rows);
                 if let Some(answer) = waiting.take() {
-                    let _ = answer.send(());
+                    let _ = answer.send(at);
                 }
                 // Whoever asks gets a sample taken after the question: the next round's.
                 match asked.recv_timeout(period) {
@@ -221,17 +225,15 @@ impl GpuSampler {
         Ok(GpuSampler { requests: Some(requests), samples, thread: Some(thread) })
     }
 
-    /// Takes a sample now: at the edges of a point, so that its energy is known to the moment.
-    pub async fn sample_now(&self) {
+    /// Takes a sample now and tells its offset: at the edges of a point, so that its energy is known to the moment.
+    /// `None` if the sampler's thread is gone.
+    pub async fn sample_now(&self) -> Option<Offset> {
         let (answer, answered) = tokio::sync::oneshot::channel();
-        if let Some(requests) = &self.requests {
-            // A thread that is gone answers no more, and nothing is lost but this sample.
-            let _ = requests.send(answer);
-            let _ = answered.await;
-        }
+        self.requests.as_ref()?.send(answer).ok()?;
+        answered.await.ok()
     }
 
-    /// What is known of the GPUs between two offsets; `None` without a single sample.
+    /// What is known of the GPUs between two offsets, best those of two samples; `None` without a single sample.
     pub fn facts(&self, from: Offset, to: Offset) -> Option<GpuFacts> {
         facts_between(&self.samples.lock().unwrap_or_else(PoisonError::into_inner), from, to)
     }
@@ -368,8 +370,11 @@ mod tests {
             let _ = rows.send(samples.len());
         })
         .expect("starts");
-        sampler.sample_now().await;
-        sampler.sample_now().await;
+        let first = sampler.sample_now().await.expect("the thread lives");
+        let second = sampler.sample_now().await.expect("the thread lives");
+        assert!(first < second);
+        let facts = sampler.facts(first, second).expect("samples");
+        assert!(facts.energy_joules.is_some(), "both edges were sampled");
         drop(sampler);
         assert!(received.iter().filter(|n| *n == 1).count() >= 2);
     }

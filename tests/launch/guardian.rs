@@ -6,7 +6,7 @@ use nix::unistd::Pid;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use topobench::launch::{ExitStatus, Fleet, LaunchEvent};
 
@@ -40,8 +40,25 @@ fn killed_at(moment: usize) -> (Vec<i32>, bool) {
     let came = events.take(moment).count() == moment;
     holder.kill().expect("kills");
     holder.wait().expect("reaped");
-    let left = survivors_after(Duration::from_secs(5), &pids(&family(dir.path())));
-    (left, came)
+    // An engine may have been about to start when its order's giver died, and has yet to leave its pid.
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        let left = [mentioning(dir.path()), survivors(&pids(&family(dir.path())))].concat();
+        if left.is_empty() || Instant::now() > deadline {
+            return (left, came);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Processes whose command line mentions the directory: engines, not what has renamed itself.
+fn mentioning(dir: &Path) -> Vec<i32> {
+    let mentions = |pid: &i32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(&dir.display().to_string())
+    };
+    let entries = std::fs::read_dir("/proc").expect("reads").flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(mentions).collect()
 }
 
 #[test]

@@ -1,4 +1,4 @@
-use crate::support::{failure, family, launch, options, pair, pids, survivors};
+use crate::support::{failure, family, hasty, launch, options, pair, pids, survivors};
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
@@ -44,9 +44,10 @@ async fn a_fleet_comes_up_proved_and_goes_down_clean() {
         assert!(exit.is_clean() && !exit.forced && !exit.unasked, "{exit:?}");
     }
     let events = events.lock().expect("lock");
-    let loading = |e: &LaunchEvent| matches!(e, LaunchEvent::Phase { phase: Phase::LoadingWeights, .. });
-    let ready = events.iter().filter(|e| matches!(e, LaunchEvent::Ready { .. })).count();
-    assert!(ready == 2 && events.iter().any(loading), "{events:?}");
+    let count = |wanted: fn(&LaunchEvent) -> bool| events.iter().filter(|e| wanted(e)).count();
+    assert_eq!(count(|e| matches!(e, LaunchEvent::Phase { phase: Phase::Importing, .. })), 2, "{events:?}");
+    assert_eq!(count(|e| matches!(e, LaunchEvent::Ready { .. })), 2, "{events:?}");
+    assert_eq!(count(|e| matches!(e, LaunchEvent::Stopped(_))), 2, "{events:?}");
 }
 
 #[tokio::test]
@@ -74,7 +75,7 @@ async fn a_doomed_engine_is_not_waited_for() {
 async fn an_engine_that_only_chatters_is_stuck() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut plan = pair(&["--hang"], &["--hang"]);
-    plan.ready_timeout = Duration::from_millis(700);
+    plan.ready_timeout = Duration::from_secs(4);
     let error = start_error(failure(&plan, dir.path()).await);
     assert!(matches!(error.problem, StartProblem::Stuck(_)), "{error}");
     assert!(error.log_tail.iter().any(|line| line.contains("Waiting for")), "{error}");
@@ -138,7 +139,7 @@ async fn an_interrupt_while_starting_leaves_nothing() {
             stop.cancel();
         }
     };
-    let launched = Fleet::launch(&plan, &options(dir.path()), on_loading, &cancel).await;
+    let launched = Fleet::launch(&plan, &hasty(dir.path()), on_loading, &cancel).await;
     assert!(matches!(launched.err(), Some(LaunchError::Cancelled)));
     assert_eq!(survivors(&pids(&family)), [] as [i32; 0]);
 }

@@ -32,7 +32,8 @@ pub fn pair(prefill: &[&str], decode: &[&str]) -> FleetPlan {
 pub fn options(dir: &Path) -> LaunchOptions {
     LaunchOptions {
         guardian: env!("CARGO_BIN_EXE_topobench").into(),
-        grace: Duration::from_millis(300),
+        // Ample for the polite, however busy the machine.
+        grace: Duration::from_secs(20),
         version: Some(topobench::launch::EngineVersion::new(0, 32, 0)),
         ..LaunchOptions::new(dir.join("logs"))
     }
@@ -40,6 +41,17 @@ pub fn options(dir: &Path) -> LaunchOptions {
 
 pub async fn launch(plan: &FleetPlan, dir: &Path) -> Result<Fleet, LaunchError> {
     Fleet::launch(plan, &options(dir), |_| {}, &CancellationToken::new()).await
+}
+
+/// A fleet whose engines will not heed SIGTERM: no use in waiting for long.
+pub async fn launch_of_the_deaf(plan: &FleetPlan, dir: &Path) -> Fleet {
+    let options = hasty(dir);
+    let launched = Fleet::launch(plan, &options, |_| {}, &CancellationToken::new()).await;
+    launched.unwrap_or_else(|error| panic!("{error}"))
+}
+
+pub fn hasty(dir: &Path) -> LaunchOptions {
+    LaunchOptions { grace: Duration::from_millis(300), ..options(dir) }
 }
 
 /// The error of a launch that must fail.
