@@ -40,26 +40,15 @@ impl ProxyConfig {
 #[derive(Debug, Clone)]
 pub enum Routes {
     /// Equal replicas; a request goes to one of them, unchanged.
-    Balance {
-        backends: Vec<BackendUrl>,
-        policy: Policy,
-    },
+    Balance { backends: Vec<BackendUrl>, policy: Policy },
     /// A request goes to one prefill backend, and its KV is handed to one decode backend.
-    PrefillDecode {
-        prefill: Vec<BackendUrl>,
-        decode: Vec<BackendUrl>,
-        prefill_policy: Policy,
-        decode_policy: Policy,
-    },
+    PrefillDecode { prefill: Vec<BackendUrl>, decode: Vec<BackendUrl>, prefill_policy: Policy, decode_policy: Policy },
 }
 
 impl Routes {
     /// Replicas behind the policy that needs no knowledge of prompts.
     pub fn balance(backends: Vec<BackendUrl>) -> Self {
-        Routes::Balance {
-            backends,
-            policy: Policy::LeastRequests,
-        }
+        Routes::Balance { backends, policy: Policy::LeastRequests }
     }
 
     /// Prefill by outstanding prompt tokens, which is its work; decode by requests, which is its batch.
@@ -159,10 +148,7 @@ impl BackendUrl {
 
 impl From<SocketAddr> for BackendUrl {
     fn from(addr: SocketAddr) -> Self {
-        BackendUrl {
-            host: addr.ip().to_string(),
-            port: addr.port(),
-        }
+        BackendUrl { host: addr.ip().to_string(), port: addr.port() }
     }
 }
 
@@ -190,40 +176,27 @@ impl FromStr for BackendUrl {
     type Err = BackendUrlError;
 
     fn from_str(text: &str) -> Result<Self, BackendUrlError> {
-        let refuse = |why| BackendUrlError {
-            url: text.to_owned(),
-            why,
-        };
+        let refuse = |why| BackendUrlError { url: text.to_owned(), why };
         let uri: http::Uri = text.parse().map_err(|_| refuse("it is not a URL"))?;
         match uri.scheme_str() {
             Some("http") => {}
             Some("https") => {
-                return Err(refuse(
-                    "https backends are not supported: the proxy adds no TLS to the measurement",
-                ));
+                return Err(refuse("https backends are not supported: the proxy adds no TLS to the measurement"));
             }
             _ => return Err(refuse("the scheme is missing")),
         }
-        let authority = uri
-            .authority()
-            .ok_or_else(|| refuse("the host is missing"))?;
+        let authority = uri.authority().ok_or_else(|| refuse("the host is missing"))?;
         if authority.as_str().contains('@') {
             return Err(refuse("credentials do not belong in a URL"));
         }
         if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
             return Err(refuse("a path is not supported: requests keep their own"));
         }
-        let host = authority
-            .host()
-            .trim_start_matches('[')
-            .trim_end_matches(']');
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
         if host.is_empty() {
             return Err(refuse("the host is missing"));
         }
-        Ok(BackendUrl {
-            host: host.to_owned(),
-            port: authority.port_u16().unwrap_or(80),
-        })
+        Ok(BackendUrl { host: host.to_owned(), port: authority.port_u16().unwrap_or(80) })
     }
 }
 
@@ -240,13 +213,8 @@ pub struct BackendUrlError {
 pub enum ProxyError {
     #[error("the proxy has no {role} backend: give at least one URL")]
     NoBackends { role: &'static str },
-    #[error(
-        "the proxy cannot listen on {addr}: {source}; choose another port, or 0 for a free one"
-    )]
-    Listen {
-        addr: SocketAddr,
-        source: std::io::Error,
-    },
+    #[error("the proxy cannot listen on {addr}: {source}; choose another port, or 0 for a free one")]
+    Listen { addr: SocketAddr, source: std::io::Error },
     #[error("the proxy's worker thread did not start: {source}")]
     Worker { source: std::io::Error },
 }

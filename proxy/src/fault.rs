@@ -90,9 +90,7 @@ impl UpstreamError {
         match self {
             UpstreamError::Connect(_) | UpstreamError::ConnectTimeout(_) => FaultKind::Connect,
             UpstreamError::Timeout { .. } => FaultKind::Timeout,
-            UpstreamError::Closed | UpstreamError::Broken(_) | UpstreamError::Truncated => {
-                FaultKind::Closed
-            }
+            UpstreamError::Closed | UpstreamError::Broken(_) | UpstreamError::Truncated => FaultKind::Closed,
             UpstreamError::Protocol(_) => FaultKind::Protocol,
             UpstreamError::TooLarge { .. } => FaultKind::TooLarge,
         }
@@ -124,10 +122,7 @@ pub(crate) enum Refusal {
 
 impl From<Unsupported> for Refusal {
     fn from(unsupported: Unsupported) -> Self {
-        Refusal::BadRequest {
-            param: Some(unsupported.param),
-            message: unsupported.message.to_owned(),
-        }
+        Refusal::BadRequest { param: Some(unsupported.param), message: unsupported.message.to_owned() }
     }
 }
 
@@ -145,22 +140,13 @@ impl Refusal {
         let (param, message) = match self {
             Refusal::BadRequest { param, message } => (*param, message.clone()),
             Refusal::NotRouted { message } => (None, message.clone()),
-            Refusal::NotWhole { why } => (
-                None,
-                format!("the request body did not arrive whole: {why}"),
-            ),
-            Refusal::BodyTooLarge { limit } => (
-                None,
-                format!(
-                    "the request body is larger than {limit} bytes: send less, or raise the proxy's limit"
-                ),
-            ),
-            Refusal::Busy { limit } => (
-                None,
-                format!(
-                    "{limit} requests are in flight already: try again later, or raise the proxy's limit"
-                ),
-            ),
+            Refusal::NotWhole { why } => (None, format!("the request body did not arrive whole: {why}")),
+            Refusal::BodyTooLarge { limit } => {
+                (None, format!("the request body is larger than {limit} bytes: send less, or raise the proxy's limit"))
+            }
+            Refusal::Busy { limit } => {
+                (None, format!("{limit} requests are in flight already: try again later, or raise the proxy's limit"))
+            }
         };
         let status = self.status();
         error_response(
@@ -213,10 +199,7 @@ fn error_response(status: StatusCode, error: &ErrorBody<'_>) -> Response<Full<By
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if matches!(
-        status,
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
-    ) {
+    if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     response

@@ -21,12 +21,7 @@ pub(crate) async fn forward(
     mut journey: Journey,
 ) -> Response<ProxyBody> {
     // Estimated only for the policy's sake: what is not JSON is the backend's to refuse.
-    let tokens = if call.generates() {
-        call.inspect()
-            .map_or(1, |inspected| inspected.prompt_tokens())
-    } else {
-        0
-    };
+    let tokens = if call.generates() { call.inspect().map_or(1, |inspected| inspected.prompt_tokens()) } else { 0 };
     match exchange(&worker, group, pin, tokens, &call, &mut journey).await {
         Ok(answered) => answered.relay(worker, journey),
         Err(fault) => {
@@ -46,14 +41,8 @@ async fn exchange(
 ) -> Result<Answered, Fault> {
     let backend = group.assign(tokens, pin)?;
     journey.stamps.decode_backend = Some(backend.index);
-    let outgoing = Outgoing {
-        call,
-        headers: &call.headers,
-        body: std::slice::from_ref(&call.body),
-    };
-    let answered = outgoing
-        .exchange(worker, backend, &mut journey.stamps.decode_sent)
-        .await?;
+    let outgoing = Outgoing { call, headers: &call.headers, body: std::slice::from_ref(&call.body) };
+    let answered = outgoing.exchange(worker, backend, &mut journey.stamps.decode_sent).await?;
     journey.stamps.decode_head = Some(Instant::now());
     Ok(answered)
 }

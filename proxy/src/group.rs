@@ -43,24 +43,15 @@ impl Backend {
 
     /// It refused a connection: skip it for a while.
     pub(crate) fn mark_refusing(&self, cooldown: Duration) {
-        *self
-            .refused_until
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + cooldown);
+        *self.refused_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + cooldown);
     }
 
     pub(crate) fn mark_accepting(&self) {
-        *self
-            .refused_until
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = None;
+        *self.refused_until.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     fn is_available(&self) -> bool {
-        let mut until = self
-            .refused_until
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut until = self.refused_until.lock().unwrap_or_else(PoisonError::into_inner);
         if until.is_some_and(|until| until <= Instant::now()) {
             *until = None;
         }
@@ -68,20 +59,11 @@ impl Backend {
     }
 
     fn load(&self) -> Load {
-        Load {
-            available: self.is_available(),
-            requests: self.requests(),
-            tokens: self.tokens(),
-        }
+        Load { available: self.is_available(), requests: self.requests(), tokens: self.tokens() }
     }
 
     pub(crate) fn fault(&self, kind: FaultKind, detail: &dyn fmt::Display) -> Fault {
-        Fault {
-            stage: self.stage,
-            kind,
-            backend: format!("{} ({})", self.index, self.url),
-            detail: detail.to_string(),
-        }
+        Fault { stage: self.stage, kind, backend: format!("{} ({})", self.index, self.url), detail: detail.to_string() }
     }
 }
 
@@ -95,12 +77,7 @@ pub(crate) struct Group {
 
 impl Group {
     /// `first_slot`: the number of the first of these backends among all of the proxy.
-    pub(crate) fn new(
-        stage: Stage,
-        urls: Vec<BackendUrl>,
-        policy: Policy,
-        first_slot: usize,
-    ) -> Self {
+    pub(crate) fn new(stage: Stage, urls: Vec<BackendUrl>, policy: Policy, first_slot: usize) -> Self {
         let backends = urls
             .into_iter()
             .enumerate()
@@ -118,11 +95,7 @@ impl Group {
                 })
             })
             .collect();
-        Group {
-            stage,
-            backends,
-            chooser: Mutex::new(Chooser::new(policy)),
-        }
+        Group { stage, backends, chooser: Mutex::new(Chooser::new(policy)) }
     }
 
     pub(crate) fn stage(&self) -> Stage {
@@ -150,11 +123,7 @@ impl Group {
 
     /// Fails if every backend refused connections a moment ago.
     pub(crate) fn check_available(&self) -> Result<(), Fault> {
-        if self.backends.iter().any(|backend| backend.is_available()) {
-            Ok(())
-        } else {
-            Err(self.none_available())
-        }
+        if self.backends.iter().any(|backend| backend.is_available()) { Ok(()) } else { Err(self.none_available()) }
     }
 
     /// Chooses a backend and charges it with a request of that many prompt tokens. A pinned one is taken as it is.
@@ -178,11 +147,7 @@ impl Group {
     }
 
     fn none_available(&self) -> Fault {
-        let urls: Vec<String> = self
-            .backends
-            .iter()
-            .map(|backend| backend.url.to_string())
-            .collect();
+        let urls: Vec<String> = self.backends.iter().map(|backend| backend.url.to_string()).collect();
         Fault {
             stage: self.stage,
             kind: FaultKind::NoBackend,
@@ -210,8 +175,6 @@ impl std::ops::Deref for Assignment {
 impl Drop for Assignment {
     fn drop(&mut self) {
         self.backend.requests.fetch_sub(1, Ordering::Relaxed);
-        self.backend
-            .tokens
-            .fetch_sub(self.tokens, Ordering::Relaxed);
+        self.backend.tokens.fetch_sub(self.tokens, Ordering::Relaxed);
     }
 }

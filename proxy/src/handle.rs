@@ -72,13 +72,7 @@ impl Proxy {
     /// # Errors
     /// If a role has no backend, the address cannot be bound, or a thread cannot be started.
     pub fn spawn(config: ProxyConfig) -> Result<ProxyHandle, ProxyError> {
-        let ProxyConfig {
-            listen,
-            routes,
-            limits,
-            timeouts,
-            threads,
-        } = config;
+        let ProxyConfig { listen, routes, limits, timeouts, threads } = config;
         let (shared, stamps) = Shared::new(Routing::new(routes)?, limits, timeouts);
         let (phase, told) = watch::channel(Phase::Serve);
         let (alive, ended) = mpsc::channel(1);
@@ -91,14 +85,9 @@ impl Proxy {
             ended,
         };
         let bound = handle.start_worker(Source::Bind(listen), told.clone(), alive.clone())?;
-        handle.addr = bound.local_addr().map_err(|source| ProxyError::Listen {
-            addr: listen,
-            source,
-        })?;
+        handle.addr = bound.local_addr().map_err(|source| ProxyError::Listen { addr: listen, source })?;
         for _ in 1..threads.get() {
-            let listener = bound
-                .try_clone()
-                .map_err(|source| ProxyError::Worker { source })?;
+            let listener = bound.try_clone().map_err(|source| ProxyError::Worker { source })?;
             handle.start_worker(Source::Share(listener), told.clone(), alive.clone())?;
         }
         Ok(handle)
@@ -139,9 +128,7 @@ impl ProxyHandle {
             .map_err(|source| ProxyError::Worker { source })?;
         self.workers.push(thread);
         started.recv().unwrap_or_else(|_| {
-            Err(ProxyError::Worker {
-                source: std::io::Error::other("the thread ended before it reported"),
-            })
+            Err(ProxyError::Worker { source: std::io::Error::other("the thread ended before it reported") })
         })
     }
 
@@ -210,9 +197,7 @@ impl ProxyHandle {
                 tracing::error!("a proxy worker panicked");
             }
         }
-        Drained {
-            aborted: self.shared.aborted(),
-        }
+        Drained { aborted: self.shared.aborted() }
     }
 }
 
@@ -225,11 +210,7 @@ impl Drop for ProxyHandle {
     }
 }
 
-type Prepared = (
-    tokio::runtime::Runtime,
-    std::net::TcpListener,
-    std::net::TcpListener,
-);
+type Prepared = (tokio::runtime::Runtime, std::net::TcpListener, std::net::TcpListener);
 
 fn prepare(source: Source) -> Result<Prepared, ProxyError> {
     let runtime = worker::runtime().map_err(|source| ProxyError::Worker { source })?;
@@ -240,8 +221,6 @@ fn prepare(source: Source) -> Result<Prepared, ProxyError> {
             worker::bind(addr).map_err(|source| ProxyError::Listen { addr, source })?
         }
     };
-    let copy = listener
-        .try_clone()
-        .map_err(|source| ProxyError::Worker { source })?;
+    let copy = listener.try_clone().map_err(|source| ProxyError::Worker { source })?;
     Ok((runtime, listener, copy))
 }

@@ -74,15 +74,7 @@ async fn both_stages(
         Prefilled::Declined(answered) => Ok(*answered),
         Prefilled::Params(params) => {
             let body = bodies.splice.pieces(&call.body, params);
-            decode(
-                worker,
-                roles.decode,
-                call,
-                bodies.prompt_tokens,
-                &body,
-                journey,
-            )
-            .await
+            decode(worker, roles.decode, call, bodies.prompt_tokens, &body, journey).await
         }
     }
 }
@@ -96,14 +88,8 @@ async fn prefill(
 ) -> Result<Prefilled, Fault> {
     let backend = group.assign(bodies.prompt_tokens, call.pins.prefill)?;
     journey.stamps.prefill_backend = Some(backend.index);
-    let outgoing = Outgoing {
-        call,
-        headers: &for_prefill(&call.headers),
-        body: std::slice::from_ref(&bodies.prefill),
-    };
-    let mut answered = outgoing
-        .exchange(worker, backend, &mut journey.stamps.prefill_sent)
-        .await?;
+    let outgoing = Outgoing { call, headers: &for_prefill(&call.headers), body: std::slice::from_ref(&bodies.prefill) };
+    let mut answered = outgoing.exchange(worker, backend, &mut journey.stamps.prefill_sent).await?;
     journey.stamps.prefill_head = Some(Instant::now());
     let status = answered.head.status;
     if status.is_client_error() || status == StatusCode::SERVICE_UNAVAILABLE {
@@ -113,26 +99,20 @@ async fn prefill(
         return Err(quote_failure(worker, &mut answered).await);
     }
     let limit = worker.shared.limits.max_prefill_answer;
-    let Answered {
-        mut answer,
-        backend,
-        ..
-    } = answered;
+    let Answered { mut answer, backend, .. } = answered;
     let body = answer
         .collect(limit, worker.shared.timeouts.idle)
         .await
         .map_err(|error| backend.fault(error.kind(), &error))?;
     journey.stamps.prefill_done = Some(Instant::now());
     worker.pool.put_back(backend.slot, answer);
-    KvParams::from_answer(&body)
-        .map(Prefilled::Params)
-        .map_err(|why| {
-            let kind = match why {
-                NoParams::Missing => FaultKind::KvHandoff,
-                NoParams::NotJson(_) => FaultKind::Protocol,
-            };
-            backend.fault(kind, &why)
-        })
+    KvParams::from_answer(&body).map(Prefilled::Params).map_err(|why| {
+        let kind = match why {
+            NoParams::Missing => FaultKind::KvHandoff,
+            NoParams::NotJson(_) => FaultKind::Protocol,
+        };
+        backend.fault(kind, &why)
+    })
 }
 
 async fn decode(
@@ -145,14 +125,8 @@ async fn decode(
 ) -> Result<Answered, Fault> {
     let backend = group.assign(prompt_tokens, call.pins.decode)?;
     journey.stamps.decode_backend = Some(backend.index);
-    let outgoing = Outgoing {
-        call,
-        headers: &call.headers,
-        body,
-    };
-    let answered = outgoing
-        .exchange(worker, backend, &mut journey.stamps.decode_sent)
-        .await?;
+    let outgoing = Outgoing { call, headers: &call.headers, body };
+    let answered = outgoing.exchange(worker, backend, &mut journey.stamps.decode_sent).await?;
     journey.stamps.decode_head = Some(Instant::now());
     Ok(answered)
 }
@@ -160,19 +134,9 @@ async fn decode(
 /// The fault of a prefill instance that answered neither 2xx nor 4xx, with the beginning of what it said.
 async fn quote_failure(worker: &Worker, answered: &mut Answered) -> Fault {
     let limit = worker.shared.limits.max_prefill_answer;
-    let said = answered
-        .answer
-        .collect(limit, worker.shared.timeouts.idle)
-        .await
-        .unwrap_or_default();
+    let said = answered.answer.collect(limit, worker.shared.timeouts.idle).await.unwrap_or_default();
     let quote = String::from_utf8_lossy(&said[..said.len().min(QUOTED)]);
     let status = answered.head.status;
-    let kind = if status.is_server_error() {
-        FaultKind::EngineError
-    } else {
-        FaultKind::Protocol
-    };
-    answered
-        .backend
-        .fault(kind, &format_args!("it answered {status}: {quote}"))
+    let kind = if status.is_server_error() { FaultKind::EngineError } else { FaultKind::Protocol };
+    answered.backend.fault(kind, &format_args!("it answered {status}: {quote}"))
 }

@@ -1,8 +1,8 @@
 //! Which headers travel on, and the proxy's own: pins and request ids.
 
 use http::header::{
-    ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
-    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 
 use crate::fault::Refusal;
@@ -39,11 +39,7 @@ impl Pins {
     pub(crate) fn take(headers: &mut HeaderMap) -> Result<Self, Refusal> {
         let mut take = |name: HeaderName| match headers.remove(&name) {
             None => Ok(None),
-            Some(value) => match value
-                .to_str()
-                .ok()
-                .and_then(|index| index.trim().parse().ok())
-            {
+            Some(value) => match value.to_str().ok().and_then(|index| index.trim().parse().ok()) {
                 Some(index) => Ok(Some(index)),
                 None => Err(Refusal::BadRequest {
                     param: None,
@@ -51,20 +47,14 @@ impl Pins {
                 }),
             },
         };
-        Ok(Pins {
-            prefill: take(PIN_PREFILL)?,
-            decode: take(PIN_DECODE)?,
-            backend: take(PIN_BACKEND)?,
-        })
+        Ok(Pins { prefill: take(PIN_PREFILL)?, decode: take(PIN_DECODE)?, backend: take(PIN_BACKEND)? })
     }
 }
 
 /// Removes what concerns one connection only.
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {
-        let named: Vec<HeaderName> = tokens(headers, &CONNECTION)
-            .filter_map(|token| token.parse().ok())
-            .collect();
+        let named: Vec<HeaderName> = tokens(headers, &CONNECTION).filter_map(|token| token.parse().ok()).collect();
         for name in named {
             headers.remove(name);
         }
@@ -91,10 +81,7 @@ pub(crate) fn for_prefill(headers: &HeaderMap) -> HeaderMap {
 
 /// The client's request id, or a new one put in its place.
 pub(crate) fn request_id(headers: &mut HeaderMap) -> String {
-    if let Some(id) = headers
-        .get(&REQUEST_ID)
-        .and_then(|value| value.to_str().ok())
-    {
+    if let Some(id) = headers.get(&REQUEST_ID).and_then(|value| value.to_str().ok()) {
         return id.to_owned();
     }
     let id = format!("topobench-{:032x}", rand::random::<u128>());
@@ -109,15 +96,7 @@ mod tests {
     use super::*;
 
     fn map(lines: &[(&'static str, &'static str)]) -> HeaderMap {
-        lines
-            .iter()
-            .map(|&(name, value)| {
-                (
-                    HeaderName::from_static(name),
-                    HeaderValue::from_static(value),
-                )
-            })
-            .collect()
+        lines.iter().map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
     }
 
     #[test]
@@ -143,22 +122,12 @@ mod tests {
 
     #[test]
     fn pins_are_read_and_stripped() {
-        let mut headers = map(&[
-            ("x-topobench-prefill", "1"),
-            ("x-topobench-decode", " 0 "),
-            ("a", "b"),
-        ]);
+        let mut headers = map(&[("x-topobench-prefill", "1"), ("x-topobench-decode", " 0 "), ("a", "b")]);
         let pins = Pins::take(&mut headers).unwrap();
-        assert_eq!(
-            (pins.prefill, pins.decode, pins.backend),
-            (Some(1), Some(0), None)
-        );
+        assert_eq!((pins.prefill, pins.decode, pins.backend), (Some(1), Some(0), None));
         assert_eq!(headers.len(), 1);
         for bad in ["", "-1", "first", "1.0"] {
-            assert!(
-                Pins::take(&mut map(&[("x-topobench-backend", bad)])).is_err(),
-                "{bad}"
-            );
+            assert!(Pins::take(&mut map(&[("x-topobench-backend", bad)])).is_err(), "{bad}");
         }
     }
 

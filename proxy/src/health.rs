@@ -67,18 +67,8 @@ pub(crate) async fn answer(shared: &Shared) -> Response<Full<Bytes>> {
 }
 
 async fn role(shared: &Shared, group: &Group) -> RoleHealth {
-    let backends = join_all(
-        group
-            .backends()
-            .iter()
-            .map(|backend| probe(shared, backend)),
-    )
-    .await;
-    RoleHealth {
-        role: group.stage(),
-        healthy: backends.iter().any(|backend| backend.accepts),
-        backends,
-    }
+    let backends = join_all(group.backends().iter().map(|backend| probe(shared, backend))).await;
+    RoleHealth { role: group.stage(), healthy: backends.iter().any(|backend| backend.accepts), backends }
 }
 
 async fn probe(shared: &Shared, backend: &Backend) -> BackendHealth {

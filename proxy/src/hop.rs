@@ -26,8 +26,7 @@ pub(crate) struct Call {
 impl Call {
     /// A request that makes the engine generate.
     pub(crate) fn generates(&self) -> bool {
-        self.method == Method::POST
-            && matches!(self.uri.path(), "/v1/completions" | "/v1/chat/completions")
+        self.method == Method::POST && matches!(self.uri.path(), "/v1/completions" | "/v1/chat/completions")
     }
 
     pub(crate) fn inspect(&self) -> Result<Inspected<'_>, NotAnObject> {
@@ -55,12 +54,7 @@ impl Outgoing<'_> {
         let awaited = "answer";
         let outcome = tokio::time::timeout(after, self.attempt(worker, &backend, sent)).await;
         match outcome.unwrap_or(Err(UpstreamError::Timeout { awaited, after })) {
-            Ok((head, answer)) => Ok(Answered {
-                head,
-                answer,
-                backend,
-                started,
-            }),
+            Ok((head, answer)) => Ok(Answered { head, answer, backend, started }),
             Err(error) => {
                 if error.kind() == FaultKind::Connect {
                     backend.mark_refusing(worker.shared.timeouts.cooldown);
@@ -89,13 +83,8 @@ impl Outgoing<'_> {
         pieces.push(head.to_bytes());
         pieces.extend_from_slice(self.body);
         let connect = worker.shared.timeouts.connect;
-        let waiting = worker
-            .pool
-            .send(backend.slot, &backend.url, &pieces, connect)
-            .await?;
+        let waiting = worker.pool.send(backend.slot, &backend.url, &pieces, connect).await?;
         *sent = Some(Instant::now());
-        waiting
-            .answer(method, worker.shared.limits.max_response_head)
-            .await
+        waiting.answer(method, worker.shared.limits.max_response_head).await
     }
 }

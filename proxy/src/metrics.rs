@@ -63,21 +63,13 @@ impl Metrics {
 
     /// Counts a request that ended.
     pub(crate) fn finish(&self, stamps: &StageStamps) {
-        let kv_handoff = matches!(
-            stamps.outcome,
-            Outcome::Failed {
-                kind: FaultKind::KvHandoff,
-                ..
-            }
-        );
-        self.handoff_faults
-            .fetch_add(u64::from(kv_handoff), Ordering::Relaxed);
+        let kv_handoff = matches!(stamps.outcome, Outcome::Failed { kind: FaultKind::KvHandoff, .. });
+        self.handoff_faults.fetch_add(u64::from(kv_handoff), Ordering::Relaxed);
         let mut finished = self.finished.lock().unwrap_or_else(PoisonError::into_inner);
         *finished.entry(stamps.outcome.labels()).or_default() += 1;
         drop(finished);
 
-        let since =
-            |start: Option<_>, end: Option<_>| start.zip(end).map(|(start, end)| end - start);
+        let since = |start: Option<_>, end: Option<_>| start.zip(end).map(|(start, end)| end - start);
         let accepted = Some(stamps.accepted);
         let times: [Option<Duration>; 4] = [
             since(stamps.prefill_sent, stamps.prefill_done),
@@ -87,9 +79,7 @@ impl Metrics {
         ];
         for (stage, time) in self.stages.iter().zip(times) {
             if let Some(time) = time {
-                stage
-                    .nanos
-                    .fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
+                stage.nanos.fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
                 stage.count.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -99,105 +89,38 @@ impl Metrics {
     pub(crate) fn render(&self, groups: &[&Group], in_flight: usize) -> String {
         let mut text = String::with_capacity(2048);
         let mut family = |name: &str, kind: &str, help: &str, samples: Vec<(String, String)>| {
-            let _ = writeln!(
-                text,
-                "# HELP topobench_proxy_{name} {help}\n# TYPE topobench_proxy_{name} {kind}"
-            );
+            let _ = writeln!(text, "# HELP topobench_proxy_{name} {help}\n# TYPE topobench_proxy_{name} {kind}");
             for (labels, value) in samples {
                 let _ = writeln!(text, "topobench_proxy_{name}{labels} {value}");
             }
         };
         let one = |value: u64| vec![(String::new(), value.to_string())];
-        family(
-            "accepted_total",
-            "counter",
-            "Requests routed.",
-            one(self.accepted()),
-        );
-        family(
-            "requests_total",
-            "counter",
-            "Requests ended, by outcome.",
-            self.outcomes(),
-        );
-        family(
-            "in_flight",
-            "gauge",
-            "Requests in the proxy.",
-            one(in_flight as u64),
-        );
+        family("accepted_total", "counter", "Requests routed.", one(self.accepted()));
+        family("requests_total", "counter", "Requests ended, by outcome.", self.outcomes());
+        family("in_flight", "gauge", "Requests in the proxy.", one(in_flight as u64));
         let backends = || groups.iter().flat_map(|group| group.backends());
         let each = |read: &dyn Fn(&crate::group::Backend) -> u64| {
             backends()
                 .map(|backend| {
-                    let labels = format!(
-                        "{{stage=\"{}\",backend=\"{}\"}}",
-                        backend.stage.name(),
-                        backend.authority
-                    );
+                    let labels = format!("{{stage=\"{}\",backend=\"{}\"}}", backend.stage.name(), backend.authority);
                     (labels, read(backend).to_string())
                 })
                 .collect::<Vec<_>>()
         };
-        family(
-            "backend_in_flight",
-            "gauge",
-            "Requests at a backend.",
-            each(&|backend| backend.requests() as u64),
-        );
-        family(
-            "backend_tokens",
-            "gauge",
-            "Estimated prompt tokens at a backend.",
-            each(&|backend| backend.tokens()),
-        );
-        family(
-            "backend_requests_total",
-            "counter",
-            "Requests sent to a backend.",
-            each(&|backend| backend.total()),
-        );
-        family(
-            "kv_handoff_faults_total",
-            "counter",
-            "Prefill answers without KV params.",
-            one(self.handoff_faults()),
-        );
-        family(
-            "stamps_lost_total",
-            "counter",
-            "Stage stamps nobody drained in time.",
-            one(self.lost_stamps()),
-        );
-        let bytes = [("in", &self.bytes_in), ("out", &self.bytes_out)].map(|(direction, bytes)| {
-            (
-                format!("{{direction=\"{direction}\"}}"),
-                load(bytes).to_string(),
-            )
-        });
-        family(
-            "body_bytes_total",
-            "counter",
-            "Body bytes from and to clients.",
-            bytes.into(),
-        );
+        family("backend_in_flight", "gauge", "Requests at a backend.", each(&|backend| backend.requests() as u64));
+        family("backend_tokens", "gauge", "Estimated prompt tokens at a backend.", each(&|backend| backend.tokens()));
+        family("backend_requests_total", "counter", "Requests sent to a backend.", each(&|backend| backend.total()));
+        family("kv_handoff_faults_total", "counter", "Prefill answers without KV params.", one(self.handoff_faults()));
+        family("stamps_lost_total", "counter", "Stage stamps nobody drained in time.", one(self.lost_stamps()));
+        let bytes = [("in", &self.bytes_in), ("out", &self.bytes_out)]
+            .map(|(direction, bytes)| (format!("{{direction=\"{direction}\"}}"), load(bytes).to_string()));
+        family("body_bytes_total", "counter", "Body bytes from and to clients.", bytes.into());
         let stages = || STAGES.iter().zip(&self.stages);
         let label = |stage: &str| format!("{{stage=\"{stage}\"}}");
-        let sums = stages()
-            .map(|(stage, time)| (label(stage), (load(&time.nanos) as f64 / 1e9).to_string()));
-        family(
-            "stage_seconds_sum",
-            "counter",
-            "Seconds spent in a stage.",
-            sums.collect(),
-        );
+        let sums = stages().map(|(stage, time)| (label(stage), (load(&time.nanos) as f64 / 1e9).to_string()));
+        family("stage_seconds_sum", "counter", "Seconds spent in a stage.", sums.collect());
         let counts = stages().map(|(stage, time)| (label(stage), load(&time.count).to_string()));
-        family(
-            "stage_seconds_count",
-            "counter",
-            "Requests that went through a stage.",
-            counts.collect(),
-        );
+        family("stage_seconds_count", "counter", "Requests that went through a stage.", counts.collect());
         text
     }
 

@@ -20,12 +20,7 @@ pub enum Policy {
 }
 
 impl Policy {
-    pub const ALL: [Policy; 4] = [
-        Policy::RoundRobin,
-        Policy::LeastRequests,
-        Policy::LeastTokens,
-        Policy::PowerOfTwo,
-    ];
+    pub const ALL: [Policy; 4] = [Policy::RoundRobin, Policy::LeastRequests, Policy::LeastTokens, Policy::PowerOfTwo];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -52,10 +47,7 @@ impl FromStr for Policy {
     type Err = UnknownPolicy;
 
     fn from_str(text: &str) -> Result<Self, UnknownPolicy> {
-        Policy::ALL
-            .into_iter()
-            .find(|policy| policy.name() == text)
-            .ok_or_else(|| UnknownPolicy(text.to_owned()))
+        Policy::ALL.into_iter().find(|policy| policy.name() == text).ok_or_else(|| UnknownPolicy(text.to_owned()))
     }
 }
 
@@ -81,22 +73,14 @@ impl Chooser {
     }
 
     /// The index of the chosen backend, or `None` if none is available. `draw(n)` returns a random index below `n`.
-    pub(crate) fn choose(
-        &mut self,
-        loads: &[Load],
-        draw: impl FnMut(usize) -> usize,
-    ) -> Option<usize> {
+    pub(crate) fn choose(&mut self, loads: &[Load], draw: impl FnMut(usize) -> usize) -> Option<usize> {
         let turn = self.next;
         // In turn order, so that equal loads alternate instead of piling on the first backend.
-        let mut open = (0..loads.len())
-            .map(|step| (turn + step) % loads.len())
-            .filter(|&index| loads[index].available);
+        let mut open = (0..loads.len()).map(|step| (turn + step) % loads.len()).filter(|&index| loads[index].available);
         let chosen = match self.policy {
             Policy::RoundRobin => open.next(),
             Policy::LeastRequests => open.min_by_key(|&index| loads[index].requests),
-            Policy::LeastTokens => {
-                open.min_by_key(|&index| (loads[index].tokens, loads[index].requests))
-            }
+            Policy::LeastTokens => open.min_by_key(|&index| (loads[index].tokens, loads[index].requests)),
             Policy::PowerOfTwo => less_loaded_of_two(loads, &open.collect::<Vec<_>>(), draw),
         }?;
         self.next = (chosen + 1) % loads.len();
@@ -104,20 +88,14 @@ impl Chooser {
     }
 }
 
-fn less_loaded_of_two(
-    loads: &[Load],
-    open: &[usize],
-    mut draw: impl FnMut(usize) -> usize,
-) -> Option<usize> {
+fn less_loaded_of_two(loads: &[Load], open: &[usize], mut draw: impl FnMut(usize) -> usize) -> Option<usize> {
     if open.len() < 2 {
         return open.first().copied();
     }
     let first = draw(open.len());
     // The second draw skips the first, so that the two differ.
     let second = (first + 1 + draw(open.len() - 1)) % open.len();
-    [open[first], open[second]]
-        .into_iter()
-        .min_by_key(|&index| loads[index].requests)
+    [open[first], open[second]].into_iter().min_by_key(|&index| loads[index].requests)
 }
 
 #[cfg(test)]
@@ -126,11 +104,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn load(requests: usize, tokens: u64) -> Load {
-        Load {
-            available: true,
-            requests,
-            tokens,
-        }
+        Load { available: true, requests, tokens }
     }
 
     #[test]
@@ -149,37 +123,23 @@ mod tests {
         let mut loads = [load(9, 9), load(0, 0), load(5, 5)];
         let mut chooser = Chooser::new(Policy::RoundRobin);
         let mut take = |loads: &[Load]| chooser.choose(loads, |_| 0);
-        assert_eq!(
-            [take(&loads), take(&loads), take(&loads)],
-            [Some(0), Some(1), Some(2)]
-        );
+        assert_eq!([take(&loads), take(&loads), take(&loads)], [Some(0), Some(1), Some(2)]);
         loads[0].available = false;
-        assert_eq!(
-            [take(&loads), take(&loads), take(&loads)],
-            [Some(1), Some(2), Some(1)]
-        );
+        assert_eq!([take(&loads), take(&loads), take(&loads)], [Some(1), Some(2), Some(1)]);
     }
 
     #[test]
     fn least_tokens_weighs_prompts_where_least_requests_counts_them() {
         let loads = [load(1, 8000), load(3, 300)];
-        assert_eq!(
-            Chooser::new(Policy::LeastTokens).choose(&loads, |_| 0),
-            Some(1)
-        );
-        assert_eq!(
-            Chooser::new(Policy::LeastRequests).choose(&loads, |_| 0),
-            Some(0)
-        );
+        assert_eq!(Chooser::new(Policy::LeastTokens).choose(&loads, |_| 0), Some(1));
+        assert_eq!(Chooser::new(Policy::LeastRequests).choose(&loads, |_| 0), Some(0));
     }
 
     #[test]
     fn equal_loads_alternate() {
         let loads = [load(0, 0); 3];
         let mut chooser = Chooser::new(Policy::LeastTokens);
-        let picks: Vec<_> = (0..6)
-            .filter_map(|_| chooser.choose(&loads, |_| 0))
-            .collect();
+        let picks: Vec<_> = (0..6).filter_map(|_| chooser.choose(&loads, |_| 0)).collect();
         assert_eq!(picks, [0, 1, 2, 0, 1, 2]);
     }
 

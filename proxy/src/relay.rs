@@ -33,12 +33,7 @@ pub(crate) struct Answered {
 impl Answered {
     /// Passes the answer on: status, end-to-end headers and body as they are.
     pub(crate) fn relay(self, worker: Arc<Worker>, journey: Journey) -> Response<ProxyBody> {
-        let AnswerHead {
-            status,
-            reason,
-            mut headers,
-            ..
-        } = self.head;
+        let AnswerHead { status, reason, mut headers, .. } = self.head;
         strip_hop_by_hop(&mut headers);
         let timeouts = &worker.shared.timeouts;
         let mut body = RelayBody {
@@ -78,16 +73,11 @@ pub(crate) struct RelayBody {
 
 impl RelayBody {
     fn end_if_done(&mut self) {
-        if self
-            .hop
-            .as_ref()
-            .is_some_and(|(answer, _)| answer.is_done())
+        if self.hop.as_ref().is_some_and(|(answer, _)| answer.is_done())
             && let Some((answer, backend)) = self.hop.take()
         {
             self.worker.pool.put_back(backend.slot, answer);
-            self.journey.settle(Outcome::Passed {
-                status: self.status,
-            });
+            self.journey.settle(Outcome::Passed { status: self.status });
         }
     }
 
@@ -101,11 +91,7 @@ impl RelayBody {
                 request = %self.journey.stamps.request_id,
                 "stream cut: {error}"
             );
-            self.journey.settle(Outcome::Failed {
-                stage: backend.stage,
-                kind: error.kind(),
-                status: None,
-            });
+            self.journey.settle(Outcome::Failed { stage: backend.stage, kind: error.kind(), status: None });
         }
         self.failure = Some(error);
         cx.waker().wake_by_ref();
@@ -126,10 +112,7 @@ impl Body for RelayBody {
     type Data = Bytes;
     type Error = UpstreamError;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
         let this = self.get_mut();
         let Some((answer, _)) = &mut this.hop else {
             return Poll::Ready(this.failure.take().map(Err));
@@ -174,11 +157,7 @@ struct Deadline {
 
 impl Deadline {
     fn new(last: Instant, limit: Duration) -> Self {
-        Deadline {
-            last,
-            limit,
-            timer: Box::pin(tokio::time::sleep_until((last + limit).into())),
-        }
+        Deadline { last, limit, timer: Box::pin(tokio::time::sleep_until((last + limit).into())) }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<UpstreamError> {
@@ -186,10 +165,7 @@ impl Deadline {
             ready!(self.timer.as_mut().poll(cx));
             let due = self.last + self.limit;
             if due <= Instant::now() {
-                return Poll::Ready(UpstreamError::Timeout {
-                    awaited: "further byte",
-                    after: self.limit,
-                });
+                return Poll::Ready(UpstreamError::Timeout { awaited: "further byte", after: self.limit });
             }
             self.timer.as_mut().reset(due.into());
         }

@@ -70,8 +70,7 @@ pub struct Inspected<'a> {
 
 impl<'a> Inspected<'a> {
     pub fn new(body: &'a [u8]) -> Result<Self, NotAnObject> {
-        let Members(members) =
-            serde_json::from_slice(body).map_err(|error| NotAnObject(error.to_string()))?;
+        let Members(members) = serde_json::from_slice(body).map_err(|error| NotAnObject(error.to_string()))?;
         Ok(Inspected { body, members })
     }
 
@@ -80,9 +79,7 @@ impl<'a> Inspected<'a> {
         let Some(prompt) = self.get("prompt").or_else(|| self.get("messages")) else {
             return 1;
         };
-        let prompt = prompt
-            .get()
-            .trim_start_matches(['[', ' ', '\t', '\r', '\n']);
+        let prompt = prompt.get().trim_start_matches(['[', ' ', '\t', '\r', '\n']);
         let estimate = if prompt.starts_with(|first: char| first.is_ascii_digit()) {
             1 + memchr::memchr_iter(b',', prompt.as_bytes()).count()
         } else {
@@ -98,46 +95,28 @@ impl<'a> Inspected<'a> {
             return refuse("n", "n > 1 is not supported: send n separate requests");
         }
         if self.number("best_of") > 1.0 {
-            return refuse(
-                "best_of",
-                "best_of > 1 is not supported: send separate requests and pick on your side",
-            );
+            return refuse("best_of", "best_of > 1 is not supported: send separate requests and pick on your side");
         }
         if self.is_true("use_beam_search") {
-            return refuse(
-                "use_beam_search",
-                "beam search is not supported: use sampling",
-            );
+            return refuse("use_beam_search", "beam search is not supported: use sampling");
         }
         if self.prompts() > 1 {
-            return refuse(
-                "prompt",
-                "several prompts in one request are not supported: send one request a prompt",
-            );
+            return refuse("prompt", "several prompts in one request are not supported: send one request a prompt");
         }
         if route == Route::Balance {
             return Ok(());
         }
         if self.is_true("echo") {
-            return refuse(
-                "echo",
-                "echo is not supported with KV hand-off: decode would compute the prompt again",
-            );
+            return refuse("echo", "echo is not supported with KV hand-off: decode would compute the prompt again");
         }
-        if self
-            .get("prompt_logprobs")
-            .is_some_and(|value| !matches!(value.get(), "null" | "false"))
-        {
+        if self.get("prompt_logprobs").is_some_and(|value| !matches!(value.get(), "null" | "false")) {
             return refuse(
                 "prompt_logprobs",
                 "prompt_logprobs is not supported with KV hand-off: decode would compute the prompt again",
             );
         }
         if self.get(PARAMS).is_some_and(|value| value.get() != "null") {
-            return refuse(
-                PARAMS,
-                "kv_transfer_params is the proxy's to set: leave it out",
-            );
+            return refuse(PARAMS, "kv_transfer_params is the proxy's to set: leave it out");
         }
         Ok(())
     }
@@ -166,34 +145,22 @@ impl<'a> Inspected<'a> {
         // A null member is filled in place: a second member of that name would leave the choice to the parser.
         if let Some(null) = self.get(PARAMS) {
             let start = null.get().as_ptr() as usize - self.body.as_ptr() as usize;
-            return Splice {
-                replaced: start..start + null.get().len(),
-                label: "",
-            };
+            return Splice { replaced: start..start + null.get().len(), label: "" };
         }
         let close = memchr::memrchr(b'}', self.body).unwrap_or(self.body.len());
         Splice {
             replaced: close..close,
-            label: if self.members.is_empty() {
-                r#""kv_transfer_params":"#
-            } else {
-                r#","kv_transfer_params":"#
-            },
+            label: if self.members.is_empty() { r#""kv_transfer_params":"# } else { r#","kv_transfer_params":"# },
         }
     }
 
     /// The last of that name wins, as in Python's parser.
     fn get(&self, name: &str) -> Option<&'a RawValue> {
-        self.members
-            .iter()
-            .rev()
-            .find_map(|(key, value)| (key == name).then_some(*value))
+        self.members.iter().rev().find_map(|(key, value)| (key == name).then_some(*value))
     }
 
     fn number(&self, name: &str) -> f64 {
-        self.get(name)
-            .and_then(|value| value.get().parse().ok())
-            .unwrap_or(0.0)
+        self.get(name).and_then(|value| value.get().parse().ok()).unwrap_or(0.0)
     }
 
     fn is_true(&self, name: &str) -> bool {
@@ -207,9 +174,7 @@ impl<'a> Inspected<'a> {
         };
         let inside = prompt.get().strip_prefix('[').map(str::trim_start);
         match inside.and_then(|inside| inside.chars().next()) {
-            Some('"' | '[' | '{') => {
-                serde_json::from_str::<Vec<&RawValue>>(prompt.get()).map_or(1, |list| list.len())
-            }
+            Some('"' | '[' | '{') => serde_json::from_str::<Vec<&RawValue>>(prompt.get()).map_or(1, |list| list.len()),
             _ => 1,
         }
     }
@@ -258,8 +223,7 @@ impl KvParams {
             #[serde(borrow)]
             kv_transfer_params: Option<&'a RawValue>,
         }
-        let parsed: Answer =
-            serde_json::from_slice(answer).map_err(|error| NoParams::NotJson(error.to_string()))?;
+        let parsed: Answer = serde_json::from_slice(answer).map_err(|error| NoParams::NotJson(error.to_string()))?;
         let raw = parsed.kv_transfer_params.map_or("null", RawValue::get);
         let members = raw.strip_prefix('{').map(str::trim_start);
         // vLLM takes an empty object for none at all, and computes the prompt again without a word.

@@ -32,9 +32,7 @@ pub(crate) async fn serve(worker: Arc<Worker>, request: Request<Incoming>) -> Re
 
 fn metrics(worker: &Worker) -> Response<Full<Bytes>> {
     let shared = &worker.shared;
-    let text = shared
-        .metrics
-        .render(&shared.routing.groups(), shared.in_flight());
+    let text = shared.metrics.render(&shared.routing.groups(), shared.in_flight());
     let mut response = Response::new(Full::new(Bytes::from(text)));
     let prometheus = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, prometheus);
@@ -59,13 +57,7 @@ async fn route(worker: Arc<Worker>, request: Request<Incoming>) -> Response<Prox
         let pins = Pins::take(&mut parts.headers)?;
         let body = read_body(body, worker.shared.limits.max_request_body, expects).await?;
         worker.shared.metrics.receive(body.len());
-        let call = Call {
-            method: parts.method,
-            uri: parts.uri,
-            headers: parts.headers,
-            body,
-            pins,
-        };
+        let call = Call { method: parts.method, uri: parts.uri, headers: parts.headers, body, pins };
         let destination = destination(&worker.shared.routing, &call)?;
         Ok::<_, Refusal>((call, destination))
     };
@@ -74,9 +66,7 @@ async fn route(worker: Arc<Worker>, request: Request<Incoming>) -> Response<Prox
         Err(refusal) => {
             // Unsettled, a request counts as its client's going away.
             if !matches!(refusal, Refusal::NotWhole { .. }) {
-                journey.settle(Outcome::Refused {
-                    status: refusal.status().as_u16(),
-                });
+                journey.settle(Outcome::Refused { status: refusal.status().as_u16() });
             }
             return refusal.response().map(Either::Left);
         }
@@ -92,9 +82,7 @@ async fn route(worker: Arc<Worker>, request: Request<Incoming>) -> Response<Prox
         (Routing::PrefillDecode { decode, .. }, Destination::Forward { prefill: false }) => {
             forward(worker, decode, call.pins.decode, call, journey).await
         }
-        (Routing::Balance(group), _) => {
-            forward(worker, group, call.pins.backend, call, journey).await
-        }
+        (Routing::Balance(group), _) => forward(worker, group, call.pins.backend, call, journey).await,
     }
 }
 
@@ -118,9 +106,7 @@ fn destination(routing: &Routing, call: &Call) -> Result<Destination, Refusal> {
                 return bodies(call).map(Destination::HandOff);
             }
             if call.method.is_safe() {
-                return Ok(Destination::Forward {
-                    prefill: call.pins.prefill.is_some() && call.pins.decode.is_none(),
-                });
+                return Ok(Destination::Forward { prefill: call.pins.prefill.is_some() && call.pins.decode.is_none() });
             }
             Err(Refusal::NotRouted {
                 message: format!(
@@ -134,10 +120,7 @@ fn destination(routing: &Routing, call: &Call) -> Result<Destination, Refusal> {
 }
 
 fn bodies(call: &Call) -> Result<Bodies, Refusal> {
-    let inspected = call.inspect().map_err(|error| Refusal::BadRequest {
-        param: None,
-        message: error.to_string(),
-    })?;
+    let inspected = call.inspect().map_err(|error| Refusal::BadRequest { param: None, message: error.to_string() })?;
     inspected.unsupported(Route::HandOff)?;
     Ok(Bodies {
         prefill: inspected.prefill_body().into(),
@@ -158,9 +141,7 @@ async fn read_body(mut body: Incoming, limit: usize, expects: bool) -> Result<By
     let mut first = Bytes::new();
     let mut joined = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Refusal::NotWhole {
-            why: error.to_string(),
-        })?;
+        let frame = frame.map_err(|error| Refusal::NotWhole { why: error.to_string() })?;
         let Ok(data) = frame.into_data() else {
             continue;
         };
@@ -173,18 +154,12 @@ async fn read_body(mut body: Incoming, limit: usize, expects: bool) -> Result<By
             continue;
         }
         if !first.is_empty() {
-            joined.reserve(
-                first.len() + data.len() + usize::try_from(body.size_hint().lower()).unwrap_or(0),
-            );
+            joined.reserve(first.len() + data.len() + usize::try_from(body.size_hint().lower()).unwrap_or(0));
             joined.extend_from_slice(&std::mem::take(&mut first));
         }
         joined.extend_from_slice(&data);
     }
-    Ok(if joined.is_empty() {
-        first
-    } else {
-        joined.freeze()
-    })
+    Ok(if joined.is_empty() { first } else { joined.freeze() })
 }
 
 /// Throws away up to `limit` more bytes, so that a client which writes before it reads gets to read the refusal.

@@ -43,11 +43,7 @@ pub enum Outcome {
     /// The proxy answered itself: the request is not served here, or there was no room.
     Refused { status: u16 },
     /// A hop failed. `status` is what the client was told; `None` where its stream had begun and was cut.
-    Failed {
-        stage: Stage,
-        kind: FaultKind,
-        status: Option<u16>,
-    },
+    Failed { stage: Stage, kind: FaultKind, status: Option<u16> },
     /// The client went away.
     ClientGone,
     /// The proxy was stopped before the request was finished.
@@ -61,11 +57,7 @@ impl Outcome {
             Outcome::Passed { status: 429 | 503 } => ["shed", "", ""],
             Outcome::Passed { status } => ["passed", "", status_class(status)],
             Outcome::Refused { status } => ["refused", "", status_class(status)],
-            Outcome::Failed {
-                stage,
-                kind,
-                status,
-            } => {
+            Outcome::Failed { stage, kind, status } => {
                 let outcome = if status.is_some() { "failed" } else { "cut" };
                 [outcome, stage.name(), kind.name()]
             }

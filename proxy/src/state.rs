@@ -45,15 +45,8 @@ impl Routing {
             Ok(Group::new(stage, urls, policy, first_slot))
         };
         Ok(match routes {
-            Routes::Balance { backends, policy } => {
-                Routing::Balance(group(Stage::Backend, backends, policy, 0)?)
-            }
-            Routes::PrefillDecode {
-                prefill,
-                decode,
-                prefill_policy,
-                decode_policy,
-            } => {
+            Routes::Balance { backends, policy } => Routing::Balance(group(Stage::Backend, backends, policy, 0)?),
+            Routes::PrefillDecode { prefill, decode, prefill_policy, decode_policy } => {
                 let prefills = prefill.len();
                 Routing::PrefillDecode {
                     prefill: group(Stage::Prefill, prefill, prefill_policy, 0)?,
@@ -71,10 +64,7 @@ impl Routing {
     }
 
     pub(crate) fn backend_count(&self) -> usize {
-        self.groups()
-            .iter()
-            .map(|group| group.backends().len())
-            .sum()
+        self.groups().iter().map(|group| group.backends().len()).sum()
     }
 }
 
@@ -133,11 +123,7 @@ impl Slot {
     pub(crate) fn take(shared: &Arc<Shared>) -> (Self, Result<(), Refusal>) {
         let limit = shared.limits.max_in_flight;
         let before = shared.in_flight.fetch_add(1, Ordering::Relaxed);
-        let room = if before < limit {
-            Ok(())
-        } else {
-            Err(Refusal::Busy { limit })
-        };
+        let room = if before < limit { Ok(()) } else { Err(Refusal::Busy { limit }) };
         (Slot(Arc::clone(shared)), room)
     }
 }

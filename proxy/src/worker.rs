@@ -44,11 +44,7 @@ pub(crate) fn runtime() -> io::Result<Runtime> {
 
 /// Binds with a long backlog. Needs a runtime.
 pub(crate) fn bind(addr: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let socket = if addr.is_ipv4() {
-        TcpSocket::new_v4()
-    } else {
-        TcpSocket::new_v6()
-    }?;
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // The port of an earlier proxy is free again although its connections linger in TIME_WAIT.
     socket.set_reuseaddr(true)?;
     socket.bind(addr)?;
@@ -64,13 +60,7 @@ pub(crate) fn run(
 ) {
     let served = runtime.block_on(async {
         let listener = TcpListener::from_std(listener)?;
-        Acceptor {
-            worker,
-            phase,
-            connections: JoinSet::new(),
-        }
-        .run(listener)
-        .await;
+        Acceptor { worker, phase, connections: JoinSet::new() }.run(listener).await;
         io::Result::Ok(())
     });
     if let Err(error) = served {
@@ -119,11 +109,7 @@ impl Acceptor {
             tracing::debug!("client connection lost at once: {error}");
             return;
         }
-        self.connections.spawn(serve_connection(
-            Arc::clone(&self.worker),
-            stream,
-            self.phase.clone(),
-        ));
+        self.connections.spawn(serve_connection(Arc::clone(&self.worker), stream, self.phase.clone()));
     }
 
     /// Waits for the connections that are open, until the grace is over or the proxy is dropped.
@@ -131,8 +117,7 @@ impl Acceptor {
         let Phase::Drain { until } = *told.borrow() else {
             return;
         };
-        let aborted =
-            async { while told.changed().await.is_ok() && *told.borrow() != Phase::Abort {} };
+        let aborted = async { while told.changed().await.is_ok() && *told.borrow() != Phase::Abort {} };
         let drained = async { while self.connections.join_next().await.is_some() {} };
         tokio::select! {
             () = drained => {}
@@ -142,11 +127,7 @@ impl Acceptor {
     }
 }
 
-async fn serve_connection(
-    worker: Arc<Worker>,
-    stream: TcpStream,
-    mut phase: watch::Receiver<Phase>,
-) {
+async fn serve_connection(worker: Arc<Worker>, stream: TcpStream, mut phase: watch::Receiver<Phase>) {
     let service = service_fn(move |request| {
         let worker = Arc::clone(&worker);
         async move { Ok::<_, Infallible>(serve(worker, request).await) }

@@ -22,9 +22,7 @@ async fn gone_inside_the_prefill_answer() {
     let pair = Pair::start().await;
     let client = posted(&pair.proxy, "", BODY).await;
     let (mut prefill, _) = pair.prefill.request().await;
-    prefill
-        .send("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{")
-        .await;
+    prefill.send("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{").await;
     drop(client);
     prefill.closed().await;
     pair.at_rest().await;
@@ -83,9 +81,7 @@ async fn gone_while_the_backend_floods() {
 async fn gone_before_its_request_was_whole() {
     let pair = Pair::start().await;
     let mut client = Client::connect(&pair.proxy).await;
-    client
-        .send("POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{\"prompt\":")
-        .await;
+    client.send("POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{\"prompt\":").await;
     eventually("it is in flight", || pair.proxy.stats().in_flight == 1).await;
     drop(client);
     pair.at_rest().await;

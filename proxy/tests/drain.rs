@@ -25,10 +25,7 @@ async fn shutdown_lets_a_stream_finish_and_accepts_nothing_more() {
     eventually("nobody listens", || TcpListener::bind(addr).is_ok()).await;
     decode.chunk("data: last\n\n").await;
     decode.end_stream().await;
-    assert_eq!(
-        client.rest(&head).await,
-        (b"data: last\n\n".to_vec(), End::Whole)
-    );
+    assert_eq!(client.rest(&head).await, (b"data: last\n\n".to_vec(), End::Whole));
     let (pair, drained) = within(shutdown).await.unwrap();
     assert_eq!(drained.aborted, 0);
     assert_eq!(outcome(&pair.proxy).await, Outcome::Passed { status: 200 });
@@ -79,18 +76,11 @@ async fn a_taken_port_and_a_role_without_backends_are_errors() {
     config.listen = taken.local_addr().unwrap();
     let error = Proxy::spawn(config).unwrap_err();
     assert!(matches!(error, ProxyError::Listen { .. }), "{error}");
-    assert!(
-        error
-            .to_string()
-            .contains(&taken.local_addr().unwrap().to_string())
-    );
+    assert!(error.to_string().contains(&taken.local_addr().unwrap().to_string()));
 
     let mut config = pd_config(&["127.0.0.1:1".parse().unwrap()], &[]);
     let error = Proxy::spawn(config.clone()).unwrap_err().to_string();
     assert!(error.contains("decode"), "{error}");
-    config.routes = Routes::Balance {
-        backends: Vec::new(),
-        policy: Policy::RoundRobin,
-    };
+    config.routes = Routes::Balance { backends: Vec::new(), policy: Policy::RoundRobin };
     assert!(Proxy::spawn(config).is_err());
 }

@@ -10,28 +10,15 @@ use topobench_proxy::{FaultKind, Outcome, Proxy, Stage};
 
 fn failed(stage: Stage, kind: FaultKind, status: impl Into<Option<u16>>) -> Outcome {
     let status = status.into();
-    Outcome::Failed {
-        stage,
-        kind,
-        status,
-    }
+    Outcome::Failed { stage, kind, status }
 }
 
 /// Checks an error answer of the proxy, and that it was counted as that.
-async fn told(
-    pair: &Pair,
-    client: &mut Client,
-    stage: Stage,
-    kind: FaultKind,
-    status: u16,
-) -> String {
+async fn told(pair: &Pair, client: &mut Client, stage: Stage, kind: FaultKind, status: u16) -> String {
     let got = client.answer().await;
     let error = got.error();
     assert_eq!(got.status(), status, "{error}");
-    assert_eq!(
-        (&error["kind"], &error["stage"]),
-        (&json!(kind.name()), &json!(stage.name()))
-    );
+    assert_eq!((&error["kind"], &error["stage"]), (&json!(kind.name()), &json!(stage.name())));
     pair.at_rest().await;
     assert_eq!(outcome(&pair.proxy).await, failed(stage, kind, status));
     error["message"].as_str().unwrap().to_owned()
@@ -48,9 +35,7 @@ async fn a_prefill_refusal_is_the_client_s_with_status_headers_and_body() {
         let pair = Pair::start().await;
         let mut client = posted(&pair.proxy, "", BODY).await;
         let (mut prefill, _) = pair.prefill.request().await;
-        prefill
-            .reply(status, headers, r#"{"error":{"message":"no"}}"#)
-            .await;
+        prefill.reply(status, headers, r#"{"error":{"message":"no"}}"#).await;
         let got = client.answer().await;
         assert_eq!(got.first_line, format!("HTTP/1.1 {status}"));
         assert_eq!(got.text(), r#"{"error":{"message":"no"}}"#);
@@ -60,12 +45,7 @@ async fn a_prefill_refusal_is_the_client_s_with_status_headers_and_body() {
         }
         assert!(pair.decode.is_untouched().await);
         pair.at_rest().await;
-        assert_eq!(
-            outcome(&pair.proxy).await,
-            Outcome::Passed {
-                status: got.status()
-            }
-        );
+        assert_eq!(outcome(&pair.proxy).await, Outcome::Passed { status: got.status() });
     }
 }
 
@@ -74,49 +54,22 @@ async fn a_prefill_engine_error_is_a_502_that_quotes_it() {
     let pair = Pair::start().await;
     let mut client = posted(&pair.proxy, "", BODY).await;
     let (mut prefill, _) = pair.prefill.request().await;
-    prefill
-        .reply("500 Internal Server Error", "", "EngineDeadError")
-        .await;
-    let message = told(
-        &pair,
-        &mut client,
-        Stage::Prefill,
-        FaultKind::EngineError,
-        502,
-    )
-    .await;
-    assert!(
-        message.contains("500") && message.contains("EngineDeadError"),
-        "{message}"
-    );
+    prefill.reply("500 Internal Server Error", "", "EngineDeadError").await;
+    let message = told(&pair, &mut client, Stage::Prefill, FaultKind::EngineError, 502).await;
+    assert!(message.contains("500") && message.contains("EngineDeadError"), "{message}");
     assert!(pair.decode.is_untouched().await);
 }
 
 #[tokio::test]
 async fn a_prefill_answer_that_cannot_be_read_is_a_502() {
-    let huge = format!(
-        "HTTP/1.1 200 OK\r\ncontent-length: 5000\r\n\r\n{}",
-        "x".repeat(5000)
-    );
+    let huge = format!("HTTP/1.1 200 OK\r\ncontent-length: 5000\r\n\r\n{}", "x".repeat(5000));
     let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(500));
     let long = format!("HTTP/1.1 200 OK\r\na: {}", "b".repeat(9000));
     for (answer, kind) in [
-        (
-            "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\noops",
-            FaultKind::Protocol,
-        ),
-        (
-            "HTTP/1.1 200 OK\r\ncontent-length: 900\r\n\r\n{\"id\":",
-            FaultKind::Closed,
-        ),
-        (
-            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
-            FaultKind::Protocol,
-        ),
-        (
-            "HTTP/1.1 302 Found\r\nlocation: /\r\ncontent-length: 0\r\n\r\n",
-            FaultKind::Protocol,
-        ),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\noops", FaultKind::Protocol),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 900\r\n\r\n{\"id\":", FaultKind::Closed),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", FaultKind::Protocol),
+        ("HTTP/1.1 302 Found\r\nlocation: /\r\ncontent-length: 0\r\n\r\n", FaultKind::Protocol),
         ("garbage\r\n\r\n", FaultKind::Protocol),
         ("HTTP/1.1 200", FaultKind::Closed),
         ("", FaultKind::Closed),
@@ -156,40 +109,24 @@ async fn a_killed_prefill_is_a_502_and_the_other_requests_go_on() {
 #[tokio::test]
 async fn a_backend_that_refuses_is_a_502_and_then_a_503_until_it_is_tried_again() {
     let pair = Pair::with(|config| config.timeouts.cooldown = Duration::from_secs(3600)).await;
-    let Pair {
-        prefill,
-        decode,
-        proxy,
-    } = pair;
+    let Pair { prefill, decode, proxy } = pair;
     let addr = prefill.addr();
     drop(prefill);
     let mut client = posted(&proxy, "", BODY).await;
     let got = client.answer().await;
     assert_eq!(got.status(), 502);
-    assert_eq!(
-        (&got.error()["kind"], &got.error()["stage"]),
-        (&json!("connect"), &json!("prefill"))
-    );
+    assert_eq!((&got.error()["kind"], &got.error()["stage"]), (&json!("connect"), &json!("prefill")));
     client.post("", BODY).await;
     let got = client.answer().await;
     assert_eq!((got.status(), got.header("retry-after")), (503, Some("1")));
     assert_eq!(got.error()["kind"], "no_backend");
-    assert!(
-        got.error()["message"]
-            .as_str()
-            .unwrap()
-            .contains(&addr.to_string())
-    );
+    assert!(got.error()["message"].as_str().unwrap().contains(&addr.to_string()));
     assert_eq!(client.get("/health", "").await.status(), 503);
 
     // Back on its port; a health check that finds it so ends the cooldown.
     let prefill = Backend::at(addr).await;
     assert_eq!(client.get("/health", "").await.status(), 200);
-    let _probes = (
-        decode.accept().await,
-        prefill.accept().await,
-        decode.accept().await,
-    );
+    let _probes = (decode.accept().await, prefill.accept().await, decode.accept().await);
     client.post("", BODY).await;
     let (mut peer, _) = prefill.request().await;
     peer.reply_params("kv").await;
@@ -208,10 +145,7 @@ async fn no_prefill_is_spent_while_every_decode_refuses() {
     let (mut peer, _) = prefill.request().await;
     peer.reply_params("kv").await;
     let got = client.answer().await;
-    assert_eq!(
-        (got.status(), &got.error()["stage"]),
-        (502, &json!("decode"))
-    );
+    assert_eq!((got.status(), &got.error()["stage"]), (502, &json!("decode")));
     client.post("", BODY).await;
     assert_eq!(client.answer().await.status(), 503);
     assert!(prefill.is_untouched().await);
@@ -220,31 +154,16 @@ async fn no_prefill_is_spent_while_every_decode_refuses() {
 
 #[tokio::test]
 async fn a_decode_answer_keeps_its_status_whatever_it_is() {
-    for status in [
-        "400 Bad Request",
-        "429 Too Many Requests",
-        "500 Internal Server Error",
-        "503 Nobody Home",
-    ] {
+    for status in ["400 Bad Request", "429 Too Many Requests", "500 Internal Server Error", "503 Nobody Home"] {
         let pair = Pair::start().await;
         let (mut client, mut decode) = pair.decoding().await;
-        decode
-            .reply(status, "retry-after: 3\r\nx-engine: a\r\n", "as it is")
-            .await;
+        decode.reply(status, "retry-after: 3\r\nx-engine: a\r\n", "as it is").await;
         let got = client.answer().await;
         assert_eq!(got.first_line, format!("HTTP/1.1 {status}"));
-        assert_eq!(
-            (got.header("x-engine"), got.header("retry-after")),
-            (Some("a"), Some("3"))
-        );
+        assert_eq!((got.header("x-engine"), got.header("retry-after")), (Some("a"), Some("3")));
         assert_eq!(got.text(), "as it is");
         pair.at_rest().await;
-        assert_eq!(
-            outcome(&pair.proxy).await,
-            Outcome::Passed {
-                status: got.status()
-            }
-        );
+        assert_eq!(outcome(&pair.proxy).await, Outcome::Passed { status: got.status() });
     }
 }
 
@@ -272,11 +191,7 @@ async fn a_decode_that_dies_in_its_stream_cuts_the_client_s() {
             drop(decode);
         }
         let (rest, end) = client.rest(&head).await;
-        assert_eq!(
-            (rest.as_slice(), end),
-            (&b""[..], End::Cut),
-            "no [DONE], no last chunk"
-        );
+        assert_eq!((rest.as_slice(), end), (&b""[..], End::Cut), "no [DONE], no last chunk");
         pair.at_rest().await;
         let expected = failed(Stage::Decode, FaultKind::Closed, None);
         assert_eq!(outcome(&pair.proxy).await, expected);
@@ -287,9 +202,7 @@ async fn a_decode_that_dies_in_its_stream_cuts_the_client_s() {
 async fn a_body_shorter_than_its_length_is_not_completed() {
     let pair = Pair::start().await;
     let (mut client, mut decode) = pair.decoding().await;
-    decode
-        .send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc")
-        .await;
+    decode.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc").await;
     drop(decode);
     let head = client.head().await;
     assert_eq!(client.rest(&head).await, (b"abc".to_vec(), End::Cut));
@@ -299,8 +212,7 @@ async fn a_body_shorter_than_its_length_is_not_completed() {
 async fn an_error_inside_a_stream_is_passed_on_as_it_is() {
     let pair = Pair::start().await;
     let (mut client, mut decode) = pair.decoding().await;
-    let stream =
-        "data: {\"error\":{\"message\":\"KV load failed\",\"code\":500}}\n\ndata: [DONE]\n\n";
+    let stream = "data: {\"error\":{\"message\":\"KV load failed\",\"code\":500}}\n\ndata: [DONE]\n\n";
     decode.begin_stream().await;
     decode.chunk(stream).await;
     decode.end_stream().await;
@@ -322,9 +234,7 @@ async fn a_prefill_that_stops_inside_its_answer_is_a_504() {
     let pair = Pair::with(|config| config.timeouts.idle = Duration::from_millis(50)).await;
     let mut client = posted(&pair.proxy, "", BODY).await;
     let (mut prefill, _) = pair.prefill.request().await;
-    prefill
-        .send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{")
-        .await;
+    prefill.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{").await;
     told(&pair, &mut client, Stage::Prefill, FaultKind::Timeout, 504).await;
     prefill.closed().await;
 }
@@ -348,10 +258,7 @@ async fn a_stream_that_stalls_is_cut_at_the_idle_deadline() {
     decode.begin_stream().await;
     decode.chunk("data: one\n\n").await;
     let head = client.head().await;
-    assert_eq!(
-        client.rest(&head).await,
-        (b"data: one\n\n".to_vec(), End::Cut)
-    );
+    assert_eq!(client.rest(&head).await, (b"data: one\n\n".to_vec(), End::Cut));
     decode.closed().await;
     pair.at_rest().await;
     let expected = failed(Stage::Decode, FaultKind::Timeout, None);
@@ -397,10 +304,7 @@ async fn a_connection_that_dies_with_a_request_sent_is_not_retried() {
     // The first prefill connection was dropped by the test: a new one comes.
     let (mut prefill, _) = pair.prefill.request().await;
     prefill.reply_params("kv-2").await;
-    assert_eq!(
-        decode.request().await.json()["kv_transfer_params"]["remote_engine_id"],
-        "kv-2"
-    );
+    assert_eq!(decode.request().await.json()["kv_transfer_params"]["remote_engine_id"], "kv-2");
     drop(decode);
     assert_eq!(client.answer().await.status(), 502);
     assert!(pair.decode.is_untouched().await);

@@ -16,26 +16,14 @@ macro_rules! recorded {
 async fn replay(path: &str, client_body: &str, answer: &str, decode_body: &str, stream: &str) {
     let pair = Pair::start().await;
     let mut client = Client::connect(&pair.proxy).await;
-    client
-        .post_to(
-            path,
-            "X-Request-Id: r-1\r\nAuthorization: Bearer secret\r\n",
-            client_body,
-        )
-        .await;
+    client.post_to(path, "X-Request-Id: r-1\r\nAuthorization: Bearer secret\r\n", client_body).await;
 
     let (mut prefill, request) = pair.prefill.request().await;
     assert_eq!(request.first_line, format!("POST {path} HTTP/1.1"));
     assert_eq!(request.header("x-request-id"), Some("r-1"));
     assert_eq!(request.header("authorization"), Some("Bearer secret"));
-    assert_eq!(
-        request.header("host"),
-        Some(pair.prefill.addr().to_string().as_str())
-    );
-    assert_eq!(
-        request.json()["kv_transfer_params"]["do_remote_decode"],
-        true
-    );
+    assert_eq!(request.header("host"), Some(pair.prefill.addr().to_string().as_str()));
+    assert_eq!(request.json()["kv_transfer_params"]["do_remote_decode"], true);
     assert_eq!(request.json()["stream"], false);
     prefill.reply_json(answer).await;
 
@@ -52,10 +40,7 @@ async fn replay(path: &str, client_body: &str, answer: &str, decode_body: &str, 
 
     let got = client.answer().await;
     assert_eq!(got.status(), 200);
-    assert_eq!(
-        got.header("content-type"),
-        Some("text/event-stream; charset=utf-8")
-    );
+    assert_eq!(got.header("content-type"), Some("text/event-stream; charset=utf-8"));
     assert_eq!(got.text(), stream);
     pair.at_rest().await;
     assert_eq!(outcome(&pair.proxy).await, Outcome::Passed { status: 200 });
@@ -95,21 +80,14 @@ async fn a_request_without_an_id_gets_one_for_both_hops() {
     let id = to_prefill.header("x-request-id").unwrap();
     assert!(id.len() > 16, "{id}");
     assert_eq!(to_decode.header("x-request-id"), Some(id));
-    assert_eq!(
-        to_prefill.header("accept-encoding"),
-        None,
-        "the proxy reads this answer itself"
-    );
+    assert_eq!(to_prefill.header("accept-encoding"), None, "the proxy reads this answer itself");
     assert_eq!(to_decode.header("accept-encoding"), Some("gzip"));
 }
 
 #[tokio::test]
 async fn an_answer_without_params_is_a_fault_and_never_a_silent_decode() {
-    for answer in [
-        r#"{"id":"x","kv_transfer_params":null}"#,
-        r#"{"id":"x"}"#,
-        r#"{"id":"x","kv_transfer_params":{}}"#,
-    ] {
+    for answer in [r#"{"id":"x","kv_transfer_params":null}"#, r#"{"id":"x"}"#, r#"{"id":"x","kv_transfer_params":{}}"#]
+    {
         let pair = Pair::start().await;
         let mut client = posted(&pair.proxy, "", BODY).await;
         let (mut prefill, _) = pair.prefill.request().await;
@@ -117,31 +95,15 @@ async fn an_answer_without_params_is_a_fault_and_never_a_silent_decode() {
         let got = client.answer().await;
         assert_eq!(got.status(), 502);
         let error = got.error();
-        assert_eq!(
-            (&error["kind"], &error["stage"]),
-            (&json!("kv_handoff"), &json!("prefill"))
-        );
+        assert_eq!((&error["kind"], &error["stage"]), (&json!("kv_handoff"), &json!("prefill")));
         assert_eq!(error["code"], 502);
-        assert!(
-            error["message"]
-                .as_str()
-                .unwrap()
-                .contains(&pair.prefill.addr().to_string())
-        );
+        assert!(error["message"].as_str().unwrap().contains(&pair.prefill.addr().to_string()));
         assert!(pair.decode.is_untouched().await);
         assert_eq!(pair.proxy.stats().handoff_faults, 1);
-        let expected = Outcome::Failed {
-            stage: Stage::Prefill,
-            kind: FaultKind::KvHandoff,
-            status: Some(502),
-        };
+        let expected = Outcome::Failed { stage: Stage::Prefill, kind: FaultKind::KvHandoff, status: Some(502) };
         assert_eq!(outcome(&pair.proxy).await, expected);
         let metrics = client.get("/metrics", "").await;
-        assert!(
-            metrics
-                .text()
-                .contains("topobench_proxy_kv_handoff_faults_total 1\n")
-        );
+        assert!(metrics.text().contains("topobench_proxy_kv_handoff_faults_total 1\n"));
     }
 }
 
@@ -158,10 +120,7 @@ async fn params_of_two_requests_are_not_mixed_up() {
     let (_decode_one, one) = pair.decode.request().await;
     for (request, id, mark) in [(one, "one", "kv-one"), (two, "two", "kv-two")] {
         assert_eq!(request.header("x-request-id"), Some(id));
-        assert_eq!(
-            request.json()["kv_transfer_params"]["remote_engine_id"],
-            mark
-        );
+        assert_eq!(request.json()["kv_transfer_params"]["remote_engine_id"], mark);
     }
 }
 
@@ -185,12 +144,7 @@ async fn what_the_hand_off_cannot_do_is_refused_before_any_backend_is_asked() {
     client.post_to("/v1/embeddings", "", "{}").await;
     let got = client.answer().await;
     assert_eq!(got.status(), 404);
-    assert!(
-        got.error()["message"]
-            .as_str()
-            .unwrap()
-            .contains("/v1/embeddings")
-    );
+    assert!(got.error()["message"].as_str().unwrap().contains("/v1/embeddings"));
     assert!(pair.prefill.is_untouched().await && pair.decode.is_untouched().await);
 }
 
@@ -202,36 +156,18 @@ async fn pins_choose_the_pair_and_stay_with_the_proxy() {
     let proxy = topobench_proxy::Proxy::spawn(config).unwrap();
     for (p, prefill) in [&p0, &p1].into_iter().enumerate() {
         for (d, decode) in [&d0, &d1].into_iter().enumerate() {
-            let pins = format!(
-                "X-Topobench-Prefill: {p}\r\nX-Topobench-Decode: {d}\r\nConnection: close\r\n"
-            );
+            let pins = format!("X-Topobench-Prefill: {p}\r\nX-Topobench-Decode: {d}\r\nConnection: close\r\n");
             let mut client = posted(&proxy, &pins, BODY).await;
             let (mut prefill, to_prefill) = prefill.request().await;
-            prefill
-                .reply(
-                    "200 OK",
-                    "connection: close\r\n",
-                    r#"{"kv_transfer_params":{"a":"kv"}}"#,
-                )
-                .await;
+            prefill.reply("200 OK", "connection: close\r\n", r#"{"kv_transfer_params":{"a":"kv"}}"#).await;
             let (mut decode, to_decode) = decode.request().await;
-            decode
-                .reply("200 OK", "connection: close\r\n", "done")
-                .await;
+            decode.reply("200 OK", "connection: close\r\n", "done").await;
             assert_eq!(client.answer().await.text(), "done");
             for request in [to_prefill, to_decode] {
-                assert!(
-                    !request
-                        .headers
-                        .keys()
-                        .any(|name| name.contains("topobench"))
-                );
+                assert!(!request.headers.keys().any(|name| name.contains("topobench")));
             }
             let stamps = proxy.drain_stamps();
-            assert_eq!(
-                (stamps[0].prefill_backend, stamps[0].decode_backend),
-                (Some(p), Some(d))
-            );
+            assert_eq!((stamps[0].prefill_backend, stamps[0].decode_backend), (Some(p), Some(d)));
         }
     }
     let mut client = posted(&proxy, "X-Topobench-Decode: 2\r\n", BODY).await;
@@ -267,10 +203,7 @@ async fn stamps_follow_the_request_through_its_stages() {
         stamps.first_byte,
         Some(stamps.end),
     ];
-    assert!(
-        stages.iter().all(Option::is_some) && stages.is_sorted(),
-        "{stamps:?}"
-    );
+    assert!(stages.iter().all(Option::is_some) && stages.is_sorted(), "{stamps:?}");
     assert_eq!(pair.proxy.stats().lost_stamps, 0);
 }
 

@@ -29,12 +29,7 @@ async fn a_body_too_large_is_refused_whether_announced_or_not() {
     let mut client = posted(&pair.proxy, "", &big).await;
     let got = client.answer().await;
     assert_eq!(got.status(), 413);
-    assert!(
-        got.error()["message"]
-            .as_str()
-            .unwrap()
-            .contains("1000 bytes")
-    );
+    assert!(got.error()["message"].as_str().unwrap().contains("1000 bytes"));
     let mut client = Client::connect(&pair.proxy).await;
     client
         .send(format!(
@@ -47,27 +42,17 @@ async fn a_body_too_large_is_refused_whether_announced_or_not() {
     client
         .send("POST /v1/completions HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 9999\r\n\r\n")
         .await;
-    assert_eq!(
-        client.answer().await.status(),
-        413,
-        "not 100: the body is not wanted"
-    );
+    assert_eq!(client.answer().await.status(), 413, "not 100: the body is not wanted");
     assert!(pair.prefill.is_untouched().await);
     let stamps = pair.proxy.drain_stamps();
-    assert!(
-        stamps
-            .iter()
-            .all(|stamps| stamps.outcome == Outcome::Refused { status: 413 })
-    );
+    assert!(stamps.iter().all(|stamps| stamps.outcome == Outcome::Refused { status: 413 }));
 }
 
 #[tokio::test]
 async fn a_client_s_endless_head_is_refused() {
     let pair = Pair::start().await;
     let mut client = Client::connect(&pair.proxy).await;
-    client
-        .send(format!("GET / HTTP/1.1\r\nx: {}", "y".repeat(100_000)))
-        .await;
+    client.send(format!("GET / HTTP/1.1\r\nx: {}", "y".repeat(100_000))).await;
     assert_eq!(client.head().await.status(), 431);
 }
 
@@ -83,11 +68,7 @@ async fn stamps_beyond_the_ring_are_lost_and_counted() {
     assert_eq!(pair.proxy.drain_stamps().len(), 2);
     client.post("", "{").await;
     client.answer().await;
-    assert_eq!(
-        pair.proxy.drain_stamps().len(),
-        1,
-        "drained, it has room again"
-    );
+    assert_eq!(pair.proxy.drain_stamps().len(), 1, "drained, it has room again");
 }
 
 #[tokio::test]
@@ -102,11 +83,7 @@ async fn health_says_who_it_is_and_what_it_found() {
     assert_eq!(health["roles"][0]["role"], "prefill");
     assert_eq!(health["roles"][1]["backends"][0]["accepts"], true);
 
-    let Pair {
-        prefill,
-        decode,
-        proxy,
-    } = pair;
+    let Pair { prefill, decode, proxy } = pair;
     drop(decode);
     let got = client.get("/health", "").await;
     assert_eq!(got.status(), 503);
@@ -129,9 +106,7 @@ async fn metrics_tell_outcomes_load_and_bytes() {
     let mut scraper = Client::connect(&pair.proxy).await;
     let scrape = scraper.get("/metrics", "").await;
     let decode_addr = pair.decode.addr();
-    let busy = format!(
-        "topobench_proxy_backend_in_flight{{stage=\"decode\",backend=\"{decode_addr}\"}} 1\n"
-    );
+    let busy = format!("topobench_proxy_backend_in_flight{{stage=\"decode\",backend=\"{decode_addr}\"}} 1\n");
     assert!(scrape.text().contains(&busy), "{}", scrape.text());
     decode.reply("200 OK", "", "12345").await;
     client.answer().await;
@@ -140,21 +115,14 @@ async fn metrics_tell_outcomes_load_and_bytes() {
     for line in [
         "topobench_proxy_requests_total{outcome=\"passed\",stage=\"\",kind=\"2xx\"} 1\n",
         "topobench_proxy_body_bytes_total{direction=\"out\"} 5\n",
-        &format!(
-            "topobench_proxy_body_bytes_total{{direction=\"in\"}} {}\n",
-            BODY.len()
-        ),
+        &format!("topobench_proxy_body_bytes_total{{direction=\"in\"}} {}\n", BODY.len()),
         "topobench_proxy_stage_seconds_count{stage=\"prefill\"} 1\n",
         "topobench_proxy_in_flight 0\n",
     ] {
         assert!(text.contains(line), "no {line} in\n{text}");
     }
-    let well_formed = |line: &str| {
-        line.starts_with('#')
-            || line
-                .rsplit_once(' ')
-                .is_some_and(|(_, v)| v.parse::<f64>().is_ok())
-    };
+    let well_formed =
+        |line: &str| line.starts_with('#') || line.rsplit_once(' ').is_some_and(|(_, v)| v.parse::<f64>().is_ok());
     assert!(text.lines().all(well_formed));
 }
 
@@ -169,14 +137,7 @@ async fn several_threads_share_the_count_of_load() {
         clients.push(posted(&proxy, "", BODY).await);
     }
     eventually("all are charged", || proxy.stats().in_flight == 20).await;
-    eventually("evenly", || {
-        proxy
-            .stats()
-            .backends
-            .iter()
-            .all(|backend| backend.in_flight == 10)
-    })
-    .await;
+    eventually("evenly", || proxy.stats().backends.iter().all(|backend| backend.in_flight == 10)).await;
     drop(clients);
     at_rest(&proxy).await;
 }

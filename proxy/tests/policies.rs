@@ -8,32 +8,16 @@ use support::*;
 use topobench_proxy::{Policy, Proxy, ProxyHandle};
 
 fn loads(proxy: &ProxyHandle) -> Vec<usize> {
-    proxy
-        .stats()
-        .backends
-        .iter()
-        .map(|backend| backend.in_flight)
-        .collect()
+    proxy.stats().backends.iter().map(|backend| backend.in_flight).collect()
 }
 
 /// Posts a prompt of that many tokens and waits until some backend is charged with it.
 async fn charge(proxy: &ProxyHandle, tokens: usize) -> Client {
-    let before: u64 = proxy
-        .stats()
-        .backends
-        .iter()
-        .map(|backend| backend.total)
-        .sum();
+    let before: u64 = proxy.stats().backends.iter().map(|backend| backend.total).sum();
     let ids = vec!["7"; tokens].join(",");
     let client = posted(proxy, "", &format!("{{\"prompt\":[{ids}]}}")).await;
     eventually("a backend is charged", || {
-        proxy
-            .stats()
-            .backends
-            .iter()
-            .map(|backend| backend.total)
-            .sum::<u64>()
-            > before
+        proxy.stats().backends.iter().map(|backend| backend.total).sum::<u64>() > before
     })
     .await;
     client
@@ -53,12 +37,7 @@ async fn least_tokens_sends_small_prompts_around_a_big_one() {
         clients.push(charge(&proxy, 100).await);
     }
     assert_eq!(loads(&proxy), [1, 4]);
-    let tokens: Vec<u64> = proxy
-        .stats()
-        .backends
-        .iter()
-        .map(|backend| backend.outstanding_tokens)
-        .collect();
+    let tokens: Vec<u64> = proxy.stats().backends.iter().map(|backend| backend.outstanding_tokens).collect();
     assert_eq!(tokens, [1000, 400]);
     drop(clients);
     at_rest(&proxy).await;
@@ -110,10 +89,7 @@ async fn a_replica_that_refuses_is_passed_over_but_not_hidden() {
     let mut client = Client::connect(&proxy).await;
     client.post("", BODY).await;
     let got = client.answer().await;
-    assert_eq!(
-        (got.status(), got.error()["kind"].as_str()),
-        (502, Some("connect"))
-    );
+    assert_eq!((got.status(), got.error()["kind"].as_str()), (502, Some("connect")));
     for _ in 0..3 {
         client.post("Connection: keep-alive\r\n", BODY).await;
         let (mut peer, _) = alive.request().await;
@@ -121,16 +97,9 @@ async fn a_replica_that_refuses_is_passed_over_but_not_hidden() {
         assert_eq!(client.answer().await.text(), "ok");
     }
     client.post("X-Topobench-Backend: 0\r\n", BODY).await;
-    assert_eq!(
-        client.answer().await.status(),
-        502,
-        "a pinned backend is tried"
-    );
+    assert_eq!(client.answer().await.status(), 502, "a pinned backend is tried");
     let health = client.get("/health", "").await;
     assert_eq!(health.status(), 200);
     let backends = &health.json()["roles"][0]["backends"];
-    assert_eq!(
-        (&backends[0]["accepts"], &backends[1]["accepts"]),
-        (&false.into(), &true.into())
-    );
+    assert_eq!((&backends[0]["accepts"], &backends[1]["accepts"]), (&false.into(), &true.into()));
 }

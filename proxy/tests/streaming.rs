@@ -44,9 +44,7 @@ async fn chunks_of_one_write_arrive_whole_and_in_order() {
     let (backend, proxy) = replica().await;
     let mut client = posted(&proxy, "", BODY).await;
     let (mut peer, _) = backend.request().await;
-    let events: Vec<String> = (0..2000)
-        .map(|i| format!("data: {{\"i\":{i},\"t\":\"é\"}}\n\n"))
-        .collect();
+    let events: Vec<String> = (0..2000).map(|i| format!("data: {{\"i\":{i},\"t\":\"é\"}}\n\n")).collect();
     let mut wire = String::from("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n");
     for event in &events {
         wire += &format!("{:x}\r\n{event}\r\n", event.len());
@@ -59,30 +57,13 @@ async fn chunks_of_one_write_arrive_whole_and_in_order() {
 #[tokio::test]
 async fn a_replica_gets_the_client_s_bytes() {
     let (backend, proxy) = replica().await;
-    for body in [
-        "{ \"prompt\" : \"\\u00e9\",\"n\":1,\"n\":1 } ",
-        "not json at all",
-        "",
-    ] {
-        let mut client = posted(
-            &proxy,
-            "X-Request-Id: a\r\nX-Topobench-Backend: 0\r\nConnection: close\r\n",
-            body,
-        )
-        .await;
+    for body in ["{ \"prompt\" : \"\\u00e9\",\"n\":1,\"n\":1 } ", "not json at all", ""] {
+        let mut client =
+            posted(&proxy, "X-Request-Id: a\r\nX-Topobench-Backend: 0\r\nConnection: close\r\n", body).await;
         let (mut peer, request) = backend.request().await;
         assert_eq!(request.text(), body);
-        assert_eq!(
-            request.header("content-length"),
-            Some(body.len().to_string().as_str())
-        );
-        assert_eq!(
-            (
-                request.header("connection"),
-                request.header("x-topobench-backend")
-            ),
-            (None, None)
-        );
+        assert_eq!(request.header("content-length"), Some(body.len().to_string().as_str()));
+        assert_eq!((request.header("connection"), request.header("x-topobench-backend")), (None, None));
         peer.reply("200 OK", "connection: close\r\n", "ok").await;
         assert_eq!(client.answer().await.text(), "ok");
     }
@@ -92,17 +73,10 @@ async fn a_replica_gets_the_client_s_bytes() {
 async fn a_chunked_request_arrives_whole() {
     let (backend, proxy) = replica().await;
     let mut client = Client::connect(&proxy).await;
-    client
-        .send(
-            "POST /tokenize HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
-        )
-        .await;
+    client.send("POST /tokenize HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n").await;
     client.send("2\r\nde\r\n0\r\n\r\n").await;
     let (mut peer, request) = backend.request().await;
-    assert_eq!(
-        (request.first_line.as_str(), request.text()),
-        ("POST /tokenize HTTP/1.1", "abcde")
-    );
+    assert_eq!((request.first_line.as_str(), request.text()), ("POST /tokenize HTTP/1.1", "abcde"));
     assert_eq!(request.header("transfer-encoding"), None);
     peer.reply("200 OK", "", "ok").await;
     client.answer().await;
@@ -122,12 +96,9 @@ async fn an_answer_that_ends_with_its_connection_is_whole() {
 async fn answers_without_a_body_end_at_once() {
     let (backend, proxy) = replica().await;
     let mut client = Client::connect(&proxy).await;
-    client
-        .send("HEAD /v1/models HTTP/1.1\r\nHost: x\r\n\r\n")
-        .await;
+    client.send("HEAD /v1/models HTTP/1.1\r\nHost: x\r\n\r\n").await;
     let (mut peer, _) = backend.request().await;
-    peer.send("HTTP/1.1 200 OK\r\ncontent-length: 456\r\n\r\n")
-        .await;
+    peer.send("HTTP/1.1 200 OK\r\ncontent-length: 456\r\n\r\n").await;
     assert_eq!(client.head().await.header("content-length"), Some("456"));
     client.post("", BODY).await;
     peer.request().await;
@@ -158,17 +129,10 @@ async fn a_reader_that_stops_stops_the_backend() {
     let mut client = posted(&proxy, "", BODY).await;
     let (mut peer, _) = backend.request().await;
     let body: Vec<u8> = (0..64 << 20).map(|i: u32| (i % 251) as u8).collect();
-    peer.send(format!(
-        "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    ))
-    .await;
+    peer.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len())).await;
     let taken = peer.flood(&body).await;
     // The kernel's socket buffers on both sides take some megabytes; the proxy itself must not take the rest.
-    assert!(
-        taken < 32 << 20,
-        "{taken} bytes were taken for a client that reads nothing"
-    );
+    assert!(taken < 32 << 20, "{taken} bytes were taken for a client that reads nothing");
     let rest = body[taken..].to_vec();
     let sending = tokio::spawn(async move {
         peer.send(rest).await;

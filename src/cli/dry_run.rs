@@ -80,7 +80,11 @@ fn version_of(program: &std::path::Path, fleet: &FleetPlan) -> Option<EngineVers
 }
 
 fn points(plan: &Plan, workload: &PreparedWorkload) -> Result<Vec<DryPoint>, Failure> {
-    let mut keys: Vec<_> = strategy::stages(1, &plan.sweep.load, plan.order).into_iter().flat_map(|s| s.points).map(|(_, key)| key).collect();
+    let mut keys: Vec<_> = strategy::stages(1, &plan.sweep.load, plan.order)
+        .into_iter()
+        .flat_map(|s| s.points)
+        .map(|(_, key)| key)
+        .collect();
     keys.dedup();
     keys.into_iter()
         .map(|key| {
@@ -113,7 +117,10 @@ fn print_arm(arm: &ArmPlan, dry: &DryArm) {
         let gpus = instance.gpus.ids();
         let gpus = if gpus.is_empty() { "no GPU".to_string() } else { format!("GPU {}", gpus.join(",")) };
         let ports = instance.ports;
-        println!("  {}: {gpus}, HTTP port {}, side channel {}, internal ports from {}", instance.name, ports.http, ports.side_channel, ports.internal);
+        println!(
+            "  {}: {gpus}, HTTP port {}, side channel {}, internal ports from {}",
+            instance.name, ports.http, ports.side_channel, ports.internal
+        );
         println!("    {}", instance.command.shell_line());
     }
 }

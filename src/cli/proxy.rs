@@ -26,8 +26,9 @@ pub fn run(args: &ProxyArgs) -> Result<Exit, Failure> {
         .build()
         .map_err(|e| Failure::new(Exit::Internal, format!("cannot start the runtime: {e}")))?;
     runtime.block_on(async {
-        let stop = Stop::on_signals(Arc::new(|_| eprintln!("stopping; requests in flight may finish (again: at once)")))
-            .map_err(|e| Failure::new(Exit::Internal, format!("cannot listen to signals: {e}")))?;
+        let stop =
+            Stop::on_signals(Arc::new(|_| eprintln!("stopping; requests in flight may finish (again: at once)")))
+                .map_err(|e| Failure::new(Exit::Internal, format!("cannot listen to signals: {e}")))?;
         // Nobody asks for stamps here; they are thrown away so that the ring stays empty.
         let mut ticks = tokio::time::interval(Duration::from_secs(5));
         loop {
@@ -45,7 +46,9 @@ pub fn run(args: &ProxyArgs) -> Result<Exit, Failure> {
 }
 
 fn routes(args: &ProxyArgs) -> Result<Routes, Failure> {
-    let urls = |urls: &[String]| urls.iter().map(|u| u.parse::<BackendUrl>()).collect::<Result<Vec<_>, _>>().map_err(Failure::usage);
+    let urls = |urls: &[String]| {
+        urls.iter().map(|u| u.parse::<BackendUrl>()).collect::<Result<Vec<_>, _>>().map_err(Failure::usage)
+    };
     let policy = |name: &str| name.parse::<Policy>().map_err(Failure::usage);
     let decode_policy = policy(&args.decode_policy)?;
     Ok(match args.backend.is_empty() {

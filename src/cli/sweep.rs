@@ -49,7 +49,9 @@ pub fn ab(args: &AbArgs, matches: &ArgMatches) -> Result<Exit, Failure> {
     }
     let attach = &args.sweep.attach;
     if attach.attach.is_some() || !attach.prefill_url.is_empty() {
-        return Err(Failure::usage("ab starts its arms itself: measure servers that somebody else runs one by one, then compare the runs"));
+        return Err(Failure::usage(
+            "ab starts its arms itself: measure servers that somebody else runs one by one, then compare the runs",
+        ));
     }
     let specs = args.arms.iter().map(|a| ArmSpec::parse(a)).collect::<Result<Vec<_>, _>>()?;
     let arms = Arms::Spawn { specs, engine: args.sweep.run.engine.clone() };
@@ -99,7 +101,13 @@ fn resumed_plan(dir: &std::path::Path, sweep: &SweepArgs) -> Result<Plan, Failur
     Ok(Plan { arms: vec![arm], sweep: manifest.sweep, order: manifest.order, result_dir, warnings: Vec::new() })
 }
 
-fn plan(arms: Arms, name: &str, order: Option<Order>, sweep: &SweepArgs, matches: &ArgMatches) -> Result<Plan, Failure> {
+fn plan(
+    arms: Arms,
+    name: &str,
+    order: Option<Order>,
+    sweep: &SweepArgs,
+    matches: &ArgMatches,
+) -> Result<Plan, Failure> {
     let env = Environment::of_process();
     let (slo, target) = slo::resolve(&sweep.slo, matches, &env)?;
     let request = Request {
@@ -129,7 +137,10 @@ fn run_options(order: Option<Order>, name: &str, sweep: &SweepArgs) -> Result<Ru
         gate: flags.gate,
         on_failure: flags.on_failure,
         metadata: metadata(&flags.metadata)?,
-        metrics: MetricChoice { metrics: flags.percentile_metrics.clone(), percentiles: flags.metric_percentiles.clone() },
+        metrics: MetricChoice {
+            metrics: flags.percentile_metrics.clone(),
+            percentiles: flags.metric_percentiles.clone(),
+        },
         engine_args: flags.engine_arg.iter().chain(&sweep.engine_tail).cloned().collect(),
         through_proxy: flags.through_proxy,
         ready_timeout: secs("--ready-timeout", flags.ready_timeout)?,
@@ -156,7 +167,8 @@ fn metadata(words: &[String]) -> Result<BTreeMap<String, String>, Failure> {
 /// The inherited visible devices (UUIDs kept), else what the driver lists in its order.
 pub fn gpu_pool(env: &Environment, known: &[GpuInfo]) -> GpuPool {
     let listed = |name: &'static str, vendor| {
-        let ids: Vec<String> = env.get(name)?.split(',').map(|id| id.trim().to_string()).filter(|id| !id.is_empty()).collect();
+        let ids: Vec<String> =
+            env.get(name)?.split(',').map(|id| id.trim().to_string()).filter(|id| !id.is_empty()).collect();
         // `-1` hides every device, by CUDA's convention.
         let ids: Vec<String> = ids.into_iter().take_while(|id| id != "-1").collect();
         Some(match ids.is_empty() {
@@ -202,7 +214,9 @@ pub fn failure(error: &SessionError) -> Failure {
     use SessionError as E;
     let exit = match error {
         E::Workload(_) | E::Context { .. } => Exit::Usage,
-        E::Launch { .. } | E::Proxy { .. } | E::Identity { .. } | E::Smoke { .. } | E::NoKvTransfer { .. } => Exit::LaunchFailed,
+        E::Launch { .. } | E::Proxy { .. } | E::Identity { .. } | E::Smoke { .. } | E::NoKvTransfer { .. } => {
+            Exit::LaunchFailed
+        }
         E::EngineKeepsDying { .. } | E::EngineDied { .. } => Exit::PointDoubtful,
         E::Record(RecordError::Write { .. }) | E::Record(_) | E::Drive(_) | E::System { .. } => Exit::Internal,
         E::Interrupted => Exit::Interrupted,
@@ -217,10 +231,8 @@ pub fn prepare(plan: &Plan) -> Result<PreparedWorkload, Failure> {
         let args = arm.deployment.engine_args();
         context::known_context(args, &sweep.model)
     });
-    let context = PrepareContext {
-        max_model_len: known.map(|c| c.tokens).min().map(TokenCount),
-        ..PrepareContext::default()
-    };
+    let context =
+        PrepareContext { max_model_len: known.map(|c| c.tokens).min().map(TokenCount), ..PrepareContext::default() };
     PreparedWorkload::prepare(&sweep.workload, &sweep.load, context).map_err(Failure::usage)
 }
 

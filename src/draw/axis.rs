@@ -77,14 +77,11 @@ impl Ranged for AxisMap {
         let toward = f64::from((limit.1 - limit.0).signum());
         let from = f64::from(limit.0) + toward * f64::from(self.inset.0);
         let to = f64::from(limit.1) - toward * f64::from(self.inset.1);
-        (from + self.share(*value) * (to - from))
-            .round()
-            .clamp(-5e8, 5e8) as i32
+        (from + self.share(*value) * (to - from)).round().clamp(-5e8, 5e8) as i32
     }
 
     fn key_points<Hint: KeyPointHint>(&self, hint: Hint) -> Vec<f64> {
-        Step::dividing(self.high - self.low, hint.max_num_points().max(2) - 1)
-            .ticks(self.low, self.high)
+        Step::dividing(self.high - self.low, hint.max_num_points().max(2) - 1).ticks(self.low, self.high)
     }
 
     fn range(&self) -> ops::Range<f64> {
@@ -118,11 +115,7 @@ impl AxisPlan {
             (_, Ticks::At(values)) => given_ticks(values, &axis.unit, &map, site),
             (scale, _) => nice_ticks(scale, &axis.unit, &map, site),
         };
-        let mut plan = Self {
-            minor: minor_ticks(&map, site),
-            map,
-            ticks,
-        };
+        let mut plan = Self { minor: minor_ticks(&map, site), map, ticks };
         if axis.ticks == Ticks::Bare {
             plan.ticks.iter_mut().for_each(|tick| tick.lines.clear());
         }
@@ -136,36 +129,25 @@ impl AxisPlan {
 
     /// Height in px of the highest tick label.
     pub(super) fn label_height(&self) -> f64 {
-        self.ticks
-            .iter()
-            .map(|tick| TICK_FONT.height(tick.lines.len()))
-            .fold(0.0, f64::max)
+        self.ticks.iter().map(|tick| TICK_FONT.height(tick.lines.len())).fold(0.0, f64::max)
     }
 
     /// How far the labels of an x axis of `length` px reach beyond its left and right ends, px.
     pub(super) fn overhang(&self, length: f64) -> (f64, f64) {
-        self.ticks
-            .iter()
-            .fold((0.0, 0.0), |(left, right): (f64, f64), tick| {
-                let (middle, half) = (self.map.offset(tick.at, length), tick.width() / 2.0);
-                (left.max(half - middle), right.max(middle + half - length))
-            })
+        self.ticks.iter().fold((0.0, 0.0), |(left, right): (f64, f64), tick| {
+            let (middle, half) = (self.map.offset(tick.at, length), tick.width() / 2.0);
+            (left.max(half - middle), right.max(middle + half - length))
+        })
     }
 }
 
 impl Tick {
     fn labelled(at: f64, number: &str, unit: &str) -> Self {
-        Self {
-            at,
-            lines: vec![clean(&format!("{number}{unit}"))],
-        }
+        Self { at, lines: vec![clean(&format!("{number}{unit}"))] }
     }
 
     fn width(&self) -> f64 {
-        self.lines
-            .iter()
-            .map(|line| TICK_FONT.width(line))
-            .fold(0.0, f64::max)
+        self.lines.iter().map(|line| TICK_FONT.width(line)).fold(0.0, f64::max)
     }
 }
 
@@ -181,22 +163,11 @@ fn resolve(axis: &Axis, extent: Option<Extent>, headroom: f64) -> (f64, f64) {
         (Scale::Log, None) => (1.0, 10.0),
         (_, None) => (0.0, 1.0),
         (Scale::Log, Some(Extent { low, high })) => {
-            let (low, high) = if high / low < 1.0 + 1e-9 {
-                (low / 2.0, high * 2.0)
-            } else {
-                (low, high)
-            };
+            let (low, high) = if high / low < 1.0 + 1e-9 { (low / 2.0, high * 2.0) } else { (low, high) };
             let ends = log_ticks(low / 10.0, high * 10.0, &[1, 2, 5], 1);
             let slack = 1e-9;
-            let start = ends
-                .iter()
-                .rev()
-                .find(|&&end| end <= low * (1.0 + slack))
-                .copied();
-            let stop = ends
-                .iter()
-                .find(|&&end| end >= high * (1.0 - slack))
-                .copied();
+            let start = ends.iter().rev().find(|&&end| end <= low * (1.0 + slack)).copied();
+            let stop = ends.iter().find(|&&end| end >= high * (1.0 - slack)).copied();
             (start.unwrap_or(low), stop.unwrap_or(high))
         }
         (_, Some(Extent { low, high })) => {
@@ -217,10 +188,7 @@ fn name_ticks(names: &[String], site: Site) -> Vec<Tick> {
     const SHORT_WORD: f64 = 26.0;
     let line = TICK_FONT.size * LINE;
     let slot = site.length / names.len().max(1) as f64;
-    let widest = names
-        .iter()
-        .map(|name| TICK_FONT.width(&clean(name)))
-        .fold(0.0, f64::max);
+    let widest = names.iter().map(|name| TICK_FONT.width(&clean(name))).fold(0.0, f64::max);
     let need = match site.direction {
         Direction::X => widest.min(SHORT_WORD) + 4.0,
         Direction::Y => line,
@@ -232,26 +200,14 @@ fn name_ticks(names: &[String], site: Site) -> Vec<Tick> {
     };
     let tick = |(index, name): (usize, &String)| Tick {
         at: index as f64,
-        lines: if index % every as usize == 0 {
-            TICK_FONT.wrap_to(name, room, limit)
-        } else {
-            Vec::new()
-        },
+        lines: if index % every as usize == 0 { TICK_FONT.wrap_to(name, room, limit) } else { Vec::new() },
     };
     names.iter().enumerate().map(tick).collect()
 }
 
 fn given_ticks(values: &[f64], unit: &str, map: &AxisMap, site: Site) -> Vec<Tick> {
     let label = |&at: &f64| Tick::labelled(at, &write_number(at), unit);
-    thin(
-        values
-            .iter()
-            .filter(|&&value| map.shows(value))
-            .map(label)
-            .collect(),
-        map,
-        site,
-    )
+    thin(values.iter().filter(|&&value| map.shows(value)).map(label).collect(), map, site)
 }
 
 fn nice_ticks(scale: &Scale, unit: &str, map: &AxisMap, site: Site) -> Vec<Tick> {
@@ -261,22 +217,10 @@ fn nice_ticks(scale: &Scale, unit: &str, map: &AxisMap, site: Site) -> Vec<Tick>
     };
     let mut candidates: Vec<Vec<Tick>> = Vec::new();
     let label = |values: &[f64], texts: &[String]| {
-        values
-            .iter()
-            .zip(texts)
-            .map(|(&at, text)| Tick::labelled(at, text, unit))
-            .collect()
+        values.iter().zip(texts).map(|(&at, text)| Tick::labelled(at, text, unit)).collect()
     };
     if *scale == Scale::Log {
-        let decades = [
-            (&[1, 2, 5][..], 1),
-            (&[1], 1),
-            (&[1], 2),
-            (&[1], 3),
-            (&[1], 5),
-            (&[1], 10),
-            (&[1], 25),
-        ];
+        let decades = [(&[1, 2, 5][..], 1), (&[1], 1), (&[1], 2), (&[1], 3), (&[1], 5), (&[1], 10), (&[1], 25)];
         for (mantissas, every) in decades {
             let values = log_ticks(map.low, map.high, mantissas, every);
             candidates.push(label(&values, &write_decades(&values)));
@@ -304,11 +248,7 @@ fn nice_ticks(scale: &Scale, unit: &str, map: &AxisMap, site: Site) -> Vec<Tick>
 /// The multiples of powers of ten, while they are a few px apart.
 fn minor_ticks(map: &AxisMap, site: Site) -> Vec<f64> {
     let decade = site.length / (map.high / map.low).log10();
-    if map.log && decade > 40.0 {
-        log_ticks(map.low, map.high, &[2, 3, 4, 5, 6, 7, 8, 9], 1)
-    } else {
-        Vec::new()
-    }
+    if map.log && decade > 40.0 { log_ticks(map.low, map.high, &[2, 3, 4, 5, 6, 7, 8, 9], 1) } else { Vec::new() }
 }
 
 /// Room between the labels of two ticks, px; negative when they overlap.
@@ -321,9 +261,7 @@ fn gap(a: &Tick, b: &Tick, map: &AxisMap, site: Site) -> f64 {
 }
 
 fn fits(ticks: &[Tick], map: &AxisMap, site: Site) -> bool {
-    ticks
-        .windows(2)
-        .all(|pair| gap(&pair[0], &pair[1], map, site) >= 0.0)
+    ticks.windows(2).all(|pair| gap(&pair[0], &pair[1], map, site) >= 0.0)
 }
 
 /// Takes the labels off ticks that would touch the label before.
@@ -346,12 +284,7 @@ mod tests {
 
     use super::*;
 
-    const SITE: Site = Site {
-        direction: Direction::X,
-        length: 280.0,
-        inset: (5.0, 5.0),
-        headroom: 0.0,
-    };
+    const SITE: Site = Site { direction: Direction::X, length: 280.0, inset: (5.0, 5.0), headroom: 0.0 };
 
     fn labels(axis: &Axis, low: f64, high: f64) -> Vec<String> {
         let plan = AxisPlan::new(axis, Some(Extent { low, high }), SITE);
@@ -360,72 +293,29 @@ mod tests {
 
     #[test]
     fn one_value_gets_a_range_around_it() {
-        assert_eq!(
-            resolve(
-                &Axis::linear(""),
-                Some(Extent {
-                    low: 4.0,
-                    high: 4.0
-                }),
-                0.0
-            ),
-            (2.0, 6.0)
-        );
-        assert_eq!(
-            resolve(
-                &Axis::linear(""),
-                Some(Extent {
-                    low: 0.0,
-                    high: 0.0
-                }),
-                0.0
-            ),
-            (0.0, 1.0)
-        );
-        assert_eq!(
-            resolve(
-                &Axis::log(""),
-                Some(Extent {
-                    low: 4.0,
-                    high: 4.0
-                }),
-                0.0
-            ),
-            (2.0, 10.0)
-        );
+        assert_eq!(resolve(&Axis::linear(""), Some(Extent { low: 4.0, high: 4.0 }), 0.0), (2.0, 6.0));
+        assert_eq!(resolve(&Axis::linear(""), Some(Extent { low: 0.0, high: 0.0 }), 0.0), (0.0, 1.0));
+        assert_eq!(resolve(&Axis::log(""), Some(Extent { low: 4.0, high: 4.0 }), 0.0), (2.0, 10.0));
     }
 
     #[test]
     fn a_log_axis_within_one_decade_still_has_ticks() {
-        assert_eq!(
-            labels(&Axis::log("").fixed(2.1, 4.4), 2.1, 4.4),
-            ["2.5", "3.0", "3.5", "4.0"]
-        );
-        assert_eq!(
-            labels(&Axis::log(""), 1.0, 90.0),
-            ["1", "2", "5", "10", "20", "50", "100"]
-        );
+        assert_eq!(labels(&Axis::log("").fixed(2.1, 4.4), 2.1, 4.4), ["2.5", "3.0", "3.5", "4.0"]);
+        assert_eq!(labels(&Axis::log(""), 1.0, 90.0), ["1", "2", "5", "10", "20", "50", "100"]);
     }
 
     #[test]
     fn names_without_room_are_written_for_every_few_categories() {
         let names = (0..40).map(|i| format!("{}", 100 + i));
         let plan = AxisPlan::new(&Axis::categories("", names), None, SITE);
-        let written: Vec<_> = plan
-            .ticks
-            .iter()
-            .flat_map(|tick| tick.lines.clone())
-            .collect();
+        let written: Vec<_> = plan.ticks.iter().flat_map(|tick| tick.lines.clone()).collect();
         assert_eq!(plan.ticks.len(), 40);
         assert_eq!(written[..3], ["100", "103", "106"]);
     }
 
     #[test]
     fn a_short_axis_has_more_than_one_tick() {
-        let site = Site {
-            length: 60.0,
-            ..SITE
-        };
+        let site = Site { length: 60.0, ..SITE };
         let plan = AxisPlan::new(&Axis::linear("").fixed(0.11, 0.29), None, site);
         assert!(plan.ticks.len() >= 2, "{:?}", plan.ticks);
         assert!(plan.ticks.iter().any(|tick| !tick.lines.is_empty()));
@@ -440,9 +330,7 @@ mod tests {
 
     #[test]
     fn given_ticks_that_would_touch_keep_their_mark_but_not_their_label() {
-        let axis = Axis::linear("")
-            .fixed(0.0, 100.0)
-            .ticks_at([0.0, 1.0, 50.0, 100.0, 400.0]);
+        let axis = Axis::linear("").fixed(0.0, 100.0).ticks_at([0.0, 1.0, 50.0, 100.0, 400.0]);
         let plan = AxisPlan::new(&axis, None, SITE);
         let texts: Vec<_> = plan.ticks.iter().map(|tick| tick.lines.join("")).collect();
         assert_eq!(texts, ["0", "", "50", "100"]);

@@ -6,9 +6,7 @@
 
 use std::convert::Infallible;
 
-use plotters_backend::{
-    BackendColor, BackendCoord, BackendStyle, DrawingBackend, DrawingErrorKind,
-};
+use plotters_backend::{BackendColor, BackendCoord, BackendStyle, DrawingBackend, DrawingErrorKind};
 
 use super::marks::Dash;
 use super::palette::Rgb;
@@ -71,30 +69,14 @@ pub(super) struct TextItem {
 impl TextItem {
     /// Level black text without a rim.
     pub(super) fn new(at: (f64, f64), text: impl Into<String>, font: Font, align: Align) -> Self {
-        Self {
-            at,
-            text: text.into(),
-            font,
-            color: Rgb::BLACK,
-            align,
-            upright: false,
-            halo: false,
-        }
+        Self { at, text: text.into(), font, color: Rgb::BLACK, align, upright: false, halo: false }
     }
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Item {
-    Path {
-        points: Vec<(Centi, Centi)>,
-        closed: bool,
-        look: Look,
-    },
-    Circle {
-        center: (Centi, Centi),
-        radius: Centi,
-        look: Look,
-    },
+    Path { points: Vec<(Centi, Centi)>, closed: bool, look: Look },
+    Circle { center: (Centi, Centi), radius: Centi, look: Look },
     Text(TextItem),
 }
 
@@ -108,11 +90,7 @@ pub(super) struct Pen {
 }
 
 impl Pen {
-    pub(super) const PLAIN: Self = Self {
-        dash: Dash::Solid,
-        clip: None,
-        edge: None,
-    };
+    pub(super) const PLAIN: Self = Self { dash: Dash::Solid, clip: None, edge: None };
 }
 
 #[derive(Debug)]
@@ -127,13 +105,7 @@ pub(super) struct Canvas {
 
 impl Canvas {
     pub(super) fn new(width: f64, height: f64) -> Self {
-        Self {
-            width,
-            height,
-            items: Vec::new(),
-            clips: Vec::new(),
-            pen: Pen::PLAIN,
-        }
+        Self { width, height, items: Vec::new(), clips: Vec::new(), pen: Pen::PLAIN }
     }
 
     pub(super) fn text(&mut self, item: TextItem) {
@@ -144,44 +116,23 @@ impl Canvas {
 
     fn look<S: BackendStyle>(&self, style: &S, fill: bool) -> Look {
         let ink = ink(style.color());
-        let line = Contour {
-            ink,
-            width: style.stroke_width().try_into().unwrap_or(Centi::MAX),
-            dash: self.pen.dash,
-        };
-        let edge = self.pen.edge.map(|(color, width)| Contour {
-            ink: Ink {
-                color,
-                percent: 100,
-            },
-            width,
-            dash: Dash::Solid,
-        });
-        Look {
-            fill: fill.then_some(ink),
-            contour: if fill { edge } else { Some(line) },
-            clip: self.pen.clip,
-        }
+        let line = Contour { ink, width: style.stroke_width().try_into().unwrap_or(Centi::MAX), dash: self.pen.dash };
+        let edge =
+            self.pen.edge.map(|(color, width)| Contour { ink: Ink { color, percent: 100 }, width, dash: Dash::Solid });
+        Look { fill: fill.then_some(ink), contour: if fill { edge } else { Some(line) }, clip: self.pen.clip }
     }
 
     fn path(&mut self, mut points: Vec<BackendCoord>, closed: bool, look: Look) {
         points.dedup();
         if !points.is_empty() {
-            self.items.push(Item::Path {
-                points,
-                closed,
-                look,
-            });
+            self.items.push(Item::Path { points, closed, look });
         }
     }
 }
 
 fn ink(color: BackendColor) -> Ink {
     let (r, g, b) = color.rgb;
-    Ink {
-        color: Rgb(r, g, b),
-        percent: (color.alpha * 100.0).round() as u8,
-    }
+    Ink { color: Rgb(r, g, b), percent: (color.alpha * 100.0).round() as u8 }
 }
 
 type Drawn = Result<(), DrawingErrorKind<Infallible>>;
@@ -190,10 +141,7 @@ impl DrawingBackend for Canvas {
     type ErrorType = Infallible;
 
     fn get_size(&self) -> (u32, u32) {
-        (
-            centi(self.width).unsigned_abs(),
-            centi(self.height).unsigned_abs(),
-        )
+        (centi(self.width).unsigned_abs(), centi(self.height).unsigned_abs())
     }
 
     fn ensure_prepared(&mut self) -> Drawn {
@@ -208,61 +156,28 @@ impl DrawingBackend for Canvas {
         self.draw_rect((x, y), (x + 1, y + 1), &color, true)
     }
 
-    fn draw_line<S: BackendStyle>(
-        &mut self,
-        from: BackendCoord,
-        to: BackendCoord,
-        style: &S,
-    ) -> Drawn {
+    fn draw_line<S: BackendStyle>(&mut self, from: BackendCoord, to: BackendCoord, style: &S) -> Drawn {
         self.path(vec![from, to], false, self.look(style, false));
         Ok(())
     }
 
-    fn draw_rect<S: BackendStyle>(
-        &mut self,
-        a: BackendCoord,
-        b: BackendCoord,
-        style: &S,
-        fill: bool,
-    ) -> Drawn {
-        self.path(
-            vec![a, (b.0, a.1), b, (a.0, b.1)],
-            true,
-            self.look(style, fill),
-        );
+    fn draw_rect<S: BackendStyle>(&mut self, a: BackendCoord, b: BackendCoord, style: &S, fill: bool) -> Drawn {
+        self.path(vec![a, (b.0, a.1), b, (a.0, b.1)], true, self.look(style, fill));
         Ok(())
     }
 
-    fn draw_path<S: BackendStyle, I: IntoIterator<Item = BackendCoord>>(
-        &mut self,
-        path: I,
-        style: &S,
-    ) -> Drawn {
+    fn draw_path<S: BackendStyle, I: IntoIterator<Item = BackendCoord>>(&mut self, path: I, style: &S) -> Drawn {
         self.path(path.into_iter().collect(), false, self.look(style, false));
         Ok(())
     }
 
-    fn draw_circle<S: BackendStyle>(
-        &mut self,
-        center: BackendCoord,
-        radius: u32,
-        style: &S,
-        fill: bool,
-    ) -> Drawn {
+    fn draw_circle<S: BackendStyle>(&mut self, center: BackendCoord, radius: u32, style: &S, fill: bool) -> Drawn {
         let radius = radius.try_into().unwrap_or(Centi::MAX);
-        self.items.push(Item::Circle {
-            center,
-            radius,
-            look: self.look(style, fill),
-        });
+        self.items.push(Item::Circle { center, radius, look: self.look(style, fill) });
         Ok(())
     }
 
-    fn fill_polygon<S: BackendStyle, I: IntoIterator<Item = BackendCoord>>(
-        &mut self,
-        corners: I,
-        style: &S,
-    ) -> Drawn {
+    fn fill_polygon<S: BackendStyle, I: IntoIterator<Item = BackendCoord>>(&mut self, corners: I, style: &S) -> Drawn {
         self.path(corners.into_iter().collect(), true, self.look(style, true));
         Ok(())
     }

@@ -44,23 +44,13 @@ fn visit_values(mark: &Mark, visit: &mut dyn FnMut(Direction, f64, &'static str)
         }
         Mark::Bars(bars) => bars.bars.iter().for_each(|bar| {
             visit(Y, 0.0, "the foot of a bar");
-            bar.values
-                .iter()
-                .for_each(|&value| visit(Y, value, "a segment of a bar"));
+            bar.values.iter().for_each(|&value| visit(Y, value, "a segment of a bar"));
             visit(Y, bar.values.iter().sum(), "the top of a bar");
         }),
-        Mark::Cells(cells) => cells
-            .cells
-            .iter()
-            .filter_map(|cell| cell.value)
-            .for_each(|value| {
-                // A cell's place comes from the categories; only its value must be a number.
-                visit(
-                    X,
-                    if value.is_finite() { 0.0 } else { value },
-                    "a cell's value",
-                );
-            }),
+        Mark::Cells(cells) => cells.cells.iter().filter_map(|cell| cell.value).for_each(|value| {
+            // A cell's place comes from the categories; only its value must be a number.
+            visit(X, if value.is_finite() { 0.0 } else { value }, "a cell's value");
+        }),
     }
 }
 
@@ -83,14 +73,8 @@ pub(super) struct Extent {
 
 impl Extent {
     pub(super) fn join(extent: Option<Self>, value: f64) -> Self {
-        let Self { low, high } = extent.unwrap_or(Self {
-            low: value,
-            high: value,
-        });
-        Self {
-            low: low.min(value),
-            high: high.max(value),
-        }
+        let Self { low, high } = extent.unwrap_or(Self { low: value, high: value });
+        Self { low: low.min(value), high: high.max(value) }
     }
 }
 
@@ -128,10 +112,7 @@ pub(super) fn check(figure: &Figure) -> Result<(), DrawError> {
         check_axis(index + 1, Direction::X, &panel.x)?;
         check_axis(index + 1, Direction::Y, &panel.y)?;
         for (number, mark) in panel.marks.iter().enumerate() {
-            let place = Place {
-                panel: index + 1,
-                mark: number + 1,
-            };
+            let place = Place { panel: index + 1, mark: number + 1 };
             place.check_values(panel, mark)?;
             place.check_shape(panel, mark)?;
         }
@@ -148,22 +129,13 @@ fn check_axis(panel: usize, direction: Direction, axis: &Axis) -> Result<(), Dra
         Range::Fixed(low, high) => (low, high),
     };
     if !(allowed(low) && allowed(high) && low < high) {
-        return Err(DrawError::BadRange {
-            panel,
-            axis: direction,
-            low,
-            high,
-        });
+        return Err(DrawError::BadRange { panel, axis: direction, low, high });
     }
     match &axis.ticks {
-        Ticks::At(values) => values.iter().find(|&&v| !allowed(v)).map_or(Ok(()), |&v| {
-            Err(DrawError::BadRange {
-                panel,
-                axis: direction,
-                low: v,
-                high: v,
-            })
-        }),
+        Ticks::At(values) => values
+            .iter()
+            .find(|&&v| !allowed(v))
+            .map_or(Ok(()), |&v| Err(DrawError::BadRange { panel, axis: direction, low: v, high: v })),
         Ticks::Nice | Ticks::Bare => Ok(()),
     }
 }
@@ -176,33 +148,15 @@ struct Place {
 
 impl Place {
     fn check_values(self, in_panel: &Panel, mark: &Mark) -> Result<(), DrawError> {
-        let Self {
-            panel,
-            mark: number,
-        } = self;
+        let Self { panel, mark: number } = self;
         let mut first = Ok(());
         visit_values(mark, &mut |axis, value, what| {
-            let scale = if axis == Direction::X {
-                &in_panel.x.scale
-            } else {
-                &in_panel.y.scale
-            };
+            let scale = if axis == Direction::X { &in_panel.x.scale } else { &in_panel.y.scale };
             if first.is_err() {
             } else if !value.is_finite() || value.abs() > REACH {
-                first = Err(DrawError::NotDrawable {
-                    panel,
-                    mark: number,
-                    what,
-                    value,
-                });
+                first = Err(DrawError::NotDrawable { panel, mark: number, what, value });
             } else if *scale == Scale::Log && value <= 0.0 {
-                first = Err(DrawError::NotPositive {
-                    panel,
-                    mark: number,
-                    axis,
-                    what,
-                    value,
-                });
+                first = Err(DrawError::NotPositive { panel, mark: number, axis, what, value });
             }
         });
         first
@@ -218,34 +172,20 @@ impl Place {
             Mark::Bars(bars) => {
                 for bar in &bars.bars {
                     self.require(bar.category < columns, || {
-                        format!(
-                            "a bar stands in category {} of an x axis with {columns} categories",
-                            bar.category
-                        )
+                        format!("a bar stands in category {} of an x axis with {columns} categories", bar.category)
                     })?;
                     self.require(bar.values.len() == bars.segments.len(), || {
-                        format!(
-                            "a bar has {} values for {} segments",
-                            bar.values.len(),
-                            bars.segments.len()
-                        )
+                        format!("a bar has {} values for {} segments", bar.values.len(), bars.segments.len())
                     })?;
-                    self.require(bar.values.iter().all(|&v| v >= 0.0), || {
-                        "a stacked segment is negative".into()
-                    })?;
+                    self.require(bar.values.iter().all(|&v| v >= 0.0), || "a stacked segment is negative".into())?;
                 }
                 Ok(())
             }
             Mark::Cells(cells) => {
-                self.require(cells.ramp.is_sound(), || {
-                    "the ends of the colour ramp are not in order".into()
-                })?;
+                self.require(cells.ramp.is_sound(), || "the ends of the colour ramp are not in order".into())?;
                 cells.cells.iter().try_for_each(|cell| {
                     self.require(cell.column < columns && cell.row < rows, || {
-                        format!(
-                            "a cell at {}, {} lies outside {columns} x {rows} categories",
-                            cell.column, cell.row
-                        )
+                        format!("a cell at {}, {} lies outside {columns} x {rows} categories", cell.column, cell.row)
                     })
                 })
             }
@@ -254,14 +194,6 @@ impl Place {
     }
 
     fn require(self, holds: bool, what: impl FnOnce() -> String) -> Result<(), DrawError> {
-        if holds {
-            Ok(())
-        } else {
-            Err(DrawError::Shape {
-                panel: self.panel,
-                mark: self.mark,
-                what: what(),
-            })
-        }
+        if holds { Ok(()) } else { Err(DrawError::Shape { panel: self.panel, mark: self.mark, what: what() }) }
     }
 }

@@ -26,31 +26,18 @@ const LONGEST: f64 = 20_000.0;
 /// If the SVG cannot be parsed or the PDF not be written.
 pub fn svg_to_pdf(svg: &str, title: &str) -> Result<Vec<u8>, DrawError> {
     let tree = parse(svg)?;
-    let page_size = (
-        tree.size().width() * POINTS_PER_PX,
-        tree.size().height() * POINTS_PER_PX,
-    );
-    let refused =
-        |what: &str| DrawError::Pdf(format!("{what} of {} x {} pt", page_size.0, page_size.1));
-    let settings =
-        PageSettings::from_wh(page_size.0, page_size.1).ok_or_else(|| refused("a page"))?;
+    let page_size = (tree.size().width() * POINTS_PER_PX, tree.size().height() * POINTS_PER_PX);
+    let refused = |what: &str| DrawError::Pdf(format!("{what} of {} x {} pt", page_size.0, page_size.1));
+    let settings = PageSettings::from_wh(page_size.0, page_size.1).ok_or_else(|| refused("a page"))?;
     let size = Size::from_wh(page_size.0, page_size.1).ok_or_else(|| refused("a drawing"))?;
     let mut document = krilla::Document::new_with(SerializeSettings::default());
-    document.set_metadata(
-        Metadata::new()
-            .title(title.to_owned())
-            .language("en".to_owned()),
-    );
+    document.set_metadata(Metadata::new().title(title.to_owned()).language("en".to_owned()));
     let mut page = document.start_page_with(settings);
     let mut surface = page.surface();
-    surface
-        .draw_svg(&tree, size, SvgSettings::default())
-        .ok_or_else(|| refused("a drawing"))?;
+    surface.draw_svg(&tree, size, SvgSettings::default()).ok_or_else(|| refused("a drawing"))?;
     surface.finish();
     page.finish();
-    document
-        .finish()
-        .map_err(|error| DrawError::Pdf(format!("{error:?}")))
+    document.finish().map_err(|error| DrawError::Pdf(format!("{error:?}")))
 }
 
 /// Renders an SVG on white at `scale` pixels to the px; 2 suits screens of high density.
@@ -59,36 +46,21 @@ pub fn svg_to_pdf(svg: &str, title: &str) -> Result<Vec<u8>, DrawError> {
 /// If the SVG cannot be parsed, or the picture would be empty or longer than 20000 px.
 pub fn svg_to_png(svg: &str, scale: f32) -> Result<Vec<u8>, DrawError> {
     let tree = parse(svg)?;
-    let (width, height) = (
-        f64::from(tree.size().width()),
-        f64::from(tree.size().height()),
-    );
-    let refused = || DrawError::Png {
-        width,
-        height,
-        scale: f64::from(scale),
-    };
+    let (width, height) = (f64::from(tree.size().width()), f64::from(tree.size().height()));
+    let refused = || DrawError::Png { width, height, scale: f64::from(scale) };
     let side = |length: f64| (length * f64::from(scale)).ceil();
     if !(scale > 0.0 && side(width) <= LONGEST && side(height) <= LONGEST) {
         return Err(refused());
     }
     let mut picture = Pixmap::new(side(width) as u32, side(height) as u32).ok_or_else(refused)?;
     picture.fill(Color::WHITE);
-    resvg::render(
-        &tree,
-        Transform::from_scale(scale, scale),
-        &mut picture.as_mut(),
-    );
+    resvg::render(&tree, Transform::from_scale(scale, scale), &mut picture.as_mut());
     encode(&picture).map_err(|_| refused())
 }
 
 /// Opaque RGB at the fast level: a tenth of the default level's time, twice its size.
 fn encode(picture: &Pixmap) -> Result<Vec<u8>, png::EncodingError> {
-    let rgb: Vec<u8> = picture
-        .data()
-        .chunks_exact(4)
-        .flat_map(|pixel| [pixel[0], pixel[1], pixel[2]])
-        .collect();
+    let rgb: Vec<u8> = picture.data().chunks_exact(4).flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect();
     let mut file = Vec::new();
     let mut encoder = png::Encoder::new(&mut file, picture.width(), picture.height());
     encoder.set_color(png::ColorType::Rgb);
@@ -110,10 +82,6 @@ fn options() -> &'static Options<'static> {
         for weight in [Weight::Regular, Weight::Bold] {
             fonts.load_font_source(fontdb::Source::Binary(Arc::new(weight.data())));
         }
-        Options {
-            font_family: FAMILY.into(),
-            fontdb: Arc::new(fonts),
-            ..Options::default()
-        }
+        Options { font_family: FAMILY.into(), fontdb: Arc::new(fonts), ..Options::default() }
     })
 }

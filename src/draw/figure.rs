@@ -52,10 +52,7 @@ impl Figure {
 
     #[must_use]
     pub fn sized(mut self, width: f64, panel_height: f64) -> Self {
-        self.size = Size {
-            width,
-            panel_height,
-        };
+        self.size = Size { width, panel_height };
         self
     }
 
@@ -77,10 +74,7 @@ pub struct Size {
 
 impl Default for Size {
     fn default() -> Self {
-        Self {
-            width: 720.0,
-            panel_height: 210.0,
-        }
+        Self { width: 720.0, panel_height: 210.0 }
     }
 }
 
@@ -110,23 +104,10 @@ pub struct LegendEntry {
 /// The sample drawn before a legend's word.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Key {
-    Line {
-        stroke: Stroke,
-        marker: Option<Shape>,
-    },
-    Marker {
-        shape: Shape,
-        color: Rgb,
-        hollow: bool,
-    },
-    Area {
-        color: Rgb,
-        opacity: f64,
-    },
-    Box {
-        color: Rgb,
-        texture: Texture,
-    },
+    Line { stroke: Stroke, marker: Option<Shape> },
+    Marker { shape: Shape, color: Rgb, hollow: bool },
+    Area { color: Rgb, opacity: f64 },
+    Box { color: Rgb, texture: Texture },
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -143,13 +124,7 @@ pub struct Panel {
 impl Panel {
     #[must_use]
     pub fn new(x: Axis, y: Axis) -> Self {
-        Self {
-            title: String::new(),
-            x,
-            y,
-            marks: Vec::new(),
-            weight: 1.0,
-        }
+        Self { title: String::new(), x, y, marks: Vec::new(), weight: 1.0 }
     }
 
     #[must_use]
@@ -227,22 +202,13 @@ impl Axis {
 
     #[must_use]
     pub fn log(label: impl Into<String>) -> Self {
-        Self {
-            scale: Scale::Log,
-            ..Self::linear(label)
-        }
+        Self { scale: Scale::Log, ..Self::linear(label) }
     }
 
     #[must_use]
-    pub fn categories<S: Into<String>>(
-        label: impl Into<String>,
-        names: impl IntoIterator<Item = S>,
-    ) -> Self {
+    pub fn categories<S: Into<String>>(label: impl Into<String>, names: impl IntoIterator<Item = S>) -> Self {
         let names = names.into_iter().map(Into::into).collect();
-        Self {
-            scale: Scale::Categories(names),
-            ..Self::linear(label)
-        }
+        Self { scale: Scale::Categories(names), ..Self::linear(label) }
     }
 
     #[must_use]

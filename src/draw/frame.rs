@@ -29,15 +29,13 @@ pub(super) fn grid(plot: &Plot, panel: &Panel, plan: &PanelPlan) -> Drawn {
     if !matches!(panel.x.scale, Scale::Categories(_)) {
         for tick in &plan.x.ticks {
             let x = plot.at_x(tick.at);
-            plot.paper
-                .segment((x, frame.top), (x, frame.bottom), GRID)?;
+            plot.paper.segment((x, frame.top), (x, frame.bottom), GRID)?;
         }
     }
     if !matches!(panel.y.scale, Scale::Categories(_)) {
         for tick in &plan.y.ticks {
             let y = plot.at_y(tick.at);
-            plot.paper
-                .segment((frame.left, y), (frame.right, y), GRID)?;
+            plot.paper.segment((frame.left, y), (frame.right, y), GRID)?;
         }
     }
     Ok(())
@@ -68,41 +66,19 @@ pub(super) fn surround(plot: &Plot, plan: &PanelPlan) -> Drawn {
 /// Title, axis labels, and a word where the data should be if there is none.
 fn words(paper: &Paper, plan: &PanelPlan) {
     let frame = plan.frame;
-    let (x, y) = (
-        (frame.left + frame.right) / 2.0,
-        (frame.top + frame.bottom) / 2.0,
-    );
+    let (x, y) = ((frame.left + frame.right) / 2.0, (frame.top + frame.bottom) / 2.0);
     let title_top = frame.top - TITLE_GAP - PANEL_FONT.height(plan.title.len());
-    lines(
-        paper,
-        &plan.title,
-        (x, title_top + ASCENT * PANEL_FONT.size),
-        PANEL_FONT,
-        Align::Middle,
-    );
+    lines(paper, &plan.title, (x, title_top + ASCENT * PANEL_FONT.size), PANEL_FONT, Align::Middle);
     let label_top = frame.bottom + plan.label_drop;
-    lines(
-        paper,
-        &plan.x_label,
-        (x, label_top + ASCENT * AXIS_FONT.size),
-        AXIS_FONT,
-        Align::Middle,
-    );
+    lines(paper, &plan.x_label, (x, label_top + ASCENT * AXIS_FONT.size), AXIS_FONT, Align::Middle);
     for (index, text) in plan.y_label.iter().enumerate() {
         let x = frame.left - plan.gutters.left + (ASCENT + index as f64 * LINE) * AXIS_FONT.size;
-        paper.text(TextItem {
-            upright: true,
-            ..TextItem::new((x, y), text, AXIS_FONT, Align::Middle)
-        });
+        paper.text(TextItem { upright: true, ..TextItem::new((x, y), text, AXIS_FONT, Align::Middle) });
     }
     if !plan.has_data {
         let at = (x, y + AXIS_FONT.size * HALF_CAPITAL);
         let text = TextItem::new(at, "no data", AXIS_FONT, Align::Middle);
-        paper.text(TextItem {
-            color: Rgb::GREY,
-            halo: true,
-            ..text
-        });
+        paper.text(TextItem { color: Rgb::GREY, halo: true, ..text });
     }
 }
 
@@ -110,13 +86,7 @@ fn x_tick(plot: &Plot, plan: &PanelPlan, tick: &Tick) -> Drawn {
     let (x, bottom) = (plot.at_x(tick.at), plan.frame.bottom);
     plot.paper.segment((x, bottom), (x, bottom + TICK), FRAME)?;
     let baseline = bottom + TICK_ROOM + ASCENT * TICK_FONT.size;
-    lines(
-        &plot.paper,
-        &tick.lines,
-        (x, baseline),
-        TICK_FONT,
-        Align::Middle,
-    );
+    lines(&plot.paper, &tick.lines, (x, baseline), TICK_FONT, Align::Middle);
     Ok(())
 }
 
@@ -125,12 +95,6 @@ fn y_tick(plot: &Plot, plan: &PanelPlan, tick: &Tick) -> Drawn {
     plot.paper.segment((left - TICK, y), (left, y), FRAME)?;
     let extra = TICK_FONT.height(tick.lines.len()) - TICK_FONT.size * (ASCENT + DESCENT);
     let baseline = y + HALF_CAPITAL * TICK_FONT.size - extra.max(0.0) / 2.0;
-    lines(
-        &plot.paper,
-        &tick.lines,
-        (left - TICK_ROOM, baseline),
-        TICK_FONT,
-        Align::End,
-    );
+    lines(&plot.paper, &tick.lines, (left - TICK_ROOM, baseline), TICK_FONT, Align::End);
     Ok(())
 }

@@ -17,39 +17,19 @@ pub(super) struct Rect {
 
 impl Rect {
     pub(super) fn new(left: f64, top: f64, right: f64, bottom: f64) -> Self {
-        Self {
-            left,
-            top,
-            right,
-            bottom,
-        }
+        Self { left, top, right, bottom }
     }
 
     pub(super) fn at((left, top): Px, (width, height): Px) -> Self {
-        Self {
-            left,
-            top,
-            right: left + width,
-            bottom: top + height,
-        }
+        Self { left, top, right: left + width, bottom: top + height }
     }
 
     pub(super) fn around((x, y): Px, reach: f64) -> Self {
-        Self {
-            left: x - reach,
-            top: y - reach,
-            right: x + reach,
-            bottom: y + reach,
-        }
+        Self { left: x - reach, top: y - reach, right: x + reach, bottom: y + reach }
     }
 
     pub(super) fn grown(self, by: f64) -> Self {
-        Self {
-            left: self.left - by,
-            top: self.top - by,
-            right: self.right + by,
-            bottom: self.bottom + by,
-        }
+        Self { left: self.left - by, top: self.top - by, right: self.right + by, bottom: self.bottom + by }
     }
 
     pub(super) fn width(self) -> f64 {
@@ -61,35 +41,22 @@ impl Rect {
     }
 
     pub(super) fn meets(self, other: Self) -> bool {
-        self.left < other.right
-            && other.left < self.right
-            && self.top < other.bottom
-            && other.top < self.bottom
+        self.left < other.right && other.left < self.right && self.top < other.bottom && other.top < self.bottom
     }
 
     pub(super) fn holds(self, other: Self) -> bool {
-        self.left <= other.left
-            && self.top <= other.top
-            && self.right >= other.right
-            && self.bottom >= other.bottom
+        self.left <= other.left && self.top <= other.top && self.right >= other.right && self.bottom >= other.bottom
     }
 
     /// The place in the rectangle that is nearest to `point`.
     pub(super) fn nearest(self, point: Px) -> Px {
-        (
-            point.0.clamp(self.left, self.right),
-            point.1.clamp(self.top, self.bottom),
-        )
+        (point.0.clamp(self.left, self.right), point.1.clamp(self.top, self.bottom))
     }
 
     /// Free room between two rectangles, 0 if they touch.
     pub(super) fn distance(self, other: Self) -> f64 {
-        let across = (other.left - self.right)
-            .max(self.left - other.right)
-            .max(0.0);
-        let along = (other.top - self.bottom)
-            .max(self.top - other.bottom)
-            .max(0.0);
+        let across = (other.left - self.right).max(self.left - other.right).max(0.0);
+        let along = (other.top - self.bottom).max(self.top - other.bottom).max(0.0);
         across.hypot(along)
     }
 
@@ -97,12 +64,9 @@ impl Rect {
     fn covers(self, (from, to): (Px, Px)) -> f64 {
         let (dx, dy) = (to.0 - from.0, to.1 - from.1);
         let mut span = (0.0, 1.0);
-        for (step, room) in [
-            (-dx, from.0 - self.left),
-            (dx, self.right - from.0),
-            (-dy, from.1 - self.top),
-            (dy, self.bottom - from.1),
-        ] {
+        for (step, room) in
+            [(-dx, from.0 - self.left), (dx, self.right - from.0), (-dy, from.1 - self.top), (dy, self.bottom - from.1)]
+        {
             if step == 0.0 {
                 if room < 0.0 {
                     return 0.0;
@@ -136,14 +100,7 @@ pub(super) struct Request {
 impl Request {
     /// A text for which only `spots` will do.
     pub(super) fn at(spots: Vec<Px>, size: Px, anchor: Rect, priority: u8) -> Self {
-        Self {
-            size,
-            anchors: vec![anchor],
-            spots,
-            roams: false,
-            points: false,
-            priority,
-        }
+        Self { size, anchors: vec![anchor], spots, roams: false, points: false, priority }
     }
 
     /// A text around a point: right, left, above, below and in between, at growing distances.
@@ -166,37 +123,20 @@ impl Request {
                 (centre, below),
             ]);
         }
-        Self {
-            size,
-            anchors: vec![Rect::around(anchor, 0.0)],
-            spots,
-            roams: true,
-            points: true,
-            priority,
-        }
+        Self { size, anchors: vec![Rect::around(anchor, 0.0)], spots, roams: true, points: true, priority }
     }
 
     /// The line from a text at `rect` to its anchor, if it needs one.
     pub(super) fn leader(&self, rect: Rect) -> Option<(Px, Px)> {
-        let middle = (
-            (rect.left + rect.right) / 2.0,
-            (rect.top + rect.bottom) / 2.0,
-        );
-        let anchor = self
-            .anchors
-            .iter()
-            .min_by(|a, b| rect.distance(**a).total_cmp(&rect.distance(**b)))?;
+        let middle = ((rect.left + rect.right) / 2.0, (rect.top + rect.bottom) / 2.0);
+        let anchor = self.anchors.iter().min_by(|a, b| rect.distance(**a).total_cmp(&rect.distance(**b)))?;
         let target = anchor.nearest(middle);
         (self.points && rect.distance(*anchor) > NEAR).then(|| (rect.nearest(target), target))
     }
 
     /// Distance from a text at `rect` to the nearest anchor, px.
     fn away(&self, rect: Rect) -> f64 {
-        self.anchors
-            .iter()
-            .map(|&anchor| rect.distance(anchor))
-            .reduce(f64::min)
-            .unwrap_or(0.0)
+        self.anchors.iter().map(|&anchor| rect.distance(anchor)).reduce(f64::min).unwrap_or(0.0)
     }
 
     /// Lets the text belong to another anchor as well, if the first has no good place.
@@ -242,19 +182,9 @@ pub(super) fn place(area: Rect, obstacles: &Obstacles, requests: &[Request]) -> 
         for &index in &order {
             let others: Vec<Other> = (0..requests.len())
                 .filter(|&other| other != index)
-                .filter_map(|other| {
-                    placed[other].map(|rect| Other {
-                        rect,
-                        leader: requests[other].leader(rect),
-                    })
-                })
+                .filter_map(|other| placed[other].map(|rect| Other { rect, leader: requests[other].leader(rect) }))
                 .collect();
-            placed[index] = Search {
-                area,
-                obstacles,
-                others: &others,
-            }
-            .best(&requests[index]);
+            placed[index] = Search { area, obstacles, others: &others }.best(&requests[index]);
         }
         if placed == before {
             break;
@@ -277,34 +207,20 @@ struct Search<'a> {
 
 impl Search<'_> {
     fn best(&self, request: &Request) -> Option<Rect> {
-        let ranked = request
-            .spots
-            .iter()
-            .enumerate()
-            .map(|(rank, &at)| (rank as f64 * COST_PER_RANK, at));
+        let ranked = request.spots.iter().enumerate().map(|(rank, &at)| (rank as f64 * COST_PER_RANK, at));
         let near = self.cheapest(request, ranked);
         match near {
             Some((cost, rect)) if cost <= BEARABLE || !request.roams => Some(rect),
             None if !request.roams => None,
             near => {
-                let far = self.cheapest(
-                    request,
-                    self.grid(request.size).map(|at| (BEARABLE / 2.0, at)),
-                );
+                let far = self.cheapest(request, self.grid(request.size).map(|at| (BEARABLE / 2.0, at)));
                 let better = |a: (f64, Rect), b: (f64, Rect)| if b.0 < a.0 { b } else { a };
-                near.into_iter()
-                    .chain(far)
-                    .reduce(better)
-                    .map(|(_, rect)| rect)
+                near.into_iter().chain(far).reduce(better).map(|(_, rect)| rect)
             }
         }
     }
 
-    fn cheapest(
-        &self,
-        request: &Request,
-        spots: impl Iterator<Item = (f64, Px)>,
-    ) -> Option<(f64, Rect)> {
+    fn cheapest(&self, request: &Request, spots: impl Iterator<Item = (f64, Px)>) -> Option<(f64, Rect)> {
         let mut best: Option<(f64, Rect)> = None;
         for (cost, at) in spots {
             let rect = Rect::at(at, request.size);
@@ -320,32 +236,15 @@ impl Search<'_> {
     }
 
     fn is_free(&self, rect: Rect) -> bool {
-        self.area.holds(rect)
-            && !self
-                .others
-                .iter()
-                .any(|other| other.rect.meets(rect.grown(CLEARANCE)))
+        self.area.holds(rect) && !self.others.iter().any(|other| other.rect.meets(rect.grown(CLEARANCE)))
     }
 
     fn cost(&self, rect: Rect, request: &Request) -> f64 {
         let padded = rect.grown(CLEARANCE / 2.0);
-        let covered: f64 = self
-            .obstacles
-            .segments
-            .iter()
-            .map(|&segment| padded.covers(segment))
-            .sum();
-        let hidden = self
-            .obstacles
-            .boxes
-            .iter()
-            .filter(|shape| shape.meets(padded))
-            .count();
+        let covered: f64 = self.obstacles.segments.iter().map(|&segment| padded.covers(segment)).sum();
+        let hidden = self.obstacles.boxes.iter().filter(|shape| shape.meets(padded)).count();
         let away = request.away(rect) * COST_PER_PX_AWAY;
-        covered * COST_PER_PX_COVERED
-            + hidden as f64 * COST_PER_BOX
-            + away
-            + self.leader_cost(rect, request)
+        covered * COST_PER_PX_COVERED + hidden as f64 * COST_PER_BOX + away + self.leader_cost(rect, request)
     }
 
     /// Leaders should not strike through texts, neither this text's through others nor others' through this.
@@ -366,8 +265,7 @@ impl Search<'_> {
         let rows = steps(area.height() - height);
         let at = |start: f64, step: u32| start + f64::from(step) * ROAMING_PITCH;
         rows.flat_map(move |row| {
-            steps(area.width() - width)
-                .map(move |column| (at(area.left, column), at(area.top, row)))
+            steps(area.width() - width).map(move |column| (at(area.left, column), at(area.top, row)))
         })
     }
 }
@@ -378,36 +276,20 @@ mod tests {
 
     use super::*;
 
-    const AREA: Rect = Rect {
-        left: 0.0,
-        top: 0.0,
-        right: 200.0,
-        bottom: 120.0,
-    };
+    const AREA: Rect = Rect { left: 0.0, top: 0.0, right: 200.0, bottom: 120.0 };
 
     #[test]
     fn a_lone_label_stays_beside_its_point() {
-        let placed = place(
-            AREA,
-            &Obstacles::default(),
-            &[Request::around((100.0, 60.0), (40.0, 10.0), 0)],
-        );
+        let placed = place(AREA, &Obstacles::default(), &[Request::around((100.0, 60.0), (40.0, 10.0), 0)]);
         let rect = placed[0].unwrap();
         assert!(rect.nearest((100.0, 60.0)).0 - 100.0 < 8.0);
     }
 
     #[test]
     fn a_label_dodges_lines_and_markers() {
-        let obstacles = Obstacles {
-            boxes: vec![Rect::around((110.0, 50.0), 4.0)],
-            segments: vec![((0.0, 60.0), (200.0, 60.0))],
-        };
-        let rect = place(
-            AREA,
-            &obstacles,
-            &[Request::around((100.0, 60.0), (40.0, 10.0), 0)],
-        )[0]
-        .unwrap();
+        let obstacles =
+            Obstacles { boxes: vec![Rect::around((110.0, 50.0), 4.0)], segments: vec![((0.0, 60.0), (200.0, 60.0))] };
+        let rect = place(AREA, &obstacles, &[Request::around((100.0, 60.0), (40.0, 10.0), 0)])[0].unwrap();
         assert_eq!(rect.covers(obstacles.segments[0]), 0.0);
         assert!(!rect.meets(obstacles.boxes[0]));
     }
@@ -420,12 +302,7 @@ mod tests {
 
     #[test]
     fn the_covered_length_is_exact() {
-        let rect = Rect {
-            left: 0.0,
-            top: 0.0,
-            right: 10.0,
-            bottom: 10.0,
-        };
+        let rect = Rect { left: 0.0, top: 0.0, right: 10.0, bottom: 10.0 };
         assert_eq!(rect.covers(((-5.0, 5.0), (15.0, 5.0))), 10.0);
         assert_eq!(rect.covers(((-5.0, 15.0), (15.0, 15.0))), 0.0);
         assert_eq!(rect.covers(((3.0, 3.0), (3.0, 7.0))), 4.0);

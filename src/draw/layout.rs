@@ -25,12 +25,7 @@ const LABEL_GAP: f64 = 5.0;
 pub(super) const TITLE_GAP: f64 = 6.0;
 const SECTION_GAP: f64 = 9.0;
 const INSET: f64 = 5.0;
-const FIRST_GUESS: Gutters = Gutters {
-    left: 40.0,
-    right: 12.0,
-    top: 0.0,
-    bottom: 0.0,
-};
+const FIRST_GUESS: Gutters = Gutters { left: 40.0, right: 12.0, top: 0.0, bottom: 0.0 };
 const SMALLEST: (f64, f64) = (48.0, 24.0);
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -82,41 +77,22 @@ impl Layout {
         let mut top = MARGIN;
         let mut section = |height: f64| {
             let start = top;
-            top += if height > 0.0 {
-                height + SECTION_GAP
-            } else {
-                0.0
-            };
+            top += if height > 0.0 { height + SECTION_GAP } else { 0.0 };
             start
         };
         let title = TITLE_FONT.wrap_to(&figure.title, room, 3);
         let title_top = section(TITLE_FONT.height(title.len()));
         let legend = LegendPlan::new(figure, room);
         let place = figure.legend.place;
-        let above = if place == LegendPlace::Above {
-            Some(section(legend.height()))
-        } else {
-            None
-        };
+        let above = if place == LegendPlace::Above { Some(section(legend.height())) } else { None };
         let (panels, height) = Grid { figure, room }.plan(section(0.0))?;
         section(height);
-        let below = if place == LegendPlace::Below {
-            Some(section(legend.height()))
-        } else {
-            None
-        };
+        let below = if place == LegendPlace::Below { Some(section(legend.height())) } else { None };
         let caption = CAPTION_FONT.wrap(&figure.caption, room);
         let caption_top = section(CAPTION_FONT.height(caption.len()));
         let height = section(0.0) - SECTION_GAP + MARGIN;
         let legend = above.or(below).map(|at| (legend, at));
-        Ok(Self {
-            width,
-            height,
-            title: (title, title_top),
-            caption: (caption, caption_top),
-            legend,
-            panels,
-        })
+        Ok(Self { width, height, title: (title, title_top), caption: (caption, caption_top), legend, panels })
     }
 }
 
@@ -133,22 +109,12 @@ impl Grid<'_> {
         let (mut plans, sides) = self.fit()?;
         let mut row_top = top;
         for group in plans.chunks_mut(columns) {
-            let ends = group
-                .iter()
-                .map(|plan| plan.gutters)
-                .fold(Gutters::default(), Gutters::join);
-            let tallest = group
-                .iter()
-                .map(|plan| plan.frame.height())
-                .fold(0.0, f64::max);
+            let ends = group.iter().map(|plan| plan.gutters).fold(Gutters::default(), Gutters::join);
+            let tallest = group.iter().map(|plan| plan.frame.height()).fold(0.0, f64::max);
             let frame_top = row_top + ends.top;
             for (column, plan) in group.iter_mut().enumerate() {
                 let Gutters { left, right, .. } = sides[column];
-                plan.gutters = Gutters {
-                    left,
-                    right,
-                    ..ends
-                };
+                plan.gutters = Gutters { left, right, ..ends };
                 let start = MARGIN + column as f64 * (cell + COLUMN_GAP);
                 let bottom = frame_top + plan.frame.height();
                 plan.frame = Rect::new(start + left, frame_top, start + cell - right, bottom);
@@ -177,18 +143,10 @@ impl Grid<'_> {
         let mut plans = self.measure(&sides)?;
         for _ in 0..ROUNDS {
             let needed = self.needed(&plans);
-            if sides
-                .iter()
-                .zip(&needed)
-                .all(|(side, need)| side.left >= need.left && side.right >= need.right)
-            {
+            if sides.iter().zip(&needed).all(|(side, need)| side.left >= need.left && side.right >= need.right) {
                 break;
             }
-            sides = sides
-                .into_iter()
-                .zip(needed)
-                .map(|(side, need)| side.join(need))
-                .collect();
+            sides = sides.into_iter().zip(needed).map(|(side, need)| side.join(need)).collect();
             plans = self.measure(&sides)?;
         }
         Ok((plans, sides))
@@ -197,18 +155,11 @@ impl Grid<'_> {
     fn measure(&self, sides: &[Gutters]) -> Result<Vec<PanelPlan>, DrawError> {
         let measure = |(index, panel): (usize, &Panel)| {
             let side = sides[index % sides.len()];
-            let (width, height) = (
-                self.cell() - side.left - side.right,
-                panel.weight * self.figure.size.panel_height,
-            );
+            let (width, height) = (self.cell() - side.left - side.right, panel.weight * self.figure.size.panel_height);
             if width >= SMALLEST.0 && height >= SMALLEST.1 {
                 Ok(panel_plan(panel, (width, height)))
             } else {
-                Err(DrawError::TooSmall {
-                    panel: index + 1,
-                    width,
-                    height,
-                })
+                Err(DrawError::TooSmall { panel: index + 1, width, height })
             }
         };
         self.figure.panels.iter().enumerate().map(measure).collect()
@@ -216,16 +167,8 @@ impl Grid<'_> {
 
     fn needed(&self, plans: &[PanelPlan]) -> Vec<Gutters> {
         let columns = self.columns();
-        let of_column = |column| {
-            plans
-                .iter()
-                .skip(column)
-                .step_by(columns)
-                .map(|plan| plan.gutters)
-        };
-        (0..columns)
-            .map(|column| of_column(column).fold(Gutters::default(), Gutters::join))
-            .collect()
+        let of_column = |column| plans.iter().skip(column).step_by(columns).map(|plan| plan.gutters);
+        (0..columns).map(|column| of_column(column).fold(Gutters::default(), Gutters::join)).collect()
     }
 }
 
@@ -246,8 +189,7 @@ fn panel_plan(panel: &Panel, (width, height): (f64, f64)) -> PanelPlan {
     let overhang = x.overhang(width);
     let ticks_bottom = with_gap(x.label_height(), TICK_ROOM).max(TICK_ROOM);
     let gutters = Gutters {
-        left: (TICK_ROOM + y.label_width() + with_gap(AXIS_FONT.height(y_label.len()), LABEL_GAP))
-            .max(overhang.0),
+        left: (TICK_ROOM + y.label_width() + with_gap(AXIS_FONT.height(y_label.len()), LABEL_GAP)).max(overhang.0),
         right: overhang.1.max(key.map_or(2.0, key_width)),
         top: with_gap(PANEL_FONT.height(title.len()), TITLE_GAP).max(4.0),
         bottom: ticks_bottom + with_gap(AXIS_FONT.height(x_label.len()), LABEL_GAP),
@@ -269,28 +211,13 @@ fn panel_plan(panel: &Panel, (width, height): (f64, f64)) -> PanelPlan {
 /// The stretches of paper for the x and the y axis of a panel. Bars stand on the frame, with room for texts above.
 fn sites(panel: &Panel, (width, height): (f64, f64)) -> (Site, Site) {
     const TEXT_ON_BAR: f64 = 14.0;
-    let across = Site {
-        direction: Direction::X,
-        length: width,
-        inset: (INSET, INSET),
-        headroom: 0.0,
-    };
+    let across = Site { direction: Direction::X, length: width, inset: (INSET, INSET), headroom: 0.0 };
     let bars = panel.marks.iter().filter_map(|mark| match mark {
         Mark::Bars(bars) => Some(bars),
         _ => None,
     });
     let foot = if bars.clone().count() > 0 { 0.0 } else { INSET };
-    let topped = bars
-        .flat_map(|bars| &bars.bars)
-        .any(|bar| bar.text.is_some());
+    let topped = bars.flat_map(|bars| &bars.bars).any(|bar| bar.text.is_some());
     let headroom = if topped { TEXT_ON_BAR / height } else { 0.0 };
-    (
-        across,
-        Site {
-            direction: Direction::Y,
-            length: height,
-            inset: (foot, INSET),
-            headroom,
-        },
-    )
+    (across, Site { direction: Direction::Y, length: height, inset: (foot, INSET), headroom })
 }

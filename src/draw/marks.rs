@@ -19,39 +19,23 @@ pub struct Stroke {
 impl Stroke {
     #[must_use]
     pub const fn solid(color: Rgb) -> Self {
-        Self {
-            color,
-            width: 1.7,
-            dash: Dash::Solid,
-        }
+        Self { color, width: 1.7, dash: Dash::Solid }
     }
 
     /// A solid line of `width` px.
     #[must_use]
     pub const fn thin(color: Rgb, width: f64) -> Self {
-        Self {
-            color,
-            width,
-            dash: Dash::Solid,
-        }
+        Self { color, width, dash: Dash::Solid }
     }
 
     #[must_use]
     pub const fn dashed(color: Rgb) -> Self {
-        Self {
-            color,
-            width: 1.3,
-            dash: Dash::Dashed,
-        }
+        Self { color, width: 1.3, dash: Dash::Dashed }
     }
 
     #[must_use]
     pub const fn dotted(color: Rgb) -> Self {
-        Self {
-            color,
-            width: 1.6,
-            dash: Dash::Dotted,
-        }
+        Self { color, width: 1.6, dash: Dash::Dotted }
     }
 }
 
@@ -66,11 +50,7 @@ pub struct Point {
 impl Point {
     #[must_use]
     pub const fn new(x: f64, y: f64) -> Self {
-        Self {
-            x,
-            y,
-            hollow: false,
-        }
+        Self { x, y, hollow: false }
     }
 
     #[must_use]
@@ -110,14 +90,7 @@ pub struct Line {
 impl Line {
     pub fn new<P: Into<Point>>(points: impl IntoIterator<Item = P>, stroke: Stroke) -> Self {
         let points = points.into_iter().map(Into::into).collect();
-        Self {
-            points,
-            stroke,
-            marker: None,
-            course: Course::Straight,
-            label: None,
-            end_label: None,
-        }
+        Self { points, stroke, marker: None, course: Course::Straight, label: None, end_label: None }
     }
 
     #[must_use]
@@ -235,14 +208,8 @@ pub enum Texture {
     Dots,
 }
 
-const TEXTURES: [Texture; 6] = [
-    Texture::Plain,
-    Texture::Rising,
-    Texture::Dots,
-    Texture::Falling,
-    Texture::Level,
-    Texture::Crossed,
-];
+const TEXTURES: [Texture; 6] =
+    [Texture::Plain, Texture::Rising, Texture::Dots, Texture::Falling, Texture::Level, Texture::Crossed];
 
 /// The texture of the `index`-th segment of a stack.
 #[must_use]
@@ -354,6 +321,4 @@ macro_rules! mark_from {
     };
 }
 
-mark_from!(
-    Line, Band, ErrorBars, Rule, Span, Callout, Bars, Cells, Scatter, Note
-);
+mark_from!(Line, Band, ErrorBars, Rule, Span, Callout, Bars, Cells, Scatter, Note);

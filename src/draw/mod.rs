@@ -37,13 +37,10 @@ mod webfont;
 
 pub use error::DrawError;
 pub use export::{svg_to_pdf, svg_to_png};
-pub use figure::{
-    Axis, Figure, Key, Legend, LegendEntry, LegendPlace, Panel, Range, Scale, Size, Ticks,
-};
+pub use figure::{Axis, Figure, Key, Legend, LegendEntry, LegendPlace, Panel, Range, Scale, Size, Ticks};
 pub use marks::{
-    Band, Bar, Bars, Callout, Cell, Cells, ColorKey, Course, Dash, Direction, Drop, ErrorBars,
-    Interval, Line, Mark, Note, Point, Rule, Scatter, Segment, Span, Spot, Stroke, Texture,
-    texture,
+    Band, Bar, Bars, Callout, Cell, Cells, ColorKey, Course, Dash, Direction, Drop, ErrorBars, Interval, Line, Mark,
+    Note, Point, Rule, Scatter, Segment, Span, Spot, Stroke, Texture, texture,
 };
 pub use palette::{Ramp, Rgb, Shape, marker, palette};
 
@@ -71,13 +68,7 @@ impl Figure {
         let paper = Paper::new(layout.width, layout.height);
         let below = |top: f64, font: text::Font| top + ASCENT * font.size;
         let (title, top) = &layout.title;
-        frame::lines(
-            &paper,
-            title,
-            (layout.width / 2.0, below(*top, TITLE_FONT)),
-            TITLE_FONT,
-            Align::Middle,
-        );
+        frame::lines(&paper, title, (layout.width / 2.0, below(*top, TITLE_FONT)), TITLE_FONT, Align::Middle);
         if let Some((legend, top)) = &layout.legend {
             legend.draw(&paper, layout.width / 2.0, *top)?;
         }
@@ -86,18 +77,8 @@ impl Figure {
             omitted.extend(draw_panel(&paper, panel, plan)?);
         }
         let (caption, top) = &layout.caption;
-        frame::lines(
-            &paper,
-            caption,
-            (8.0, below(*top, CAPTION_FONT)),
-            CAPTION_FONT,
-            Align::Start,
-        );
-        Ok(Drawing {
-            canvas: paper.into_canvas(),
-            title: text::clean(&self.title),
-            omitted,
-        })
+        frame::lines(&paper, caption, (8.0, below(*top, CAPTION_FONT)), CAPTION_FONT, Align::Start);
+        Ok(Drawing { canvas: paper.into_canvas(), title: text::clean(&self.title), omitted })
     }
 }
 
@@ -107,12 +88,7 @@ fn draw_panel(paper: &Paper, panel: &Panel, plan: &PanelPlan) -> Result<Vec<Stri
     paint::paint(&mut plot, &panel.marks)?;
     frame::surround(&plot, plan)?;
     for mark in &panel.marks {
-        if let Mark::Cells(Cells {
-            ramp,
-            key: Some(key),
-            ..
-        }) = mark
-        {
+        if let Mark::Cells(Cells { ramp, key: Some(key), .. }) = mark {
             blocks::color_key(paper, plan.frame, ramp, key)?;
         }
     }
@@ -169,9 +145,7 @@ impl Drawing {
 ///
 /// # Errors
 /// If the font cannot be cut down.
-pub fn page_font_css<'a>(
-    drawings: impl IntoIterator<Item = &'a Drawing>,
-) -> Result<String, DrawError> {
+pub fn page_font_css<'a>(drawings: impl IntoIterator<Item = &'a Drawing>) -> Result<String, DrawError> {
     let mut used = svg::Characters::new();
     for drawing in drawings {
         for (weight, characters) in svg::characters(&drawing.canvas) {

@@ -5,8 +5,7 @@ use super::canvas::{Centi, centi_pair};
 use super::error::DrawError;
 use super::labels::{Px, Rect, Request};
 use super::marks::{
-    Band, Callout, Course, Dash, Direction, Drop, ErrorBars, Line, Mark, Note, Point, Rule,
-    Scatter, Span, Stroke,
+    Band, Callout, Course, Dash, Direction, Drop, ErrorBars, Line, Mark, Note, Point, Rule, Scatter, Span, Stroke,
 };
 use super::palette::Rgb;
 use super::plot::{Drawn, MARKER_RADIUS, Plot, Wanted, measured, px};
@@ -22,9 +21,7 @@ const SPAN_PERCENT: u8 = 14;
 pub(super) fn paint(plot: &mut Plot, marks: &[Mark]) -> Result<(), DrawError> {
     let mut ordered: Vec<&Mark> = marks.iter().collect();
     ordered.sort_by_key(|mark| layer(mark));
-    ordered
-        .into_iter()
-        .try_for_each(|mark| paint_mark(plot, mark))?;
+    ordered.into_iter().try_for_each(|mark| paint_mark(plot, mark))?;
     // Markers of all lines lie above all lines.
     for mark in marks {
         if let Mark::Line(line) = mark {
@@ -93,9 +90,7 @@ fn markers(plot: &mut Plot, line: &Line) -> Drawn {
     let Some(shape) = line.marker else {
         return Ok(());
     };
-    line.points
-        .iter()
-        .try_for_each(|p| plot.marker((p.x, p.y), shape, line.stroke.color, p.hollow))
+    line.points.iter().try_for_each(|p| plot.marker((p.x, p.y), shape, line.stroke.color, p.hollow))
 }
 
 fn band(plot: &mut Plot, band: &Band) -> Drawn {
@@ -112,8 +107,7 @@ fn band(plot: &mut Plot, band: &Band) -> Drawn {
         };
         return error_bars(plot, &bars);
     }
-    plot.paper
-        .area(outline, band.color, BAND_PERCENT, Some(plot.clip))
+    plot.paper.area(outline, band.color, BAND_PERCENT, Some(plot.clip))
 }
 
 fn error_bars(plot: &mut Plot, bars: &ErrorBars) -> Drawn {
@@ -154,8 +148,7 @@ fn rule(plot: &mut Plot, rule: &Rule) -> Drawn {
     };
     let (text, (width, height)) = measured(text, LABEL_FONT);
     let ends = frame.grown(-5.0);
-    let steps =
-        |room: f64| [1.0, 0.0, 0.8, 0.2, 0.9, 0.1, 0.5, 0.65, 0.35].map(|share| share * room);
+    let steps = |room: f64| [1.0, 0.0, 0.8, 0.2, 0.9, 0.1, 0.5, 0.65, 0.35].map(|share| share * room);
     let spots: Vec<Px> = match rule.direction {
         Direction::X => [from.1 - 2.5 - height, from.1 + 3.5]
             .iter()
@@ -163,9 +156,7 @@ fn rule(plot: &mut Plot, rule: &Rule) -> Drawn {
             .collect(),
         Direction::Y => [from.0 + 4.0, from.0 - 4.0 - width]
             .iter()
-            .flat_map(|&left| {
-                steps(ends.height() - height).map(|along| (left, ends.bottom - height - along))
-            })
+            .flat_map(|&left| steps(ends.height() - height).map(|along| (left, ends.bottom - height - along)))
             .collect(),
     };
     let anchor = Rect::new(from.0, from.1, to.0, to.1);
@@ -179,23 +170,14 @@ fn span(plot: &mut Plot, span: &Span) -> Drawn {
     let rect = match span.direction {
         Direction::X => {
             let (a, b) = (plot.at_x(span.low), plot.at_x(span.high));
-            Rect {
-                left: a.min(b),
-                right: a.max(b),
-                ..frame
-            }
+            Rect { left: a.min(b), right: a.max(b), ..frame }
         }
         Direction::Y => {
             let (a, b) = (plot.at_y(span.low), plot.at_y(span.high));
-            Rect {
-                top: a.min(b),
-                bottom: a.max(b),
-                ..frame
-            }
+            Rect { top: a.min(b), bottom: a.max(b), ..frame }
         }
     };
-    plot.paper
-        .rect(rect, span.color, SPAN_PERCENT, Some(plot.clip))?;
+    plot.paper.rect(rect, span.color, SPAN_PERCENT, Some(plot.clip))?;
     let Some(text) = &span.text else {
         return Ok(());
     };
@@ -207,21 +189,10 @@ fn span(plot: &mut Plot, span: &Span) -> Drawn {
         .iter()
         .flat_map(|share| {
             let top = inside.top + share * (inside.height() - size.1);
-            [
-                (centre, top),
-                (inside.left, top),
-                (inside.right - size.0, top),
-            ]
+            [(centre, top), (inside.left, top), (inside.right - size.0, top)]
         })
         .collect();
-    let request = Request {
-        size,
-        anchors: vec![rect],
-        spots,
-        roams: true,
-        points: false,
-        priority: 3,
-    };
+    let request = Request { size, anchors: vec![rect], spots, roams: true, points: false, priority: 3 };
     plot.want(Wanted::new(text, LABEL_FONT, Rgb::GREY, request));
     Ok(())
 }
@@ -240,18 +211,11 @@ fn callout(plot: &mut Plot, callout: &Callout) -> Drawn {
         Drop::ToY => (frame.left, point.1),
     };
     if callout.drop != Drop::None {
-        let stroke = Stroke {
-            color,
-            width: 0.9,
-            dash: Dash::Dashed,
-        };
+        let stroke = Stroke { color, width: 0.9, dash: Dash::Dashed };
         plot.line(vec![at, centi_pair(foot)], stroke)?;
     }
-    plot.obstacles
-        .boxes
-        .push(Rect::around(point, MARKER_RADIUS + 2.5));
-    plot.paper
-        .ring(at, MARKER_RADIUS + 2.0, Stroke::thin(color, 1.2))?;
+    plot.obstacles.boxes.push(Rect::around(point, MARKER_RADIUS + 2.5));
+    plot.paper.ring(at, MARKER_RADIUS + 2.0, Stroke::thin(color, 1.2))?;
     let (text, size) = measured(&callout.text, STRONG_FONT);
     let mut request = Request::around(point, size, 0);
     if callout.drop == Drop::ToX {
@@ -284,8 +248,6 @@ fn note(plot: &mut Plot, note: &Note) {
     let (text, size) = measured(&note.text, LABEL_FONT);
     let mut request = Request::around(at, size, 3);
     request.points = false;
-    request
-        .spots
-        .insert(0, (at.0 - size.0 / 2.0, at.1 - size.1 / 2.0));
+    request.spots.insert(0, (at.0 - size.0 / 2.0, at.1 - size.1 / 2.0));
     plot.want(Wanted::new(text, LABEL_FONT, note.color, request));
 }

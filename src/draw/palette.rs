@@ -19,13 +19,8 @@ impl Rgb {
     #[must_use]
     pub fn mix(self, other: Self, amount: f64) -> Self {
         let amount = amount.clamp(0.0, 1.0);
-        let channel =
-            |a: u8, b: u8| (f64::from(a) + (f64::from(b) - f64::from(a)) * amount).round() as u8;
-        Self(
-            channel(self.0, other.0),
-            channel(self.1, other.1),
-            channel(self.2, other.2),
-        )
+        let channel = |a: u8, b: u8| (f64::from(a) + (f64::from(b) - f64::from(a)) * amount).round() as u8;
+        Self(channel(self.0, other.0), channel(self.1, other.1), channel(self.2, other.2))
     }
 
     /// CIE lightness L*, 0 (black) to 100 (white): what remains of the colour in greyscale.
@@ -33,31 +28,19 @@ impl Rgb {
     pub fn lightness(self) -> f64 {
         let [r, g, b] = self.linear();
         let y = 0.2126 * r + 0.7152 * g + 0.0722 * b;
-        if y > 0.008_856 {
-            116.0 * y.cbrt() - 16.0
-        } else {
-            903.3 * y
-        }
+        if y > 0.008_856 { 116.0 * y.cbrt() - 16.0 } else { 903.3 * y }
     }
 
     /// Black or white, whichever is easier to read on this colour.
     #[must_use]
     pub fn ink(self) -> Self {
-        if self.lightness() > 58.0 {
-            Self::BLACK
-        } else {
-            Self::WHITE
-        }
+        if self.lightness() > 58.0 { Self::BLACK } else { Self::WHITE }
     }
 
     pub(super) fn linear(self) -> [f64; 3] {
         [self.0, self.1, self.2].map(|channel| {
             let c = f64::from(channel) / 255.0;
-            if c <= 0.040_45 {
-                c / 12.92
-            } else {
-                ((c + 0.055) / 1.055).powf(2.4)
-            }
+            if c <= 0.040_45 { c / 12.92 } else { ((c + 0.055) / 1.055).powf(2.4) }
         })
     }
 }
@@ -135,13 +118,7 @@ pub enum Ramp {
     /// White-ish at `low`, `color` at `high`.
     Sequential { low: f64, high: f64, color: Rgb },
     /// `below` at `low`, white at `middle`, `above` at `high`; each half is linear.
-    Diverging {
-        low: f64,
-        middle: f64,
-        high: f64,
-        below: Rgb,
-        above: Rgb,
-    },
+    Diverging { low: f64, middle: f64, high: f64, below: Rgb, above: Rgb },
 }
 
 impl Ramp {
@@ -150,15 +127,10 @@ impl Ramp {
         let paper = Rgb(0xf7, 0xf7, 0xf5);
         match *self {
             Self::Sequential { low, high, color } => paper.mix(color, (value - low) / (high - low)),
-            Self::Diverging {
-                low, middle, below, ..
-            } if value < middle => paper.mix(below, (middle - value) / (middle - low)),
-            Self::Diverging {
-                middle,
-                high,
-                above,
-                ..
-            } => paper.mix(above, (value - middle) / (high - middle)),
+            Self::Diverging { low, middle, below, .. } if value < middle => {
+                paper.mix(below, (middle - value) / (middle - low))
+            }
+            Self::Diverging { middle, high, above, .. } => paper.mix(above, (value - middle) / (high - middle)),
         }
     }
 
@@ -174,9 +146,9 @@ impl Ramp {
     pub(super) fn is_sound(&self) -> bool {
         match *self {
             Self::Sequential { low, high, .. } => low.is_finite() && high.is_finite() && low < high,
-            Self::Diverging {
-                low, middle, high, ..
-            } => low.is_finite() && high.is_finite() && low < middle && middle < high,
+            Self::Diverging { low, middle, high, .. } => {
+                low.is_finite() && high.is_finite() && low < middle && middle < high
+            }
         }
     }
 }

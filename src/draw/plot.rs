@@ -8,9 +8,7 @@ use std::rc::Rc;
 use plotters::coord::Shift;
 use plotters::coord::cartesian::Cartesian2d;
 use plotters::drawing::{DrawingArea, DrawingAreaErrorKind};
-use plotters::element::{
-    Circle, Drawable, EmptyElement, PathElement, PointCollection, Polygon, Rectangle,
-};
+use plotters::element::{Circle, Drawable, EmptyElement, PathElement, PointCollection, Polygon, Rectangle};
 use plotters::style::{RGBAColor, ShapeStyle};
 use plotters_backend::BackendCoord;
 
@@ -39,10 +37,7 @@ pub(super) struct Paper {
 impl Paper {
     pub(super) fn new(width: f64, height: f64) -> Self {
         let canvas = Rc::new(RefCell::new(Canvas::new(width, height)));
-        Self {
-            area: DrawingArea::from(&canvas),
-            canvas,
-        }
+        Self { area: DrawingArea::from(&canvas), canvas }
     }
 
     /// The finished scene.
@@ -57,12 +52,7 @@ impl Paper {
 
     fn add_clip(&self, clip: Rect) -> usize {
         let mut canvas = self.canvas.borrow_mut();
-        canvas.clips.push([
-            centi(clip.left),
-            centi(clip.top),
-            centi(clip.right),
-            centi(clip.bottom),
-        ]);
+        canvas.clips.push([centi(clip.left), centi(clip.top), centi(clip.right), centi(clip.bottom)]);
         canvas.clips.len() - 1
     }
 
@@ -76,97 +66,40 @@ impl Paper {
         self.area.draw(element).map_err(refused)
     }
 
-    pub(super) fn line(
-        &self,
-        points: Vec<(Centi, Centi)>,
-        stroke: Stroke,
-        clip: Option<usize>,
-    ) -> Drawn {
-        let pen = Pen {
-            dash: stroke.dash,
-            clip,
-            edge: None,
-        };
-        self.put(
-            pen,
-            &PathElement::new(points, style(stroke.color, 100, stroke.width)),
-        )
+    pub(super) fn line(&self, points: Vec<(Centi, Centi)>, stroke: Stroke, clip: Option<usize>) -> Drawn {
+        let pen = Pen { dash: stroke.dash, clip, edge: None };
+        self.put(pen, &PathElement::new(points, style(stroke.color, 100, stroke.width)))
     }
 
     pub(super) fn segment(&self, from: Px, to: Px, stroke: Stroke) -> Drawn {
-        self.line(
-            vec![(centi(from.0), centi(from.1)), (centi(to.0), centi(to.1))],
-            stroke,
-            None,
-        )
+        self.line(vec![(centi(from.0), centi(from.1)), (centi(to.0), centi(to.1))], stroke, None)
     }
 
-    pub(super) fn area(
-        &self,
-        corners: Vec<(Centi, Centi)>,
-        color: Rgb,
-        percent: u8,
-        clip: Option<usize>,
-    ) -> Drawn {
-        self.put(
-            Pen { clip, ..Pen::PLAIN },
-            &Polygon::new(corners, style(color, percent, 0.0)),
-        )
+    pub(super) fn area(&self, corners: Vec<(Centi, Centi)>, color: Rgb, percent: u8, clip: Option<usize>) -> Drawn {
+        self.put(Pen { clip, ..Pen::PLAIN }, &Polygon::new(corners, style(color, percent, 0.0)))
     }
 
     pub(super) fn rect(&self, rect: Rect, color: Rgb, percent: u8, clip: Option<usize>) -> Drawn {
-        let corners = [
-            (centi(rect.left), centi(rect.top)),
-            (centi(rect.right), centi(rect.bottom)),
-        ];
-        self.put(
-            Pen { clip, ..Pen::PLAIN },
-            &Rectangle::new(corners, style(color, percent, 0.0).filled()),
-        )
+        let corners = [(centi(rect.left), centi(rect.top)), (centi(rect.right), centi(rect.bottom))];
+        self.put(Pen { clip, ..Pen::PLAIN }, &Rectangle::new(corners, style(color, percent, 0.0).filled()))
     }
 
     pub(super) fn outline(&self, rect: Rect, stroke: Stroke) -> Drawn {
-        let corners = [
-            (centi(rect.left), centi(rect.top)),
-            (centi(rect.right), centi(rect.bottom)),
-        ];
-        let pen = Pen {
-            dash: stroke.dash,
-            ..Pen::PLAIN
-        };
-        self.put(
-            pen,
-            &Rectangle::new(corners, style(stroke.color, 100, stroke.width)),
-        )
+        let corners = [(centi(rect.left), centi(rect.top)), (centi(rect.right), centi(rect.bottom))];
+        let pen = Pen { dash: stroke.dash, ..Pen::PLAIN };
+        self.put(pen, &Rectangle::new(corners, style(stroke.color, 100, stroke.width)))
     }
 
     /// A marker with a thin white rim if filled, with a coloured rim if hollow.
-    pub(super) fn marker(
-        &self,
-        at: (Centi, Centi),
-        shape: Shape,
-        radius: f64,
-        color: Rgb,
-        hollow: bool,
-    ) -> Drawn {
-        let (inside, edge) = if hollow {
-            (Rgb::WHITE, (color, 130))
-        } else {
-            (color, (Rgb::WHITE, 60))
-        };
-        let pen = Pen {
-            edge: Some(edge),
-            ..Pen::PLAIN
-        };
+    pub(super) fn marker(&self, at: (Centi, Centi), shape: Shape, radius: f64, color: Rgb, hollow: bool) -> Drawn {
+        let (inside, edge) = if hollow { (Rgb::WHITE, (color, 130)) } else { (color, (Rgb::WHITE, 60)) };
+        let pen = Pen { edge: Some(edge), ..Pen::PLAIN };
         let style = style(inside, 100, 0.0).filled();
         let place = EmptyElement::<BackendCoord, Canvas>::at(at);
         match shape.corners(radius) {
             None => self.put(pen, &(place + Circle::new((0, 0), centi(radius), style))),
             Some(corners) => {
-                let corners: Vec<_> = corners
-                    .into_iter()
-                    .map(|(x, y)| (centi(x), centi(y)))
-                    .collect();
+                let corners: Vec<_> = corners.into_iter().map(|(x, y)| (centi(x), centi(y))).collect();
                 self.put(pen, &(place + Polygon::new(corners, style)))
             }
         }
@@ -174,21 +107,14 @@ impl Paper {
 
     /// A ring that leaves its inside visible.
     pub(super) fn ring(&self, at: (Centi, Centi), radius: f64, stroke: Stroke) -> Drawn {
-        self.put(
-            Pen::PLAIN,
-            &Circle::new(at, centi(radius), style(stroke.color, 100, stroke.width)),
-        )
+        self.put(Pen::PLAIN, &Circle::new(at, centi(radius), style(stroke.color, 100, stroke.width)))
     }
 }
 
 fn style(color: Rgb, percent: u8, width: f64) -> ShapeStyle {
     let Rgb(r, g, b) = color;
     let color = RGBAColor(r, g, b, f64::from(percent) / 100.0);
-    ShapeStyle {
-        color,
-        filled: false,
-        stroke_width: centi(width).unsigned_abs(),
-    }
+    ShapeStyle { color, filled: false, stroke_width: centi(width).unsigned_abs() }
 }
 
 fn refused<E: std::error::Error + Send + Sync>(error: DrawingAreaErrorKind<E>) -> DrawError
@@ -209,12 +135,7 @@ pub(super) struct Wanted {
 
 impl Wanted {
     pub(super) fn new(text: String, font: Font, color: Rgb, request: Request) -> Self {
-        Self {
-            text,
-            font,
-            color,
-            request,
-        }
+        Self { text, font, color, request }
     }
 }
 
@@ -234,14 +155,7 @@ impl Plot {
     pub(super) fn open(paper: &Paper, frame: Rect, x: AxisMap, y: AxisMap) -> Self {
         let across = centi(frame.left)..centi(frame.right);
         let upwards = centi(frame.bottom)..centi(frame.top);
-        let data = paper
-            .area
-            .clone()
-            .apply_coord_spec(Cartesian2d::<AxisMap, AxisMap>::new(
-                x,
-                y,
-                (across, upwards),
-            ));
+        let data = paper.area.clone().apply_coord_spec(Cartesian2d::<AxisMap, AxisMap>::new(x, y, (across, upwards)));
         let clip = paper.add_clip(frame);
         Self {
             paper: paper.clone(),
@@ -292,9 +206,7 @@ impl Plot {
             return Ok(());
         }
         let at = self.at(x, y);
-        self.obstacles
-            .boxes
-            .push(Rect::around(px(at), MARKER_RADIUS));
+        self.obstacles.boxes.push(Rect::around(px(at), MARKER_RADIUS));
         self.paper.marker(at, shape, MARKER_RADIUS, color, hollow)
     }
 
@@ -312,32 +224,17 @@ impl Plot {
         // Leaders first: where one must pass a text, the text's rim interrupts it.
         for (wanted, rect) in wanted.iter().zip(&placed) {
             if let Some((from, to)) = rect.and_then(|rect| wanted.request.leader(rect)) {
-                self.paper
-                    .segment(from, to, Stroke::thin(wanted.color, 0.6))?;
+                self.paper.segment(from, to, Stroke::thin(wanted.color, 0.6))?;
             }
         }
         let mut omitted = std::mem::take(&mut self.omitted);
-        for (
-            Wanted {
-                text, font, color, ..
-            },
-            rect,
-        ) in wanted.into_iter().zip(placed)
-        {
+        for (Wanted { text, font, color, .. }, rect) in wanted.into_iter().zip(placed) {
             let Some(rect) = rect else {
                 omitted.push(text);
                 continue;
             };
             let at = (rect.left, rect.top + ASCENT * font.size);
-            self.paper.text(TextItem {
-                at,
-                text,
-                font,
-                color,
-                align: Align::Start,
-                upright: false,
-                halo: true,
-            });
+            self.paper.text(TextItem { at, text, font, color, align: Align::Start, upright: false, halo: true });
         }
         Ok(omitted)
     }
@@ -362,10 +259,7 @@ fn thinned(points: Vec<(Centi, Centi)>) -> Vec<(Centi, Centi)> {
     let mut kept = vec![points[0]];
     for column in points.chunk_by(|a, b| a.0.div_euclid(100) == b.0.div_euclid(100)) {
         let indices = 0..column.len();
-        let low = indices
-            .clone()
-            .min_by_key(|&index| column[index].1)
-            .unwrap_or(0);
+        let low = indices.clone().min_by_key(|&index| column[index].1).unwrap_or(0);
         let high = indices.max_by_key(|&index| column[index].1).unwrap_or(0);
         kept.extend([column[low.min(high)], column[low.max(high)]]);
     }
@@ -379,13 +273,10 @@ fn coarse(points: &[(Centi, Centi)]) -> Vec<(Px, Px)> {
     const STEP: Centi = 300;
     let mut kept: Vec<(Centi, Centi)> = Vec::new();
     for (index, &point) in points.iter().enumerate() {
-        let far =
-            |last: &(Centi, Centi)| (point.0 - last.0).abs().max((point.1 - last.1).abs()) >= STEP;
+        let far = |last: &(Centi, Centi)| (point.0 - last.0).abs().max((point.1 - last.1).abs()) >= STEP;
         if index + 1 == points.len() || kept.last().is_none_or(far) {
             kept.push(point);
         }
     }
-    kept.windows(2)
-        .map(|pair| (px(pair[0]), px(pair[1])))
-        .collect()
+    kept.windows(2).map(|pair| (px(pair[0]), px(pair[1]))).collect()
 }

@@ -76,22 +76,8 @@ fn body(canvas: &Canvas) -> String {
 /// Whether two neighbours can be one element: open lines of the same look, such as a hatching.
 fn joins(a: &Item, b: &Item) -> bool {
     match (a, b) {
-        (
-            Item::Path {
-                closed: false,
-                look: first,
-                ..
-            },
-            Item::Path {
-                closed: false,
-                look: second,
-                ..
-            },
-        ) => {
-            first == second
-                && first
-                    .contour
-                    .is_some_and(|contour| contour.ink.percent == 100)
+        (Item::Path { closed: false, look: first, .. }, Item::Path { closed: false, look: second, .. }) => {
+            first == second && first.contour.is_some_and(|contour| contour.ink.percent == 100)
         }
         _ => false,
     }
@@ -103,18 +89,8 @@ fn element(group: &[Item]) -> String {
             let d: String = group.iter().map(outline).collect();
             format!("<path d=\"{d}\"{}/>\n", paint(look))
         }
-        Item::Circle {
-            center: (x, y),
-            radius,
-            look,
-        } => {
-            format!(
-                "<circle cx=\"{}\" cy=\"{}\" r=\"{}\"{}/>\n",
-                px(*x),
-                px(*y),
-                px(*radius),
-                paint(look)
-            )
+        Item::Circle { center: (x, y), radius, look } => {
+            format!("<circle cx=\"{}\" cy=\"{}\" r=\"{}\"{}/>\n", px(*x), px(*y), px(*radius), paint(look))
         }
         Item::Text(item) => text(item),
     }
@@ -141,61 +117,31 @@ fn paint(look: &Look) -> String {
         None => " fill=\"none\"".into(),
     };
     if let Some(Contour { ink, width, dash }) = look.contour {
-        attributes += &format!(
-            " stroke=\"{}\" stroke-width=\"{}\"",
-            hex(ink.color),
-            px(width)
-        );
+        attributes += &format!(" stroke=\"{}\" stroke-width=\"{}\"", hex(ink.color), px(width));
         attributes += &opacity("stroke", ink.percent);
         attributes += &match dash {
             Dash::Solid => String::new(),
-            Dash::Dashed => format!(
-                " stroke-dasharray=\"{} {}\"",
-                px(width * 4),
-                px(width * 5 / 2)
-            ),
+            Dash::Dashed => format!(" stroke-dasharray=\"{} {}\"", px(width * 4), px(width * 5 / 2)),
             // Nearly empty dashes with round ends: dots.
-            Dash::Dotted => format!(
-                " stroke-dasharray=\"0.01 {}\" stroke-linecap=\"round\"",
-                px(width * 2)
-            ),
+            Dash::Dotted => format!(" stroke-dasharray=\"0.01 {}\" stroke-linecap=\"round\"", px(width * 2)),
         };
     }
     attributes
 }
 
 fn text(item: &TextItem) -> String {
-    let TextItem {
-        at: (x, y),
-        text,
-        font,
-        color,
-        align,
-        upright,
-        halo,
-    } = item;
+    let TextItem { at: (x, y), text, font, color, align, upright, halo } = item;
     let (x, y) = (number(x * 100.0), number(y * 100.0));
-    let place = if *upright {
-        format!("transform=\"translate({x} {y}) rotate(-90)\"")
-    } else {
-        format!("x=\"{x}\" y=\"{y}\"")
-    };
+    let place =
+        if *upright { format!("transform=\"translate({x} {y}) rotate(-90)\"") } else { format!("x=\"{x}\" y=\"{y}\"") };
     let anchor = match align {
         Align::Start => "",
         Align::Middle => " text-anchor=\"middle\"",
         Align::End => " text-anchor=\"end\"",
     };
     let Font { size, weight } = font;
-    let weight = if *weight == Weight::Bold {
-        " font-weight=\"700\""
-    } else {
-        ""
-    };
-    let rim = if *halo {
-        " stroke=\"#fff\" stroke-width=\"2.5\" paint-order=\"stroke\""
-    } else {
-        ""
-    };
+    let weight = if *weight == Weight::Bold { " font-weight=\"700\"" } else { "" };
+    let rim = if *halo { " stroke=\"#fff\" stroke-width=\"2.5\" paint-order=\"stroke\"" } else { "" };
     format!(
         "<text {place} font-size=\"{}\" fill=\"{}\"{weight}{anchor}{rim}>{}</text>\n",
         number(size * 100.0),
@@ -208,17 +154,13 @@ fn text(item: &TextItem) -> String {
 fn runs(text: &str, size: f64) -> String {
     let mut markup = String::new();
     let characters: Vec<char> = text.chars().collect();
-    for (index, run) in characters
-        .chunk_by(|a, b| lowered(*a).is_some() == lowered(*b).is_some())
-        .enumerate()
-    {
+    for (index, run) in characters.chunk_by(|a, b| lowered(*a).is_some() == lowered(*b).is_some()).enumerate() {
         let plain: String = run.iter().map(|&c| lowered(c).unwrap_or(c)).collect();
         let (plain, shift) = (escape(&plain), number(size * RAISED_BY * 100.0));
         markup += &match (run.first().and_then(|&c| lowered(c)), index) {
-            (Some(_), _) => format!(
-                "<tspan dy=\"-{shift}\" font-size=\"{}\">{plain}</tspan>",
-                number(size * RAISED * 100.0)
-            ),
+            (Some(_), _) => {
+                format!("<tspan dy=\"-{shift}\" font-size=\"{}\">{plain}</tspan>", number(size * RAISED * 100.0))
+            }
             (None, 0) => plain,
             (None, _) => format!("<tspan dy=\"{shift}\">{plain}</tspan>"),
         };
@@ -227,11 +169,7 @@ fn runs(text: &str, size: f64) -> String {
 }
 
 fn opacity(of: &str, percent: u8) -> String {
-    if percent >= 100 {
-        String::new()
-    } else {
-        format!(" {of}-opacity=\"{}\"", f64::from(percent) / 100.0)
-    }
+    if percent >= 100 { String::new() } else { format!(" {of}-opacity=\"{}\"", f64::from(percent) / 100.0) }
 }
 
 fn hex(Rgb(r, g, b): Rgb) -> String {
@@ -267,8 +205,6 @@ pub(super) fn escape(text: &str) -> String {
 fn fingerprint(content: &str) -> String {
     let hash = content
         .bytes()
-        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     format!("{:08x}", hash >> 32)
 }

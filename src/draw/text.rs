@@ -45,9 +45,7 @@ impl Weight {
     /// The parsed face, parsed once a process.
     pub(super) fn face(self) -> &'static Face<'static> {
         static FACES: OnceLock<[Face<'static>; 2]> = OnceLock::new();
-        let parse = |data| {
-            Face::parse(data, 0).expect("the embedded font is part of the program and parses")
-        };
+        let parse = |data| Face::parse(data, 0).expect("the embedded font is part of the program and parses");
         let faces = FACES.get_or_init(|| [parse(REGULAR), parse(BOLD)]);
         match self {
             Self::Regular => &faces[0],
@@ -82,43 +80,24 @@ pub(super) struct Font {
 
 impl Font {
     pub(super) const fn regular(size: f64) -> Self {
-        Self {
-            size,
-            weight: Weight::Regular,
-        }
+        Self { size, weight: Weight::Regular }
     }
 
     pub(super) const fn bold(size: f64) -> Self {
-        Self {
-            size,
-            weight: Weight::Bold,
-        }
+        Self { size, weight: Weight::Bold }
     }
 
     /// Width in px of a cleaned text.
     pub(super) fn width(self, text: &str) -> f64 {
         let face = self.weight.face();
-        let advance = |c| {
-            f64::from(
-                face.glyph_index(c)
-                    .and_then(|glyph| face.glyph_hor_advance(glyph))
-                    .unwrap_or(0),
-            )
-        };
-        let units: f64 = text
-            .chars()
-            .map(|c| lowered(c).map_or_else(|| advance(c), |c| RAISED * advance(c)))
-            .sum();
+        let advance = |c| f64::from(face.glyph_index(c).and_then(|glyph| face.glyph_hor_advance(glyph)).unwrap_or(0));
+        let units: f64 = text.chars().map(|c| lowered(c).map_or_else(|| advance(c), |c| RAISED * advance(c))).sum();
         units * self.size / f64::from(face.units_per_em())
     }
 
     /// Height in px of `lines` lines.
     pub(super) fn height(self, lines: usize) -> f64 {
-        if lines == 0 {
-            0.0
-        } else {
-            self.size * (ASCENT + DESCENT + LINE * (lines - 1) as f64)
-        }
+        if lines == 0 { 0.0 } else { self.size * (ASCENT + DESCENT + LINE * (lines - 1) as f64) }
     }
 
     /// Breaks `text` at spaces and after hyphens and the like, so that no line is wider than `room`; a piece that is
@@ -129,9 +108,7 @@ impl Font {
             for (index, piece) in word.split_inclusive(['-', '/', '_', ',']).enumerate() {
                 let space = if index == 0 { " " } else { "" };
                 match lines.last_mut() {
-                    Some(line)
-                        if self.width(line) + self.width(space) + self.width(piece) <= room =>
-                    {
+                    Some(line) if self.width(line) + self.width(space) + self.width(piece) <= room => {
                         line.push_str(space);
                         line.push_str(piece);
                     }
@@ -214,9 +191,7 @@ fn stands_alone(c: char) -> bool {
         (0xfe20, 0xfe2f),
         (0xfe70, 0xfeff),
     ];
-    !ranges
-        .iter()
-        .any(|&(first, last)| (first..=last).contains(&code))
+    !ranges.iter().any(|&(first, last)| (first..=last).contains(&code))
 }
 
 /// `text` with control characters as spaces, and every character that cannot be drawn as a visible box.

@@ -33,11 +33,7 @@ impl Step {
     fn times(self, count: i64) -> f64 {
         let whole = (count * self.mantissa) as f64;
         let power = 10f64.powi(self.exponent.abs());
-        if self.exponent < 0 {
-            whole / power
-        } else {
-            whole * power
-        }
+        if self.exponent < 0 { whole / power } else { whole * power }
     }
 
     /// All multiples within `low..=high`, with a little tolerance at the ends.
@@ -71,30 +67,13 @@ impl Step {
 pub(super) fn write_decades(values: &[f64]) -> Vec<String> {
     let all_plain = values.iter().all(|&value| plain(value));
     let near_one = |value: f64| (0.99e-2..0.99e3).contains(&value);
-    values
-        .iter()
-        .map(|&v| {
-            if all_plain || near_one(v) {
-                write_number(v)
-            } else {
-                power(v)
-            }
-        })
-        .collect()
+    values.iter().map(|&v| if all_plain || near_one(v) { write_number(v) } else { power(v) }).collect()
 }
 
 /// Values on a logarithmic axis: 1-2-5 in every decade if `crowded` is false, else powers of ten, every `every`-th.
 pub(super) fn log_ticks(low: f64, high: f64, mantissas: &[i64], every: i32) -> Vec<f64> {
     let (first, last) = (magnitude(low) - 1, magnitude(high) + 1);
-    let decade = |exponent: i32| {
-        mantissas.iter().map(move |&m| {
-            Step {
-                mantissa: m,
-                exponent,
-            }
-            .size()
-        })
-    };
+    let decade = |exponent: i32| mantissas.iter().map(move |&m| Step { mantissa: m, exponent }.size());
     (first..=last)
         .filter(|exponent| exponent.rem_euclid(every) == 0)
         .flat_map(decade)
@@ -121,11 +100,7 @@ fn plain(value: f64) -> bool {
 
 /// The power of ten of the first digit.
 fn magnitude(value: f64) -> i32 {
-    if value == 0.0 {
-        0
-    } else {
-        (value.abs().log10() + 1e-12).floor() as i32
-    }
+    if value == 0.0 { 0 } else { (value.abs().log10() + 1e-12).floor() as i32 }
 }
 
 /// Digits with a true minus sign, and commas between thousands from 10,000 on.
@@ -164,11 +139,7 @@ fn power(value: f64) -> String {
         })
         .collect();
     let sign = if value < 0.0 { "−" } else { "" };
-    if mantissa == "1" {
-        format!("{sign}10{raised}")
-    } else {
-        format!("{sign}{mantissa}×10{raised}")
-    }
+    if mantissa == "1" { format!("{sign}10{raised}") } else { format!("{sign}{mantissa}×10{raised}") }
 }
 
 #[cfg(test)]
@@ -184,10 +155,7 @@ mod tests {
 
     #[test]
     fn ticks_carry_no_binary_noise() {
-        assert_eq!(
-            written(0.0, 0.5, 5),
-            ["0.0", "0.1", "0.2", "0.3", "0.4", "0.5"]
-        );
+        assert_eq!(written(0.0, 0.5, 5), ["0.0", "0.1", "0.2", "0.3", "0.4", "0.5"]);
         assert_eq!(written(-1.0, 1.0, 4), ["−1.0", "−0.5", "0.0", "0.5", "1.0"]);
         assert_eq!(write_number(0.1 + 0.2), "0.3");
         assert_eq!(write_number(1.133), "1.133");
@@ -195,10 +163,7 @@ mod tests {
 
     #[test]
     fn large_and_tiny_values_read_as_powers() {
-        assert_eq!(
-            written(0.0, 4e6, 4),
-            ["0", "10⁶", "2×10⁶", "3×10⁶", "4×10⁶"]
-        );
+        assert_eq!(written(0.0, 4e6, 4), ["0", "10⁶", "2×10⁶", "3×10⁶", "4×10⁶"]);
         assert_eq!(written(0.0, 5e-5, 3), ["0", "2×10⁻⁵", "4×10⁻⁵"]);
         assert_eq!(written(0.0, 40_000.0, 2), ["0", "20,000", "40,000"]);
         assert_eq!(write_number(2.5e-7), "2.5×10⁻⁷");
@@ -212,10 +177,7 @@ mod tests {
 
     #[test]
     fn a_decade_has_one_two_five() {
-        assert_eq!(
-            log_ticks(0.9, 120.0, &[1, 2, 5], 1),
-            [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0]
-        );
+        assert_eq!(log_ticks(0.9, 120.0, &[1, 2, 5], 1), [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0]);
         assert_eq!(log_ticks(1e-9, 1e9, &[1], 6), [1e-6, 1.0, 1e6]);
     }
 

@@ -42,11 +42,7 @@ fn unicode_range(characters: &BTreeSet<char>) -> String {
         }
     }
     let write = |&(start, end): &(u32, u32)| {
-        if start == end {
-            format!("U+{start:X}")
-        } else {
-            format!("U+{start:X}-{end:X}")
-        }
+        if start == end { format!("U+{start:X}") } else { format!("U+{start:X}-{end:X}") }
     };
     runs.iter().map(write).collect::<Vec<_>>().join(",")
 }
@@ -57,22 +53,12 @@ fn subset(weight: Weight, characters: &BTreeSet<char>) -> Result<Vec<u8>, DrawEr
     let face = weight.face();
     let mapped: Vec<(u16, u16)> = characters
         .iter()
-        .filter_map(|&c| {
-            Some((
-                u16::try_from(u32::from(c)).ok()?,
-                remapper.remap(face.glyph_index(c)?.0),
-            ))
-        })
+        .filter_map(|&c| Some((u16::try_from(u32::from(c)).ok()?, remapper.remap(face.glyph_index(c)?.0))))
         .collect();
-    let bare = subsetter::subset(weight.data(), 0, &remapper)
-        .map_err(|error| DrawError::Font(error.to_string()))?;
-    let mut tables =
-        tables(&bare).ok_or_else(|| DrawError::Font("the subset has no table directory".into()))?;
+    let bare = subsetter::subset(weight.data(), 0, &remapper).map_err(|error| DrawError::Font(error.to_string()))?;
+    let mut tables = tables(&bare).ok_or_else(|| DrawError::Font("the subset has no table directory".into()))?;
     tables.push((*b"cmap", character_map(&mapped)));
-    let os2 = face
-        .raw_face()
-        .table(Tag::from_bytes(b"OS/2"))
-        .unwrap_or_default();
+    let os2 = face.raw_face().table(Tag::from_bytes(b"OS/2")).unwrap_or_default();
     tables.push((*b"OS/2", os2.to_vec()));
     tables.sort();
     Ok(assemble(tables))
@@ -83,8 +69,7 @@ type Table = ([u8; 4], Vec<u8>);
 /// The tables of a TrueType font, by its directory of 16-byte records behind a 12-byte header.
 fn tables(font: &[u8]) -> Option<Vec<Table>> {
     let count = u16::from_be_bytes(font.get(4..6)?.try_into().ok()?);
-    let word =
-        |at: usize| Some(u32::from_be_bytes(font.get(at..at + 4)?.try_into().ok()?) as usize);
+    let word = |at: usize| Some(u32::from_be_bytes(font.get(at..at + 4)?.try_into().ok()?) as usize);
     (0..usize::from(count))
         .map(|index| {
             let record = 12 + 16 * index;
@@ -107,13 +92,7 @@ fn character_map(mapped: &[(u16, u16)]) -> Vec<u8> {
     words.extend(segments.iter().map(|&(code, _)| code));
     words.push(0);
     words.extend(segments.iter().map(|&(code, _)| code));
-    words.extend(segments.iter().map(|&(code, glyph)| {
-        if code == 0xffff {
-            1
-        } else {
-            glyph.wrapping_sub(code)
-        }
-    }));
+    words.extend(segments.iter().map(|&(code, glyph)| if code == 0xffff { 1 } else { glyph.wrapping_sub(code) }));
     words.extend(segments.iter().map(|_| 0));
     words.iter().flat_map(|word| word.to_be_bytes()).collect()
 }
@@ -123,9 +102,7 @@ fn assemble(mut tables: Vec<Table>) -> Vec<u8> {
     let log = count.ilog2() as u16;
     let search = 16u16 << log;
     let mut font = vec![0, 1, 0, 0];
-    [count, search, log, count * 16 - search]
-        .iter()
-        .for_each(|word| font.extend(word.to_be_bytes()));
+    [count, search, log, count * 16 - search].iter().for_each(|word| font.extend(word.to_be_bytes()));
     let mut offset = 12 + 16 * tables.len();
     let mut head = 0;
     for (tag, data) in &mut tables {
@@ -166,22 +143,11 @@ mod tests {
         let used: BTreeSet<char> = "TTFT 90 % ≥ é".chars().collect();
         let font = subset(Weight::Regular, &used).unwrap();
         assert!(font.len() < 20_000, "{} bytes", font.len());
-        let (cut, whole) = (
-            ttf_parser::Face::parse(&font, 0).unwrap(),
-            Weight::Regular.face(),
-        );
+        let (cut, whole) = (ttf_parser::Face::parse(&font, 0).unwrap(), Weight::Regular.face());
         for c in used {
-            let glyph = cut
-                .glyph_index(c)
-                .unwrap_or_else(|| panic!("{c} is missing"));
-            assert_eq!(
-                cut.glyph_hor_advance(glyph),
-                whole.glyph_hor_advance(whole.glyph_index(c).unwrap())
-            );
-            assert_eq!(
-                cut.glyph_bounding_box(glyph),
-                whole.glyph_bounding_box(whole.glyph_index(c).unwrap())
-            );
+            let glyph = cut.glyph_index(c).unwrap_or_else(|| panic!("{c} is missing"));
+            assert_eq!(cut.glyph_hor_advance(glyph), whole.glyph_hor_advance(whole.glyph_index(c).unwrap()));
+            assert_eq!(cut.glyph_bounding_box(glyph), whole.glyph_bounding_box(whole.glyph_index(c).unwrap()));
         }
         assert_eq!(cut.glyph_index('Q'), None);
         assert_eq!(checksum(&font), 0xb1b0_afba);
@@ -189,9 +155,6 @@ mod tests {
 
     #[test]
     fn ranges_join_neighbours() {
-        assert_eq!(
-            unicode_range(&"abcx→".chars().collect()),
-            "U+61-63,U+78,U+2192"
-        );
+        assert_eq!(unicode_range(&"abcx→".chars().collect()), "U+61-63,U+78,U+2192");
     }
 }

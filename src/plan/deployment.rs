@@ -63,7 +63,9 @@ impl Deployment {
     pub fn set_api_key(&mut self, key: Option<Secret>) {
         let slot = match self {
             Deployment::Spawn(fleet) => &mut fleet.api_key,
-            Deployment::Attach(AttachPlan::Endpoint { api_key, .. } | AttachPlan::PrefillDecode { api_key, .. }) => api_key,
+            Deployment::Attach(AttachPlan::Endpoint { api_key, .. } | AttachPlan::PrefillDecode { api_key, .. }) => {
+                api_key
+            }
         };
         *slot = key;
     }

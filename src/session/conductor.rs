@@ -56,7 +56,13 @@ struct Up {
 
 impl Session {
     /// Makes the run directories and writes their manifests, before anything is started.
-    pub fn create(plan: Plan, workload: PreparedWorkload, command: Vec<String>, events: Sink, stop: Stop) -> Result<Session, SessionError> {
+    pub fn create(
+        plan: Plan,
+        workload: PreparedWorkload,
+        command: Vec<String>,
+        events: Sink,
+        stop: Stop,
+    ) -> Result<Session, SessionError> {
         let now = Local::now();
         let writers = (0..plan.arms.len())
             .map(|arm| {
@@ -71,7 +77,13 @@ impl Session {
     }
 
     /// Goes on with one interrupted run.
-    pub fn resume(plan: Plan, workload: PreparedWorkload, run: PathBuf, events: Sink, stop: Stop) -> Result<Session, SessionError> {
+    pub fn resume(
+        plan: Plan,
+        workload: PreparedWorkload,
+        run: PathBuf,
+        events: Sink,
+        stop: Stop,
+    ) -> Result<Session, SessionError> {
         let mut writer = RunWriter::resume(run)?;
         writer.update(|m| {
             m.status = RunStatus::Incomplete;
@@ -84,7 +96,8 @@ impl Session {
 
     fn with(plan: Plan, workload: PreparedWorkload, writers: Vec<RunWriter>, events: Sink, stop: Stop) -> Session {
         let arms = plan.arms.len();
-        let launches = writers.iter().map(|w| w.manifest().instances.iter().map(|i| i.launch).max().unwrap_or(0)).collect();
+        let launches =
+            writers.iter().map(|w| w.manifest().instances.iter().map(|i| i.launch).max().unwrap_or(0)).collect();
         Session {
             workload: Arc::new(workload),
             events,
@@ -149,7 +162,8 @@ impl Session {
         let live = LiveArm::bring_up(plan, &self.plan.sweep, &logs, &self.events, &self.stop).await?;
         self.launches[arm] += 1;
         let launch = self.launches[arm];
-        let instances: Vec<_> = live.records.iter().cloned().map(|r| manifest::InstanceRecord { launch, ..r }).collect();
+        let instances: Vec<_> =
+            live.records.iter().cloned().map(|r| manifest::InstanceRecord { launch, ..r }).collect();
         let noted = self.writers[arm].update(|m| m.instances.extend(instances)).map_err(SessionError::from);
         let watch = noted.and_then(|()| Watch::start(&live, self.writers[arm].dir(), self.epoch));
         let mut up = match watch {
@@ -230,7 +244,9 @@ impl Session {
         };
         match self.plan.sweep.on_failure {
             OnFailure::Stop => Err(SessionError::EngineDied { arm: label, instance, how, log }),
-            OnFailure::Restart if self.deaths[arm] > 1 => Err(SessionError::EngineKeepsDying { arm: label, instance, how, log }),
+            OnFailure::Restart if self.deaths[arm] > 1 => {
+                Err(SessionError::EngineKeepsDying { arm: label, instance, how, log })
+            }
             OnFailure::Restart | OnFailure::Skip => Ok(()),
         }
     }
@@ -287,7 +303,8 @@ impl Session {
 fn exit_words(exit: &InstanceExit) -> String {
     let asked = if exit.unasked { "ended by itself" } else { "stopped" };
     let force = if exit.forced { ", by SIGKILL" } else { "" };
-    let swept = if exit.killed > 0 { format!(", {} processes it left behind were killed", exit.killed) } else { String::new() };
+    let swept =
+        if exit.killed > 0 { format!(", {} processes it left behind were killed", exit.killed) } else { String::new() };
     format!("{asked} ({}){force}{swept}", exit.status)
 }
 

@@ -18,11 +18,17 @@ pub enum SessionError {
     Identity { arm: String, url: String, detail: String, hint: String },
     #[error("{arm}: the smoke request {what} failed: {detail}\nhint: {hint}")]
     Smoke { arm: String, what: String, detail: String, hint: String },
-    #[error("{arm}: {requests} warm-up requests were answered, but no KV reached the decode instances: they computed the prompts themselves\nhint: check the NIXL lines in the decode instances' logs ({logs})")]
+    #[error(
+        "{arm}: {requests} warm-up requests were answered, but no KV reached the decode instances: they computed the prompts themselves\nhint: check the NIXL lines in the decode instances' logs ({logs})"
+    )]
     NoKvTransfer { arm: String, requests: u32, logs: String },
-    #[error("{arm}: a request of {tokens} tokens does not fit into the model's context of {context} tokens\nhint: shorten the workload, or raise --max-model-len")]
+    #[error(
+        "{arm}: a request of {tokens} tokens does not fit into the model's context of {context} tokens\nhint: shorten the workload, or raise --max-model-len"
+    )]
     Context { arm: String, tokens: u32, context: u32 },
-    #[error("{arm}: {instance} {how}, for the second time\nhint: its log is {log}; --on-failure skip goes on whatever dies")]
+    #[error(
+        "{arm}: {instance} {how}, for the second time\nhint: its log is {log}; --on-failure skip goes on whatever dies"
+    )]
     EngineKeepsDying { arm: String, instance: String, how: String, log: String },
     #[error("{arm}: {instance} {how}; the run ends here, as --on-failure stop asks\nhint: its log is {log}")]
     EngineDied { arm: String, instance: String, how: String, log: String },

@@ -46,7 +46,8 @@ struct Version {
 pub async fn of_server(url: &str, model: &str, api_key: Option<&Secret>) -> Result<Found, Stranger> {
     let unreachable = |e: reqwest::Error| Stranger {
         detail: e.without_url().to_string(),
-        hint: "check that the server runs, and the URL; an API key comes from VLLM_API_KEY or OPENAI_API_KEY".to_string(),
+        hint: "check that the server runs, and the URL; an API key comes from VLLM_API_KEY or OPENAI_API_KEY"
+            .to_string(),
     };
     let client = http::client(PATIENCE).map_err(unreachable)?;
     let get = |path: &str| {

@@ -35,7 +35,13 @@ pub struct LiveArm {
 
 impl LiveArm {
     /// Starts or finds the arm's engines. Whatever was started is gone again when this fails.
-    pub async fn bring_up(arm: &ArmPlan, sweep: &Sweep, logs: &Path, events: &Sink, stop: &Stop) -> Result<LiveArm, SessionError> {
+    pub async fn bring_up(
+        arm: &ArmPlan,
+        sweep: &Sweep,
+        logs: &Path,
+        events: &Sink,
+        stop: &Stop,
+    ) -> Result<LiveArm, SessionError> {
         let began = Instant::now();
         let live = match &arm.deployment {
             Deployment::Spawn(plan) => spawn(arm, plan, sweep, logs, events, stop).await?,
@@ -106,7 +112,12 @@ async fn spawn(
     let instances = fleet.instances();
     let engines: Vec<EngineTarget> = instances
         .iter()
-        .map(|i| EngineTarget { name: i.name.clone(), role: i.role, base_url: i.base_url.clone(), api_key: plan.api_key.clone() })
+        .map(|i| EngineTarget {
+            name: i.name.clone(),
+            role: i.role,
+            base_url: i.base_url.clone(),
+            api_key: plan.api_key.clone(),
+        })
         .collect();
     let policies = arm.topology.as_ref().map(|t: &Topology| t.proxy.clone()).unwrap_or_default();
     let records = instances.iter().map(record).collect();
@@ -184,7 +195,10 @@ fn front(arm: &ArmPlan, engines: &[EngineTarget], policies: &ProxyPolicies) -> R
     let wrong = |detail: String| SessionError::Proxy { arm: arm.label.clone(), detail };
     let urls = |role: Role| {
         let of_role = engines.iter().filter(move |e| e.role == role);
-        of_role.map(|e| e.base_url.parse::<BackendUrl>()).collect::<Result<Vec<_>, _>>().map_err(|e| wrong(e.to_string()))
+        of_role
+            .map(|e| e.base_url.parse::<BackendUrl>())
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|e| wrong(e.to_string()))
     };
     let policy = |name: &str| name.parse::<Policy>().map_err(|e| wrong(e.to_string()));
     let routes = if engines.iter().any(|e| e.role == Role::Decode) {
@@ -242,6 +256,9 @@ fn translate(arm: String, events: &Sink) -> impl Fn(LaunchEvent) + Send + Sync +
         LaunchEvent::Died { instance, status } => {
             events(Event::EngineDied { arm: arm.clone(), instance, how: format!("ended ({status})") });
         }
-        LaunchEvent::Started { .. } | LaunchEvent::Ready { .. } | LaunchEvent::Stopping { .. } | LaunchEvent::Stopped(_) => {}
+        LaunchEvent::Started { .. }
+        | LaunchEvent::Ready { .. }
+        | LaunchEvent::Stopping { .. }
+        | LaunchEvent::Stopped(_) => {}
     }
 }

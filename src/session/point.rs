@@ -77,7 +77,8 @@ impl Measurement<'_> {
     /// The engine knows its context for certain; the plan may have guessed.
     fn check_context(&self, schedule: &Schedule) -> Result<(), SessionError> {
         let Some(context) = self.live.max_model_len else { return Ok(()) };
-        let longest = schedule.requests.iter().map(|r| r.prompt_tokens.get().saturating_add(r.output_tokens.get())).max();
+        let longest =
+            schedule.requests.iter().map(|r| r.prompt_tokens.get().saturating_add(r.output_tokens.get())).max();
         match longest.filter(|&tokens| tokens > context) {
             Some(tokens) => Err(SessionError::Context { arm: self.live.label.clone(), tokens, context }),
             None => Ok(()),
@@ -88,12 +89,19 @@ impl Measurement<'_> {
         let mut hasher = crate::plan::workload::TraceHasher::default();
         let lines = self.workload.trace_lines(schedule).inspect(|line| hasher.add(line));
         self.writer.append_lines(dir::TRACE, lines)?;
-        let trace = TraceRecord { key, sha256: hasher.finish(), requests: u32::try_from(schedule.requests.len()).unwrap_or(u32::MAX) };
+        let trace = TraceRecord {
+            key,
+            sha256: hasher.finish(),
+            requests: u32::try_from(schedule.requests.len()).unwrap_or(u32::MAX),
+        };
         self.writer.update(|m| {
             m.traces.retain(|t| t.key != key);
             m.traces.push(trace);
             if schedule.repeats > 0 {
-                let text = format!("{} of the prompts at {} req/s had been sent before: the dataset is exhausted", schedule.repeats, key.rate);
+                let text = format!(
+                    "{} of the prompts at {} req/s had been sent before: the dataset is exhausted",
+                    schedule.repeats, key.rate
+                );
                 m.warnings.push(text);
             }
         })?;
@@ -237,4 +245,3 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 fn system(what: &'static str) -> SessionError {
     SessionError::System { what, source: std::io::Error::other("unexpected") }
 }
-

@@ -84,7 +84,14 @@ impl WarmUp<'_> {
         unreachable!("the last try returns")
     }
 
-    async fn send(&self, request: &Request, tokens: u32, number: usize, headers: Pins, target: &Target) -> Result<(), SingleError> {
+    async fn send(
+        &self,
+        request: &Request,
+        tokens: u32,
+        number: usize,
+        headers: Pins,
+        target: &Target,
+    ) -> Result<(), SingleError> {
         let timeouts = self.sweep.timeouts;
         let single = Single {
             prompt: self.workload.render(request),

@@ -48,10 +48,11 @@ impl Watch {
 
     /// Now, with a GPU sample taken at this moment.
     pub async fn mark(&self) -> Offset {
-        if let Some(gpus) = &self.gpus {
-            gpus.sample_now().await;
-        }
-        Offset::from(self.epoch.elapsed())
+        let sampled = match &self.gpus {
+            Some(gpus) => gpus.sample_now().await,
+            None => None,
+        };
+        sampled.unwrap_or_else(|| Offset::from(self.epoch.elapsed()))
     }
 
     pub fn gpu_facts(&self, from: Offset, to: Offset) -> Option<GpuFacts> {
@@ -68,8 +69,11 @@ fn gpu_sampler(
     let gpus = Gpus::detect();
     let ours: BTreeSet<&String> = live.records.iter().flat_map(|r| &r.gpus).collect();
     let known = gpus.list();
-    let only: BTreeSet<u32> =
-        known.iter().filter(|g| ours.contains(&g.index.to_string()) || ours.contains(&g.uuid)).map(|g| g.index).collect();
+    let only: BTreeSet<u32> = known
+        .iter()
+        .filter(|g| ours.contains(&g.index.to_string()) || ours.contains(&g.uuid))
+        .map(|g| g.index)
+        .collect();
     if only.is_empty() {
         return Ok(None);
     }

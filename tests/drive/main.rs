@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{Barrier, Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
-use topobench::plan::deployment::Secret;
 use topobench::drive::{
     Completion, Deadlines, PointReport, PointSpec, Progress, Single, SingleError, Target, run_point, send_one,
 };
 use topobench::outcome::{Failure, Outcome, RequestRecord};
+use topobench::plan::deployment::Secret;
 use topobench::plan::load::{Arrivals, Dataset, Endpoint, Extent, Lengths, Load, Workload};
 use topobench::plan::workload::{PrepareContext, PreparedWorkload, Prompt};
 use topobench::units::{RequestRate, TokenCount};

@@ -17,7 +17,7 @@ fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
 #[test]
 fn the_version_tells_that_this_is_a_simulation() {
     let (code, stdout, _) = run(&["--version"]);
-    assert_eq!((code, stdout.as_str()), (Some(0), "enginesim 0.1.0 (simulated vLLM)\n"));
+    assert_eq!((code, stdout.as_str()), (Some(0), "enginesim 0.32.0+enginesim.0.1.0 (simulated vLLM)\n"));
 }
 
 #[test]

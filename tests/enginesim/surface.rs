@@ -8,7 +8,7 @@ use crate::support::{Sim, eventually, greedy, streamed, text_of};
 fn plain_pages_answer_as_vllm_does() {
     let sim = Sim::start(&["--served-model-name", "m", "alias"]);
     assert_eq!(sim.get("/ping").unwrap().status, 200);
-    assert_eq!(sim.get("/version").unwrap().json(), json!({"version": "0.1.0+enginesim"}));
+    assert_eq!(sim.get("/version").unwrap().json(), json!({"version": "0.32.0+enginesim.0.1.0"}));
     assert_eq!(sim.get("/load").unwrap().json(), json!({"server_load": 0}));
     let models = sim.get("/v1/models").unwrap().json();
     assert_eq!(models["data"][0]["id"], "m");

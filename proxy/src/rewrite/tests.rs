@@ -15,10 +15,7 @@ fn decode(body: &str, params: &str) -> String {
 
 fn refused(body: &str, route: Route) -> Option<&'static str> {
     let inspected = Inspected::new(body.as_bytes()).unwrap();
-    inspected
-        .unsupported(route)
-        .err()
-        .map(|unsupported| unsupported.param)
+    inspected.unsupported(route).err().map(|unsupported| unsupported.param)
 }
 
 mod recorded {
@@ -26,11 +23,7 @@ mod recorded {
 
     macro_rules! fixture {
         ($name:literal) => {
-            include_str!(concat!(
-                env!("CARGO_MANIFEST_DIR"),
-                "/tests/fixtures/handoff/",
-                $name
-            ))
+            include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/handoff/", $name))
         };
     }
 
@@ -44,11 +37,7 @@ mod recorded {
 
         let body = Bytes::from_static(client.to_owned().leak().as_bytes());
         let params = KvParams::from_answer(&Bytes::copy_from_slice(answer.as_bytes())).unwrap();
-        let ours = Inspected::new(&body)
-            .unwrap()
-            .splice()
-            .pieces(&body, params)
-            .concat();
+        let ours = Inspected::new(&body).unwrap().splice().pieces(&body, params).concat();
         assert_eq!(String::from_utf8(ours).unwrap(), decode_sent);
     }
 
@@ -84,30 +73,17 @@ fn prefill_asks_for_one_token_that_nothing_can_cut_short() {
     assert_eq!(sent["stream"], false);
     assert_eq!(sent["ignore_eos"], true);
     assert_eq!(sent["kv_transfer_params"]["do_remote_decode"], true);
-    for gone in [
-        "min_tokens",
-        "best_of",
-        "stop",
-        "stop_token_ids",
-        "stream_options",
-    ] {
+    for gone in ["min_tokens", "best_of", "stop", "stop_token_ids", "stream_options"] {
         assert!(sent.get(gone).is_none(), "{gone}");
     }
-    assert!(
-        prefill(r#"{"prompt":"p","max_tokens":64}"#)
-            .get("max_completion_tokens")
-            .is_none()
-    );
+    assert!(prefill(r#"{"prompt":"p","max_tokens":64}"#).get("max_completion_tokens").is_none());
 }
 
 #[test]
 fn odd_spellings_survive_both_bodies() {
     let odd = r#""a":1e999,"big":123456789012345678901234567890.10,"dup":1,"dup":2,"esc":"\ud83d\ude00\u0000é","k\u00e9\"y":[ 1 ,2 ]"#;
     let body = format!("{{{odd} }}\r\n");
-    assert_eq!(
-        decode(&body, r#"{"x":1}"#),
-        format!("{{{odd} ,\"kv_transfer_params\":{{\"x\":1}}}}\r\n")
-    );
+    assert_eq!(decode(&body, r#"{"x":1}"#), format!("{{{odd} ,\"kv_transfer_params\":{{\"x\":1}}}}\r\n"));
     let sent = String::from_utf8(Inspected::new(body.as_bytes()).unwrap().prefill_body()).unwrap();
     let kept = r#"{"a":1e999,"big":123456789012345678901234567890.10,"dup":1,"dup":2,"esc":"\ud83d\ude00\u0000é","ké\"y":[ 1 ,2 ],"#;
     assert!(sent.starts_with(kept), "{sent}");
@@ -115,10 +91,7 @@ fn odd_spellings_survive_both_bodies() {
 
 #[test]
 fn the_splice_fits_an_empty_object_and_a_null_member() {
-    assert_eq!(
-        decode(" { } ", "{\"x\":1}"),
-        " { \"kv_transfer_params\":{\"x\":1}} "
-    );
+    assert_eq!(decode(" { } ", "{\"x\":1}"), " { \"kv_transfer_params\":{\"x\":1}} ");
     assert_eq!(
         decode(r#"{"kv_transfer_params": null, "prompt":"}"}"#, "{\"x\":1}"),
         r#"{"kv_transfer_params": {"x":1}, "prompt":"}"}"#
@@ -155,10 +128,7 @@ fn what_makes_decode_recompute_is_refused_in_a_hand_off_only() {
     for (body, param) in [
         (r#"{"echo":true}"#, "echo"),
         (r#"{"prompt_logprobs":0}"#, "prompt_logprobs"),
-        (
-            r#"{"kv_transfer_params":{"do_remote_prefill":true}}"#,
-            "kv_transfer_params",
-        ),
+        (r#"{"kv_transfer_params":{"do_remote_prefill":true}}"#, "kv_transfer_params"),
     ] {
         assert_eq!(refused(body, Route::HandOff), Some(param), "{body}");
         assert_eq!(refused(body, Route::Balance), None, "{body}");
@@ -170,14 +140,8 @@ fn token_ids_are_counted_and_text_is_estimated() {
     let tokens = |body: &str| Inspected::new(body.as_bytes()).unwrap().prompt_tokens();
     assert_eq!(tokens(r#"{"prompt":[1000, 1001,1002]}"#), 3);
     assert_eq!(tokens(r#"{"prompt":[[1000, 1001]]}"#), 2);
-    assert_eq!(
-        tokens(&json!({"prompt": "word".repeat(100)}).to_string()),
-        100
-    );
-    assert_eq!(
-        tokens(&json!({"messages": [{"role": "user", "content": "x".repeat(400)}]}).to_string()),
-        107
-    );
+    assert_eq!(tokens(&json!({"prompt": "word".repeat(100)}).to_string()), 100);
+    assert_eq!(tokens(&json!({"messages": [{"role": "user", "content": "x".repeat(400)}]}).to_string()), 107);
     assert_eq!(tokens(r#"{"prompt":""}"#), 1);
     assert_eq!(tokens("{}"), 1);
 }
@@ -185,19 +149,13 @@ fn token_ids_are_counted_and_text_is_estimated() {
 #[test]
 fn params_must_be_there_and_hold_something() {
     let take = |answer: &'static str| KvParams::from_answer(&Bytes::from_static(answer.as_bytes()));
-    for answer in [
-        "{}",
-        r#"{"kv_transfer_params":null}"#,
-        r#"{"kv_transfer_params":{ }}"#,
-        r#"{"kv_transfer_params":"yes"}"#,
-    ] {
+    for answer in
+        ["{}", r#"{"kv_transfer_params":null}"#, r#"{"kv_transfer_params":{ }}"#, r#"{"kv_transfer_params":"yes"}"#]
+    {
         assert_eq!(take(answer).unwrap_err(), NoParams::Missing, "{answer}");
     }
     for answer in ["", "oops", r#"{"kv_transfer_params":{"a":1}"#, "[]"] {
-        assert!(
-            matches!(take(answer).unwrap_err(), NoParams::NotJson(_)),
-            "{answer}"
-        );
+        assert!(matches!(take(answer).unwrap_err(), NoParams::NotJson(_)), "{answer}");
     }
     let odd = r#"{"id":"x","kv_transfer_params":{"b": 1.50, "a":"\u00e9"} ,"z":0}"#;
     assert_eq!(take(odd).unwrap().0, r#"{"b": 1.50, "a":"\u00e9"}"#);
@@ -205,15 +163,7 @@ fn params_must_be_there_and_hold_something() {
 
 #[test]
 fn what_is_not_an_object_is_refused_with_the_place() {
-    for body in [
-        "",
-        "[1]",
-        "\"x\"",
-        "{\"a\":1",
-        "{\"a\":1} x",
-        "{\"a\":\u{1}}",
-        "null",
-    ] {
+    for body in ["", "[1]", "\"x\"", "{\"a\":1", "{\"a\":1} x", "{\"a\":\u{1}}", "null"] {
         assert!(Inspected::new(body.as_bytes()).is_err(), "{body}");
     }
     let message = Inspected::new(b"{not json").unwrap_err().to_string();
@@ -238,21 +188,9 @@ fn any_json() -> impl Strategy<Value = Value> {
 }
 
 fn any_body() -> impl Strategy<Value = Map<String, Value>> {
-    const NAMES: &[&str] = &[
-        "model",
-        "prompt",
-        "messages",
-        "stop",
-        "stream",
-        "max_tokens",
-        "min_tokens",
-        "n",
-        "max_completion_tokens",
-    ];
-    let key = prop_oneof![
-        prop::sample::select(NAMES).prop_map(str::to_owned),
-        any::<String>()
-    ];
+    const NAMES: &[&str] =
+        &["model", "prompt", "messages", "stop", "stream", "max_tokens", "min_tokens", "n", "max_completion_tokens"];
+    let key = prop_oneof![prop::sample::select(NAMES).prop_map(str::to_owned), any::<String>()];
     prop::collection::vec((key, any_json()), 0..10).prop_map(|members| {
         let mut members: Map<String, Value> = members.into_iter().collect();
         members.remove(PARAMS);

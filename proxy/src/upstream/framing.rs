@@ -44,9 +44,7 @@ impl Framing {
     pub(crate) fn take(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, BadChunk> {
         let data = match self {
             Framing::Length(left) => {
-                let take = buffer
-                    .len()
-                    .min(usize::try_from(*left).unwrap_or(usize::MAX));
+                let take = buffer.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
                 *left -= take as u64;
                 buffer.split_to(take)
             }
@@ -130,19 +128,10 @@ impl Chunked {
 /// The size, and the length of the line that told it. `None`: the line has not arrived whole.
 fn size_line(bytes: &[u8]) -> Result<Option<(u64, usize)>, BadChunk> {
     let Some(end) = memchr::memchr(b'\n', &bytes[..bytes.len().min(MAX_SIZE_LINE)]) else {
-        return if bytes.len() >= MAX_SIZE_LINE {
-            Err(BadChunk("a size line does not end"))
-        } else {
-            Ok(None)
-        };
+        return if bytes.len() >= MAX_SIZE_LINE { Err(BadChunk("a size line does not end")) } else { Ok(None) };
     };
-    let line = bytes[..end]
-        .strip_suffix(b"\r")
-        .ok_or(BadChunk("a size line ends without a carriage return"))?;
-    let digits = line
-        .iter()
-        .take_while(|byte| byte.is_ascii_hexdigit())
-        .count();
+    let line = bytes[..end].strip_suffix(b"\r").ok_or(BadChunk("a size line ends without a carriage return"))?;
+    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     if !matches!(line[digits..].first(), None | Some(b';' | b' ' | b'\t')) {
         return Err(BadChunk("a size is not hexadecimal"));
     }
@@ -190,43 +179,21 @@ mod tests {
     #[test]
     fn trailers_are_read_over() {
         let mut framing = Framing::chunked();
-        let read = read_all(
-            &mut framing,
-            &[b"1\r\nx\r\n0\r\nA: b\r\nC: d", b"\r\n", b"\r\n"],
-        );
+        let read = read_all(&mut framing, &[b"1\r\nx\r\n0\r\nA: b\r\nC: d", b"\r\n", b"\r\n"]);
         assert_eq!(read.unwrap(), b"x");
         assert!(framing.is_done());
     }
 
     #[test]
     fn what_is_not_chunked_coding_is_told_apart_from_what_is_not_there_yet() {
-        for bad in [
-            &b"zz\r\n"[..],
-            b"\r\n",
-            b"3\nabc\r\n",
-            b"1\r\nxy\r\n",
-            b"11111111111111111\r\n",
-            b"-1\r\n",
-            &[b'0'; 300],
-        ] {
-            assert!(
-                read_all(&mut Framing::chunked(), &[bad]).is_err(),
-                "{}",
-                bad.escape_ascii()
-            );
+        for bad in
+            [&b"zz\r\n"[..], b"\r\n", b"3\nabc\r\n", b"1\r\nxy\r\n", b"11111111111111111\r\n", b"-1\r\n", &[b'0'; 300]]
+        {
+            assert!(read_all(&mut Framing::chunked(), &[bad]).is_err(), "{}", bad.escape_ascii());
         }
         let endless = [b"0\r\n".as_slice(), &[b'a'; 20_000]].concat();
         assert!(read_all(&mut Framing::chunked(), &[&endless]).is_err());
-        for partial in [
-            &b""[..],
-            b"1",
-            b"1\r",
-            b"1\r\n",
-            b"1\r\nx",
-            b"1\r\nx\r",
-            b"0\r\n",
-            b"0\r\n\r",
-        ] {
+        for partial in [&b""[..], b"1", b"1\r", b"1\r\n", b"1\r\nx", b"1\r\nx\r", b"0\r\n", b"0\r\n\r"] {
             let mut framing = Framing::chunked();
             assert!(read_all(&mut framing, &[partial]).is_ok() && !framing.is_done());
         }

@@ -3,9 +3,7 @@
 use std::fmt::Display;
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
-};
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::{Method, StatusCode, Uri};
 
 use super::UpstreamError;
@@ -28,18 +26,8 @@ pub(crate) struct RequestHead<'a> {
 impl RequestHead<'_> {
     pub(crate) fn to_bytes(&self) -> Bytes {
         let mut out = Vec::with_capacity(512);
-        let target = self
-            .uri
-            .path_and_query()
-            .map_or("/", |target| target.as_str());
-        for part in [
-            self.method.as_str(),
-            " ",
-            target,
-            " HTTP/1.1\r\nhost: ",
-            self.authority,
-            "\r\n",
-        ] {
+        let target = self.uri.path_and_query().map_or("/", |target| target.as_str());
+        for part in [self.method.as_str(), " ", target, " HTTP/1.1\r\nhost: ", self.authority, "\r\n"] {
             out.extend_from_slice(part.as_bytes());
         }
         for (name, value) in self.headers {
@@ -69,10 +57,7 @@ pub(crate) struct AnswerHead {
 
 impl AnswerHead {
     /// Takes a final response's head off `buffer`, and interim ones (1xx) before it. `None`: not there whole.
-    pub(crate) fn take(
-        buffer: &mut BytesMut,
-        method: &Method,
-    ) -> Result<Option<Self>, UpstreamError> {
+    pub(crate) fn take(buffer: &mut BytesMut, method: &Method) -> Result<Option<Self>, UpstreamError> {
         loop {
             let mut slots = [httparse::EMPTY_HEADER; MAX_HEADERS];
             let mut parsed = httparse::Response::new(&mut slots);
@@ -97,14 +82,9 @@ impl AnswerHead {
         let mut headers = HeaderMap::with_capacity(parsed.headers.len());
         for header in parsed.headers.iter() {
             let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(protocol)?;
-            headers.append(
-                name,
-                HeaderValue::from_bytes(header.value).map_err(protocol)?,
-            );
+            headers.append(name, HeaderValue::from_bytes(header.value).map_err(protocol)?);
         }
-        let reason = parsed
-            .reason
-            .filter(|&reason| Some(reason) != status.canonical_reason());
+        let reason = parsed.reason.filter(|&reason| Some(reason) != status.canonical_reason());
         let framing = framing(status, method, &headers)?;
         let reusable = parsed.version == Some(1)
             && framing != Framing::UntilClose
@@ -112,8 +92,7 @@ impl AnswerHead {
             && !tokens(&headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case("close"));
         Ok(AnswerHead {
             status,
-            reason: reason
-                .and_then(|reason| hyper::ext::ReasonPhrase::try_from(reason.as_bytes()).ok()),
+            reason: reason.and_then(|reason| hyper::ext::ReasonPhrase::try_from(reason.as_bytes()).ok()),
             headers,
             framing,
             reusable,
@@ -121,11 +100,7 @@ impl AnswerHead {
     }
 }
 
-fn framing(
-    status: StatusCode,
-    method: &Method,
-    headers: &HeaderMap,
-) -> Result<Framing, UpstreamError> {
+fn framing(status: StatusCode, method: &Method, headers: &HeaderMap) -> Result<Framing, UpstreamError> {
     let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     if bodiless || status.is_informational() || method == Method::HEAD {
         return Ok(Framing::Length(0));
@@ -148,10 +123,7 @@ fn framing(
 }
 
 /// The comma-separated words of every header of that name.
-pub(crate) fn tokens<'a>(
-    headers: &'a HeaderMap,
-    name: &HeaderName,
-) -> impl Iterator<Item = &'a str> {
+pub(crate) fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
     headers
         .get_all(name)
         .iter()
@@ -175,27 +147,18 @@ mod tests {
     }
 
     fn head(lines: &str) -> AnswerHead {
-        take(&format!("HTTP/1.1 200 OK\r\n{lines}\r\n"))
-            .unwrap()
-            .unwrap()
+        take(&format!("HTTP/1.1 200 OK\r\n{lines}\r\n")).unwrap().unwrap()
     }
 
     #[test]
     fn the_body_s_end_is_read_from_the_head() {
         assert_eq!(head("content-length: 12\r\n").framing, Framing::Length(12));
-        assert_eq!(
-            head("Transfer-Encoding: Chunked\r\n").framing,
-            Framing::chunked()
-        );
+        assert_eq!(head("Transfer-Encoding: Chunked\r\n").framing, Framing::chunked());
         assert_eq!(head("content-type: x\r\n").framing, Framing::UntilClose);
-        let none = take("HTTP/1.1 204 No Content\r\ncontent-length: 9\r\n\r\n")
-            .unwrap()
-            .unwrap();
+        let none = take("HTTP/1.1 204 No Content\r\ncontent-length: 9\r\n\r\n").unwrap().unwrap();
         assert_eq!(none.framing, Framing::Length(0));
         let mut buffer = BytesMut::from("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n");
-        let to_head = AnswerHead::take(&mut buffer, &Method::HEAD)
-            .unwrap()
-            .unwrap();
+        let to_head = AnswerHead::take(&mut buffer, &Method::HEAD).unwrap().unwrap();
         assert_eq!(to_head.framing, Framing::Length(0));
     }
 
@@ -205,22 +168,14 @@ mod tests {
         assert!(!head("content-length: 1\r\nConnection: foo, Close\r\n").reusable);
         assert!(!head("content-length: 1\r\ntransfer-encoding: chunked\r\n").reusable);
         assert!(!head("x: y\r\n").reusable);
-        assert!(
-            !take("HTTP/1.0 200 OK\r\ncontent-length: 1\r\n\r\n")
-                .unwrap()
-                .unwrap()
-                .reusable
-        );
+        assert!(!take("HTTP/1.0 200 OK\r\ncontent-length: 1\r\n\r\n").unwrap().unwrap().reusable);
     }
 
     #[test]
     fn interim_answers_are_passed_over() {
-        let mut buffer = BytesMut::from(
-            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 418 Teapot\r\ncontent-length: 2\r\n\r\nok",
-        );
-        let head = AnswerHead::take(&mut buffer, &Method::POST)
-            .unwrap()
-            .unwrap();
+        let mut buffer =
+            BytesMut::from("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 418 Teapot\r\ncontent-length: 2\r\n\r\nok");
+        let head = AnswerHead::take(&mut buffer, &Method::POST).unwrap().unwrap();
         assert_eq!(head.status, 418);
         assert_eq!(head.reason.unwrap().as_bytes(), b"Teapot");
         assert_eq!(buffer, "ok");
@@ -237,10 +192,7 @@ mod tests {
             "HTTP/1.1 101 Switching Protocols\r\n\r\n",
             "HTTP/1.1 200 OK\r\nbad header: x\r\n\r\n",
         ] {
-            assert!(
-                matches!(take(text), Err(UpstreamError::Protocol(_))),
-                "{text}"
-            );
+            assert!(matches!(take(text), Err(UpstreamError::Protocol(_))), "{text}");
         }
         let many = (0..200).map(|i| format!("h{i}: x\r\n")).collect::<String>();
         assert!(take(&format!("HTTP/1.1 200 OK\r\n{many}\r\n")).is_err());

@@ -44,10 +44,7 @@ impl Link {
             .map_err(UpstreamError::Connect)?;
         // With Nagle's algorithm a request written in two parts waits for a delayed acknowledgement, about 40 ms.
         stream.set_nodelay(true).map_err(UpstreamError::Connect)?;
-        Ok(Link {
-            stream,
-            buffer: BytesMut::new(),
-        })
+        Ok(Link { stream, buffer: BytesMut::new() })
     }
 
     /// False once the backend closed it, or said something nobody asked for.
@@ -85,11 +82,7 @@ impl Link {
         loop {
             if !self.buffer.is_empty() {
                 if let Some(head) = AnswerHead::take(&mut self.buffer, method)? {
-                    let answer = Answer {
-                        link: self,
-                        framing: head.framing.clone(),
-                        reusable: head.reusable,
-                    };
+                    let answer = Answer { link: self, framing: head.framing.clone(), reusable: head.reusable };
                     return Ok((head, answer));
                 }
                 if self.buffer.len() > max_head {
@@ -128,10 +121,7 @@ pub(crate) struct Answer {
 
 impl Answer {
     /// The next bytes of the body, one socket read at most. `None`: the body ended where it should.
-    pub(crate) fn poll_data(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, UpstreamError>>> {
+    pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UpstreamError>>> {
         loop {
             match self.framing.take(&mut self.link.buffer) {
                 Ok(Some(data)) => return Poll::Ready(Some(Ok(data))),
@@ -166,22 +156,12 @@ impl Answer {
     }
 
     /// The whole body, up to `limit` bytes, waiting at most `idle` between two reads.
-    pub(crate) async fn collect(
-        &mut self,
-        limit: usize,
-        idle: Duration,
-    ) -> Result<Bytes, UpstreamError> {
+    pub(crate) async fn collect(&mut self, limit: usize, idle: Duration) -> Result<Bytes, UpstreamError> {
         let mut body = BytesMut::new();
         loop {
             let next = std::future::poll_fn(|cx| self.poll_data(cx));
-            let stalled = UpstreamError::Timeout {
-                awaited: "further byte of its answer",
-                after: idle,
-            };
-            match tokio::time::timeout(idle, next)
-                .await
-                .map_err(|_| stalled)?
-            {
+            let stalled = UpstreamError::Timeout { awaited: "further byte of its answer", after: idle };
+            match tokio::time::timeout(idle, next).await.map_err(|_| stalled)? {
                 None => return Ok(body.freeze()),
                 // The usual answer comes in one read and is not copied.
                 Some(Ok(data)) if body.is_empty() && self.is_done() && data.len() <= limit => {
@@ -196,8 +176,7 @@ impl Answer {
 
     /// The connection, if another request may use it.
     pub(crate) fn into_link(self) -> Option<Link> {
-        (self.reusable && self.framing.is_done() && self.link.buffer.is_empty())
-            .then_some(self.link)
+        (self.reusable && self.framing.is_done() && self.link.buffer.is_empty()).then_some(self.link)
     }
 
     /// The connection must not carry another request.
@@ -213,11 +192,7 @@ mod tests {
     #[tokio::test]
     async fn small_writes_are_not_held_back() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let link = Link::open(
-            &listener.local_addr().unwrap().into(),
-            Duration::from_secs(5),
-        )
-        .await;
+        let link = Link::open(&listener.local_addr().unwrap().into(), Duration::from_secs(5)).await;
         assert!(link.unwrap().stream.nodelay().unwrap());
     }
 
@@ -230,14 +205,7 @@ mod tests {
         assert_eq!(link.write(&pieces).await, Written::Whole);
         drop(link);
         let mut got = String::new();
-        listener
-            .accept()
-            .await
-            .unwrap()
-            .0
-            .read_to_string(&mut got)
-            .await
-            .unwrap();
+        listener.accept().await.unwrap().0.read_to_string(&mut got).await.unwrap();
         assert_eq!(got, "abc");
     }
 }

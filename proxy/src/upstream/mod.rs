@@ -23,10 +23,7 @@ pub(crate) enum UpstreamError {
     #[error("no connection within {0:?}")]
     ConnectTimeout(Duration),
     #[error("no {awaited} within {after:?}")]
-    Timeout {
-        awaited: &'static str,
-        after: Duration,
-    },
+    Timeout { awaited: &'static str, after: Duration },
     #[error("it closed the connection before it answered")]
     Closed,
     #[error("its connection broke before it answered: {0}")]

@@ -36,10 +36,7 @@ pub(crate) struct Sent {
 impl Pool {
     /// A pool for `backends` backends, numbered from 0.
     pub(crate) fn new(backends: usize, keep_alive: Duration) -> Self {
-        Pool {
-            keep_alive,
-            idle: Mutex::new((0..backends).map(|_| Vec::new()).collect()),
-        }
+        Pool { keep_alive, idle: Mutex::new((0..backends).map(|_| Vec::new()).collect()) }
     }
 
     /// Sends a request on an idle connection, or on a new one. A connection that died while idle is replaced only if
@@ -69,10 +66,7 @@ impl Pool {
         };
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle[slot].len() < MAX_IDLE {
-            idle[slot].push(Idle {
-                since: Instant::now(),
-                link,
-            });
+            idle[slot].push(Idle { since: Instant::now(), link });
         }
     }
 
@@ -102,11 +96,7 @@ impl Pool {
 }
 
 impl Sent {
-    pub(crate) async fn answer(
-        self,
-        method: &Method,
-        max_head: usize,
-    ) -> Result<(AnswerHead, Answer), UpstreamError> {
+    pub(crate) async fn answer(self, method: &Method, max_head: usize) -> Result<(AnswerHead, Answer), UpstreamError> {
         let (head, mut answer) = self.link.answer(method, max_head).await?;
         if self.written != Written::Whole {
             answer.spend();

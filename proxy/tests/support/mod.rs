@@ -15,9 +15,7 @@ use topobench_proxy::{BackendUrl, Policy, Proxy, ProxyConfig, ProxyHandle, Route
 
 /// Fails a test that would otherwise hang.
 pub async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), future)
-        .await
-        .expect("it should have happened by now")
+    tokio::time::timeout(Duration::from_secs(20), future).await.expect("it should have happened by now")
 }
 
 /// Waits for a condition that another thread brings about.
@@ -51,9 +49,7 @@ impl Backend {
     pub async fn accept(&self) -> Peer {
         let (stream, _) = within(self.listener.accept()).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        Peer {
-            wire: Wire::new(stream),
-        }
+        Peer { wire: Wire::new(stream) }
     }
 
     /// The next request, on a new connection.
@@ -66,9 +62,7 @@ impl Backend {
     /// True if nobody has connected.
     pub async fn is_untouched(&self) -> bool {
         let nobody = Duration::from_millis(50);
-        tokio::time::timeout(nobody, self.listener.accept())
-            .await
-            .is_err()
+        tokio::time::timeout(nobody, self.listener.accept()).await.is_err()
     }
 }
 
@@ -123,27 +117,17 @@ struct Wire {
 
 impl Wire {
     fn new(stream: TcpStream) -> Self {
-        Wire {
-            stream,
-            buffer: Vec::new(),
-        }
+        Wire { stream, buffer: Vec::new() }
     }
 
     /// False at the end of the connection, orderly or not.
     async fn fill(&mut self) -> bool {
-        matches!(
-            within(self.stream.read_buf(&mut self.buffer)).await,
-            Ok(1..)
-        )
+        matches!(within(self.stream.read_buf(&mut self.buffer)).await, Ok(1..))
     }
 
     async fn until(&mut self, mark: &[u8]) -> Option<Vec<u8>> {
         loop {
-            if let Some(at) = self
-                .buffer
-                .windows(mark.len())
-                .position(|window| window == mark)
-            {
+            if let Some(at) = self.buffer.windows(mark.len()).position(|window| window == mark) {
                 return Some(self.buffer.drain(..at + mark.len()).collect());
             }
             if !self.fill().await {
@@ -176,8 +160,7 @@ impl Wire {
 
     async fn chunk(&mut self) -> Option<Vec<u8>> {
         let line = self.until(b"\r\n").await?;
-        let size = usize::from_str_radix(std::str::from_utf8(&line).unwrap().trim_end(), 16)
-            .expect("a chunk size");
+        let size = usize::from_str_radix(std::str::from_utf8(&line).unwrap().trim_end(), 16).expect("a chunk size");
         let mut chunk = self.exactly(size + 2).await?;
         chunk.truncate(size);
         Some(chunk)
@@ -219,41 +202,33 @@ impl Peer {
     }
 
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        within(self.wire.stream.write_all(bytes.as_ref()))
-            .await
-            .unwrap();
+        within(self.wire.stream.write_all(bytes.as_ref())).await.unwrap();
     }
 
     pub async fn reply(&mut self, status: &str, headers: &str, body: &str) {
         let len = body.len();
-        self.send(format!(
-            "HTTP/1.1 {status}\r\n{headers}content-length: {len}\r\n\r\n{body}"
-        ))
-        .await;
+        self.send(format!("HTTP/1.1 {status}\r\n{headers}content-length: {len}\r\n\r\n{body}")).await;
     }
 
     pub async fn reply_json(&mut self, body: &str) {
-        self.reply("200 OK", "content-type: application/json\r\n", body)
-            .await;
+        self.reply("200 OK", "content-type: application/json\r\n", body).await;
     }
 
     /// A prefill answer with params that nobody else has.
     pub async fn reply_params(&mut self, mark: &str) {
-        self.reply_json(&format!(
-            r#"{{"id":"x","kv_transfer_params":{{"remote_engine_id":"{mark}"}}}}"#
-        ))
-        .await;
+        self.reply_json(&format!(r#"{{"id":"x","kv_transfer_params":{{"remote_engine_id":"{mark}"}}}}"#)).await;
     }
 
     pub async fn begin_stream(&mut self) {
-        self.send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n")
-            .await;
+        self.send(
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n",
+        )
+        .await;
     }
 
     pub async fn chunk(&mut self, bytes: impl AsRef<[u8]>) {
         let bytes = bytes.as_ref();
-        self.send([format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat())
-            .await;
+        self.send([format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()).await;
     }
 
     pub async fn end_stream(&mut self) {
@@ -293,15 +268,11 @@ impl Client {
     pub async fn connect(proxy: &ProxyHandle) -> Self {
         let stream = within(TcpStream::connect(proxy.addr())).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        Client {
-            wire: Wire::new(stream),
-        }
+        Client { wire: Wire::new(stream) }
     }
 
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        within(self.wire.stream.write_all(bytes.as_ref()))
-            .await
-            .unwrap();
+        within(self.wire.stream.write_all(bytes.as_ref())).await.unwrap();
     }
 
     /// Posts a completion; `headers` are whole lines.
@@ -318,10 +289,7 @@ impl Client {
     }
 
     pub async fn get(&mut self, path: &str, headers: &str) -> Message {
-        self.send(format!(
-            "GET {path} HTTP/1.1\r\nHost: client\r\n{headers}\r\n"
-        ))
-        .await;
+        self.send(format!("GET {path} HTTP/1.1\r\nHost: client\r\n{headers}\r\n")).await;
         self.answer().await
     }
 
@@ -373,10 +341,7 @@ pub fn pd_config(prefill: &[SocketAddr], decode: &[SocketAddr]) -> ProxyConfig {
 
 pub fn balance_config(backends: &[SocketAddr], policy: Policy) -> ProxyConfig {
     let backends = urls(backends);
-    ProxyConfig::new(
-        "127.0.0.1:0".parse().unwrap(),
-        Routes::Balance { backends, policy },
-    )
+    ProxyConfig::new("127.0.0.1:0".parse().unwrap(), Routes::Balance { backends, policy })
 }
 
 /// One prefill and one decode backend behind a proxy.
@@ -396,11 +361,7 @@ impl Pair {
         let mut config = pd_config(&[prefill.addr()], &[decode.addr()]);
         tweak(&mut config);
         let proxy = Proxy::spawn(config).unwrap();
-        Pair {
-            prefill,
-            decode,
-            proxy,
-        }
+        Pair { prefill, decode, proxy }
     }
 
     /// A request that has passed prefill and waits at decode.
@@ -421,9 +382,7 @@ impl Pair {
 pub async fn at_rest(proxy: &ProxyHandle) {
     eventually("every in-flight count is 0", || {
         let stats = proxy.stats();
-        let idle = |backend: &topobench_proxy::BackendStats| {
-            backend.in_flight == 0 && backend.outstanding_tokens == 0
-        };
+        let idle = |backend: &topobench_proxy::BackendStats| backend.in_flight == 0 && backend.outstanding_tokens == 0;
         stats.in_flight == 0 && stats.backends.iter().all(idle)
     })
     .await;

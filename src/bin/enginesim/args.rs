@@ -13,7 +13,8 @@ use serde::Deserialize;
 
 use crate::faults::Fault;
 
-const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (simulated vLLM)");
+/// The vLLM whose behaviour is simulated, told apart from it by its local part, as PEP 440 has it.
+const VERSION: &str = concat!("0.32.0+enginesim.", env!("CARGO_PKG_VERSION"), " (simulated vLLM)");
 
 #[derive(Debug, Parser)]
 #[command(name = "enginesim", version = VERSION, about = "A simulated vLLM: its command line, HTTP surface, KV hand-off and timing, without a GPU")]

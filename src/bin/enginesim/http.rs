@@ -85,7 +85,7 @@ async fn route(server: &Arc<Server>, request: Request<Incoming>) -> io::Result<R
     }
     Ok(match path {
         "/version" => {
-            let version = concat!(env!("CARGO_PKG_VERSION"), "+enginesim");
+            let version = concat!("0.32.0+enginesim.", env!("CARGO_PKG_VERSION"));
             json_response(StatusCode::OK, json!({ "version": version }).to_string())
         }
         "/load" => {

@@ -12,8 +12,8 @@ use crate::log::{self, Source};
 /// First lines: who this is and what was asked.
 pub fn banner(args: &ServeArgs) {
     let model = args.model_tag.as_deref().or(args.model.as_deref()).unwrap_or("none");
-    let version = env!("CARGO_PKG_VERSION");
-    let text = format!("version {version}+enginesim (simulated)   model {model}");
+    let version = concat!("0.32.0+enginesim.", env!("CARGO_PKG_VERSION"));
+    let text = format!("version {version} (simulated)   model {model}");
     log::info(Source::ApiServer, "utils.py:344", &text);
     // Keys stay out of the log.
     let mut words: Vec<String> = Vec::new();
