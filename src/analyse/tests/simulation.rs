@@ -8,6 +8,7 @@ use crate::analyse::samples::{Samples, VllmColumns};
 use crate::analyse::series::Attempt;
 use crate::plan::slo::{Slo, Target};
 use crate::units::{Tpot, Ttft};
+use std::rc::Rc;
 
 const REQUESTS: usize = 500;
 const RUNS: u64 = 60;
@@ -35,7 +36,7 @@ fn sweep(scene: &Scene, seed: u64) -> [Vec<RateSeries>; 3] {
                 start_times: Some(&load.due),
             };
             let samples = Samples::from_vllm(&columns).expect("columns fit");
-            arm.push(RateSeries { rate, attempts: vec![Attempt::new(&samples, &slo, Target::default())] });
+            arm.push(RateSeries { rate, attempts: vec![Rc::new(Attempt::new(&samples, &slo, Target::default()))] });
         }
     }
     arms
