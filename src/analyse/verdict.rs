@@ -15,11 +15,13 @@ pub(super) fn sentence(arms: &[ArmReport], ratios: &[RatioReport], question: &Qu
     if let Some(nothing) = no_verdict(arms) {
         return nothing;
     }
-    let goal = format!("at {} attainment ({})", question.target.percent(), question.slo);
+    let goal = format!("{} attainment ({})", question.target.percent(), question.slo);
     let body = match ratios {
         [] => alone(&arms[0], &goal),
-        [one] => pair(arms, one, &goal),
-        many => many.iter().map(|one| pair(arms, one, "")).collect::<Vec<_>>().join("; ") + &format!(", all {goal}"),
+        [one] => pair(arms, one, Some(&goal)),
+        many => {
+            many.iter().map(|one| pair(arms, one, None)).collect::<Vec<_>>().join("; ") + &format!(", all at {goal}")
+        }
     };
     let points: usize = arms.iter().map(|arm| arm.points.len()).sum();
     match arms.iter().map(|arm| arm.invalid_points().count()).sum::<usize>() {
@@ -64,16 +66,23 @@ fn unserved(arm: &ArmReport) -> String {
 }
 
 fn alone(arm: &ArmReport, goal: &str) -> String {
-    let rate = &arm.max_rate;
-    match (rate.value, rate.censored, arm.tested()) {
-        (Some(value), ..) => format!("{} carries {} req/s{} {goal}", arm.name, number(value), ci(rate.ci95)),
+    match arm.max_rate.value {
+        Some(_) => format!("{} {} at {goal}", arm.name, stands(arm, goal)),
+        None => format!("{} {}", arm.name, stands(arm, goal)),
+    }
+}
+
+/// What became of an arm: its crossing, or the side it lies on.
+fn stands(arm: &ArmReport, goal: &str) -> String {
+    match (arm.max_rate.value, arm.max_rate.censored, arm.tested()) {
+        (Some(value), ..) => format!("carries {} req/s{}", number(value), ci(arm.max_rate.ci95)),
         (None, Some(Censored::AboveTested), Some((_, highest))) => {
-            format!("{} still meets the target at the highest rate tested, {} req/s, {goal}", arm.name, number(highest))
+            format!("still keeps {goal} at the highest rate tested, {} req/s", number(highest))
         }
         (None, Some(Censored::BelowTested), Some((lowest, _))) => {
-            format!("{} misses the target at the lowest rate tested, {} req/s, {goal}", arm.name, number(lowest))
+            format!("misses {goal} already at the lowest rate tested, {} req/s", number(lowest))
         }
-        _ => format!("{} was measured at no finite rate, so nothing can be said of the rate it carries", arm.name),
+        _ => "was measured at no finite rate".to_string(),
     }
 }
 
@@ -114,13 +123,16 @@ impl<'a> Duel<'a> {
     }
 }
 
-fn pair(arms: &[ArmReport], report: &RatioReport, goal: &str) -> String {
+/// `goal` is left out where it is said once for several pairs.
+fn pair(arms: &[ArmReport], report: &RatioReport, goal: Option<&str>) -> String {
     let duel = Duel::new(arms, report);
-    let goal = if goal.is_empty() { String::new() } else { format!(" {goal}") };
-    let outcome = match (duel.winner.max_rate.censored, duel.loser.max_rate.censored) {
-        (None, None) => numbers(&duel, &goal),
-        (Some(x), Some(y)) if x == y => draw(arms, &duel, report, x, &goal),
-        _ => one_sided(&duel, &goal),
+    let target = goal.unwrap_or("the target");
+    let outcome = match (&duel.winner.max_rate, &duel.loser.max_rate) {
+        (w, l) if w.value.is_some() && l.value.is_some() => {
+            numbers(&duel, &goal.map_or_else(String::new, |goal| format!(" at {goal}")))
+        }
+        (w, l) if w.censored.is_some() && w.censored == l.censored => draw(arms, &duel, report, target),
+        _ => one_sided(&duel, target),
     };
     outcome + &slower_first_token(&duel)
 }
@@ -128,59 +140,42 @@ fn pair(arms: &[ArmReport], report: &RatioReport, goal: &str) -> String {
 /// Both crossings are numbers.
 fn numbers(duel: &Duel, goal: &str) -> String {
     let Duel { winner, loser, ratio, unit } = duel;
-    match ratio.value {
-        Some(value) if ratio.claims() => {
-            format!("{} carries {} the {unit} of {}{goal}", winner.name, times(value, ratio.ci95), loser.name)
-        }
-        Some(value) => format!(
-            "no difference can be claimed between {} and {}{goal}: {} the {unit} from {}",
-            winner.name,
-            loser.name,
-            times(value, ratio.ci95),
-            effort(duel, value)
-        ),
-        None => alone(winner, goal.trim_start()),
+    let value = ratio.value.unwrap_or(1.0);
+    let times = times(value, ratio.ci95);
+    if ratio.claims() {
+        return format!("{} carries {times} the {unit} of {}{goal}", winner.name, loser.name);
     }
+    let (from, advice) = effort(duel, value);
+    format!(
+        "no difference can be claimed between {} and {}{goal}: {times} the {unit} from {from} ({advice})",
+        winner.name, loser.name
+    )
 }
 
 /// One crossing lies outside the rates tested: the better arm's above, or the worse arm's below.
-fn one_sided(duel: &Duel, goal: &str) -> String {
+fn one_sided(duel: &Duel, target: &str) -> String {
     let Duel { winner, loser, ratio, unit } = duel;
-    let side = |arm: &ArmReport| {
-        let (lowest, highest) = arm.tested().unwrap_or_default();
-        match arm.max_rate.censored {
-            Some(Censored::AboveTested) => {
-                format!("still meets the target at the highest rate tested, {} req/s", number(highest))
-            }
-            Some(Censored::BelowTested) => {
-                format!("misses the target already at the lowest rate tested, {} req/s", number(lowest))
-            }
-            None => format!(
-                "carries {} req/s{}",
-                arm.max_rate.value.map_or_else(String::new, number),
-                ci(arm.max_rate.ci95)
-            ),
-        }
-    };
     let claim = match ratio.ci95.lo {
         Some(lo) if lo > 1.0 => format!(": at least {}x the {unit} (95 % confidence)", floored(lo)),
         _ => ": how many times as much can't be claimed from these points".to_string(),
     };
-    format!("{} {}{goal}, while {} {}{claim}", winner.name, side(winner), loser.name, side(loser))
+    // The arm outside names the target, the other only its own rate.
+    let brief = if winner.max_rate.value.is_none() { "the target" } else { target };
+    format!("{} {}, while {} {}{claim}", winner.name, stands(winner, target), loser.name, stands(loser, brief))
 }
 
 /// Both crossings lie outside, on the same side.
-fn draw(arms: &[ArmReport], duel: &Duel, report: &RatioReport, side: Censored, goal: &str) -> String {
+fn draw(arms: &[ArmReport], duel: &Duel, report: &RatioReport, target: &str) -> String {
     let Duel { winner, loser, .. } = duel;
     let (low_w, high_w) = winner.tested().unwrap_or_default();
     let (low_l, high_l) = loser.tested().unwrap_or_default();
-    let (fact, advice) = match side {
-        Censored::AboveTested => (
-            format!("still meet the target at {} req/s", number(high_w.min(high_l))),
+    let (fact, advice) = match winner.max_rate.censored {
+        Some(Censored::AboveTested) => (
+            format!("still keep {target} at {} req/s", number(high_w.min(high_l))),
             "no difference in rate can be claimed until higher rates are tested",
         ),
-        Censored::BelowTested => (
-            format!("miss the target at {} req/s", number(low_w.max(low_l))),
+        _ => (
+            format!("miss {target} at {} req/s", number(low_w.max(low_l))),
             "no difference in rate can be claimed until lower rates are tested or the SLO is loosened",
         ),
     };
@@ -194,7 +189,7 @@ fn draw(arms: &[ArmReport], duel: &Duel, report: &RatioReport, side: Censored, g
         }
         _ => String::new(),
     };
-    format!("both {} and {} {fact}{goal}: {advice}{tighter}", loser.name, winner.name)
+    format!("both {} and {} {fact}: {advice}{tighter}", loser.name, winner.name)
 }
 
 /// "; up to 4 req/s simple has the lower median TTFT": what the winner pays, where it pays.
@@ -223,26 +218,19 @@ fn slower_first_token(duel: &Duel) -> String {
     format!("; {upto} {} req/s {} has the lower median TTFT ({times})", number(*rate), duel.loser.name)
 }
 
-/// "100 requests a point: about 400 would do".
-fn effort(duel: &Duel, value: f64) -> String {
+/// "100 requests a point" and "about 400 would do".
+fn effort(duel: &Duel, value: f64) -> (String, String) {
     let points = duel.winner.points.iter().chain(&duel.loser.points);
     let n = points.map(|p| p.offered).min().unwrap_or(0);
-    let from = format!("{n} requests a point");
     // The end of the interval on 1's side approaches the value as 1/sqrt(n).
     let distance = value.ln();
-    let reach = duel.ratio.ci95.lo.map(|lo| (value / lo).ln());
-    match reach {
-        Some(reach) if distance > 0.0 => {
-            let wanted = n as f64 * (reach / distance).powi(2) * 1.1;
-            if wanted > PATIENCE {
-                format!("{from}, and no practical number of them would tell the arms apart")
-            } else {
-                format!("{from}; about {} would do if it is real", rounded_up(wanted))
-            }
-        }
-        Some(_) => format!("{from}, and no practical number of them would tell the arms apart"),
-        None => format!("{from}; more requests a point, or rates around the crossing, would narrow it"),
-    }
+    let wanted = duel.ratio.ci95.lo.map(|lo| 1.1 * n as f64 * ((value / lo).ln() / distance).powi(2));
+    let advice = match wanted {
+        Some(wanted) if wanted <= PATIENCE => format!("about {} would do if it is real", rounded_up(wanted)),
+        Some(_) => "no practical number would tell the arms apart".to_string(),
+        None => "more of them, or more rates around the crossing, would narrow it".to_string(),
+    };
+    (format!("{n} requests a point"), advice)
 }
 
 /// Two significant digits, upwards: 412 -> 420.
@@ -261,14 +249,18 @@ fn ci(interval: Interval) -> String {
     }
 }
 
-/// "1.8x (95 % CI 1.6-2.1)", with as many decimals as it takes not to round an end onto 1.
+/// "1.8x (95 % CI 1.6-2.1)", with as many decimals (two at most) as keep the three apart from each other and from 1.
 fn times(value: f64, interval: Interval) -> String {
-    let ends = [interval.lo, interval.hi];
-    let blurred = |decimals: i32| {
-        let round = |x: f64| (x * 10f64.powi(decimals)).round() / 10f64.powi(decimals);
-        ends.into_iter().flatten().chain([value]).any(|x| round(x) == 1.0)
+    let blurred = |decimals: usize| {
+        let printed = |x: f64| format!("{x:.decimals$}");
+        let mut shown: Vec<String> =
+            [interval.lo, interval.hi, Some(value), Some(1.0)].into_iter().flatten().map(printed).collect();
+        let all = shown.len();
+        shown.sort();
+        shown.dedup();
+        shown.len() < all
     };
-    let decimals = (1..=2).find(|d| !blurred(*d)).unwrap_or(2) as usize;
+    let decimals = if blurred(1) { 2 } else { 1 };
     match (interval.lo, interval.hi) {
         (Some(lo), Some(hi)) => format!("{value:.decimals$}x (95 % CI {lo:.decimals$}-{hi:.decimals$})"),
         (Some(lo), None) => format!("{value:.decimals$}x (95 % CI from {lo:.decimals$})"),

@@ -36,15 +36,7 @@ fn between(arms: &[ArmInput], reports: &[ArmReport], context: &Context) -> Vec<S
         }));
         all.push(format!("the arms have different numbers of GPUs ({each}): compare rates per GPU, not rates"));
     }
-    let facts: [(&str, fn(&Identity) -> Option<&String>); 3] =
-        [("models", |i| i.model.as_ref()), ("engines", |i| i.engine.as_ref()), ("datasets", |i| i.dataset.as_ref())];
-    for (what, get) in facts {
-        let known: Vec<&String> = arms.iter().filter_map(|arm| get(&arm.identity)).collect();
-        if known.windows(2).any(|pair| pair[0] != pair[1]) {
-            let each = listed(arms.iter().filter_map(|a| Some(format!("{}: {}", a.label, get(&a.identity)?))));
-            all.push(format!("the arms ran different {what} ({each})"));
-        }
-    }
+    all.extend(unlike(arms));
     if !others.is_empty() && !context.paired {
         let known = |arm: &&ArmInput| arm.identity.trace_hash.is_some();
         let why = if arms.iter().all(|arm| known(&arm)) && others.iter().any(|arm| !same_trace(first, arm)) {
@@ -58,6 +50,25 @@ fn between(arms: &[ArmInput], reports: &[ArmReport], context: &Context) -> Vec<S
         all.push("the arms have no rate in common: SLO scales can't be compared".to_string());
     }
     all.extend(missing_scale_rate(reports, context));
+    all
+}
+
+/// Facts of which the arms state different values.
+fn unlike(arms: &[ArmInput]) -> Vec<String> {
+    let models = |i: &Identity| i.model.clone();
+    let engines = |i: &Identity| i.engine.clone();
+    let datasets = |i: &Identity| i.dataset.clone();
+    let facts: [(&str, &dyn Fn(&Identity) -> Option<String>); 3] =
+        [("models", &models), ("engines", &engines), ("datasets", &datasets)];
+    let mut all = Vec::new();
+    for (what, stated) in facts {
+        let known: Vec<(&str, String)> =
+            arms.iter().filter_map(|arm| Some((arm.label.as_str(), stated(&arm.identity)?))).collect();
+        if known.windows(2).any(|pair| pair[0].1 != pair[1].1) {
+            let each = listed(known.into_iter().map(|(label, value)| format!("{label}: {value}")));
+            all.push(format!("the arms ran different {what} ({each})"));
+        }
+    }
     all
 }
 

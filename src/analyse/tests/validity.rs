@@ -1,0 +1,212 @@
+//! Which points may be believed, and what is said of those that may not.
+
+use super::*;
+use crate::analyse::validity::judge;
+use crate::outcome::{Chunk, EngineCounters, Failure, GpuFacts, Outcome, RequestRecord, Stages, TimeSum, Timeline};
+use crate::units::{Offset, TokenCount};
+
+fn ms(ms: u64) -> Offset {
+    Offset::from_nanos(ms * 1_000_000)
+}
+
+/// A request due at `due`, sent `lag` later, first token 100 ms after that, three tokens 10 ms apart.
+fn record(index: u32, due: u64, lag: u64) -> RequestRecord {
+    let first = due + lag + 100;
+    let chunk = |at| Chunk { at: ms(at), tokens: 1 };
+    RequestRecord {
+        index,
+        id: format!("r{index}"),
+        prompt_tokens: TokenCount(1000),
+        max_tokens: TokenCount(3),
+        timeline: Timeline {
+            due: ms(due),
+            slot: ms(due),
+            sent: Some(ms(due + lag)),
+            first_token: Some(ms(first)),
+            last_token: Some(ms(first + 20)),
+            end: ms(first + 20),
+            chunks: vec![chunk(first), chunk(first + 10), chunk(first + 20)],
+            tokens_per_chunk_known: true,
+            output_tokens: TokenCount(3),
+            prompt_tokens: None,
+        },
+        outcome: Outcome::Completed,
+        stages: None,
+        text: None,
+    }
+}
+
+fn records(n: u32, lag: u64) -> Vec<RequestRecord> {
+    (0..n).map(|i| record(i, u64::from(i) * 100, lag)).collect()
+}
+
+fn measured(records: &[RequestRecord], change: impl FnOnce(&mut PointFacts)) -> PointInput {
+    let mut facts = fine(10.0, records.len() as u32);
+    change(&mut facts);
+    let samples = Samples::from_records(records, Some(facts.offered));
+    PointInput { rate: rate(10.0), attempt: 1, facts: Some(facts), samples }
+}
+
+fn why(point: &PointInput, kind: ArmKind) -> Vec<String> {
+    let judged = judge(point, kind, &slo(150.0, 20.0));
+    assert_eq!(judged.valid, Some(judged.why.is_empty()));
+    judged.why
+}
+
+fn with_engines(engines: EngineCounters) -> PointInput {
+    measured(&records(100, 0), |f| f.engines = Some(engines))
+}
+
+#[test]
+fn a_point_at_which_nothing_went_wrong_is_valid() {
+    assert_eq!(why(&measured(&records(100, 1), |_| ()), ArmKind::Simple), Vec::<String>::new());
+}
+
+#[test]
+fn a_late_client_invalidates_its_own_point() {
+    let reasons = why(&measured(&records(100, 5), |_| ()), ArmKind::Simple);
+    assert_eq!(reasons.len(), 1);
+    assert!(reasons[0].starts_with("the client was late: lag p99 5.0 ms, at most 3.0 ms"), "{reasons:?}");
+}
+
+#[test]
+fn waiting_for_a_slot_is_no_lateness() {
+    let mut all = records(100, 0);
+    for r in &mut all {
+        let (slot, line) = (r.timeline.due.as_nanos() + 20_000_000_000, &mut r.timeline);
+        line.slot = Offset::from_nanos(slot);
+        line.sent = Some(line.slot);
+    }
+    assert_eq!(why(&measured(&all, |_| ()), ArmKind::Simple), Vec::<String>::new());
+}
+
+#[test]
+fn requests_that_were_never_sent_invalidate_and_stay_in_the_denominator() {
+    let point = measured(&records(95, 0), |f| f.offered = 100);
+    let reasons = why(&point, ArmKind::Simple);
+    assert!(reasons[0].starts_with("only 95.0 % of the 100 sends scheduled"), "{reasons:?}");
+    let attained = PointAttainment::of(&point.samples, &slo(150.0, 20.0)).expect("offered");
+    assert_eq!(attained.both.percent(), 95.0);
+    assert_eq!(point.samples.failures()["unrecorded"], 5);
+}
+
+#[test]
+fn an_engine_that_takes_no_connection_is_not_the_clients_lateness() {
+    let mut all = records(100, 0);
+    for r in &mut all[..50] {
+        r.outcome = Outcome::Failed(Failure::Connect { detail: "refused".into() });
+        r.timeline.sent = None;
+    }
+    let point = measured(&all, |_| ());
+    assert_eq!(why(&point, ArmKind::Simple), Vec::<String>::new());
+    assert_eq!(point.samples.failures()["connect"], 50);
+}
+
+#[test]
+fn any_kv_counter_that_moved_invalidates() {
+    let faults = EngineCounters {
+        kv_failed_transfers: Some(1.0),
+        kv_failed_notifications: Some(0.0),
+        kv_expired: Some(2.0),
+        kv_notifications_after_expiry: Some(3.0),
+        ..EngineCounters::default()
+    };
+    assert_eq!(why(&with_engines(faults), ArmKind::PrefillDecode).len(), 3);
+}
+
+#[test]
+fn a_silent_recompute_on_decode_invalidates_and_the_last_token_does_not() {
+    let counters = |local: f64| EngineCounters {
+        prompt_tokens: Some(100_000.0),
+        external_kv_tokens: Some(100_000.0 - local),
+        local_compute_tokens: Some(local),
+        ..EngineCounters::default()
+    };
+    assert!(why(&with_engines(counters(100.0)), ArmKind::PrefillDecode).is_empty(), "one token a request");
+    let reasons = why(&with_engines(counters(5000.0)), ArmKind::PrefillDecode);
+    assert!(reasons[0].contains("not handed over for 5.0 % of them"), "{reasons:?}");
+    assert!(why(&with_engines(counters(100_000.0)), ArmKind::Simple).is_empty(), "a simple arm computes its prompts");
+    let unlabelled = EngineCounters { local_compute_tokens: None, ..counters(5000.0) };
+    assert_eq!(why(&with_engines(unlabelled), ArmKind::PrefillDecode).len(), 1, "what is unaccounted for was computed");
+}
+
+#[test]
+fn restarts_and_throttling_invalidate() {
+    let point = measured(&records(100, 0), |f| {
+        f.engine_restarts = 1;
+        f.gpus = Some(GpuFacts { throttled: vec!["hw_thermal_slowdown on GPU 1".into()], ..GpuFacts::default() });
+    });
+    assert_eq!(why(&point, ArmKind::Simple).len(), 2);
+}
+
+#[test]
+fn cached_prompts_are_said_and_do_not_invalidate() {
+    let counters =
+        EngineCounters { prompt_tokens: Some(1000.0), cached_prompt_tokens: Some(580.0), ..EngineCounters::default() };
+    let judged = judge(&with_engines(counters), ArmKind::Simple, &slo(150.0, 20.0));
+    assert_eq!(judged.valid, Some(true));
+    assert_eq!(judged.notes, ["58 % of the prompt tokens came from a prefix cache, which flatters TTFT"]);
+}
+
+#[test]
+fn imported_files_are_neither_valid_nor_invalid_unless_nothing_was_served() {
+    let import = |ttfts: &[f64]| PointInput { facts: None, samples: samples(2.0, ttfts, 0.01), ..point(2.0, 1, 0) };
+    assert_eq!(judge(&import(&[0.1, 0.2]), ArmKind::Unknown, &slo(150.0, 20.0)).valid, None);
+    let dead = judge(&import(&[f64::INFINITY]), ArmKind::Unknown, &slo(150.0, 20.0));
+    assert_eq!((dead.valid, dead.status), (Some(false), PointStatus::Failed));
+}
+
+#[test]
+fn several_tokens_a_chunk_are_as_many_gaps() {
+    let mut r = record(0, 0, 0);
+    r.timeline.chunks[2].tokens = 2;
+    r.timeline.output_tokens = TokenCount(4);
+    let latencies = percentiles::Latencies::of(&Samples::from_records([&r], None), &[]);
+    let itl = latencies.itl.expect("gaps");
+    assert_eq!((itl.count, latencies.itl_per_token), (3, true));
+    assert!((itl.mean - 0.02 / 3.0).abs() < 1e-7);
+}
+
+#[test]
+fn a_single_token_meets_any_tpot_and_has_none() {
+    let mut r = record(0, 0, 0);
+    r.timeline.output_tokens = TokenCount(1);
+    r.timeline.last_token = r.timeline.first_token;
+    r.timeline.chunks.truncate(1);
+    let samples = Samples::from_records([&r], None);
+    let tight = slo(150.0, 0.001);
+    assert_eq!(PointAttainment::of(&samples, &tight).expect("offered").both.percent(), 100.0);
+    assert_eq!(percentiles::Latencies::of(&samples, &[]).tpot, None);
+}
+
+#[test]
+fn the_parts_of_ttft_add_up_to_it_and_what_nobody_stamped_is_absent() {
+    let mut staged = records(10, 2);
+    for r in &mut staged {
+        let at = |t: u64| Some(Offset::from_nanos(r.timeline.due.as_nanos() + t * 1_000_000));
+        r.stages = Some(Stages {
+            accepted: at(3),
+            prefill_sent: at(4),
+            prefill_head: at(60),
+            decode_sent: at(61),
+            first_byte: at(101),
+            end: at(122),
+            prefill: Some(0),
+            decode: Some(0),
+        });
+    }
+    let queue = |secs: f64| Some(TimeSum { secs, count: 10.0 });
+    let engines = EngineCounters { prefill_queue: queue(0.4), decode_queue: queue(0.05), ..EngineCounters::default() };
+    let point = measured(&staged, |f| f.engines = Some(engines));
+    let told = attribution::Attribution::of(&point, &slo(50.0, 20.0));
+    let t = told.time;
+    let parts = [t.slot_wait, t.client_lag, t.to_proxy, t.proxy, t.prefill, t.hand_off, t.first_byte, t.back];
+    let sum: f64 = parts.iter().map(|p| p.expect("stamped")).sum();
+    assert!((sum - t.ttft.expect("served")).abs() < 1e-9);
+    assert!((t.prefill.expect("stamped") - 0.056).abs() < 1e-9);
+    assert_eq!(t.kv_transfer, None);
+    assert_eq!((told.binding, told.shift), (attribution::Binding::Ttft, Some(attribution::Shift::MorePrefill)));
+
+    let direct = attribution::Attribution::of(&measured(&records(10, 2), |_| ()), &slo(150.0, 5.0));
+    assert_eq!((direct.time.prefill, direct.binding, direct.shift), (None, attribution::Binding::Tpot, None));
+}

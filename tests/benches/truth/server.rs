@@ -1,0 +1,98 @@
+//! A server that knows when it wrote what: streams of vLLM's shape at a fixed pace, and a table of true times.
+//!
+//! Times are CLOCK_MONOTONIC nanoseconds, taken just before the write: what the kernel and the client take after that
+//! is the client's error.
+
+use nix::time::{ClockId, clock_gettime};
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::LocalSet;
+use tokio::time::{Instant, sleep_until};
+
+/// Pace of every stream.
+pub const TTFT: Duration = Duration::from_millis(50);
+pub const ITL: Duration = Duration::from_millis(10);
+
+pub fn monotonic_nanos() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("the clock exists");
+    now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
+}
+
+/// Lines of the table: id, when received, first chunk written, last chunk written, chunks.
+type Truth = Rc<RefCell<String>>;
+
+/// Serves for ever; prints the port first.
+pub fn run() -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    LocalSet::new().block_on(&runtime, async {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        println!("{}", listener.local_addr()?.port());
+        let truth = Truth::default();
+        loop {
+            let (stream, _) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            tokio::task::spawn_local(serve(stream, Rc::clone(&truth)));
+        }
+    })
+}
+
+/// A connection that breaks belongs to a client that left; there is nothing to do about it.
+async fn serve(mut stream: TcpStream, truth: Truth) -> io::Result<()> {
+    let mut bytes = Vec::with_capacity(4096);
+    loop {
+        let (head, length) = loop {
+            if let Some(found) = head_of(&bytes) {
+                break found;
+            }
+            if stream.read_buf(&mut bytes).await? == 0 {
+                return Ok(());
+            }
+        };
+        if head.starts_with("GET") {
+            let table = truth.take();
+            return stream.write_all(format!("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{table}").as_bytes()).await;
+        }
+        let whole = head.len() + 4 + length;
+        while bytes.len() < whole {
+            if stream.read_buf(&mut bytes).await? == 0 {
+                return Ok(());
+            }
+        }
+        let body: serde_json::Value = serde_json::from_slice(&bytes[head.len() + 4..whole])?;
+        let line = answer(&mut stream, body["max_tokens"].as_u64().unwrap_or(1)).await?;
+        let id = head.lines().find_map(|l| l.strip_prefix("X-Request-Id: ")).unwrap_or_default();
+        truth.borrow_mut().push_str(&format!("{id},{line}\n"));
+        bytes.drain(..whole);
+    }
+}
+
+fn head_of(bytes: &[u8]) -> Option<(String, usize)> {
+    let end = bytes.windows(4).position(|w| w == b"\r\n\r\n")?;
+    let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+    let length = head.lines().find_map(|l| l.strip_prefix("Content-Length: ")?.parse().ok()).unwrap_or(0);
+    Some((head, length))
+}
+
+async fn answer(stream: &mut TcpStream, tokens: u64) -> io::Result<String> {
+    let (received, start) = (monotonic_nanos(), Instant::now());
+    stream
+        .write_all(b"HTTP/1.1 200 OK\r\nserver: uvicorn\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n")
+        .await?;
+    let (mut first, mut last) = (0, 0);
+    for token in 1..=tokens {
+        sleep_until(start + TTFT + ITL * (token as u32 - 1)).await;
+        let data = format!(
+            "data: {{\"id\":\"cmpl-bf4cb11e4454e20c\",\"object\":\"text_completion\",\"created\":1795293761,\"model\":\"tiny\",\"choices\":[{{\"index\":0,\"text\":\" variable\",\"logprobs\":null,\"finish_reason\":null,\"stop_reason\":null,\"prompt_token_ids\":null,\"token_ids\":null}}],\"usage\":{{\"prompt_tokens\":32,\"total_tokens\":{},\"completion_tokens\":{token}}}}}\n\n",
+            token + 32
+        );
+        last = monotonic_nanos();
+        first = if token == 1 { last } else { first };
+        stream.write_all(format!("{:x}\r\n{data}\r\n", data.len()).as_bytes()).await?;
+    }
+    stream.write_all(b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n").await?;
+    Ok(format!("{received},{first},{last},{tokens}"))
+}
