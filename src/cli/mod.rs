@@ -11,6 +11,7 @@ mod sweep;
 
 pub use exit::{Exit, Failure};
 
+use crate::progress;
 use args::{Cli, Command};
 use clap::{CommandFactory, FromArgMatches};
 use std::process::ExitCode;
@@ -35,7 +36,7 @@ pub fn main() -> ExitCode {
     match dispatch(cli.command, matches) {
         Ok(exit) => exit.into(),
         Err(failure) => {
-            eprintln!("error: {}", failure.message);
+            progress::say(&format!("error: {}", failure.message));
             failure.exit.into()
         }
     }

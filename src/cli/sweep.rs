@@ -196,6 +196,8 @@ pub fn gpu_pool(env: &Environment, known: &[GpuInfo]) -> GpuPool {
 pub struct Measured {
     pub runs: Vec<ArmRun>,
     ended: Result<(), SessionError>,
+    /// Hears the signals that would otherwise be lost while results are shown.
+    _signals: tokio::runtime::Runtime,
 }
 
 impl Measured {
@@ -203,7 +205,7 @@ impl Measured {
     fn settle(self, shown: Result<Exit, Failure>) -> Result<Exit, Failure> {
         let Err(error) = self.ended else { return shown };
         if let Err(failure) = shown {
-            eprintln!("error: {}", failure.message);
+            progress::say(&format!("error: {}", failure.message));
         }
         Err(failure(&error))
     }
@@ -214,10 +216,13 @@ pub fn failure(error: &SessionError) -> Failure {
     use SessionError as E;
     let exit = match error {
         E::Workload(_) | E::Context { .. } => Exit::Usage,
-        E::Launch { .. } | E::Proxy { .. } | E::Identity { .. } | E::Smoke { .. } | E::NoKvTransfer { .. } => {
-            Exit::LaunchFailed
-        }
-        E::EngineKeepsDying { .. } | E::EngineDied { .. } => Exit::PointDoubtful,
+        E::Launch { .. }
+        | E::Proxy { .. }
+        | E::Identity { .. }
+        | E::Smoke { .. }
+        | E::NoKvTransfer { .. }
+        | E::DiedWarmingUp { .. } => Exit::LaunchFailed,
+        E::EngineLost { .. } | E::EngineLostAgain { .. } => Exit::PointDoubtful,
         E::Record(RecordError::Write { .. }) | E::Record(_) | E::Drive(_) | E::System { .. } => Exit::Internal,
         E::Interrupted => Exit::Interrupted,
     };
@@ -245,14 +250,17 @@ fn measure(plan: Plan, resumed: Option<PathBuf>, sweep: &SweepArgs) -> Result<Me
         .enable_all()
         .build()
         .map_err(|e| Failure::new(Exit::Internal, format!("cannot start the runtime: {e}")))?;
-    runtime.block_on(async {
+    let (runs, ended) = runtime.block_on(async {
         let stop = Stop::on_signals(events.clone())
             .map_err(|e| Failure::new(Exit::Internal, format!("cannot listen to signals: {e}")))?;
+        let over = stop.over.clone();
         let session = match resumed {
             Some(run) => Session::resume(plan, workload, run, events, stop),
             None => Session::create(plan, workload, command, events, stop),
         };
-        let (runs, ended) = session.map_err(|e| failure(&e))?.run().await;
-        Ok(Measured { runs, ended })
-    })
+        let measured = session.map_err(|e| failure(&e))?.run().await;
+        over.cancel();
+        Ok::<_, Failure>(measured)
+    })?;
+    Ok(Measured { runs, ended, _signals: runtime })
 }

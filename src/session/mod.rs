@@ -5,6 +5,7 @@ mod error;
 pub mod events;
 mod identity;
 mod live;
+mod loss;
 mod point;
 mod recorder;
 mod stop;

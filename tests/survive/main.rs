@@ -1,0 +1,5 @@
+//! Faults injected into the real programs: nothing is lost, nothing is left running, nobody is misled.
+
+mod signals;
+mod support;
+mod sweep;
