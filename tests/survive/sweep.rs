@@ -64,7 +64,7 @@ fn a_killed_engine_fails_its_point_by_name_and_the_sweep_goes_on() {
 }
 
 /// Deadlines that a loaded machine still meets with healthy engines, and that tests can wait for.
-const DEADLINES: &str = "--first-token-timeout 6 --idle-timeout 6 --drain-timeout 20";
+const DEADLINES: &str = "--first-token-timeout 3 --idle-timeout 3 --drain-timeout 20";
 
 #[test]
 fn an_engine_stopped_in_mid_load_is_told_from_a_slow_one_and_replaced() {
@@ -162,7 +162,8 @@ fn an_engine_that_ends_between_points_costs_no_point() {
 #[test]
 fn an_engine_that_dies_warming_up_is_named_with_its_last_words() {
     let die = "--engine-arg --sim-fault --engine-arg die-mid-stream=9";
-    let finished = Bench::new("nixl --request-rate 5 --num-prompts 5 --random-output-len 16").args(die).run();
+    let bench = Bench::new("nixl --request-rate 5 --num-prompts 5 --random-output-len 16").args(die);
+    let finished = bench.run();
     assert_eq!(finished.code, Some(3), "{}", finished.words);
     assert!(finished.words.contains("decode-0 ended (killed by SIGKILL)"), "{}", finished.words);
     assert!(finished.words.contains("    | ") && finished.words.contains("warmed up"), "{}", finished.words);
