@@ -3,19 +3,24 @@
 use super::args::{AbArgs, NixlArgs, RunArgs, SimpleArgs, SweepArgs};
 use super::exit::{Exit, Failure};
 use super::{dry_run, slo};
+use crate::launch;
 use crate::observe::gpu::{GpuInfo, Gpus};
+use crate::outcome::RunStatus;
 use crate::plan::arm::{ArmSpec, Sizes};
 use crate::plan::build::{self, Arms, Request, RunOptions};
+use crate::plan::deployment::Deployment;
 use crate::plan::environment::{self, Environment};
 use crate::plan::gpus::{GpuPool, Vendor};
+use crate::plan::secrecy::masked_words;
 use crate::plan::strategy::Order;
 use crate::plan::workload::{PrepareContext, PreparedWorkload};
 use crate::plan::{MetricChoice, Plan, Timeouts, context};
 use crate::progress::{self, Style};
 use crate::record::{Manifest, catalog};
-use crate::session::{ArmRun, Session, SessionError, Stop};
+use crate::session::{self, ArmRun, Session, SessionError, Stop};
 use crate::units::TokenCount;
 use clap::ArgMatches;
+use clap::parser::ValueSource;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -79,6 +84,7 @@ fn arms(sweep: &SweepArgs, specs: Vec<ArmSpec>) -> Arms {
 fn one_arm(arms: Arms, name: &str, sweep: &SweepArgs, matches: &ArgMatches) -> Result<Exit, Failure> {
     let (plan, resumed) = match &sweep.run.resume {
         Some(what) => {
+            refuse_beside_resume(matches)?;
             let dir = catalog::resolve(&sweep.run.result_dir, what)?;
             (resumed_plan(&dir, sweep)?, Some(dir))
         }
@@ -87,16 +93,52 @@ fn one_arm(arms: Arms, name: &str, sweep: &SweepArgs, matches: &ArgMatches) -> R
     if sweep.run.dry_run {
         return dry_run::show(&plan, sweep.run.json);
     }
+    if let Some(dir) = &resumed {
+        let manifest = Manifest::read(dir)?;
+        if manifest.status == RunStatus::Completed && session::is_complete(&plan, 0, &manifest) {
+            progress::say(&format!("{} is complete: nothing is left to be measured", dir.display()));
+            let (label, dir, status) = (plan.arms[0].label.clone(), dir.clone(), manifest.status);
+            return super::show_runs::alone(&[ArmRun { label, dir, status }], &plan, sweep.run.json);
+        }
+    }
     let measured = measure(plan.clone(), resumed, sweep)?;
     let shown = super::show_runs::alone(&measured.runs, &plan, sweep.run.json);
     measured.settle(shown)
+}
+
+/// A run goes on as it was planned: what else is given would be ignored, and whoever gave it misled.
+fn refuse_beside_resume(matches: &ArgMatches) -> Result<(), Failure> {
+    const ALLOWED: [&str; 4] = ["resume", "result_dir", "json", "dry_run"];
+    let given = |id: &&str| matches.value_source(id) == Some(ValueSource::CommandLine);
+    let ids: Vec<&str> = matches.ids().map(clap::Id::as_str).collect();
+    // Groups are named after their structs, arguments after their fields.
+    let is_argument = |id: &&str| id.starts_with(|c: char| c.is_ascii_lowercase());
+    let extra: Vec<String> = ids
+        .into_iter()
+        .filter(is_argument)
+        .filter(given)
+        .filter(|id| !ALLOWED.contains(id))
+        .map(|id| format!("--{}", id.replace('_', "-")))
+        .collect();
+    match extra.as_slice() {
+        [] => Ok(()),
+        extra => Err(Failure::usage(format!(
+            "{} beside --resume: a run goes on as it was planned\nhint: leave that out, or start a new run",
+            extra.join(", ")
+        ))),
+    }
 }
 
 /// The plan of an interrupted run, as its manifest holds it; secrets come from the environment again.
 fn resumed_plan(dir: &std::path::Path, sweep: &SweepArgs) -> Result<Plan, Failure> {
     let manifest = Manifest::read(dir)?;
     let mut arm = manifest.arm.clone();
-    arm.deployment.set_api_key(Environment::of_process().api_key());
+    arm.deployment.take_secrets(&Environment::of_process()).map_err(|missing| {
+        let names = missing.join(", ");
+        Failure::usage(format!(
+            "the run gave its engines {names}, and manifests hold no secrets\nhint: set {names} in the environment and resume again"
+        ))
+    })?;
     let result_dir = sweep.run.result_dir.clone();
     Ok(Plan { arms: vec![arm], sweep: manifest.sweep, order: manifest.order, result_dir, warnings: Vec::new() })
 }
@@ -215,7 +257,8 @@ pub fn failure(error: &SessionError) -> Failure {
     use crate::record::RecordError;
     use SessionError as E;
     let exit = match error {
-        E::Workload(_) | E::Context { .. } => Exit::Usage,
+        E::Workload(_) | E::Context { .. } | E::TraceChanged { .. } => Exit::Usage,
+        E::Record(RecordError::Busy { .. }) => Exit::Usage,
         E::Launch { .. }
         | E::Proxy { .. }
         | E::Identity { .. }
@@ -243,8 +286,13 @@ pub fn prepare(plan: &Plan) -> Result<PreparedWorkload, Failure> {
 
 fn measure(plan: Plan, resumed: Option<PathBuf>, sweep: &SweepArgs) -> Result<Measured, Failure> {
     let workload = prepare(&plan)?;
+    for arm in &plan.arms {
+        if let Deployment::Spawn(fleet) = &arm.deployment {
+            launch::argv::check(fleet).map_err(Failure::usage)?;
+        }
+    }
     let events = progress::sink(Style::choose(sweep.run.json));
-    let command: Vec<String> = std::env::args().collect();
+    let command = masked_words(&std::env::args().collect::<Vec<_>>());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

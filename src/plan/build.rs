@@ -267,6 +267,12 @@ pub fn base_url(text: &str) -> Result<String, PlanError> {
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
         return Err(refuse("give a base URL that begins with http:// or https://"));
     }
+    if !url.username().is_empty() || url.password().is_some() {
+        let what = "URL".to_string();
+        let value = "one with a user name or password in it".to_string();
+        let remedy = "leave them out: a key comes from VLLM_API_KEY or OPENAI_API_KEY".to_string();
+        return Err(PlanError::Value { what, value, remedy });
+    }
     Ok(trimmed.to_string())
 }
 

@@ -11,6 +11,7 @@ use super::watch::Watch;
 use crate::launch::InstanceExit;
 use crate::observe::gpu::Gpus;
 use crate::outcome::{PointKey, RunStatus};
+use crate::plan::load::Dataset;
 use crate::plan::strategy::{self, Stage};
 use crate::plan::workload::PreparedWorkload;
 use crate::plan::{OnFailure, Plan};
@@ -77,7 +78,8 @@ impl Session {
         Ok(Session::with(plan, workload, writers, events, stop))
     }
 
-    /// Goes on with one interrupted run.
+    /// Goes on with one interrupted run. Before anything is touched, the traces that the run recorded are made again: a
+    /// point sent from another trace would not belong to it.
     pub fn resume(
         plan: Plan,
         workload: PreparedWorkload,
@@ -85,6 +87,7 @@ impl Session {
         events: Sink,
         stop: Stop,
     ) -> Result<Session, SessionError> {
+        check_traces(&Manifest::read(&run)?, &workload)?;
         let mut writer = RunWriter::resume(run)?;
         writer.update(|m| {
             m.status = RunStatus::Incomplete;
@@ -310,10 +313,28 @@ impl Session {
     }
 
     fn is_complete(&self, arm: usize) -> bool {
-        let stages = strategy::stages(self.plan.arms.len(), &self.plan.sweep.load, self.plan.order);
-        let manifest = self.writers[arm].manifest();
-        stages.iter().flat_map(|s| &s.points).filter(|(a, _)| *a == arm).all(|(_, key)| manifest.point(*key).is_some())
+        is_complete(&self.plan, arm, self.writers[arm].manifest())
     }
+}
+
+/// Whether every point of an arm has been measured.
+pub fn is_complete(plan: &Plan, arm: usize, manifest: &Manifest) -> bool {
+    let stages = strategy::stages(plan.arms.len(), &plan.sweep.load, plan.order);
+    stages.iter().flat_map(|s| &s.points).filter(|(a, _)| *a == arm).all(|(_, key)| manifest.point(*key).is_some())
+}
+
+fn check_traces(manifest: &Manifest, workload: &PreparedWorkload) -> Result<(), SessionError> {
+    for trace in &manifest.traces {
+        let schedule = workload.schedule(trace.key.rate, trace.key.attempt)?;
+        if workload.trace_hash(&schedule) != trace.sha256 {
+            let dataset = match &manifest.sweep.workload.dataset {
+                Dataset::Random { .. } => "its generator of random prompts".to_string(),
+                dataset => format!("dataset {}", dataset.name()),
+            };
+            return Err(SessionError::TraceChanged { dataset, rate: trace.key.rate, attempt: trace.key.attempt });
+        }
+    }
+    Ok(())
 }
 
 fn exit_words(exit: &InstanceExit) -> String {

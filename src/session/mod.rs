@@ -12,6 +12,6 @@ mod stop;
 mod warm;
 mod watch;
 
-pub use conductor::{ArmRun, Session};
+pub use conductor::{ArmRun, Session, is_complete};
 pub use error::SessionError;
 pub use stop::Stop;

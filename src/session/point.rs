@@ -117,7 +117,9 @@ impl Measurement<'_> {
                     "{} of the prompts at {} req/s had been sent before: the dataset is exhausted",
                     schedule.repeats, key.rate
                 );
-                m.warnings.push(text);
+                if !m.warnings.contains(&text) {
+                    m.warnings.push(text);
+                }
             }
         })?;
         Ok(())

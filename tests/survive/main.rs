@@ -1,6 +1,8 @@
 //! Faults injected into the real programs: nothing is lost, nothing is left running, nobody is misled.
 
 mod kill;
+mod resume;
+mod secrets;
 mod signals;
 mod support;
 mod sweep;

@@ -6,6 +6,7 @@ use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::rc::Rc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,7 @@ pub fn eventually<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
 
 /// A topobench to be started, and the directory that it lives in.
 pub struct Bench {
-    pub dir: tempfile::TempDir,
+    pub dir: Rc<tempfile::TempDir>,
     tag: String,
     args: Vec<String>,
     env: Vec<(String, String)>,
@@ -50,11 +51,23 @@ impl Bench {
 
     /// Nothing but these words and the place of the results.
     pub fn bare(words: &str) -> Self {
-        let dir = tempfile::tempdir().expect("a directory");
+        Bench::within(Rc::new(tempfile::tempdir().expect("a directory")), words)
+    }
+
+    fn within(dir: Rc<tempfile::TempDir>, words: &str) -> Self {
         let tag = format!("{:032x}", rand::random::<u128>());
         let bench = Bench { dir, tag, args: Vec::new(), env: Vec::new() }.args(words).args("--json");
         let results = bench.results().display().to_string();
         bench.arg("--result-dir").arg(&results)
+    }
+
+    /// Going on with a run of this bench, in the same directory.
+    pub fn resuming(&self, run: &Path) -> Self {
+        let mut bench = Bench::within(Rc::clone(&self.dir), "run --resume").arg(&run.display().to_string());
+        // The flag's value follows it.
+        let value = bench.args.pop().expect("just given");
+        bench.args.insert(2, value);
+        bench
     }
 
     pub fn args(mut self, words: &str) -> Self {
@@ -87,11 +100,11 @@ impl Bench {
         command
     }
 
-    pub fn start(&self) -> Running<'_> {
+    pub fn start(&self) -> Running {
         self.start_as(self.command())
     }
 
-    pub fn start_as(&self, mut command: Command) -> Running<'_> {
+    pub fn start_as(&self, mut command: Command) -> Running {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("topobench starts");
         let lines = BufReader::new(child.stderr.take().expect("piped")).lines();
         let mut stdout = child.stdout.take().expect("piped");
@@ -102,7 +115,7 @@ impl Bench {
             let _ = stdout.read_to_string(&mut text);
             text
         });
-        Running { bench: self, child, incoming, stdout: Some(stdout), events: Vec::new(), words: Vec::new() }
+        Running { child, incoming, stdout: Some(stdout), events: Vec::new(), words: Vec::new() }
     }
 
     /// From start to end.
@@ -162,8 +175,7 @@ pub fn signal(pid: i32, signal: Signal) {
 }
 
 /// A topobench at work.
-pub struct Running<'a> {
-    bench: &'a Bench,
+pub struct Running {
     pub child: Child,
     incoming: Receiver<String>,
     stdout: Option<std::thread::JoinHandle<String>>,
@@ -181,7 +193,7 @@ pub struct Finished {
     pub stdout: String,
 }
 
-impl Running<'_> {
+impl Running {
     pub fn pid(&self) -> i32 {
         self.child.id().cast_signed()
     }
@@ -219,10 +231,9 @@ impl Running<'_> {
         }
     }
 
-    /// The run's directory, as soon as it is told.
+    /// The next run's directory, as soon as it is told.
     pub fn dir(&mut self) -> PathBuf {
-        let known = self.events.iter().find(|e| e["event"] == "run_created").cloned();
-        let event = known.unwrap_or_else(|| self.wait("run_created", |_| true));
+        let event = self.wait("run_created", |_| true);
         PathBuf::from(event["dir"].as_str().expect("a path"))
     }
 
@@ -253,11 +264,10 @@ impl Running<'_> {
     }
 }
 
-impl Drop for Running<'_> {
+impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let _ = self.bench;
     }
 }
 

@@ -145,18 +145,24 @@ fn stop_ends_the_run_at_the_first_loss_and_skip_at_none() {
 }
 
 #[test]
-fn an_engine_that_ends_between_points_costs_no_point() {
-    // No request fails: the load of the first point is over when the engine is killed, and the second has not begun.
-    let bench = Bench::new("simple --request-rate 40,41 --num-prompts 20 --random-output-len 4");
+fn an_engine_that_ends_between_its_points_costs_no_point() {
+    // Both fleets are up and take turns: the second loses an engine while the first is under load.
+    let bench = Bench::new("ab simple:tp=2 nixl --request-rate 20,21 --num-prompts 30 --random-output-len 4");
     let mut running = bench.start();
-    let run = RunDir(running.dir());
-    running.wait("point_finished", |_| true);
-    signal(run.engine("replica-0"), Signal::SIGKILL);
+    let (simple, nixl) = (RunDir(running.dir()), RunDir(running.dir()));
+    running.wait("point_progress", |e| e["arm"] == "simple" && e["sent"].as_u64() > Some(5));
+    signal(nixl.engine("decode-0"), Signal::SIGKILL);
     let finished = running.finish();
-    assert_eq!(finished.all("launching").count(), 2);
-    assert_eq!(run.point(40.0)["status"], "measured");
-    assert_eq!(run.requests(40.0).len(), 20);
-    assert_eq!(run.manifest()["status"], "completed");
+    let launches = |arm: &str| finished.all("launching").filter(|e| e["arm"] == arm).count();
+    assert_eq!((launches("simple"), launches("nixl")), (1, 2));
+    for run in [&simple, &nixl] {
+        for rate in [20.0, 21.0] {
+            assert_eq!(run.point(rate)["status"], "measured", "{}", run.point(rate));
+            assert_eq!(count(&run.requests(rate), "completed"), 30);
+        }
+        assert_eq!(run.manifest()["status"], "completed");
+    }
+    assert_eq!(bench.left_after(Duration::ZERO), [""; 0]);
 }
 
 #[test]
