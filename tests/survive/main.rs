@@ -4,5 +4,6 @@ mod kill;
 mod resume;
 mod secrets;
 mod signals;
+mod startup;
 mod support;
 mod sweep;
