@@ -12,7 +12,7 @@ use crate::observe::engine::{self, EngineWindow};
 use crate::outcome::{PointFacts, PointKey, PointStatus};
 use crate::plan::Sweep;
 use crate::plan::workload::{PreparedWorkload, Schedule};
-use crate::record::{RunWriter, dir, manifest::TraceRecord};
+use crate::record::{RunWriter, dir, export, manifest::TraceRecord};
 use chrono::{DateTime, Local};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -178,6 +178,7 @@ impl Measurement<'_> {
             m.points.retain(|p| p.key != facts.key);
             m.points.push(facts.clone());
         })?;
+        export::write(self.writer.dir(), self.writer.manifest(), facts.key)?;
         (self.events)(Event::PointFinished { arm: self.live.label.clone(), completed, facts: facts.clone() });
         Ok(())
     }
