@@ -1,6 +1,7 @@
 //! Arguments, one file a subcommand, exit codes. Everything that is done is done in other rooms.
 
 mod args;
+mod doctor;
 mod dry_run;
 mod exit;
 mod list;
@@ -48,6 +49,7 @@ fn dispatch(command: Command, matches: &clap::ArgMatches) -> Result<Exit, Failur
         Command::Run(args) => sweep::run(&args, matches),
         Command::Ab(args) => sweep::ab(&args, matches),
         Command::List(args) => list::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Proxy(args) => proxy::run(&args),
         _ => Ok(Exit::Good),
     }
