@@ -9,7 +9,6 @@ pub mod launch;
 pub mod observe;
 pub mod outcome;
 pub mod plan;
-pub mod progress;
 pub mod record;
-pub mod session;
+pub mod report;
 pub mod units;
