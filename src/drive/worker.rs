@@ -196,7 +196,7 @@ async fn serve(common: Arc<Common>, pool: Arc<Pool>, job: Job) {
     let asked = Asked { max_tokens: request.output_tokens.get(), ignore_eos: common.ignore_eos };
     let outcome = outcome.unwrap_or_else(|| reader.outcome(asked));
     let (timeline, text) = reader.finish(at);
-    common.progress.ended(&outcome);
+    common.progress.ended(&outcome, at);
     common.record(&request, id, timeline, outcome, text);
     drop((held, wire, _in_flight));
     if let Some(connection) = connection {
