@@ -4,6 +4,9 @@ use super::chunk::Chunk;
 use crate::outcome::{self, Timeline};
 use crate::units::{Offset, TokenCount};
 
+/// Most chunks to make room for beforehand: an answer may end long before its `max_tokens`.
+const MOST_EXPECTED: u32 = 1024;
+
 /// Collects what the clock and the server say of one request.
 #[derive(Debug, Default)]
 pub struct TimelineBuilder {
@@ -20,9 +23,18 @@ pub struct TimelineBuilder {
 }
 
 impl TimelineBuilder {
-    pub fn new(due: Offset, slot: Offset, keep_text: bool) -> Self {
+    pub fn new(due: Offset, slot: Offset) -> Self {
         let timeline = Timeline { due, slot, ..Timeline::default() };
-        TimelineBuilder { timeline, text: keep_text.then(String::new), ..Self::default() }
+        TimelineBuilder { timeline, ..Self::default() }
+    }
+
+    pub fn keep_text(&mut self) {
+        self.text.get_or_insert_default();
+    }
+
+    /// Makes room for the chunks of an answer of `tokens`, so that reading it allocates no more.
+    pub fn expect_tokens(&mut self, tokens: u32) {
+        self.timeline.chunks.reserve(tokens.min(MOST_EXPECTED) as usize);
     }
 
     pub fn sent(&mut self, at: Offset) {
@@ -38,8 +50,8 @@ impl TimelineBuilder {
         if chunk.has_choice {
             self.count(at, chunk);
         }
-        if let (Some(kept), Some(text)) = (&mut self.text, chunk.text()) {
-            kept.push_str(&text);
+        if let Some(kept) = &mut self.text {
+            kept.push_str(&chunk.text().unwrap_or_default());
         }
         if let Some(reason) = &chunk.finish_reason {
             self.finish_reason = Some(reason.clone());

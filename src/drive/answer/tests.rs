@@ -25,7 +25,9 @@ fn stream(events: &[&str]) -> Vec<u8> {
 
 /// Feeds the pieces a nanosecond apart, then closes the connection.
 fn answer<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> AnswerReader {
-    let mut reader = AnswerReader::new(TimelineBuilder::new(Offset::ZERO, Offset::ZERO, true));
+    let mut timeline = TimelineBuilder::new(Offset::ZERO, Offset::ZERO);
+    timeline.keep_text();
+    let mut reader = AnswerReader::new(timeline);
     let mut now = 0;
     for piece in pieces {
         now += 1;
