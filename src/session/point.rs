@@ -226,7 +226,7 @@ fn facts(key: PointKey, schedule: &Schedule, load: &Load, window: &EngineWindow)
         status,
         why,
         offered: u32::try_from(schedule.requests.len()).unwrap_or(u32::MAX),
-        duration_secs: load.report.duration.as_secs_f64(),
+        duration_secs: load.report.last_end.as_secs(),
         started_at: DateTime::<Local>::from(load.report.started_at).to_rfc3339(),
         engine_restarts: u32::try_from(window.restarted.len()).unwrap_or(u32::MAX) + u32::from(load.death.is_some()),
         engines: window.counters,
