@@ -3,14 +3,17 @@
 use super::Study;
 use crate::analyse::Question;
 use crate::outcome::{
-    Chunk, Failure, Outcome, PointFacts, PointKey, PointStatus, RequestRecord, RunStatus, Stages, Timeline,
+    Chunk, EngineCounters, Failure, Outcome, PointFacts, PointKey, PointStatus, RequestRecord, RunStatus, Stages,
+    TimeSum, Timeline,
 };
+use crate::plan::arm::ArmSpec;
 use crate::plan::deployment::{Deployment, FleetPlan};
+use crate::plan::environment::Environment;
 use crate::plan::load::{Arrivals, Dataset, Endpoint, Extent, Lengths, Load, Workload};
 use crate::plan::slo::{Slo, Target};
 use crate::plan::strategy::Order;
 use crate::plan::topology::Topology;
-use crate::plan::{ArmPlan, MetricChoice, OnFailure, Sweep, Timeouts, topology_file};
+use crate::plan::{ArmPlan, MetricChoice, OnFailure, Sweep, Timeouts};
 use crate::record::host::HostFacts;
 use crate::record::manifest::{InstanceRecord, TraceRecord, VERSION};
 use crate::record::{Manifest, RecordedPoint, RecordedRun};
@@ -66,7 +69,7 @@ pub(super) struct Made {
     /// Without load, seconds.
     pub(super) ttft: f64,
     pub(super) tpot: f64,
-    /// Of every ten requests.
+    /// How many of every ten requests fail.
     pub(super) failing: u32,
     pub(super) why: Vec<String>,
 }
@@ -90,7 +93,9 @@ impl Made {
     }
 
     pub(super) fn run(&self) -> RecordedRun {
-        let topology = topology_file::by_name(self.topology, "vllm").expect("embedded");
+        let keys = if self.topology == "simple" { ":tp=2" } else { "" };
+        let spec = ArmSpec::parse(&format!("{}{keys}", self.topology)).expect("an arm");
+        let topology = spec.load("vllm", &Environment::default()).expect("embedded").topology;
         let points: Vec<RecordedPoint> = self.rates.iter().map(|rate| self.point(*rate)).collect();
         RecordedRun {
             dir: PathBuf::from(format!("results/random/{}_20261121_150000", self.topology)),
@@ -119,10 +124,32 @@ impl Made {
             duration_secs: f64::from(self.requests) / rate + 1.0,
             started_at: "2026-11-21T15:00:10+00:00".to_string(),
             engine_restarts: 0,
-            engines: None,
+            engines: Some(self.counters(rate)),
             gpus: None,
         };
         RecordedPoint { key, facts: Some(facts), records }
+    }
+
+    fn counters(&self, rate: f64) -> EngineCounters {
+        let n = f64::from(self.requests);
+        let sum = |secs: f64| Some(TimeSum { secs: secs * n, count: n });
+        let queued = self.ttft * (rate / self.knee).powi(2);
+        let common = EngineCounters {
+            prompt_tokens: Some(512.0 * n),
+            prefill_queue: sum(0.2 * queued),
+            prefill_time: sum(0.6 * self.ttft),
+            ..EngineCounters::default()
+        };
+        match self.topology {
+            "nixl" => EngineCounters {
+                kv_transfers: Some(n),
+                kv_transfer_secs: Some(0.15 * self.ttft * n),
+                local_compute_tokens: Some(n),
+                decode_queue: sum(0.05 * queued),
+                ..common
+            },
+            _ => common,
+        }
     }
 
     /// Scattered, the same every time: Knuth's multiplicative hash instead of a generator.

@@ -1,6 +1,31 @@
 use super::*;
+use crate::record::RecordedRun;
+use crate::record::dir::{ENGINE_METRICS, GPU_CSV};
 use crate::report::samples::{Made, h100_study, question};
 use std::path::PathBuf;
+
+/// A run with gauges beside it; its directory stays until the process ends.
+fn observed(made: &Made) -> RecordedRun {
+    let dir = std::env::temp_dir().join(format!("topobench-observed-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).expect("directory");
+    let mut engines = String::new();
+    let mut gpus = String::from("at,gpu,power_watts,sm_clock_mhz\n");
+    for second in 0..240 {
+        let wave = (f64::from(second) * 0.3).sin();
+        for (i, instance) in ["prefill-0", "decode-0"].iter().enumerate() {
+            let running = (3.0 + 8.0 * i as f64 + 2.0 * wave).round();
+            let kv_usage = 0.1 + 0.2 * i as f64 + 0.05 * wave;
+            engines.push_str(&format!(
+                "{{\"at\":{second}.0,\"instance\":\"{instance}\",\"answered\":true,\"running\":{running},\"waiting\":0,\"kv_usage\":{kv_usage}}}\n"
+            ));
+            gpus.push_str(&format!("{second}.5,{i},{},1980\n", 400.0 + 120.0 * i as f64 + 60.0 * wave));
+        }
+    }
+    engines.push_str("{\"at\":240.0,\"inst");
+    std::fs::write(dir.join(ENGINE_METRICS), engines).expect("write");
+    std::fs::write(dir.join(GPU_CSV), gpus).expect("write");
+    RecordedRun { dir, ..made.run() }
+}
 
 /// Studies of the shapes that people meet, and how they are called.
 fn studies() -> Vec<(&'static str, Study)> {
@@ -19,7 +44,7 @@ fn studies() -> Vec<(&'static str, Study)> {
         ("broken", Study::new(vec![simple.run(), broken.run()], default())),
         ("dead", Study::new(vec![dead.run()], default())),
         ("one_point", Study::new(vec![lone(&simple), lone(&nixl)], default())),
-        ("alone", Study::new(vec![nixl.run()], question(125.0, 9.0))),
+        ("alone", Study::new(vec![observed(&nixl)], question(125.0, 9.0))),
     ]
 }
 
