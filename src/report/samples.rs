@@ -79,7 +79,7 @@ impl Made {
         Made {
             topology: "simple",
             rates: vec![1.0, 2.0, 3.0, 4.0, 6.0, 8.0],
-            requests: 200,
+            requests: 120,
             knee: 7.0,
             ttft: 0.045,
             tpot: 0.0055,
@@ -159,7 +159,7 @@ impl Made {
         let load = (rate / self.knee).powi(3);
         let ttft = self.ttft * (1.0 + 0.8 * share(2) + 4.0 * load * share(3).powi(2));
         let tpot = self.tpot * (1.0 + 0.1 * share(4) + 0.6 * load * share(5));
-        let tokens = 64u32;
+        let tokens = 32u32;
         let at = |secs: f64| Offset::from_secs(due + secs);
         let chunks: Vec<Chunk> = (0..tokens).map(|n| Chunk { at: at(ttft + tpot * f64::from(n)), tokens: 1 }).collect();
         let last = chunks[chunks.len() - 1].at;
@@ -249,7 +249,7 @@ fn fleet() -> FleetPlan {
 
 fn sweep(rates: &[f64], requests: u32) -> Sweep {
     let fixed = |n| Lengths::Fixed { tokens: TokenCount(n) };
-    let dataset = Dataset::Random { input: fixed(512), output: fixed(64), prefix_len: TokenCount(0) };
+    let dataset = Dataset::Random { input: fixed(512), output: fixed(32), prefix_len: TokenCount(0) };
     Sweep {
         model: "Qwen/Qwen3-8B".to_string(),
         served_model_name: "Qwen/Qwen3-8B".to_string(),

@@ -53,7 +53,10 @@ pub fn breakdown(study: &Study) -> Option<Figure> {
         style::setting(study),
         words::listed(&order)
     );
-    let panels = vec![panel("Until the first token", stages), panel("The whole request", whole)];
+    // Where nobody told one stage from another, the whole request says it all.
+    let told = stacks.iter().any(|s| s.stages[..STAGES.len() - 1].iter().any(|part| *part > 0.0));
+    let first = told.then(|| panel("Until the first token", stages));
+    let panels: Vec<Panel> = first.into_iter().chain([panel("The whole request", whole)]).collect();
     let title = format!("Where the time goes - {}", style::title(study));
     Some(Figure::new(panels).in_columns(1).sized(720.0, 170.0).titled(title).captioned(caption))
 }

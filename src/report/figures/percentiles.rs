@@ -42,7 +42,8 @@ pub fn percentiles(study: &Study) -> Option<Figure> {
         format!("{} Latencies of served requests, counted from when a request was due.", style::setting(study));
     let legend =
         Legend { columns: Some(3), extra: style::invalid_entry(study).into_iter().collect(), ..Legend::default() };
-    let figure = Figure::new(panels).sized(720.0, 170.0).captioned(caption).with_legend(legend);
+    let columns = if panels.len() == 3 { 3 } else { 2 };
+    let figure = Figure::new(panels).in_columns(columns).sized(720.0, 170.0).captioned(caption).with_legend(legend);
     (!figure.panels.is_empty()).then(|| figure.titled(format!("Latency percentiles - {}", style::title(study))))
 }
 

@@ -11,7 +11,7 @@ use crate::report::{Study, words};
 use crate::units::{Tpot, Ttft};
 
 /// Limits on either side, beside the SLO's own.
-const LIMITS: usize = 5;
+const LIMITS: usize = 6;
 /// Ratios beyond it take the end's colour.
 const OCTAVES: f64 = 2.0;
 
@@ -26,7 +26,8 @@ pub fn plane(study: &Study) -> Option<Figure> {
     let per = if unit.is_per_gpu() { "rate per GPU" } else { "rate" };
     let caption = format!(
         "{} Each cell compares the highest {per} that meets the target under its limits. > and <: one arm's rate lies \
-         outside the rates tested, the bound is given. =: both meet the target at every rate tested; -: neither does at any.",
+         outside the rates tested, the bound is given. both: both meet the target at every rate tested; none: neither \
+         does at any. Without intervals: read single cells with care.",
         style::setting(study)
     );
     let (columns, width) = if panels.len() == 1 { (1, 520.0) } else { (2, 860.0) };
@@ -39,7 +40,7 @@ fn limits(runs: &[RecordedRun], pick: fn(&crate::outcome::RequestRecord) -> Opti
     let records = runs.iter().flat_map(|run| &run.points).flat_map(|p| &p.records);
     let mut values: Vec<f64> = records.filter_map(pick).filter(|v| *v > 0.0).collect();
     values.sort_unstable_by(f64::total_cmp);
-    let (low, high) = (quantile(&values, 0.1)?, quantile(&values, 0.995)?);
+    let (low, high) = (quantile(&values, 0.35)?, quantile(&values, 0.995)? * 1.2);
     let step = (high / low).powf(1.0 / (LIMITS - 1) as f64);
     let mut all: Vec<f64> = (0..LIMITS).map(|i| two_digits(low * step.powi(i as i32))).collect();
     all.push(own);
@@ -77,14 +78,21 @@ fn panel(study: &Study, b: usize, ttfts: &[f64], tpots: &[f64]) -> Panel {
             cells.push(Cell { column, row, value, text });
         }
     }
-    let names = |limits: &[f64]| limits.iter().map(|l| words::number(*l)).collect::<Vec<_>>();
+    let names = |limits: &[f64], own: f64| -> Vec<String> {
+        let name = |l: &f64| if *l == own { format!("{} (SLO)", words::number(*l)) } else { words::number(*l) };
+        limits.iter().map(name).collect()
+    };
+    let own = &study.question.slo;
     let ticks = [(-2.0, "1/4×"), (-1.0, "1/2×"), (0.0, "1×"), (1.0, "2×"), (2.0, "4×")];
     let key = ColorKey {
         label: format!("{} over {}", other.name, first.name),
         ticks: ticks.map(|(value, text)| (value, text.to_string())).to_vec(),
     };
-    Panel::new(Axis::categories("TTFT limit (ms)", names(ttfts)), Axis::categories("TPOT limit (ms)", names(tpots)))
-        .with(Cells { cells, ramp, key: Some(key) })
+    Panel::new(
+        Axis::categories("TTFT limit (ms)", names(ttfts, own.ttft.as_millis())),
+        Axis::categories("TPOT limit (ms)", names(tpots, own.tpot.as_millis())),
+    )
+    .with(Cells { cells, ramp, key: Some(key) })
 }
 
 /// The highest rate that meets the target, as far as the rates tested tell.
@@ -130,8 +138,8 @@ fn duel(a: Sustained, b: Sustained) -> (Option<f64>, String) {
         (At(a), At(b)) => said(b / a, ""),
         (At(a) | Below(a), Above(b)) | (Below(a), At(b)) => said(b / a, ">"),
         (Above(a), At(b) | Below(b)) | (At(a), Below(b)) => said(b / a, "<"),
-        (Above(_), Above(_)) => (None, "=".to_string()),
-        (Below(_), Below(_)) => (None, "-".to_string()),
+        (Above(_), Above(_)) => (None, "both".to_string()),
+        (Below(_), Below(_)) => (None, "none".to_string()),
         (Unknown, _) | (_, Unknown) => (None, "?".to_string()),
     }
 }

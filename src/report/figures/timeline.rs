@@ -1,7 +1,7 @@
 //! One point over time: what arrived, what was in flight, what engines and GPUs said.
 
 use super::gauges::{Gauges, Series};
-use crate::draw::{Axis, Figure, Legend, LegendPlace, Line, Panel, Point, Scatter, Shape, Spot, Stroke, palette};
+use crate::draw::{Axis, Figure, Legend, LegendPlace, Line, Panel, Point, Rgb, Scatter, Shape, Spot, Stroke, palette};
 use crate::outcome::RequestRecord;
 use crate::record::{RecordedPoint, RecordedRun};
 use crate::report::{inputs, words};
@@ -37,7 +37,12 @@ pub fn timeline(run: &RecordedRun, point: &RecordedPoint) -> Option<Figure> {
     let size = inputs::size(run).map_or_else(String::new, |size| format!(" {size}"));
     let title = format!("{}{size} at {} req/s", run.mode, words::rate(point.key.rate));
     let legend = Legend { place: LegendPlace::Above, ..Legend::default() };
-    Some(Figure::new(panels).in_columns(1).sized(720.0, 240.0).titled(title).with_legend(legend))
+    let mut told = vec![format!("Began {}", facts.started_at)];
+    told.extend(inputs::dataset(run));
+    told.extend(inputs::load_words(run));
+    let caption = format!("{}. Gauges as engines and GPUs told them.", told.join(", "));
+    let figure = Figure::new(panels).in_columns(1).sized(720.0, 240.0).titled(title).captioned(caption);
+    Some(figure.with_legend(legend))
 }
 
 /// One quantity over the time that all share.
@@ -76,7 +81,7 @@ fn arrivals(records: &[RequestRecord], end: f64) -> Row {
         axis: Axis::linear("Requests/s").including(0.0),
         marks: vec![
             line(due, Stroke::thin(palette(7), 1.2), "due"),
-            line(done, Stroke::thin(palette(3), 1.2), "answered"),
+            line(done, Stroke::thin(Rgb::BLACK, 1.2), "answered"),
         ],
         scatter: None,
     }
@@ -95,7 +100,7 @@ fn in_flight(records: &[RequestRecord]) -> Row {
         level += change;
         steps.push((at, level));
     }
-    let line = Line::new(steps, Stroke::thin(palette(5), 1.2)).stepped().labelled("in flight");
+    let line = Line::new(steps, Stroke::thin(Rgb::BLACK, 1.0)).stepped().labelled("in flight");
     Row { axis: Axis::linear("In flight").including(0.0), marks: vec![line], scatter: None }
 }
 
@@ -109,9 +114,10 @@ fn ttfts(records: &[RequestRecord]) -> Row {
     Row { axis: Axis::linear("TTFT (ms)").including(0.0), marks: Vec::new(), scatter }
 }
 
-/// Instances keep their colour from row to row, by their names.
+/// In an order that every row shares; red and blue stay the arms'.
 fn lines(series: &[Series]) -> Vec<Line> {
-    let line =
-        |(i, s): (usize, &Series)| Line::new(s.points.iter().copied(), Stroke::thin(palette(i), 1.3)).labelled(&s.name);
+    let line = |(i, s): (usize, &Series)| {
+        Line::new(s.points.iter().copied(), Stroke::thin(palette(2 + i % 6), 1.3)).labelled(&s.name)
+    };
     series.iter().enumerate().map(line).collect()
 }
