@@ -103,3 +103,40 @@ fn line(arm: &ArmReport, report: &PointReport, input: &PointInput) -> Vec<String
 fn percentile(found: Option<&Distribution>, p: f64) -> Option<f64> {
     found?.percentiles.iter().find(|(q, _)| *q == p).map(|(_, value)| *value)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::samples::{Made, h100_study, question};
+
+    fn rows(study: &Study) -> Vec<::csv::StringRecord> {
+        let bytes = summary(study).expect("writes");
+        let mut table = ::csv::Reader::from_reader(bytes.as_slice());
+        assert_eq!(table.headers().expect("header"), &header());
+        table.records().map(|row| row.expect("as wide as the header")).collect()
+    }
+
+    fn column(name: &str) -> usize {
+        header().iter().position(|h| h == name).expect("a column")
+    }
+
+    #[test]
+    fn a_line_for_each_point_of_each_arm() {
+        let rows = rows(&h100_study(250.0, 9.0));
+        assert_eq!(rows.len(), 6);
+        assert_eq!(&rows[2][0], "simple TP2");
+        assert_eq!(&rows[2][column("attainment_percent")], "83.75");
+        assert!(rows[2][column("ttft_p50_s")].starts_with("0.04336"), "{:?}", rows[2]);
+        assert_eq!(&rows[2][column("valid")], "", "nobody knows");
+        assert_eq!(&rows[2][column("itl_mean_s")], "", "the fixture has no gaps");
+    }
+
+    #[test]
+    fn what_nobody_had_is_empty_and_not_zero() {
+        let dead = Made { failing: 10, rates: vec![2.0], requests: 20, ..Made::simple() }.run();
+        let row = &rows(&Study::new(vec![dead], question(125.0, 200.0)))[0];
+        assert_eq!(&row[column("ttft_p50_s")], "");
+        assert_eq!((&row[column("status")], &row[column("valid")]), ("failed", "false"));
+        assert!(row[column("why")].contains("none of the 20 requests"), "{row:?}");
+    }
+}

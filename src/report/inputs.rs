@@ -220,3 +220,6 @@ pub fn hardware(run: &RecordedRun) -> Option<String> {
         many => Some(format!("{count} GPUs ({})", many.join(", "))),
     }
 }
+
+#[cfg(test)]
+mod tests;

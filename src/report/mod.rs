@@ -7,6 +7,8 @@ pub mod console;
 pub mod csv;
 pub mod figures;
 pub mod inputs;
+#[cfg(feature = "parquet")]
+pub mod parquet;
 #[cfg(test)]
 mod samples;
 mod words;

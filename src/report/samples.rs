@@ -3,14 +3,17 @@
 use super::Study;
 use crate::analyse::Question;
 use crate::outcome::{
-    Chunk, Failure, Outcome, PointFacts, PointKey, PointStatus, RequestRecord, RunStatus, Stages, Timeline,
+    Chunk, EngineCounters, Failure, Outcome, PointFacts, PointKey, PointStatus, RequestRecord, RunStatus, Stages,
+    TimeSum, Timeline,
 };
+use crate::plan::arm::ArmSpec;
 use crate::plan::deployment::{Deployment, FleetPlan};
+use crate::plan::environment::Environment;
 use crate::plan::load::{Arrivals, Dataset, Endpoint, Extent, Lengths, Load, Workload};
 use crate::plan::slo::{Slo, Target};
 use crate::plan::strategy::Order;
 use crate::plan::topology::Topology;
-use crate::plan::{ArmPlan, MetricChoice, OnFailure, Sweep, Timeouts, topology_file};
+use crate::plan::{ArmPlan, MetricChoice, OnFailure, Sweep, Timeouts};
 use crate::record::host::HostFacts;
 use crate::record::manifest::{InstanceRecord, TraceRecord, VERSION};
 use crate::record::{Manifest, RecordedPoint, RecordedRun};
@@ -66,7 +69,7 @@ pub(super) struct Made {
     /// Without load, seconds.
     pub(super) ttft: f64,
     pub(super) tpot: f64,
-    /// Of every ten requests.
+    /// How many of every ten requests fail.
     pub(super) failing: u32,
     pub(super) why: Vec<String>,
 }
@@ -76,7 +79,7 @@ impl Made {
         Made {
             topology: "simple",
             rates: vec![1.0, 2.0, 3.0, 4.0, 6.0, 8.0],
-            requests: 200,
+            requests: 120,
             knee: 7.0,
             ttft: 0.045,
             tpot: 0.0055,
@@ -90,7 +93,9 @@ impl Made {
     }
 
     pub(super) fn run(&self) -> RecordedRun {
-        let topology = topology_file::by_name(self.topology, "vllm").expect("embedded");
+        let keys = if self.topology == "simple" { ":tp=2" } else { "" };
+        let spec = ArmSpec::parse(&format!("{}{keys}", self.topology)).expect("an arm");
+        let topology = spec.load("vllm", &Environment::default()).expect("embedded").topology;
         let points: Vec<RecordedPoint> = self.rates.iter().map(|rate| self.point(*rate)).collect();
         RecordedRun {
             dir: PathBuf::from(format!("results/random/{}_20261121_150000", self.topology)),
@@ -119,10 +124,32 @@ impl Made {
             duration_secs: f64::from(self.requests) / rate + 1.0,
             started_at: "2026-11-21T15:00:10+00:00".to_string(),
             engine_restarts: 0,
-            engines: None,
+            engines: Some(self.counters(rate)),
             gpus: None,
         };
         RecordedPoint { key, facts: Some(facts), records }
+    }
+
+    fn counters(&self, rate: f64) -> EngineCounters {
+        let n = f64::from(self.requests);
+        let sum = |secs: f64| Some(TimeSum { secs: secs * n, count: n });
+        let queued = self.ttft * (rate / self.knee).powi(2);
+        let common = EngineCounters {
+            prompt_tokens: Some(512.0 * n),
+            prefill_queue: sum(0.2 * queued),
+            prefill_time: sum(0.6 * self.ttft),
+            ..EngineCounters::default()
+        };
+        match self.topology {
+            "nixl" => EngineCounters {
+                kv_transfers: Some(n),
+                kv_transfer_secs: Some(0.15 * self.ttft * n),
+                local_compute_tokens: Some(n),
+                decode_queue: sum(0.05 * queued),
+                ..common
+            },
+            _ => common,
+        }
     }
 
     /// Scattered, the same every time: Knuth's multiplicative hash instead of a generator.
@@ -132,7 +159,7 @@ impl Made {
         let load = (rate / self.knee).powi(3);
         let ttft = self.ttft * (1.0 + 0.8 * share(2) + 4.0 * load * share(3).powi(2));
         let tpot = self.tpot * (1.0 + 0.1 * share(4) + 0.6 * load * share(5));
-        let tokens = 64u32;
+        let tokens = 32u32;
         let at = |secs: f64| Offset::from_secs(due + secs);
         let chunks: Vec<Chunk> = (0..tokens).map(|n| Chunk { at: at(ttft + tpot * f64::from(n)), tokens: 1 }).collect();
         let last = chunks[chunks.len() - 1].at;
@@ -222,7 +249,7 @@ fn fleet() -> FleetPlan {
 
 fn sweep(rates: &[f64], requests: u32) -> Sweep {
     let fixed = |n| Lengths::Fixed { tokens: TokenCount(n) };
-    let dataset = Dataset::Random { input: fixed(512), output: fixed(64), prefix_len: TokenCount(0) };
+    let dataset = Dataset::Random { input: fixed(512), output: fixed(32), prefix_len: TokenCount(0) };
     Sweep {
         model: "Qwen/Qwen3-8B".to_string(),
         served_model_name: "Qwen/Qwen3-8B".to_string(),

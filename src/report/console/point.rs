@@ -74,7 +74,12 @@ fn counts(page: &mut Page, point: &PointInput, summary: &PointSummary, question:
     page.number("Request throughput (req/s):", summary.request_throughput);
     page.number("Request goodput (req/s):", met.zip(duration).map(|(met, secs)| met / secs));
     page.number("Output token throughput (tok/s):", summary.output_throughput);
-    page.row("Peak output token throughput (tok/s):", &summary.max_output_tokens_per_s.to_string());
+    let peak = match (summary.max_output_tokens_per_s, summary.served) {
+        // Tokens came, and nobody recorded when.
+        (0, 1..) => MISSING.to_string(),
+        (peak, _) => peak.to_string(),
+    };
+    page.row("Peak output token throughput (tok/s):", &peak);
     page.row("Peak concurrent requests:", &summary.peak_concurrency.to_string());
     page.number("Total token throughput (tok/s):", summary.total_throughput);
 }
@@ -86,7 +91,7 @@ fn latencies(page: &mut Page, summary: &PointSummary, choice: &MetricChoice) {
             "ttft" => ("Time to First Token", "TTFT", &all.ttft),
             "tpot" => ("Time per Output Token (excl. 1st token)", "TPOT", &all.tpot),
             // Where a chunk's tokens aren't known, its gap is no gap between tokens.
-            "itl" if !all.itl_per_token => ("Inter-chunk Latency", "chunk latency", &all.itl),
+            "itl" if all.itl.is_some() && !all.itl_per_token => ("Inter-chunk Latency", "chunk latency", &all.itl),
             "itl" => ("Inter-token Latency", "ITL", &all.itl),
             "e2el" => ("End-to-end Latency", "E2EL", &all.e2el),
             _ => continue,

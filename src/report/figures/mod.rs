@@ -2,11 +2,26 @@
 //!
 //! A builder returns `None` where there is nothing to draw: an empty frame would look like a result.
 
+mod breakdown;
+mod cdf;
+mod gauges;
 mod pair;
+mod pareto;
+mod percentiles;
+mod plane;
 mod style;
+mod throughput;
+mod timeline;
 mod write;
 
+pub use breakdown::breakdown;
+pub use cdf::cdf;
 pub use pair::pair;
+pub use pareto::pareto;
+pub use percentiles::percentiles;
+pub use plane::plane;
+pub use throughput::throughput;
+pub use timeline::timeline;
 pub use write::{FigureError, render, write_comparison, write_run};
 
 use super::Study;
@@ -21,14 +36,36 @@ pub struct Named {
 
 /// Everything that can be drawn of arms against each other, the pair first.
 pub fn of_comparison(study: &Study) -> Vec<Named> {
-    let builders: [(&str, fn(&Study) -> Option<Figure>); 1] = [("vllm_comparison_plots", pair)];
+    let builders: [(&str, fn(&Study) -> Option<Figure>); 7] = [
+        ("vllm_comparison_plots", pair),
+        ("latency_percentiles", percentiles),
+        ("latency_distributions", cdf),
+        ("time_breakdown", breakdown),
+        ("slo_plane", plane),
+        ("throughput_pareto", pareto),
+        ("throughput", throughput),
+    ];
     named(builders, study)
 }
 
 /// Everything that can be drawn of one run, the pair first; a timeline for each point.
 pub fn of_run(study: &Study) -> Vec<Named> {
-    let builders: [(&str, fn(&Study) -> Option<Figure>); 1] = [("vllm_benchmark_plots", pair)];
-    named(builders, study)
+    let builders: [(&str, fn(&Study) -> Option<Figure>); 6] = [
+        ("vllm_benchmark_plots", pair),
+        ("latency_percentiles", percentiles),
+        ("latency_distributions", cdf),
+        ("time_breakdown", breakdown),
+        ("throughput_pareto", pareto),
+        ("throughput", throughput),
+    ];
+    let mut all = named(builders, study);
+    for run in &study.runs {
+        for point in &run.points {
+            let name = format!("timeline_{}qps_{}", point.key.rate, point.key.attempt);
+            all.extend(timeline(run, point).map(|figure| Named { name, figure }));
+        }
+    }
+    all
 }
 
 fn named<const N: usize>(builders: [(&str, fn(&Study) -> Option<Figure>); N], study: &Study) -> Vec<Named> {

@@ -41,7 +41,7 @@ fn caption(study: &Study, unit: RateUnit) -> String {
     if study.comparison.arms.iter().any(|arm| arm.rates.iter().any(|r| r.rate.is_infinite())) {
         text.push_str(" Points at an infinite rate are not shown.");
     }
-    format!("{text} {}.", words::capitalised(&study.comparison.verdict))
+    format!("{text} Result: {}.", study.comparison.verdict)
 }
 
 /// The curves' names: with E2EL limited too, the conjunction is of more than two.
@@ -68,21 +68,15 @@ fn over_rate(mut panel: Panel, study: &Study, arm: &ArmReport, (look, unit): (Lo
         panel =
             panel.with(ErrorBars { intervals: vec![*only], direction: Direction::Y, color: look.color, label: None });
     }
+    let named = |curve: &str| format!("{}: {curve}", arm.name);
+    let both = || Stroke::solid(look.color);
     panel = panel
+        // Without points: the legend begins with the curve that matters, which is painted last.
+        .with(Line::new(Vec::<Point>::new(), both()).marked(look.shape).labelled(named(together(study))))
         .with(Band { intervals, color: look.color, label: None })
-        .with(
-            Line::new(curve(|a| a.ttft.percent()), Stroke::dashed(look.color))
-                .labelled(format!("{}: TTFT only", arm.name)),
-        )
-        .with(
-            Line::new(curve(|a| a.tpot.percent()), Stroke::dotted(look.color))
-                .labelled(format!("{}: TPOT only", arm.name)),
-        )
-        .with(Line::new(curve(|a| a.both.percent()), Stroke::solid(look.color)).marked(look.shape).labelled(format!(
-            "{}: {}",
-            arm.name,
-            together(study)
-        )));
+        .with(Line::new(curve(|a| a.ttft.percent()), Stroke::dashed(look.color)).labelled(named("TTFT only")))
+        .with(Line::new(curve(|a| a.tpot.percent()), Stroke::dotted(look.color)).labelled(named("TPOT only")))
+        .with(Line::new(curve(|a| a.both.percent()), both()).marked(look.shape));
     crossings(panel, study, arm, (look, unit))
 }
 
@@ -116,14 +110,15 @@ fn crossings(mut panel: Panel, study: &Study, arm: &ArmReport, (look, unit): (Lo
         found.map_or(y, |r| r.attainment.both.percent())
     };
     let beyond = match arm.max_rate.censored {
-        Some(Censored::AboveTested) => Some((highest, "above")),
-        Some(Censored::BelowTested) => Some((lowest, "below")),
+        Some(Censored::AboveTested) => Some((highest, ">")),
+        Some(Censored::BelowTested) => Some((lowest, "<")),
         None => None,
     };
     match beyond {
         Some((rate, side)) => {
             let x = unit.of_arm(arm, rate);
-            panel.with(Note { x, y: near(rate), text: format!("{side} {}", words::number(x)), color: look.color })
+            let text = format!("{side} {} req/s", words::number(x));
+            panel.with(Note { x, y: near(rate), text, color: look.color })
         }
         None => panel,
     }
@@ -165,7 +160,9 @@ fn scale_window(study: &Study) -> f64 {
 fn over_scale(mut panel: Panel, study: &Study, arm: &ArmReport, (look, high): (Look, f64)) -> Panel {
     let Some(curves) = &arm.scale_curves else { return panel };
     let line = |curve: &ScaleCurve, stroke| Line::new(staircase(curve, high), stroke).stepped();
-    let places = (0..=BAND_PLACES).map(|i| high * i as f64 / BAND_PLACES as f64);
+    // Below the tightest scale that any request kept, an interval around zero says nothing.
+    let served = |scale: &f64| curves.both.attainment_at(*scale) > 0.0;
+    let places = (0..=BAND_PLACES).map(|i| high * i as f64 / BAND_PLACES as f64).filter(served);
     let trials: f64 =
         arm.points.iter().filter(|p| Some(p.rate) == arm.scale.at_rate).map(|p| p.effective_requests).sum();
     let interval = |scale: f64| {
@@ -175,6 +172,7 @@ fn over_scale(mut panel: Panel, study: &Study, arm: &ArmReport, (look, high): (L
     let hollow = arm.scale.at_rate.is_some_and(|rate| invalid(arm, rate));
     let spots = (1..=MARKERS)
         .map(|i| high * i as f64 / (MARKERS + 1) as f64)
+        .filter(served)
         .map(|scale| Spot { point: Point { x: scale, y: curves.both.attainment_at(scale), hollow }, text: None });
     panel = panel
         .with(Band { intervals: places.map(interval).collect(), color: look.color, label: None })

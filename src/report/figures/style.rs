@@ -62,6 +62,12 @@ impl RateUnit {
     }
 }
 
+/// Log where the values span more than a decade: a saturated point must not flatten all others.
+pub(super) fn latency_axis(label: &str, millis: impl Iterator<Item = f64>) -> Axis {
+    let (low, high) = millis.fold((f64::INFINITY, 0.0f64), |(low, high), x| (low.min(x), high.max(x)));
+    if low > 0.0 && high > 12.0 * low { Axis::log(label) } else { Axis::linear(label).including(0.0) }
+}
+
 pub(super) fn attainment_axis() -> Axis {
     Axis::linear("SLO attainment").fixed(0.0, 102.0).ticks_at([0.0, 20.0, 40.0, 60.0, 80.0, 100.0]).in_unit(" %")
 }
@@ -114,6 +120,7 @@ pub(super) fn setting(study: &Study) -> String {
     let arms = || study.arms.iter().zip(&study.runs);
     let engines = words::distinct(arms().filter_map(|(arm, _)| arm.identity.engine.clone()));
     let datasets = words::distinct(arms().filter_map(|(arm, _)| arm.identity.dataset.clone()));
+    let engines: Vec<String> = engines.iter().map(|e| e.replace("vllm ", "vLLM ")).collect();
     let mut parts = vec![words::listed(&engines), words::listed(&datasets)];
     parts.extend(words::distinct(arms().flat_map(|(_, run)| inputs::load_words(run))));
     if arms().all(|(_, run)| inputs::load_words(run).is_empty()) {
@@ -123,7 +130,7 @@ pub(super) fn setting(study: &Study) -> String {
     let limits = format!("Limits: {}; target {}.", study.question.slo, study.question.target.percent());
     match parts.as_slice() {
         [] => limits,
-        parts => format!("{}. {limits}", words::capitalised(&parts.join(", "))),
+        parts => format!("Setting: {}. {limits}", parts.join(", ")),
     }
 }
 
