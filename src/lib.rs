@@ -1,7 +1,6 @@
 //! topobench: one tensor-parallel deployment or prefill/decode instances joined by NIXL - which serves better, by how
 //! much, how surely, and why. ARCHITECTURE.md is the map of the rooms.
 
-pub mod cli;
 pub mod draw;
 pub mod drive;
 pub mod launch;
@@ -9,7 +8,5 @@ pub mod observe;
 pub mod analyse;
 pub mod outcome;
 pub mod plan;
-pub mod progress;
 pub mod record;
-pub mod session;
 pub mod units;
