@@ -9,4 +9,5 @@ pub mod analyse;
 pub mod outcome;
 pub mod plan;
 pub mod record;
+pub mod report;
 pub mod units;
