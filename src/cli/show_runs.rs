@@ -6,12 +6,14 @@ use crate::analyse::{Comparison, Question};
 use crate::outcome::PointStatus;
 use crate::plan::{MetricChoice, Plan};
 use crate::record::{RecordedRun, dir};
-use crate::report::{Study, console, csv, figures};
+use crate::report::{Study, console, csv, figures, page};
 use crate::session::ArmRun;
 use crate::units::{Percent, RequestRate};
 use chrono::Local;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+
+const REPORT: &str = "report.html";
 
 /// After a single arm's sweep: its points, its table, its figures.
 pub fn alone(runs: &[ArmRun], plan: &Plan, json: bool) -> Result<Exit, Failure> {
@@ -73,10 +75,10 @@ pub fn comparison(study: &Study, output: &Path, json: bool) -> Result<(), Failur
     } else {
         print!("{}", console::comparison(study, style()));
     }
-    let written = figures::write_comparison(output, study).map_err(|e| Failure::new(Exit::Internal, e))?;
-    dir::write_atomically(&output.join("summary.csv"), &summary_csv(study)?)?;
+    figures::write_comparison(output, study).map_err(|e| Failure::new(Exit::Internal, e))?;
+    write_texts(output, study, &figures::of_comparison(study))?;
     if !json {
-        println!("figures: {}", shown(&written));
+        println!("figure: {}\nreport: {}", output.join("vllm_comparison_plots.svg").display(), output.join(REPORT).display());
     }
     Ok(())
 }
@@ -84,7 +86,7 @@ pub fn comparison(study: &Study, output: &Path, json: bool) -> Result<(), Failur
 /// Figures, table and report of one run, into the run's own directory.
 pub fn write_run(run: &Path, study: &Study) -> Result<Vec<PathBuf>, Failure> {
     let written = figures::write_run(run, study).map_err(|e| Failure::new(Exit::Internal, e))?;
-    dir::write_atomically(&run.join("summary.csv"), &summary_csv(study)?)?;
+    write_texts(run, study, &figures::of_run(study))?;
     Ok(written)
 }
 
@@ -98,12 +100,15 @@ pub fn points(study: &Study, choice: &MetricChoice) -> String {
     arms.map(of_arm).collect()
 }
 
-fn summary_csv(study: &Study) -> Result<Vec<u8>, Failure> {
-    csv::summary(study).map_err(|e| Failure::new(Exit::Internal, e))
-}
-
-fn shown(paths: &[PathBuf]) -> String {
-    paths.iter().filter(|p| p.extension().is_some_and(|e| e == "svg")).map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ")
+/// summary.csv and report.html.
+fn write_texts(output: &Path, study: &Study, figures: &[figures::Named]) -> Result<(), Failure> {
+    let csv = csv::summary(study).map_err(|e| Failure::new(Exit::Internal, e))?;
+    dir::write_atomically(&output.join("summary.csv"), &csv)?;
+    let command: Vec<String> = std::env::args().collect();
+    let now = Local::now().format("%Y-%m-%d %H:%M:%S %z").to_string();
+    let page = page::page(study, figures, &command, &now).map_err(|e| Failure::new(Exit::Internal, e))?;
+    dir::write_atomically(&output.join(REPORT), page.as_bytes())?;
+    Ok(())
 }
 
 /// Colours only for a person who hasn't declined them.

@@ -6,7 +6,9 @@
 pub mod console;
 pub mod csv;
 pub mod figures;
+pub mod html;
 pub mod inputs;
+pub mod page;
 #[cfg(feature = "parquet")]
 pub mod parquet;
 #[cfg(test)]
