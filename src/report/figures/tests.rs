@@ -22,7 +22,9 @@ fn observed(made: &Made) -> RecordedRun {
             gpus.push_str(&format!("{second}.5,{i},{},1980\n", 400.0 + 120.0 * i as f64 + 60.0 * wave));
         }
     }
-    engines.push_str("{\"at\":240.0,\"inst");
+    // Taken up again: these seconds are not the first run's.
+    engines.push_str("{\"at\":12.0,\"instance\":\"prefill-0\",\"answered\":true,\"running\":99}\n");
+    engines.push_str("{\"at\":13.0,\"inst");
     std::fs::write(dir.join(ENGINE_METRICS), engines).expect("write");
     std::fs::write(dir.join(GPU_CSV), gpus).expect("write");
     RecordedRun { dir, ..made.run() }
@@ -171,4 +173,8 @@ fn gauges_are_read_for_the_point_and_torn_lines_are_passed_over() {
     // The point began 10 s into the run and lasted 11 s.
     let seconds: Vec<f64> = gauges.running[0].points.iter().map(|p| p.0).collect();
     assert_eq!((seconds[0], seconds[seconds.len() - 1]), (0.0, 11.0));
+    assert!(
+        gauges.running[0].points.iter().all(|p| p.1 < 99.0),
+        "what a later beginning appended is not of this point"
+    );
 }
