@@ -3,12 +3,10 @@ use crate::draw::{Mark, Panel, Rgb, palette};
 use crate::record::RecordedRun;
 use crate::record::dir::{ENGINE_METRICS, GPU_CSV};
 use crate::report::samples::{Made, h100_study, question};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// A run with gauges beside it; its directory stays until the process ends.
-fn observed(made: &Made) -> RecordedRun {
-    let dir = std::env::temp_dir().join(format!("topobench-observed-{}", std::process::id()));
-    std::fs::create_dir_all(&dir).expect("directory");
+/// A run with gauges beside it in `dir`.
+fn observed(made: &Made, dir: &Path) -> RecordedRun {
     let mut engines = String::new();
     let mut gpus = String::from("at,gpu,power_watts,sm_clock_mhz\n");
     for second in 0..240 {
@@ -27,11 +25,11 @@ fn observed(made: &Made) -> RecordedRun {
     engines.push_str("{\"at\":13.0,\"inst");
     std::fs::write(dir.join(ENGINE_METRICS), engines).expect("write");
     std::fs::write(dir.join(GPU_CSV), gpus).expect("write");
-    RecordedRun { dir, ..made.run() }
+    RecordedRun { dir: dir.to_path_buf(), ..made.run() }
 }
 
 /// Studies of the shapes that people meet, and how they are called.
-fn studies() -> Vec<(&'static str, Study)> {
+fn studies(dir: &Path) -> Vec<(&'static str, Study)> {
     let default = || question(125.0, 200.0);
     let (simple, nixl) = (Made::simple(), Made::nixl());
     let wide = Made { knee: 5.0, ttft: 0.07, ..Made::simple() };
@@ -47,15 +45,16 @@ fn studies() -> Vec<(&'static str, Study)> {
         ("broken", Study::new(vec![simple.run(), broken.run()], default())),
         ("dead", Study::new(vec![dead.run()], default())),
         ("one_point", Study::new(vec![lone(&simple), lone(&nixl)], default())),
-        ("alone", Study::new(vec![observed(&nixl)], question(125.0, 9.0))),
+        ("alone", Study::new(vec![observed(&nixl, dir)], question(125.0, 9.0))),
     ]
 }
 
 /// Draws into FIGURES_DIR where somebody wants to look at them.
 #[test]
 fn every_study_draws_every_figure_and_leaves_no_label_out() {
+    let gauges = tempfile::tempdir().expect("tempdir");
     let shown = std::env::var_os("FIGURES_DIR").map(PathBuf::from);
-    for (study_name, study) in studies() {
+    for (study_name, study) in studies(gauges.path()) {
         let alone = study.arms.len() == 1;
         let figures = if alone { of_run(&study) } else { of_comparison(&study) };
         assert!(!figures.is_empty(), "{study_name}");
@@ -165,7 +164,8 @@ fn a_run_gets_its_plots_beside_its_files() {
 
 #[test]
 fn gauges_are_read_for_the_point_and_torn_lines_are_passed_over() {
-    let run = observed(&Made { rates: vec![4.0], requests: 40, ..Made::nixl() });
+    let dir = tempfile::tempdir().expect("tempdir");
+    let run = observed(&Made { rates: vec![4.0], requests: 40, ..Made::nixl() }, dir.path());
     let facts = run.points[0].facts.as_ref().expect("ours");
     let gauges = gauges::Gauges::read(&run, facts);
     assert_eq!(gauges.running.len(), 2, "two instances");
