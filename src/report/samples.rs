@@ -184,7 +184,7 @@ impl Made {
             tokens_per_chunk_known: true,
             output_tokens: TokenCount(tokens),
             prompt_tokens: Some(TokenCount(512)),
-            ..base.timeline.clone()
+            ..base.timeline
         };
         let stages = (self.topology == "nixl").then(|| Stages {
             accepted: Some(at(4e-4)),
