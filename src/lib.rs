@@ -11,5 +11,6 @@ pub mod outcome;
 pub mod plan;
 pub mod progress;
 pub mod record;
+pub mod report;
 pub mod session;
 pub mod units;

@@ -52,7 +52,8 @@ pub struct Timeline {
     pub tokens_per_chunk_known: bool,
     /// Generated tokens, from `usage`; from chunks where usage is missing.
     pub output_tokens: TokenCount,
-    /// Prompt tokens as the server counted them.
+    /// Prompt tokens as the server counted them; the record beside it has the planned number under the shorter name.
+    #[serde(rename = "server_prompt_tokens", default)]
     pub prompt_tokens: Option<TokenCount>,
 }
 

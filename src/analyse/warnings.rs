@@ -55,14 +55,12 @@ fn between(arms: &[ArmInput], reports: &[ArmReport], context: &Context) -> Vec<S
 
 /// Facts of which the arms state different values.
 fn unlike(arms: &[ArmInput]) -> Vec<String> {
-    let models = |i: &Identity| i.model.clone();
-    let engines = |i: &Identity| i.engine.clone();
-    let datasets = |i: &Identity| i.dataset.clone();
-    let facts: [(&str, &dyn Fn(&Identity) -> Option<String>); 3] =
-        [("models", &models), ("engines", &engines), ("datasets", &datasets)];
+    type Fact = fn(&Identity) -> Option<&String>;
+    let facts: [(&str, Fact); 3] =
+        [("models", |i| i.model.as_ref()), ("engines", |i| i.engine.as_ref()), ("datasets", |i| i.dataset.as_ref())];
     let mut all = Vec::new();
     for (what, stated) in facts {
-        let known: Vec<(&str, String)> =
+        let known: Vec<(&str, &String)> =
             arms.iter().filter_map(|arm| Some((arm.label.as_str(), stated(&arm.identity)?))).collect();
         if known.windows(2).any(|pair| pair[0].1 != pair[1].1) {
             let each = listed(known.into_iter().map(|(label, value)| format!("{label}: {value}")));

@@ -1,10 +1,14 @@
 //! Arguments, one file a subcommand, exit codes. Everything that is done is done in other rooms.
 
 mod args;
+mod compare;
+mod doctor;
 mod dry_run;
 mod exit;
 mod list;
+mod plot;
 mod proxy;
+mod show;
 mod show_runs;
 mod slo;
 mod sweep;
@@ -49,8 +53,11 @@ fn dispatch(command: Command, matches: &clap::ArgMatches) -> Result<Exit, Failur
         Command::Run(args) => sweep::run(&args, matches),
         Command::Ab(args) => sweep::ab(&args, matches),
         Command::List(args) => list::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Proxy(args) => proxy::run(&args),
-        _ => Ok(Exit::Good),
+        Command::Compare(args) => compare::run(&args, matches),
+        Command::Plot(args) => plot::run(&args, matches),
+        Command::Show(args) => show::run(&args, matches),
     }
 }
 

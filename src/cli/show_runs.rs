@@ -1,18 +1,133 @@
-//! After a sweep.
+//! Runs to what people see: console, figures, report, JSON, exit code. Shared by the measuring commands, `compare`,
+//! `plot` and `show`.
+
 use super::exit::{Exit, Failure};
-use crate::plan::Plan;
+use crate::analyse::{Comparison, Question};
+use crate::outcome::PointStatus;
+use crate::plan::{MetricChoice, Plan};
+use crate::record::{RecordedRun, dir};
+use crate::report::{Study, console, csv, figures, page};
 use crate::session::ArmRun;
-use crate::units::RequestRate;
-use std::path::PathBuf;
-pub fn alone(_runs: &[ArmRun], _plan: &Plan, _json: bool) -> Result<Exit, Failure> {
-    Ok(Exit::Good)
+use crate::units::{Percent, RequestRate};
+use chrono::Local;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+const REPORT: &str = "report.html";
+
+/// After a single arm's sweep: its points, its table, its figures.
+pub fn alone(runs: &[ArmRun], plan: &Plan, json: bool) -> Result<Exit, Failure> {
+    let mut exit = Exit::Good;
+    for run in runs {
+        let recorded = RecordedRun::read(&run.dir)?;
+        if recorded.points.is_empty() {
+            continue;
+        }
+        let study = Study::new(vec![recorded], question(plan, None));
+        if json {
+            super::print_json(&study.comparison)?;
+        } else {
+            print!("{}", points(&study, &plan.sweep.metrics));
+            print!("{}", console::sweep(&study, 0, style()));
+        }
+        write_run(&run.dir, &study)?;
+        exit = exit.and(judge(&study.comparison, plan.sweep.gate));
+    }
+    Ok(exit)
 }
+
+/// After all arms' sweeps: the comparison, and each arm's own figures.
 pub fn compared(
-    _runs: &[ArmRun],
-    _plan: &Plan,
-    _s: Option<RequestRate>,
-    _o: Option<PathBuf>,
-    _json: bool,
+    runs: &[ArmRun],
+    plan: &Plan,
+    scale_rate: Option<RequestRate>,
+    output: Option<PathBuf>,
+    json: bool,
 ) -> Result<Exit, Failure> {
-    Ok(Exit::Good)
+    let recorded = runs.iter().map(|r| RecordedRun::read(&r.dir)).collect::<Result<Vec<_>, _>>()?;
+    let recorded: Vec<_> = recorded.into_iter().filter(|r| !r.points.is_empty()).collect();
+    if recorded.is_empty() {
+        return Ok(Exit::Good);
+    }
+    for run in &recorded {
+        let study = Study::new(vec![run.clone()], question(plan, None));
+        write_run(&run.dir, &study)?;
+    }
+    let study = Study::new(recorded, question(plan, scale_rate));
+    let output = output.map_or_else(|| dir::create_comparison(&plan.result_dir, Local::now()), Ok)?;
+    comparison(&study, &output, json)?;
+    Ok(judge(&study.comparison, plan.sweep.gate))
+}
+
+fn question(plan: &Plan, scale_rate: Option<RequestRate>) -> Question {
+    Question { slo: plan.sweep.slo, target: plan.sweep.target, scale_rate, gpus: Vec::new() }
+}
+
+/// Prints a comparison and writes its directory.
+pub fn comparison(study: &Study, output: &Path, json: bool) -> Result<(), Failure> {
+    std::fs::create_dir_all(output).map_err(|e| {
+        Failure::new(Exit::Internal, format!("cannot make {}: {e}\nhint: choose another --output", output.display()))
+    })?;
+    let mut bytes = serde_json::to_vec_pretty(&study.comparison).map_err(|e| Failure::new(Exit::Internal, e))?;
+    bytes.push(b'\n');
+    dir::write_atomically(&output.join("compare.json"), &bytes)?;
+    if json {
+        super::print_json(&study.comparison)?;
+    } else {
+        print!("{}", console::comparison(study, style()));
+    }
+    figures::write_comparison(output, study).map_err(|e| Failure::new(Exit::Internal, e))?;
+    write_texts(output, study, &figures::of_comparison(study))?;
+    if !json {
+        println!(
+            "figure: {}\nreport: {}",
+            output.join("vllm_comparison_plots.svg").display(),
+            output.join(REPORT).display()
+        );
+    }
+    Ok(())
+}
+
+/// Figures, table and report of one run, into the run's own directory.
+pub fn write_run(run: &Path, study: &Study) -> Result<Vec<PathBuf>, Failure> {
+    let written = figures::write_run(run, study).map_err(|e| Failure::new(Exit::Internal, e))?;
+    write_texts(run, study, &figures::of_run(study))?;
+    Ok(written)
+}
+
+/// The block for each point that people know from `vllm bench serve`.
+pub fn points(study: &Study, choice: &MetricChoice) -> String {
+    let arms = study.arms.iter();
+    let of_arm = |arm: &crate::analyse::ArmInput| {
+        let points = arm.points.iter();
+        points.map(|p| console::point(p, arm.kind, &study.question, choice, style())).collect::<String>()
+    };
+    arms.map(of_arm).collect()
+}
+
+/// summary.csv and report.html.
+fn write_texts(output: &Path, study: &Study, figures: &[figures::Named]) -> Result<(), Failure> {
+    let csv = csv::summary(study).map_err(|e| Failure::new(Exit::Internal, e))?;
+    dir::write_atomically(&output.join("summary.csv"), &csv)?;
+    let command: Vec<String> = std::env::args().collect();
+    let now = Local::now().format("%Y-%m-%d %H:%M:%S %z").to_string();
+    let page = page::page(study, figures, &command, &now).map_err(|e| Failure::new(Exit::Internal, e))?;
+    dir::write_atomically(&output.join(REPORT), page.as_bytes())?;
+    Ok(())
+}
+
+/// Colours only for a person who hasn't declined them.
+pub fn style() -> console::Style {
+    console::Style {
+        color: std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) && std::io::stdout().is_terminal(),
+    }
+}
+
+/// 4 for any point that can't be trusted, 5 for any below the gate.
+pub fn judge(comparison: &Comparison, gate: Option<Percent>) -> Exit {
+    let points = || comparison.arms.iter().flat_map(|a| &a.points);
+    let doubtful = points().any(|p| p.status != PointStatus::Measured || p.valid == Some(false));
+    let missed = gate.is_some_and(|gate| points().any(|p| p.attainment.both < gate.get()));
+    let of = |condition: bool, exit: Exit| if condition { exit } else { Exit::Good };
+    of(doubtful, Exit::PointDoubtful).and(of(missed, Exit::GateMissed))
 }

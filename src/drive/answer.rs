@@ -33,12 +33,28 @@ struct Content {
     done: bool,
     failure: Option<Failure>,
     error_body: Vec<u8>,
+    /// Chunks with tokens that are kept at most.
+    most_chunks: usize,
 }
 
 impl AnswerReader {
     pub fn new(timeline: TimelineBuilder) -> Self {
-        let content = Content { timeline, events: 0, done: false, failure: None, error_body: Vec::new() };
+        let content = Content {
+            timeline,
+            events: 0,
+            done: false,
+            failure: None,
+            error_body: Vec::new(),
+            most_chunks: usize::MAX,
+        };
         AnswerReader { response: ResponseReader::default(), sse: SseParser::default(), content }
+    }
+
+    /// Refuses an answer that goes far beyond what was asked for: one without end would eat the memory. Some room is
+    /// left for servers that count otherwise.
+    pub fn bounded(mut self, max_tokens: u32) -> Self {
+        self.content.most_chunks = (max_tokens as usize).saturating_mul(2).saturating_add(64);
+        self
     }
 
     pub fn timeline(&mut self) -> &mut TimelineBuilder {
@@ -151,7 +167,13 @@ impl Content {
             return;
         }
         match chunk::read(data) {
-            Event::Chunk(chunk) => self.timeline.chunk(at, &chunk),
+            Event::Chunk(chunk) => {
+                self.timeline.chunk(at, &chunk);
+                if self.timeline.chunks() > self.most_chunks {
+                    let detail = format!("more than {} chunks of tokens, far more than asked for", self.most_chunks);
+                    self.fail(Failure::Protocol { detail });
+                }
+            }
             Event::Done => self.done = true,
             Event::Error(error) => self.fail(in_band(error)),
             Event::Unreadable(detail) => self.fail(Failure::Protocol { detail }),

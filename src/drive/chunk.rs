@@ -1,11 +1,13 @@
 //! One event of an OpenAI-compatible stream, read without allocating: which tokens, which usage, which error.
 //!
-//! Only the first choice counts: the benchmark never asks for more. JSON is read by serde_json into borrowed fields; what
-//! isn't named here is skipped without being built.
+//! Only the first choice counts: the benchmark never asks for more. JSON is read by serde_json; what isn't named here is
+//! skipped without being built, and of a text only whether it is there, unless somebody wants to keep it.
 
 use serde::Deserialize;
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
-use serde_json::value::RawValue;
+
+/// Characters of a server's error message that are kept.
+const MAX_MESSAGE: usize = 2000;
 
 /// What an event says.
 #[derive(Debug)]
@@ -29,13 +31,17 @@ pub struct Chunk<'a> {
     pub has_choice: bool,
     pub usage: Option<Usage>,
     pub finish_reason: Option<String>,
-    /// Generated text as a JSON string.
-    text: Option<&'a RawValue>,
+    /// The event's data, for its text.
+    data: &'a [u8],
 }
 
 impl Chunk<'_> {
+    /// Generated text; reads the event again.
     pub fn text(&self) -> Option<String> {
-        self.text.and_then(|raw| serde_json::from_str(raw.get()).ok())
+        let TextOnly { choices } = serde_json::from_slice(self.data).ok()?;
+        let choice = choices.into_iter().next()?;
+        let delta = || choice.delta.and_then(|d| d.content.or(d.reasoning).or(d.reasoning_content));
+        choice.text.or_else(delta)
     }
 }
 
@@ -65,7 +71,7 @@ pub fn read(data: &[u8]) -> Event<'_> {
     if data == b"[DONE]" {
         return Event::Done;
     }
-    match serde_json::from_slice::<RawChunk<'_>>(data) {
+    match serde_json::from_slice::<RawChunk>(data) {
         Ok(raw) => raw.into_event(data),
         Err(e) => Event::Unreadable(format!("{e}: {}", excerpt(data))),
     }
@@ -81,6 +87,7 @@ pub fn read_error(body: &[u8]) -> Option<StreamError> {
     };
     let text = |key: &str| inner.get(key).and_then(|v| v.as_str()).map(str::to_string);
     let message = text("message").or_else(|| inner.as_str().map(str::to_string)).unwrap_or_else(|| inner.to_string());
+    let message = message.chars().take(MAX_MESSAGE).collect();
     Some(StreamError { kind: text("type"), message })
 }
 
@@ -95,16 +102,33 @@ pub fn excerpt(bytes: &[u8]) -> String {
 }
 
 #[derive(Deserialize)]
-struct RawChunk<'a> {
-    #[serde(borrow, default)]
-    choices: FirstChoice<'a>,
-    usage: Option<Usage>,
-    #[serde(borrow)]
-    error: Option<&'a RawValue>,
+struct TextOnly {
+    choices: Vec<TextChoice>,
 }
 
-impl<'a> RawChunk<'a> {
-    fn into_event(self, data: &'a [u8]) -> Event<'a> {
+#[derive(Deserialize)]
+struct TextChoice {
+    text: Option<String>,
+    delta: Option<TextDelta>,
+}
+
+#[derive(Deserialize)]
+struct TextDelta {
+    content: Option<String>,
+    reasoning: Option<String>,
+    reasoning_content: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct RawChunk {
+    #[serde(default)]
+    choices: FirstChoice,
+    usage: Option<Usage>,
+    error: Option<IgnoredAny>,
+}
+
+impl RawChunk {
+    fn into_event(self, data: &[u8]) -> Event<'_> {
         let FirstChoice { given, first } = self.choices;
         if self.error.is_some() || (!given && self.usage.is_none()) {
             let unreadable = || Event::Unreadable(format!("neither choices nor usage nor error: {}", excerpt(data)));
@@ -116,78 +140,95 @@ impl<'a> RawChunk<'a> {
             carries_token: choice.carries_token(),
             has_choice,
             usage: self.usage,
-            text: choice.text.or(choice.delta.as_ref().and_then(|d| d.content.or(d.reasoning()))),
             finish_reason: choice.finish_reason,
+            data,
         })
     }
 }
 
 #[derive(Deserialize, Default)]
-struct RawChoice<'a> {
+struct RawChoice {
     /// Completions.
-    #[serde(borrow)]
-    text: Option<&'a RawValue>,
+    text: Option<Said>,
     /// Chat.
-    #[serde(borrow)]
-    delta: Option<RawDelta<'a>>,
+    delta: Option<RawDelta>,
     finish_reason: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
-struct RawDelta<'a> {
-    #[serde(borrow)]
-    role: Option<&'a RawValue>,
-    #[serde(borrow)]
-    content: Option<&'a RawValue>,
+struct RawDelta {
+    role: Option<Said>,
+    content: Option<Said>,
     /// vLLM before 0.12 and DeepSeek's API.
-    #[serde(borrow)]
-    reasoning_content: Option<&'a RawValue>,
+    reasoning_content: Option<Said>,
     /// vLLM since.
-    #[serde(borrow)]
-    reasoning: Option<&'a RawValue>,
-    #[serde(borrow)]
-    tool_calls: Option<&'a RawValue>,
+    reasoning: Option<Said>,
+    tool_calls: Option<Said>,
 }
 
-impl<'a> RawDelta<'a> {
-    fn reasoning(&self) -> Option<&'a RawValue> {
-        self.reasoning.or(self.reasoning_content)
+impl RawChoice {
+    fn carries_token(&self) -> bool {
+        let Some(delta) = &self.delta else { return self.text.is_some() };
+        let texts = [delta.content, delta.reasoning, delta.reasoning_content];
+        let empty_but_no_role = delta.role.is_none() && texts.iter().any(Option::is_some);
+        empty_but_no_role || texts.contains(&Some(Said::Something)) || delta.tool_calls == Some(Said::Something)
     }
 }
 
-impl RawChoice<'_> {
-    fn carries_token(&self) -> bool {
-        let filled = |raw: Option<&RawValue>| raw.is_some_and(|r| !matches!(r.get(), "\"\"" | "[]"));
-        match &self.delta {
-            None => self.text.is_some(),
-            Some(delta) => {
-                let empty_but_no_role =
-                    delta.role.is_none() && (delta.content.is_some() || delta.reasoning().is_some());
-                empty_but_no_role || filled(delta.content) || filled(delta.reasoning()) || filled(delta.tool_calls)
+/// A string or array, of which only this is of interest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Said {
+    Nothing,
+    Something,
+}
+
+impl<'de> Deserialize<'de> for Said {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Glance;
+
+        impl<'de> Visitor<'de> for Glance {
+            type Value = Said;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a text or an array")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Said, E> {
+                Ok(if text.is_empty() { Said::Nothing } else { Said::Something })
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Said, A::Error> {
+                let mut said = Said::Nothing;
+                while seq.next_element::<IgnoredAny>()?.is_some() {
+                    said = Said::Something;
+                }
+                Ok(said)
             }
         }
+
+        deserializer.deserialize_any(Glance)
     }
 }
 
 /// The first of `choices`; the others are skipped.
 #[derive(Default)]
-struct FirstChoice<'a> {
+struct FirstChoice {
     given: bool,
-    first: Option<RawChoice<'a>>,
+    first: Option<RawChoice>,
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for FirstChoice<'a> {
+impl<'de> Deserialize<'de> for FirstChoice {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct First;
 
         impl<'de> Visitor<'de> for First {
-            type Value = FirstChoice<'de>;
+            type Value = FirstChoice;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str("an array of choices")
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<FirstChoice, A::Error> {
                 let first = seq.next_element()?;
                 while seq.next_element::<IgnoredAny>()?.is_some() {}
                 Ok(FirstChoice { given: true, first })

@@ -179,3 +179,58 @@ impl Pool {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    async fn listener() -> (TcpListener, Arc<Pool>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+        let authority = Authority::parse(&format!("http://{}", listener.local_addr().expect("bound"))).expect("a URL");
+        let connector = Connector::new(&authority).await.expect("resolves");
+        (listener, Arc::new(Pool::new(connector)))
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_the_server_closed_is_never_handed_out() {
+        let (listener, pool) = listener().await;
+        let (stands, closed) = (pool.connect().await.expect("connects"), pool.connect().await.expect("connects"));
+        let (first, second) = (listener.accept().await.expect("accepts"), listener.accept().await.expect("accepts"));
+        drop(second);
+        let Connection::Plain(tcp) = &closed else { panic!("plain") };
+        tcp.readable().await.expect("the close arrives");
+        pool.give_back(stands);
+        pool.give_back(closed);
+        assert!(pool.take_idle().is_some());
+        assert!(pool.take_idle().is_none());
+        drop(first);
+    }
+
+    #[tokio::test]
+    async fn a_connection_idle_for_long_is_never_handed_out() {
+        let (_listener, pool) = listener().await;
+        let connection = pool.connect().await.expect("connects");
+        let since =
+            Instant::now().checked_sub(MAX_IDLE + Duration::from_millis(1)).expect("the machine runs for seconds");
+        pool.idle().push(Idle { connection, since });
+        assert!(pool.take_idle().is_none());
+    }
+
+    #[tokio::test]
+    async fn spares_are_opened_once() {
+        let (listener, pool) = listener().await;
+        pool.top_up();
+        pool.top_up();
+        let mut accepted = Vec::new();
+        for _ in 0..SPARE {
+            accepted.push(listener.accept().await.expect("accepts"));
+        }
+        while pool.opening.load(Ordering::Relaxed) > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(pool.idle().len(), SPARE);
+        pool.top_up();
+        assert_eq!(pool.opening.load(Ordering::Relaxed), 0);
+    }
+}

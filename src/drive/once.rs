@@ -49,7 +49,9 @@ pub async fn send_one(target: &Target, single: &Single) -> Result<Completion, Si
     let clock = Clock { zero: Instant::now() };
     let (cut, tokens) = (AtomicBool::new(false), AtomicU64::new(0));
     let around = Surroundings { pool: &pool, clock, deadlines: single.deadlines, cut: &cut, tokens: &tokens };
-    let mut reader = AnswerReader::new(TimelineBuilder::new(Offset::ZERO, Offset::ZERO, true));
+    let mut timeline = TimelineBuilder::new(Offset::ZERO, Offset::ZERO);
+    timeline.keep_text();
+    let mut reader = AnswerReader::new(timeline).bounded(single.max_tokens);
     let Ended { at, outcome, .. } = exchange(&around, &wire, &mut reader).await;
     let ignore_eos = target.ignore_eos && target.capabilities.ignore_eos;
     let asked = Asked { max_tokens: single.max_tokens, ignore_eos };

@@ -8,6 +8,7 @@ use super::target::{Authority, RequestWriter, Target, TargetError};
 use super::worker::{Common, Slots, Worker};
 use crate::outcome::RequestRecord;
 use crate::plan::workload::{PreparedWorkload, Schedule};
+use crate::units::Offset;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::io;
 use std::num::NonZeroUsize;
@@ -48,8 +49,8 @@ pub struct PointReport {
     pub time_zero: Instant,
     /// The same moment on the wall clock.
     pub started_at: SystemTime,
-    /// From time zero until the last outcome was known.
-    pub duration: Duration,
+    /// When the last outcome was known; zero if nothing was sent.
+    pub last_end: Offset,
     pub counts: Counts,
     /// Whether it was cut short from outside.
     pub cancelled: bool,
@@ -112,8 +113,8 @@ pub async fn run_point(
         let ended = end.await.map_err(|_| DriveError::Broken { thread: thread.clone() })?;
         ended.map_err(|source| not_started(&thread, source))?;
     }
-    let duration = Instant::now().saturating_duration_since(time_zero);
-    Ok(PointReport { time_zero, started_at, duration, counts: progress.counts(), cancelled: cancel.is_cancelled() })
+    let (last_end, counts) = (progress.last_end(), progress.counts());
+    Ok(PointReport { time_zero, started_at, last_end, counts, cancelled: cancel.is_cancelled() })
 }
 
 fn start_worker(worker: Worker) -> Result<oneshot::Receiver<io::Result<()>>, DriveError> {

@@ -1,6 +1,7 @@
 //! Where a point stands, for bars and watchdogs: counters that the load only adds to.
 
 use crate::outcome::Outcome;
+use crate::units::Offset;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
@@ -14,6 +15,8 @@ pub struct Progress {
     failed: AtomicU32,
     cut_off: AtomicU32,
     never_sent: AtomicU32,
+    /// Nanoseconds from time zero.
+    last_end: AtomicU64,
     pub(super) tokens: AtomicU64,
 }
 
@@ -64,7 +67,13 @@ impl Progress {
         self.never_sent.fetch_add(1, Ordering::Release);
     }
 
-    pub(super) fn ended(&self, outcome: &Outcome) {
+    /// When the latest outcome so far was known.
+    pub fn last_end(&self) -> Offset {
+        Offset::from_nanos(self.last_end.load(Ordering::Acquire))
+    }
+
+    pub(super) fn ended(&self, outcome: &Outcome, at: Offset) {
+        self.last_end.fetch_max(at.as_nanos(), Ordering::Release);
         let counter = match outcome {
             Outcome::Completed => &self.completed,
             Outcome::Failed(_) => &self.failed,

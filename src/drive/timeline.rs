@@ -4,6 +4,12 @@ use super::chunk::Chunk;
 use crate::outcome::{self, Timeline};
 use crate::units::{Offset, TokenCount};
 
+/// Most chunks to make room for beforehand: an answer may end long before its `max_tokens`.
+const MOST_EXPECTED: u32 = 1024;
+
+/// Text beyond this is not kept: no model's answer is as long.
+const MAX_TEXT: usize = 4 << 20;
+
 /// Collects what the clock and the server say of one request.
 #[derive(Debug, Default)]
 pub struct TimelineBuilder {
@@ -20,9 +26,18 @@ pub struct TimelineBuilder {
 }
 
 impl TimelineBuilder {
-    pub fn new(due: Offset, slot: Offset, keep_text: bool) -> Self {
+    pub fn new(due: Offset, slot: Offset) -> Self {
         let timeline = Timeline { due, slot, ..Timeline::default() };
-        TimelineBuilder { timeline, text: keep_text.then(String::new), ..Self::default() }
+        TimelineBuilder { timeline, ..Self::default() }
+    }
+
+    pub fn keep_text(&mut self) {
+        self.text.get_or_insert_default();
+    }
+
+    /// Makes room for the chunks of an answer of `tokens`, so that reading it allocates no more.
+    pub fn expect_tokens(&mut self, tokens: u32) {
+        self.timeline.chunks.reserve(tokens.min(MOST_EXPECTED) as usize);
     }
 
     pub fn sent(&mut self, at: Offset) {
@@ -38,7 +53,9 @@ impl TimelineBuilder {
         if chunk.has_choice {
             self.count(at, chunk);
         }
-        if let (Some(kept), Some(text)) = (&mut self.text, chunk.text()) {
+        if let (Some(kept), Some(text)) = (&mut self.text, chunk.text())
+            && kept.len() + text.len() <= MAX_TEXT
+        {
             kept.push_str(&text);
         }
         if let Some(reason) = &chunk.finish_reason {
@@ -58,6 +75,11 @@ impl TimelineBuilder {
         self.timeline.first_token.get_or_insert(at);
         self.timeline.last_token = Some(at);
         self.timeline.chunks.push(outcome::Chunk { at, tokens });
+    }
+
+    /// Chunks with tokens so far.
+    pub fn chunks(&self) -> usize {
+        self.timeline.chunks.len()
     }
 
     /// Generated tokens so far: the server's count where it gave one.

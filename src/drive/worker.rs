@@ -179,7 +179,12 @@ async fn launch(common: &Arc<Common>, pool: &Arc<Pool>, job: Job) {
 async fn serve(common: Arc<Common>, pool: Arc<Pool>, job: Job) {
     let Job { ready: Ready { request, id, wire }, slot, held, _in_flight } = job;
     common.progress.launched();
-    let mut reader = AnswerReader::new(TimelineBuilder::new(request.due, slot, common.keep_text));
+    let mut timeline = TimelineBuilder::new(request.due, slot);
+    timeline.expect_tokens(request.output_tokens.get());
+    if common.keep_text {
+        timeline.keep_text();
+    }
+    let mut reader = AnswerReader::new(timeline).bounded(request.output_tokens.get());
     let around = Surroundings {
         pool: &pool,
         clock: common.clock,
@@ -191,7 +196,7 @@ async fn serve(common: Arc<Common>, pool: Arc<Pool>, job: Job) {
     let asked = Asked { max_tokens: request.output_tokens.get(), ignore_eos: common.ignore_eos };
     let outcome = outcome.unwrap_or_else(|| reader.outcome(asked));
     let (timeline, text) = reader.finish(at);
-    common.progress.ended(&outcome);
+    common.progress.ended(&outcome, at);
     common.record(&request, id, timeline, outcome, text);
     drop((held, wire, _in_flight));
     if let Some(connection) = connection {

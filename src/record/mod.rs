@@ -6,6 +6,7 @@
 pub mod catalog;
 pub mod dir;
 pub mod error;
+pub mod export;
 pub mod host;
 pub mod import;
 pub mod journal;

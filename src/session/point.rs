@@ -12,7 +12,7 @@ use crate::observe::engine::{self, EngineWindow};
 use crate::outcome::{PointFacts, PointKey, PointStatus};
 use crate::plan::Sweep;
 use crate::plan::workload::{PreparedWorkload, Schedule};
-use crate::record::{RunWriter, dir, manifest::TraceRecord};
+use crate::record::{RunWriter, dir, export, manifest::TraceRecord};
 use chrono::{DateTime, Local};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -198,6 +198,7 @@ impl Measurement<'_> {
             m.points.retain(|p| p.key != facts.key);
             m.points.push(facts.clone());
         })?;
+        export::write(self.writer.dir(), self.writer.manifest(), facts.key)?;
         (self.events)(Event::PointFinished { arm: self.live.label.clone(), completed, facts: facts.clone() });
         Ok(())
     }
@@ -226,7 +227,7 @@ fn facts(key: PointKey, schedule: &Schedule, load: &Load, window: &EngineWindow,
         status,
         why,
         offered: u32::try_from(schedule.requests.len()).unwrap_or(u32::MAX),
-        duration_secs: load.report.duration.as_secs_f64(),
+        duration_secs: load.report.last_end.as_secs(),
         started_at: DateTime::<Local>::from(load.report.started_at).to_rfc3339(),
         engine_restarts: u32::try_from(window.restarted.len()).unwrap_or(u32::MAX)
             + u32::from(lost.is_some_and(|l| l.ended)),

@@ -227,7 +227,8 @@ async fn a_silent_server_is_stalled_before_and_after_its_first_token() {
             }
         })
         .await;
-        let deadlines = Deadlines { first_token: Duration::from_millis(300), idle: Duration::from_millis(300) };
+        let first_token = Duration::from_millis(if tokens == 0 { 300 } else { 60_000 });
+        let deadlines = Deadlines { first_token, idle: Duration::from_millis(1000) };
         let (_, records) = run_all(PointSpec { deadlines, ..point(server.address, 1, 100.0) }).await;
         let [Failure::Stalled { after_secs, tokens: seen }] = failures(&records)[..] else { panic!("{records:?}") };
         assert_eq!(*seen as usize, tokens);

@@ -25,7 +25,9 @@ fn stream(events: &[&str]) -> Vec<u8> {
 
 /// Feeds the pieces a nanosecond apart, then closes the connection.
 fn answer<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> AnswerReader {
-    let mut reader = AnswerReader::new(TimelineBuilder::new(Offset::ZERO, Offset::ZERO, true));
+    let mut timeline = TimelineBuilder::new(Offset::ZERO, Offset::ZERO);
+    timeline.keep_text();
+    let mut reader = AnswerReader::new(timeline);
     let mut now = 0;
     for piece in pieces {
         now += 1;
@@ -196,4 +198,19 @@ proptest! {
         let bytes = if framed { response(&bytes, 50) } else { bytes };
         prop_assert!(matches!(outcome(&bytes, 1), Outcome::Failed(_)));
     }
+}
+
+#[test]
+fn an_answer_without_end_is_given_up_and_a_generous_one_is_not() {
+    let token = r#"{"choices":[{"text":"x"}]}"#;
+    let read = |tokens: usize| {
+        let mut reader = AnswerReader::new(TimelineBuilder::new(Offset::ZERO, Offset::ZERO)).bounded(10);
+        reader.feed(&stream(&vec![token; tokens]), Offset::ZERO);
+        let kept = reader.finish(Offset::ZERO).0.chunks.len();
+        (reader.outcome(Asked { max_tokens: 10, ignore_eos: false }), kept)
+    };
+    let (outcome, kept) = read(100_000);
+    assert!(matches!(outcome, Outcome::Failed(Failure::Protocol { .. })), "{outcome:?}");
+    assert!(kept < 100, "{kept}");
+    assert!(matches!(read(12).0, Outcome::Failed(Failure::Truncated { .. })), "its end mark is missing, no more");
 }

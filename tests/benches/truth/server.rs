@@ -64,7 +64,7 @@ async fn serve(mut stream: TcpStream, truth: Truth) -> io::Result<()> {
         }
         let body: serde_json::Value = serde_json::from_slice(&bytes[head.len() + 4..whole])?;
         let line = answer(&mut stream, body["max_tokens"].as_u64().unwrap_or(1)).await?;
-        let id = head.lines().find_map(|l| l.strip_prefix("X-Request-Id: ")).unwrap_or_default();
+        let id = header(&head, "x-request-id").unwrap_or_default();
         truth.borrow_mut().push_str(&format!("{id},{line}\n"));
         bytes.drain(..whole);
     }
@@ -73,8 +73,13 @@ async fn serve(mut stream: TcpStream, truth: Truth) -> io::Result<()> {
 fn head_of(bytes: &[u8]) -> Option<(String, usize)> {
     let end = bytes.windows(4).position(|w| w == b"\r\n\r\n")?;
     let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
-    let length = head.lines().find_map(|l| l.strip_prefix("Content-Length: ")?.parse().ok()).unwrap_or(0);
+    let length = header(&head, "content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
     Some((head, length))
+}
+
+fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let fields = head.lines().filter_map(|line| line.split_once(':'));
+    fields.filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).next()
 }
 
 async fn answer(stream: &mut TcpStream, tokens: u64) -> io::Result<String> {

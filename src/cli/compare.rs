@@ -1,0 +1,56 @@
+//! `topobench compare`: runs on disk, ours or others', put to one question.
+
+use super::args::CompareArgs;
+use super::exit::{Exit, Failure};
+use super::{show_runs, slo};
+use crate::analyse::Question;
+use crate::plan::environment::{self, Environment};
+use crate::record::{RecordedRun, catalog, dir};
+use crate::report::Study;
+use crate::units::Percent;
+use chrono::Local;
+use clap::ArgMatches;
+use std::path::PathBuf;
+
+pub fn run(args: &CompareArgs, matches: &ArgMatches) -> Result<Exit, Failure> {
+    let env = Environment::of_process();
+    let (slo, target) = slo::resolve(&args.slo, matches, &env)?;
+    let names: Vec<&String> = match (&args.simple_dir, &args.nixl_dir) {
+        (Some(simple), Some(nixl)) => vec![simple, nixl],
+        _ => args.dirs.iter().collect(),
+    };
+    if names.len() < 2 {
+        return Err(Failure::usage(
+            "compare takes two runs or more: directories, unique prefixes of their names, or `latest`\nhint: `topobench list` shows the runs there are",
+        ));
+    }
+    if !args.gpus.is_empty() && args.gpus.len() != names.len() {
+        return Err(Failure::usage(format!(
+            "--gpus has {} numbers for {} runs: give one for each, in their order",
+            args.gpus.len(),
+            names.len()
+        )));
+    }
+    if args.gpus.contains(&0) {
+        return Err(Failure::usage(
+            "--gpus 0: an arm has at least one GPU; leave --gpus out where the number is not known",
+        ));
+    }
+    let gate = args
+        .gate
+        .map(|g| Percent::new(g).ok_or_else(|| Failure::usage(format!("--gate {g}: give a percentage from 0 to 100"))));
+    let gate = gate.transpose()?;
+    let runs = names.iter().map(|name| read(&args.result_dir, name)).collect::<Result<Vec<_>, _>>()?;
+    for skipped in runs.iter().flat_map(|r| &r.skipped) {
+        eprintln!("warning: skipped {skipped}");
+    }
+    let study = Study::new(runs, Question { slo, target, scale_rate: args.scale_rate, gpus: args.gpus.clone() });
+    let output = args.output.clone().or_else(|| env.get(environment::PLOT_OUTPUT_DIR).map(PathBuf::from));
+    let output = output.map_or_else(|| dir::create_comparison(&args.result_dir, Local::now()), Ok)?;
+    show_runs::comparison(&study, &output, args.json)?;
+    Ok(show_runs::judge(&study.comparison, gate))
+}
+
+fn read(root: &std::path::Path, name: &str) -> Result<RecordedRun, Failure> {
+    Ok(RecordedRun::read(&catalog::resolve(root, name)?)?)
+}

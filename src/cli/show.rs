@@ -1,0 +1,55 @@
+//! `topobench show`: everything recorded about one run.
+
+use super::args::ShowArgs;
+use super::exit::{Exit, Failure};
+use super::{plot, show_runs};
+use crate::plan::MetricChoice;
+use crate::plan::environment::Environment;
+use crate::record::{Manifest, RecordedRun, catalog};
+use crate::report::{Study, console};
+use clap::ArgMatches;
+use serde_json::json;
+
+pub fn run(args: &ShowArgs, matches: &ArgMatches) -> Result<Exit, Failure> {
+    let dir = catalog::resolve(&args.result_dir, &args.run)?;
+    let run = RecordedRun::read(&dir)?;
+    let question = plot::question(&run, &args.slo, matches, &Environment::of_process())?;
+    let study = Study::new(vec![run], question);
+    let run = &study.runs[0];
+    if args.json {
+        super::print_json(&json!({ "dir": dir, "manifest": run.manifest, "analysis": study.comparison }))?;
+        return Ok(Exit::Good);
+    }
+    println!("{}", dir.display());
+    let choice = run.manifest.as_ref().map_or_else(MetricChoice::default, |m| m.sweep.metrics.clone());
+    if let Some(manifest) = &run.manifest {
+        print_manifest(manifest);
+    }
+    print!("{}", show_runs::points(&study, &choice));
+    print!("{}", console::sweep(&study, 0, show_runs::style()));
+    Ok(Exit::Good)
+}
+
+fn print_manifest(manifest: &Manifest) {
+    let status =
+        serde_json::to_value(manifest.status).ok().and_then(|v| v.as_str().map(str::to_string)).unwrap_or_default();
+    println!("status: {status}{}", manifest.reason.as_ref().map(|r| format!(" ({r})")).unwrap_or_default());
+    println!("command: {}", manifest.command.join(" "));
+    println!("created: {}, finished: {}", manifest.created_at, manifest.finished_at.as_deref().unwrap_or("-"));
+    let size = manifest.arm.topology.as_ref().map(|t| t.size_label()).unwrap_or_else(|| "attached".to_string());
+    println!("topology: {} {size}, {} GPUs; model {}", manifest.arm.name, manifest.arm.gpus, manifest.sweep.model);
+    println!("engines: {}", manifest.engine_versions().join(", "));
+    for instance in &manifest.instances {
+        let end = instance.exit.as_deref().unwrap_or("-");
+        println!(
+            "  launch {}: {} on GPUs [{}], {}: {end}",
+            instance.launch,
+            instance.name,
+            instance.gpus.join(","),
+            instance.url
+        );
+    }
+    for warning in &manifest.warnings {
+        println!("warning: {warning}");
+    }
+}

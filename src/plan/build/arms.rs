@@ -1,0 +1,212 @@
+//! Arms: topologies made concrete, or servers that somebody else runs.
+
+use super::{Arms, Request};
+use crate::plan::ArmPlan;
+use crate::plan::arm::{self, ArmSpec, SizedTopology};
+use crate::plan::deployment::{AttachPlan, Deployment, FleetPlan, InstancePlan};
+use crate::plan::environment::{self, Environment};
+use crate::plan::error::PlanError;
+use crate::plan::gpus::{self, GpuPool};
+use crate::plan::topology::{Defaults, Shape, Topology};
+
+/// Arms, what their files say by default, and whether no GPU is shared.
+type Spawned = (Vec<ArmPlan>, Defaults, bool);
+
+pub(super) fn spawn(
+    request: &Request,
+    specs: &[ArmSpec],
+    engine: &str,
+    env: &Environment,
+    detect: impl Fn() -> GpuPool,
+    warnings: &mut Vec<String>,
+) -> Result<Spawned, PlanError> {
+    let mut loaded = specs.iter().map(|s| s.load(engine, env)).collect::<Result<Vec<_>, _>>()?;
+    if loaded.len() > 1 {
+        arm::equalise(&mut loaded);
+    }
+    let topologies: Vec<Topology> = loaded.into_iter().map(|SizedTopology { topology, .. }| topology).collect();
+    let labels = unique_labels(&topologies);
+    let pool = match topologies.iter().filter_map(|t| t.devices).min() {
+        Some(devices) => GpuPool::virtual_devices(devices),
+        None => detect(),
+    };
+    let pairs: Vec<_> = labels.iter().map(String::as_str).zip(&topologies).collect();
+    let assigned = gpus::assign(&pairs, &pool)?;
+    let disjoint = gpus::disjoint(&assigned);
+    for (label, topology) in &pairs {
+        warnings.extend(doubts(label, topology));
+    }
+    let defaults = merged_defaults(&topologies);
+    let arms = topologies
+        .into_iter()
+        .zip(labels)
+        .zip(assigned)
+        .map(|((topology, label), gpus)| one(request, topology, label, gpus, env))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok((arms, defaults, disjoint))
+}
+
+/// The first arm that has an opinion wins: all arms get the same load.
+fn merged_defaults(topologies: &[Topology]) -> Defaults {
+    topologies.iter().fold(Defaults::default(), |acc, t| {
+        let d = t.defaults.clone();
+        Defaults {
+            model: acc.model.or(d.model),
+            tokenizer: acc.tokenizer.or(d.tokenizer),
+            request_rate: acc.request_rate.or(d.request_rate),
+            num_prompts: acc.num_prompts.or(d.num_prompts),
+            duration: acc.duration.or(d.duration),
+            random_input_len: acc.random_input_len.or(d.random_input_len),
+            random_output_len: acc.random_output_len.or(d.random_output_len),
+            num_warmups: acc.num_warmups.or(d.num_warmups),
+        }
+    })
+}
+
+/// `simple` where the name says enough, `simple TP2` where two arms share it, `simple TP2 (2)` for an A/A comparison.
+fn unique_labels(topologies: &[Topology]) -> Vec<String> {
+    let same_name = |t: &Topology| topologies.iter().filter(|o| o.name == t.name).count();
+    let mut labels: Vec<String> = Vec::new();
+    for topology in topologies {
+        let base = match same_name(topology) {
+            1 => topology.name.clone(),
+            _ => format!("{} {}", topology.name, topology.size_label()),
+        };
+        let twins = labels.iter().filter(|l| **l == base || l.starts_with(&format!("{base} ("))).count();
+        labels.push(if twins == 0 { base } else { format!("{base} ({})", twins + 1) });
+    }
+    labels
+}
+
+/// What may be wanted, and may not work.
+fn doubts(label: &str, topology: &Topology) -> Vec<String> {
+    let mut out = Vec::new();
+    if let Shape::PrefillDecode { prefill, decode, .. } = &topology.shape
+        && decode.tensor_parallel < prefill.tensor_parallel
+    {
+        out.push(format!(
+                "{label}: prefill instances have TP {} and decode instances TP {}. vLLM's NIXL connector supports different sizes \
+                 best when decode's is the larger (prefill TP <= decode TP); the smoke request before the sweep will show whether \
+                 this version can do it",
+                prefill.tensor_parallel, decode.tensor_parallel
+            ));
+    }
+    for (role, group) in topology.groups() {
+        if !group.tensor_parallel.is_power_of_two() {
+            out.push(format!(
+                "{label}: tensor-parallel size {} of {} instances divides the attention heads of few models",
+                group.tensor_parallel,
+                role.name()
+            ));
+        }
+    }
+    out
+}
+
+fn one(
+    request: &Request,
+    topology: Topology,
+    label: String,
+    gpus: gpus::ArmGpus,
+    env: &Environment,
+) -> Result<ArmPlan, PlanError> {
+    let model = model(request, topology.defaults.model.as_deref())?;
+    let utilisation = gpu_memory_utilization(env)?;
+    let instances = gpus
+        .into_iter()
+        .map(|(role, index, gpus)| {
+            let group = topology.groups().find(|(r, _)| *r == role).map(|(_, g)| g.clone()).unwrap_or_default();
+            let args =
+                [&topology.args, &utilisation, &group.args, &request.run.engine_args].into_iter().flatten().cloned();
+            InstancePlan { role, index, tensor_parallel: group.tensor_parallel, gpus, args: args.collect() }
+        })
+        .collect::<Vec<_>>();
+    let fleet = FleetPlan {
+        program: topology.program.clone(),
+        served_model_name: request.workload.served_model_name.clone().unwrap_or_else(|| model.clone()),
+        model,
+        api_key: env.api_key(),
+        env: topology.env.clone(),
+        kv: match &topology.shape {
+            Shape::PrefillDecode { kv, .. } => Some(kv.clone()),
+            Shape::Simple { .. } => None,
+        },
+        instances,
+        ready_timeout: request.run.ready_timeout,
+    };
+    let on_gpus = fleet.instances.iter().all(|i| !i.gpus.ids().is_empty());
+    Ok(ArmPlan {
+        label,
+        name: topology.name.clone(),
+        gpus: if on_gpus { topology.gpu_count() } else { 0 },
+        topology: Some(topology),
+        deployment: Deployment::Spawn(fleet),
+        through_proxy: request.run.through_proxy,
+    })
+}
+
+/// Repeated arguments are settled by the last one, so the environment's comes after the file's.
+fn gpu_memory_utilization(env: &Environment) -> Result<Vec<String>, PlanError> {
+    let name = environment::GPU_MEMORY_UTILIZATION;
+    let Some(share) = env.number::<f64>(name, "a share above 0, at most 1")? else { return Ok(Vec::new()) };
+    if !(share > 0.0 && share <= 1.0) {
+        return Err(PlanError::Value {
+            what: format!("environment variable {name}"),
+            value: share.to_string(),
+            remedy: "give a share of GPU memory above 0, at most 1".to_string(),
+        });
+    }
+    Ok(vec!["--gpu-memory-utilization".to_string(), share.to_string()])
+}
+
+fn model(request: &Request, default: Option<&str>) -> Result<String, PlanError> {
+    request.workload.model.as_deref().or(default).map(str::to_string).ok_or_else(|| PlanError::Missing {
+        what: "--model".to_string(),
+        remedy: "name the model: a directory or a Hugging Face id".to_string(),
+    })
+}
+
+pub(super) fn attach(request: &Request, arms: &Arms, env: &Environment) -> Result<ArmPlan, PlanError> {
+    let model = request.workload.served_model_name.clone().map_or_else(|| model(request, None), Ok)?;
+    let api_key = env.api_key();
+    let (plan, name) = match arms {
+        Arms::PrefillDecode { prefill, decode } => {
+            let prefill = prefill.iter().map(|u| base_url(u)).collect::<Result<Vec<_>, _>>()?;
+            let decode = decode.iter().map(|u| base_url(u)).collect::<Result<Vec<_>, _>>()?;
+            (AttachPlan::PrefillDecode { prefill, decode, model, api_key }, "nixl")
+        }
+        Arms::Endpoint(url) => (AttachPlan::Endpoint { url: base_url(url)?, model, api_key }, "attached"),
+        Arms::Spawn { .. } => unreachable!("spawned arms are built by spawn_arms"),
+    };
+    let name = request.run.name.clone().unwrap_or_else(|| name.to_string());
+    Ok(ArmPlan {
+        label: name.clone(),
+        name,
+        topology: None,
+        deployment: Deployment::Attach(plan),
+        gpus: 0,
+        through_proxy: request.run.through_proxy,
+    })
+}
+
+/// `http://host:port` without a trailing slash or `/v1`, which people like to copy along.
+pub fn base_url(text: &str) -> Result<String, PlanError> {
+    let refuse = |remedy: &str| PlanError::Value {
+        what: "URL".to_string(),
+        value: text.to_string(),
+        remedy: remedy.to_string(),
+    };
+    let trimmed = text.trim().trim_end_matches('/');
+    let trimmed = trimmed.strip_suffix("/v1").unwrap_or(trimmed);
+    let url = reqwest::Url::parse(trimmed).map_err(|_| refuse("give a base URL, e.g. http://127.0.0.1:8000"))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+        return Err(refuse("give a base URL that begins with http:// or https://"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        let what = "URL".to_string();
+        let value = "one with a user name or password in it".to_string();
+        let remedy = "leave them out: a key comes from VLLM_API_KEY or OPENAI_API_KEY".to_string();
+        return Err(PlanError::Value { what, value, remedy });
+    }
+    Ok(trimmed.to_string())
+}

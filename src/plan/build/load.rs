@@ -1,0 +1,87 @@
+//! Rates, extent and arrivals, from flags and the topology's defaults.
+
+use super::value;
+use crate::plan::error::PlanError;
+use crate::plan::load::{Arrivals, Extent, Load, RampUp};
+use crate::plan::options::{DatasetName, LoadOptions, WorkloadOptions};
+use crate::plan::topology::Defaults;
+use std::time::Duration;
+
+pub(super) fn build(o: &LoadOptions, workload: &WorkloadOptions, defaults: &Defaults) -> Result<Load, PlanError> {
+    let rates = if o.request_rate.is_empty() {
+        defaults.request_rate.clone().unwrap_or_default()
+    } else {
+        o.request_rate.clone()
+    };
+    if rates.is_empty() {
+        return Err(PlanError::Missing {
+            what: "--request-rate".to_string(),
+            remedy: "give the rates to measure, e.g. --request-rate 0.5,1,2,4".to_string(),
+        });
+    }
+    for (i, rate) in rates.iter().enumerate() {
+        if rates[..i].contains(rate) {
+            return Err(value("--request-rate", rate, "a rate stands once in the list; --attempts repeats it"));
+        }
+    }
+    let extent = extent(o, defaults)?;
+    if matches!(extent, Extent::Duration(_)) && rates.iter().any(|r| r.is_infinite()) {
+        return Err(value("--request-rate", "inf", "an infinite rate has no duration: give --num-prompts"));
+    }
+    if o.attempts == 0 {
+        return Err(value("--attempts", 0, "give at least 1"));
+    }
+    if o.max_concurrency == Some(0) {
+        return Err(value("--max-concurrency", 0, "give at least 1, or leave it out for no limit"));
+    }
+    Ok(Load {
+        rates,
+        extent,
+        arrivals: arrivals(o, workload)?,
+        ramp_up: ramp_up(o)?,
+        max_concurrency: o.max_concurrency,
+        warmups: o.num_warmups.or(defaults.num_warmups).unwrap_or(4),
+        attempts: o.attempts,
+        seed: o.seed,
+    })
+}
+
+fn extent(o: &LoadOptions, defaults: &Defaults) -> Result<Extent, PlanError> {
+    match (o.num_prompts, o.duration) {
+        (Some(0), _) => Err(value("--num-prompts", 0, "give at least 1")),
+        (Some(n), _) => Ok(Extent::Requests(n)),
+        (None, Some(secs)) if secs.is_finite() && secs > 0.0 && secs <= 1e7 => {
+            Ok(Extent::Duration(Duration::from_secs_f64(secs)))
+        }
+        (None, Some(secs)) => Err(value("--duration", secs, "give seconds above 0")),
+        (None, None) => Ok(match (defaults.num_prompts, defaults.duration) {
+            (None, Some(secs)) => Extent::Duration(
+                Duration::try_from_secs_f64(secs).map_err(|e| value("duration in [defaults]", secs, &e.to_string()))?,
+            ),
+            (n, _) => Extent::Requests(n.unwrap_or(100)),
+        }),
+    }
+}
+
+fn arrivals(o: &LoadOptions, workload: &WorkloadOptions) -> Result<Arrivals, PlanError> {
+    if workload.dataset_name == DatasetName::TimedTrace {
+        return Ok(Arrivals::Trace);
+    }
+    match o.burstiness {
+        b if b.is_infinite() && b > 0.0 => Ok(Arrivals::Constant),
+        b if b > 0.0 => Ok(Arrivals::Gamma { burstiness: b }),
+        b => Err(value("--burstiness", b, "give a gamma shape above 0 (1 is Poisson), or `inf` for constant gaps")),
+    }
+}
+
+fn ramp_up(o: &LoadOptions) -> Result<Option<RampUp>, PlanError> {
+    let (Some(shape), Some(start), Some(end)) = (o.ramp_up_strategy, o.ramp_up_start_rps, o.ramp_up_end_rps) else {
+        return Ok(None);
+    };
+    for (flag, rps) in [("--ramp-up-start-rps", start), ("--ramp-up-end-rps", end)] {
+        if !(rps.is_finite() && rps > 0.0) {
+            return Err(value(flag, rps, "give requests per second above 0"));
+        }
+    }
+    Ok(Some(RampUp { shape, start, end }))
+}

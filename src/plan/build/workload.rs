@@ -1,0 +1,90 @@
+//! What requests look like, from flags and the topology's defaults.
+
+use super::value;
+use crate::plan::dataset_file;
+use crate::plan::error::PlanError;
+use crate::plan::load::{Dataset, Endpoint, Lengths, Workload};
+use crate::plan::options::{DatasetName, WorkloadOptions};
+use crate::plan::topology::Defaults;
+use crate::units::TokenCount;
+
+pub(super) fn build(
+    o: &WorkloadOptions,
+    defaults: &Defaults,
+    tokenizer: Option<String>,
+) -> Result<Workload, PlanError> {
+    let dataset = dataset(o, defaults)?;
+    let fixed_length = matches!(dataset, Dataset::Random { .. } | Dataset::TimedTrace { .. });
+    let extra_body = match o.extra_body.as_deref().map(serde_json::from_str) {
+        None => serde_json::Map::new(),
+        Some(Ok(serde_json::Value::Object(map))) => map,
+        Some(Ok(other)) => return Err(value("--extra-body", other, "give a JSON object, e.g. '{\"top_p\": 0.9}'")),
+        Some(Err(e)) => return Err(value("--extra-body", e, "give a JSON object, e.g. '{\"top_p\": 0.9}'")),
+    };
+    let endpoint = match o.endpoint.trim_start_matches('/') {
+        "v1/completions" | "completions" => Endpoint::Completions,
+        "v1/chat/completions" | "chat/completions" | "chat" => Endpoint::Chat,
+        _ => return Err(value("--endpoint", &o.endpoint, "endpoints are /v1/completions and /v1/chat/completions")),
+    };
+    let temperature = o.temperature.unwrap_or(0.0);
+    if !(0.0..=100.0).contains(&temperature) {
+        return Err(value("--temperature", temperature, "give a number from 0 up"));
+    }
+    Ok(Workload {
+        dataset,
+        endpoint,
+        tokenizer,
+        ignore_eos: o.ignore_eos || fixed_length,
+        temperature: Some(temperature),
+        extra_body,
+        save_texts: o.save_texts,
+    })
+}
+
+fn dataset(o: &WorkloadOptions, defaults: &Defaults) -> Result<Dataset, PlanError> {
+    let output_len = positive("--output-len", o.output_len)?.map(TokenCount);
+    let path = |name: &str| {
+        o.dataset_path.clone().ok_or_else(|| PlanError::Missing {
+            what: "--dataset-path".to_string(),
+            remedy: format!("--dataset-name {name} reads a local file: give its path"),
+        })
+    };
+    match o.dataset_name {
+        DatasetName::Random => random(o, defaults),
+        DatasetName::Sharegpt => {
+            Ok(Dataset::Sharegpt { path: dataset_file::sharegpt(o.dataset_path.as_deref())?, output_len })
+        }
+        DatasetName::Custom => Ok(Dataset::Custom { path: path("custom")?, output_len }),
+        DatasetName::Hf => Ok(Dataset::Hf { path: path("hf")?, column: o.hf_column.clone(), output_len }),
+        DatasetName::TimedTrace => Ok(Dataset::TimedTrace { path: path("timed_trace")? }),
+    }
+}
+
+fn random(o: &WorkloadOptions, defaults: &Defaults) -> Result<Dataset, PlanError> {
+    let input = positive("--random-input-len", o.random_input_len)?.or(defaults.random_input_len).unwrap_or(1024);
+    let output = positive("--random-output-len", o.random_output_len.or(o.output_len))?
+        .or(defaults.random_output_len)
+        .unwrap_or(128);
+    if let Some(ratio) = o.random_range_ratio.filter(|r| !(0.0..1.0).contains(r)) {
+        return Err(value("--random-range-ratio", ratio, "give a share from 0 to below 1"));
+    }
+    if let Some(sigma) = o.random_lognormal_sigma.filter(|s| !(*s > 0.0 && *s <= 5.0)) {
+        return Err(value("--random-lognormal-sigma", sigma, "give a sigma above 0, at most 5"));
+    }
+    let lengths = |tokens| {
+        let tokens = TokenCount(tokens);
+        match (o.random_range_ratio, o.random_lognormal_sigma) {
+            (Some(range_ratio), _) if range_ratio > 0.0 => Lengths::Uniform { tokens, range_ratio },
+            (_, Some(sigma)) => Lengths::LogNormal { tokens, sigma },
+            _ => Lengths::Fixed { tokens },
+        }
+    };
+    Ok(Dataset::Random { input: lengths(input), output: lengths(output), prefix_len: TokenCount(o.random_prefix_len) })
+}
+
+fn positive(what: &str, number: Option<u32>) -> Result<Option<u32>, PlanError> {
+    match number {
+        Some(0) => Err(value(what, 0, "give at least 1")),
+        other => Ok(other),
+    }
+}

@@ -1,0 +1,210 @@
+//! A point in vLLM's detailed result format (`vllm bench serve --save-result --save-detailed`), for whoever has tools
+//! that read it. An export: requests.jsonl stays the source of truth.
+//!
+//! `ttfts` and the TTFT statistics count from sent, as vLLM means TTFT; `ttfts_due` beside them counts from due. What is
+//! not defined is null: a failed request has no TTFT, a request with one token no TPOT.
+
+use super::error::RecordError;
+use super::manifest::Manifest;
+use super::{dir, journal};
+use crate::analyse::percentiles::{Distribution, Latencies};
+use crate::analyse::samples::SamplesBuilder;
+use crate::analyse::summary::PointSummary;
+use crate::outcome::{Outcome, PointFacts, PointKey, RequestRecord};
+use crate::plan::load::{Arrivals, Endpoint};
+use crate::plan::topology::Shape;
+use serde_json::{Map, Value, json};
+use std::path::{Path, PathBuf};
+
+/// Points larger than this are not exported: the format wants everything in memory at once, and no tool that reads it
+/// could.
+pub const LARGEST: usize = 100_000;
+
+/// Columns of the format, one entry a request.
+#[derive(Default)]
+struct Columns {
+    input_lens: Vec<u32>,
+    output_lens: Vec<u32>,
+    ttfts: Vec<Option<f64>>,
+    ttfts_due: Vec<Option<f64>>,
+    tpots: Vec<Option<f64>>,
+    itls: Vec<Vec<f64>>,
+    latencies: Vec<Option<f64>>,
+    start_times: Vec<Option<f64>>,
+    queue_times: Vec<f64>,
+    generated_texts: Vec<String>,
+    errors: Vec<String>,
+}
+
+impl Columns {
+    fn push(&mut self, record: &RequestRecord) {
+        let line = &record.timeline;
+        self.input_lens.push(line.prompt_tokens.unwrap_or(record.prompt_tokens).get());
+        self.output_lens.push(if record.completed() { line.output_tokens.get() } else { 0 });
+        self.ttfts.push(record.ttft_from_sent().map(|t| t.as_secs()));
+        self.ttfts_due.push(record.ttft().map(|t| t.as_secs()));
+        self.tpots.push(record.tpot().map(|t| t.as_secs()));
+        let gaps = line.chunks.windows(2).map(|pair| pair[1].at.secs_since(pair[0].at));
+        self.itls.push(if record.completed() { gaps.collect() } else { Vec::new() });
+        let latency = line.last_token.zip(line.sent).map(|(last, sent)| last.secs_since(sent));
+        self.latencies.push(latency.filter(|_| record.completed()));
+        self.start_times.push(line.sent.map(|t| t.as_secs()));
+        self.queue_times.push(line.slot.secs_since(line.due));
+        self.generated_texts.push(record.text.clone().unwrap_or_default());
+        self.errors.push(match &record.outcome {
+            Outcome::Completed => String::new(),
+            Outcome::Failed(failure) => failure.to_string(),
+            Outcome::Unfinished => "unfinished: cut off by the end of the point".to_string(),
+        });
+    }
+}
+
+/// Writes the export of one recorded point. `None` when the point is too large for the format.
+pub fn write(run: &Path, manifest: &Manifest, key: PointKey) -> Result<Option<PathBuf>, RecordError> {
+    let Some(facts) = manifest.point(key) else { return Ok(None) };
+    if facts.offered as usize > LARGEST {
+        return Ok(None);
+    }
+    let mut records = Vec::with_capacity(facts.offered as usize);
+    journal::read(&run.join(dir::JOURNAL), |entry| {
+        if entry.key == key {
+            records.push(entry.record);
+        }
+    })?;
+    records.sort_by_key(|r| r.index);
+    let path = run.join(file_name(manifest, facts));
+    let json = document(manifest, facts, &records);
+    dir::write_atomically(&path, json.to_string().as_bytes())?;
+    Ok(Some(path))
+}
+
+/// `vllm-<rate>qps[-attempt<n>]-<model>-<stamp>.json`; the stamp is the point's own, so writing it again replaces it.
+fn file_name(manifest: &Manifest, facts: &PointFacts) -> String {
+    let model = manifest.sweep.model.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    let attempt = if facts.key.attempt == 1 { String::new() } else { format!("-attempt{}", facts.key.attempt) };
+    format!("vllm-{}qps{attempt}-{}-{}.json", facts.key.rate, dir::safe_name(model), stamp(facts))
+}
+
+fn stamp(facts: &PointFacts) -> String {
+    let parsed = chrono::DateTime::parse_from_rfc3339(&facts.started_at);
+    parsed.map_or_else(|_| "undated".to_string(), |t| t.format("%Y%m%d-%H%M%S").to_string())
+}
+
+fn document(manifest: &Manifest, facts: &PointFacts, records: &[RequestRecord]) -> Value {
+    let mut columns = Columns::default();
+    let mut samples = SamplesBuilder::default();
+    for record in records {
+        columns.push(record);
+        samples.push(record);
+    }
+    let percentiles = &manifest.sweep.metrics.percentiles;
+    let summary = PointSummary::of(&samples.finish(None), Some(facts.duration_secs), percentiles);
+    let mut out = head(manifest, facts);
+    totals(&mut out, &columns, facts, &summary);
+    let detail = [
+        ("input_lens", json!(columns.input_lens)),
+        ("output_lens", json!(columns.output_lens)),
+        ("ttfts", json!(columns.ttfts)),
+        ("ttfts_due", json!(columns.ttfts_due)),
+        ("tpots", json!(columns.tpots)),
+        ("itls", json!(columns.itls)),
+        ("latencies", json!(columns.latencies)),
+        ("start_times", json!(columns.start_times)),
+        ("queue_times", json!(columns.queue_times)),
+        ("generated_texts", json!(columns.generated_texts)),
+        ("errors", json!(columns.errors)),
+    ];
+    out.extend(detail.map(|(name, value)| (name.to_string(), value)));
+    statistics(&mut out, &summary.latencies);
+    Value::Object(out)
+}
+
+fn head(manifest: &Manifest, facts: &PointFacts) -> Map<String, Value> {
+    let sweep = &manifest.sweep;
+    let backend = match sweep.workload.endpoint {
+        Endpoint::Completions => "openai",
+        Endpoint::Chat => "openai-chat",
+    };
+    let burstiness = match sweep.load.arrivals {
+        Arrivals::Gamma { burstiness } => json!(burstiness),
+        Arrivals::Constant => json!("inf"),
+        Arrivals::Trace => Value::Null,
+    };
+    let mut out = Map::new();
+    let mut set = |name: &str, value: Value| out.insert(name.to_string(), value);
+    set("date", json!(stamp(facts)));
+    set("endpoint_type", json!(backend));
+    set("backend", json!("vllm"));
+    set("label", Value::Null);
+    set("model_id", json!(sweep.model));
+    set("model_name", json!(sweep.model));
+    set("tokenizer_id", json!(sweep.workload.tokenizer));
+    set("dataset_name", json!(sweep.workload.dataset.name()));
+    set("num_prompts", json!(facts.offered));
+    set("deployment_mode", json!(manifest.arm.name));
+    for (name, value) in sizes(manifest) {
+        set(name, json!(value));
+    }
+    for (key, value) in &sweep.metadata {
+        set(key, json!(value));
+    }
+    set("request_rate", serde_json::to_value(facts.key.rate).unwrap_or(Value::Null));
+    set("attempt", json!(facts.key.attempt));
+    set("burstiness", burstiness);
+    set("max_concurrency", json!(sweep.load.max_concurrency));
+    out
+}
+
+fn sizes(manifest: &Manifest) -> Vec<(&'static str, u32)> {
+    match manifest.arm.topology.as_ref().map(|t| &t.shape) {
+        Some(Shape::Simple { group }) => {
+            vec![("num_instances", group.replicas), ("tensor_parallel_size", group.tensor_parallel)]
+        }
+        Some(Shape::PrefillDecode { prefill, decode, .. }) => vec![
+            ("num_prefill_instances", prefill.replicas),
+            ("num_decode_instances", decode.replicas),
+            ("tensor_parallel_size", prefill.tensor_parallel),
+            ("prefill_tensor_parallel_size", prefill.tensor_parallel),
+            ("decode_tensor_parallel_size", decode.tensor_parallel),
+        ],
+        None => Vec::new(),
+    }
+}
+
+fn totals(out: &mut Map<String, Value>, columns: &Columns, facts: &PointFacts, summary: &PointSummary) {
+    let served = |lens: &[u32]| {
+        lens.iter().zip(&columns.output_lens).filter(|(_, out)| **out > 0).map(|(n, _)| u64::from(*n)).sum::<u64>()
+    };
+    let values = [
+        ("duration", json!(facts.duration_secs)),
+        ("completed", json!(summary.served)),
+        ("failed", json!(summary.offered - summary.served)),
+        ("total_input_tokens", json!(served(&columns.input_lens))),
+        ("total_output_tokens", json!(served(&columns.output_lens))),
+        ("request_throughput", json!(summary.request_throughput)),
+        ("output_throughput", json!(summary.output_throughput)),
+        ("total_token_throughput", json!(summary.total_throughput)),
+        ("max_output_tokens_per_s", json!(summary.max_output_tokens_per_s)),
+        ("max_concurrent_requests", json!(summary.peak_concurrency)),
+    ];
+    out.extend(values.map(|(name, value)| (name.to_string(), value)));
+}
+
+/// `{mean,median,std,pNN}_{ttft,tpot,itl,e2el}_ms`; null where nothing was served.
+fn statistics(out: &mut Map<String, Value>, latencies: &Latencies) {
+    let metrics = [
+        ("ttft", &latencies.ttft_from_sent),
+        ("tpot", &latencies.tpot),
+        ("itl", &latencies.itl),
+        ("e2el", &latencies.e2el),
+    ];
+    for (metric, distribution) in metrics {
+        let ms = |f: fn(&Distribution) -> f64| json!(distribution.as_ref().map(|d| f(d) * 1e3));
+        out.insert(format!("mean_{metric}_ms"), ms(|d| d.mean));
+        out.insert(format!("median_{metric}_ms"), ms(|d| d.median));
+        out.insert(format!("std_{metric}_ms"), ms(|d| d.std));
+        for (p, value) in distribution.iter().flat_map(|d| &d.percentiles) {
+            out.insert(format!("p{p}_{metric}_ms"), json!(value * 1e3));
+        }
+    }
+}

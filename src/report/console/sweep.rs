@@ -1,0 +1,81 @@
+//! The points of one arm, one line each.
+
+use super::{MISSING, Row, Style, Tint, table};
+use crate::analyse::percentiles::{Distribution, Latencies};
+use crate::analyse::{ArmInput, ArmReport, Interval, PointInput, PointReport};
+use crate::outcome::PointStatus;
+use crate::report::{Study, words};
+
+const PERCENTILES: [f64; 3] = [50.0, 90.0, 99.0];
+
+/// A table of an arm's points, and below it why points are doubtful. Empty for an arm that isn't there.
+pub fn sweep(study: &Study, arm: usize, style: Style) -> String {
+    let (Some(input), Some(report)) = (study.arms.get(arm), study.comparison.arms.get(arm)) else {
+        return String::new();
+    };
+    let title = style.paint(&report.name, Tint::Bold);
+    let goal = format!("{}, target {}", study.question.slo, study.question.target.percent());
+    let mut text = format!("{title}: attainment of {goal}\n");
+    let several = report.points.iter().any(|p| p.attempt > 1);
+    let mut header = vec!["req/s", "offered", "served", "attained %", "95 % CI", "TTFT %", "TPOT %"];
+    header.extend(["TTFT ms p50/p90/p99", "TPOT ms p50/p90/p99", "valid"]);
+    let rows = report.points.iter().map(|p| row(p, twin(input, p), several, study)).collect();
+    text.push_str(&table(header, rows, style));
+    text.push_str(&doubts(report, style));
+    text
+}
+
+fn twin<'a>(input: &'a ArmInput, report: &PointReport) -> Option<&'a PointInput> {
+    input.points.iter().find(|p| p.rate == report.rate && p.attempt == report.attempt)
+}
+
+fn row(p: &PointReport, input: Option<&PointInput>, several: bool, study: &Study) -> Row {
+    let rate = words::rate(p.rate);
+    let met = p.attainment.both >= study.question.target.percent().get();
+    let latencies = input.map(|i| Latencies::of(&i.samples, &PERCENTILES));
+    let (valid, tint) = match (p.valid, p.status) {
+        (_, PointStatus::Failed) => ("failed", Some(Tint::Bad)),
+        (Some(false), _) => ("no", Some(Tint::Bad)),
+        (_, PointStatus::Degraded) => ("degraded", Some(Tint::Doubtful)),
+        (Some(true), _) => ("yes", met.then_some(Tint::Good)),
+        (None, _) => ("?", met.then_some(Tint::Good)),
+    };
+    let cells = vec![
+        if several { format!("{rate} ({})", p.attempt) } else { rate },
+        p.offered.to_string(),
+        p.served.to_string(),
+        format!("{:.1}", p.attainment.both),
+        percent_interval(p.ci95.both),
+        format!("{:.1}", p.attainment.ttft),
+        format!("{:.1}", p.attainment.tpot),
+        triple(latencies.as_ref().and_then(|l| l.ttft.as_ref()), 0),
+        triple(latencies.as_ref().and_then(|l| l.tpot.as_ref()), 1),
+        valid.to_string(),
+    ];
+    Row { cells, tint }
+}
+
+fn percent_interval(ci: Interval) -> String {
+    let end = |x: Option<f64>| x.map_or_else(|| "..".to_string(), |x| format!("{x:.1}"));
+    format!("{}-{}", end(ci.lo), end(ci.hi))
+}
+
+fn triple(found: Option<&Distribution>, decimals: usize) -> String {
+    let Some(found) = found else { return MISSING.to_string() };
+    let values: Vec<String> = found.percentiles.iter().map(|(_, v)| format!("{:.decimals$}", v * 1e3)).collect();
+    values.join("/")
+}
+
+fn doubts(report: &ArmReport, style: Style) -> String {
+    let mut text = String::new();
+    for p in &report.points {
+        let (word, tint) = match (p.valid, p.status) {
+            (Some(false), _) => ("is invalid", Tint::Bad),
+            (_, PointStatus::Degraded) => ("is degraded", Tint::Doubtful),
+            _ => continue,
+        };
+        let rate = words::rate(p.rate);
+        text.push_str(&format!("  {rate} req/s {}: {}\n", style.paint(word, tint), p.why.join("; ")));
+    }
+    text
+}

@@ -1,0 +1,142 @@
+//! summary.csv: one line a point and arm, for spreadsheets. Units stand in the header; what is missing is empty.
+
+use super::Study;
+use crate::analyse::percentiles::Distribution;
+use crate::analyse::summary::PointSummary;
+use crate::analyse::{ArmReport, PointInput, PointReport};
+use crate::outcome::PointStatus;
+
+const PERCENTILES: [f64; 3] = [50.0, 90.0, 99.0];
+
+/// The bytes of summary.csv.
+///
+/// # Errors
+/// Never for a table held in memory; the type is the writer's.
+pub fn summary(study: &Study) -> Result<Vec<u8>, ::csv::Error> {
+    let mut table = ::csv::Writer::from_writer(Vec::new());
+    table.write_record(header())?;
+    for (input, report) in study.arms.iter().zip(&study.comparison.arms) {
+        for point in &report.points {
+            let twin = input.points.iter().find(|p| p.rate == point.rate && p.attempt == point.attempt);
+            if let Some(twin) = twin {
+                table.write_record(line(report, point, twin))?;
+            }
+        }
+    }
+    table.into_inner().map_err(|e| e.into_error().into())
+}
+
+fn header() -> Vec<String> {
+    let fixed = [
+        "arm",
+        "gpus",
+        "rate_req_per_s",
+        "attempt",
+        "offered",
+        "served",
+        "status",
+        "valid",
+        "attainment_percent",
+        "attainment_ci95_low_percent",
+        "attainment_ci95_high_percent",
+        "ttft_attainment_percent",
+        "tpot_attainment_percent",
+        "duration_s",
+        "request_throughput_per_s",
+        "output_throughput_tok_per_s",
+        "total_throughput_tok_per_s",
+        "due_rate_req_per_s",
+        "sent_rate_req_per_s",
+        "client_lag_p99_s",
+    ];
+    let mut all = fixed.map(String::from).to_vec();
+    for metric in ["ttft", "tpot", "itl", "e2el"] {
+        all.push(format!("{metric}_mean_s"));
+        all.extend(PERCENTILES.map(|p| format!("{metric}_p{p}_s")));
+    }
+    all.push("why".to_string());
+    all
+}
+
+fn line(arm: &ArmReport, report: &PointReport, input: &PointInput) -> Vec<String> {
+    let duration = input.facts.as_ref().map(|f| f.duration_secs);
+    let summary = PointSummary::of(&input.samples, duration, &PERCENTILES);
+    let number = |value: Option<f64>| value.map_or_else(String::new, |v| v.to_string());
+    let status = match report.status {
+        PointStatus::Measured => "measured",
+        PointStatus::Degraded => "degraded",
+        PointStatus::Failed => "failed",
+    };
+    let mut all = vec![
+        arm.name.clone(),
+        arm.gpus.map_or_else(String::new, |n| n.to_string()),
+        report.rate.per_second().to_string(),
+        report.attempt.to_string(),
+        report.offered.to_string(),
+        report.served.to_string(),
+        status.to_string(),
+        report.valid.map_or_else(String::new, |v| v.to_string()),
+        report.attainment.both.to_string(),
+        number(report.ci95.both.lo),
+        number(report.ci95.both.hi),
+        report.attainment.ttft.to_string(),
+        report.attainment.tpot.to_string(),
+        number(duration),
+        number(summary.request_throughput),
+        number(summary.output_throughput),
+        number(summary.total_throughput),
+        number(summary.due_rate),
+        number(summary.sent_rate),
+        number(summary.lag.map(|lag| lag.p99)),
+    ];
+    let latencies = &summary.latencies;
+    // A gap between chunks of unknown size is no ITL.
+    let itl = latencies.itl.as_ref().filter(|_| latencies.itl_per_token);
+    for found in [latencies.ttft.as_ref(), latencies.tpot.as_ref(), itl, latencies.e2el.as_ref()] {
+        all.push(number(found.map(|d| d.mean)));
+        all.extend(PERCENTILES.map(|p| number(percentile(found, p))));
+    }
+    all.push(report.why.join("; "));
+    all
+}
+
+fn percentile(found: Option<&Distribution>, p: f64) -> Option<f64> {
+    found?.percentiles.iter().find(|(q, _)| *q == p).map(|(_, value)| *value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::samples::{Made, h100_study, question};
+
+    fn rows(study: &Study) -> Vec<::csv::StringRecord> {
+        let bytes = summary(study).expect("writes");
+        let mut table = ::csv::Reader::from_reader(bytes.as_slice());
+        assert_eq!(table.headers().expect("header"), &header());
+        table.records().map(|row| row.expect("as wide as the header")).collect()
+    }
+
+    fn column(name: &str) -> usize {
+        header().iter().position(|h| h == name).expect("a column")
+    }
+
+    #[test]
+    fn a_line_for_each_point_of_each_arm() {
+        let rows = rows(&h100_study(250.0, 9.0));
+        assert_eq!(rows.len(), 6);
+        assert_eq!(&rows[2][0], "simple TP2");
+        assert_eq!(&rows[2][column("attainment_percent")], "83.75");
+        assert!(rows[2][column("ttft_p50_s")].starts_with("0.04336"), "{:?}", rows[2]);
+        assert_eq!(&rows[2][column("valid")], "", "nobody knows");
+        assert_eq!(&rows[2][column("itl_mean_s")], "", "the fixture has no gaps");
+    }
+
+    #[test]
+    fn what_nobody_had_is_empty_and_not_zero() {
+        let dead = Made { failing: 10, rates: vec![2.0], requests: 20, ..Made::simple() }.run();
+        let row = &rows(&Study::new(vec![dead], question(125.0, 200.0)))[0];
+        assert_eq!(&row[column("ttft_p50_s")], "");
+        assert_eq!((&row[column("status")], &row[column("valid")]), ("failed", "false"));
+        assert!(row[column("why")].contains("none of the 20 requests"), "{row:?}");
+    }
+}

@@ -1,0 +1,113 @@
+//! What engines and GPUs said of themselves during a point: engine-metrics.jsonl and gpu.csv.
+//!
+//! Their times count from the run's beginning, as the manifest has it; here they count from the point's time zero. A run
+//! that was taken up again counts anew: what it appended is passed over, because nothing tells when that was.
+//! Lines that can't be read are passed over: these files are evidence beside the measurement, never part of it.
+
+use crate::outcome::PointFacts;
+use crate::record::RecordedRun;
+use crate::record::dir::{ENGINE_METRICS, GPU_CSV};
+use chrono::DateTime;
+use serde::Deserialize;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::ops::RangeInclusive;
+
+/// Of one instance or GPU: (seconds since the point's time zero, value).
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Series {
+    pub(super) name: String,
+    pub(super) points: Vec<(f64, f64)>,
+}
+
+/// Gauges over one point; a list is empty where nothing was recorded.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Gauges {
+    pub(super) running: Vec<Series>,
+    pub(super) waiting: Vec<Series>,
+    /// Percent of the KV cache's blocks.
+    pub(super) kv_usage: Vec<Series>,
+    /// Watts.
+    pub(super) power: Vec<Series>,
+}
+
+#[derive(Deserialize)]
+struct EngineLine {
+    at: f64,
+    instance: String,
+    running: Option<f64>,
+    waiting: Option<f64>,
+    kv_usage: Option<f64>,
+}
+
+#[derive(Deserialize)]
+struct GpuLine {
+    at: f64,
+    gpu: u32,
+    power_watts: Option<f64>,
+}
+
+impl Gauges {
+    pub(super) fn read(run: &RecordedRun, facts: &PointFacts) -> Gauges {
+        let mut gauges = Gauges::default();
+        let Some(zero) = time_zero(run, facts) else { return gauges };
+        let span = 0.0..=facts.duration_secs;
+        gauges.read_engines(run, zero, &span);
+        gauges.read_gpus(run, zero, &span);
+        gauges
+    }
+
+    fn read_engines(&mut self, run: &RecordedRun, zero: f64, span: &RangeInclusive<f64>) {
+        let Ok(file) = File::open(run.dir.join(ENGINE_METRICS)) else { return };
+        let lines = BufReader::new(file).lines().map_while(Result::ok);
+        let mut latest = 0.0;
+        for line in lines.filter_map(|line| serde_json::from_str::<EngineLine>(&line).ok()) {
+            if went_back(&mut latest, line.at) {
+                return;
+            }
+            let at = line.at - zero;
+            if !span.contains(&at) {
+                continue;
+            }
+            add(&mut self.running, &line.instance, at, line.running);
+            add(&mut self.waiting, &line.instance, at, line.waiting);
+            add(&mut self.kv_usage, &line.instance, at, line.kv_usage.map(|share| share * 100.0));
+        }
+    }
+
+    fn read_gpus(&mut self, run: &RecordedRun, zero: f64, span: &RangeInclusive<f64>) {
+        let Ok(mut file) = csv::Reader::from_path(run.dir.join(GPU_CSV)) else { return };
+        let mut latest = 0.0;
+        for line in file.deserialize::<GpuLine>().flatten() {
+            if went_back(&mut latest, line.at) {
+                return;
+            }
+            let at = line.at - zero;
+            if span.contains(&at) {
+                add(&mut self.power, &format!("GPU {}", line.gpu), at, line.power_watts);
+            }
+        }
+    }
+}
+
+/// Samples of several instances may come a little out of order; a new beginning is farther back.
+fn went_back(latest: &mut f64, at: f64) -> bool {
+    *latest = latest.max(at);
+    at < *latest - 10.0
+}
+
+fn add(all: &mut Vec<Series>, name: &str, at: f64, value: Option<f64>) {
+    let Some(value) = value.filter(|v| v.is_finite()) else { return };
+    let place = all.iter().position(|series| series.name == name).unwrap_or_else(|| {
+        all.push(Series { name: name.to_string(), points: Vec::new() });
+        all.len() - 1
+    });
+    all[place].points.push((at, value));
+}
+
+/// Seconds from the run's beginning to the point's time zero.
+fn time_zero(run: &RecordedRun, facts: &PointFacts) -> Option<f64> {
+    let begun = DateTime::parse_from_rfc3339(&run.manifest.as_ref()?.created_at).ok()?;
+    let point = DateTime::parse_from_rfc3339(&facts.started_at).ok()?;
+    Some((point - begun).as_seconds_f64())
+}

@@ -1,0 +1,79 @@
+//! What is drawn of a study, figure by figure, and the files it becomes.
+//!
+//! A builder returns `None` where there is nothing to draw: an empty frame would look like a result.
+
+mod breakdown;
+mod cdf;
+mod gauges;
+mod pair;
+mod pareto;
+mod percentiles;
+mod plane;
+mod style;
+mod throughput;
+mod timeline;
+mod write;
+
+pub use breakdown::breakdown;
+pub use cdf::cdf;
+pub use pair::pair;
+pub use pareto::pareto;
+pub use percentiles::percentiles;
+pub use plane::plane;
+pub use throughput::throughput;
+pub use timeline::timeline;
+pub use write::{FigureError, render, write_comparison, write_run};
+
+use super::Study;
+use crate::draw::Figure;
+
+/// A figure with the name of its files.
+#[derive(Debug, Clone)]
+pub struct Named {
+    pub name: String,
+    pub figure: Figure,
+}
+
+type Builder = fn(&Study) -> Option<Figure>;
+
+/// Everything that can be drawn of arms against each other, the pair first.
+pub fn of_comparison(study: &Study) -> Vec<Named> {
+    let builders: [(&str, Builder); 7] = [
+        ("vllm_comparison_plots", pair),
+        ("latency_percentiles", percentiles),
+        ("latency_distributions", cdf),
+        ("time_breakdown", breakdown),
+        ("slo_plane", plane),
+        ("throughput_pareto", pareto),
+        ("throughput", throughput),
+    ];
+    named(builders, study)
+}
+
+/// Everything that can be drawn of one run, the pair first; a timeline for each point.
+pub fn of_run(study: &Study) -> Vec<Named> {
+    let builders: [(&str, Builder); 6] = [
+        ("vllm_benchmark_plots", pair),
+        ("latency_percentiles", percentiles),
+        ("latency_distributions", cdf),
+        ("time_breakdown", breakdown),
+        ("throughput_pareto", pareto),
+        ("throughput", throughput),
+    ];
+    let mut all = named(builders, study);
+    for run in &study.runs {
+        for point in &run.points {
+            let name = format!("timeline_{}qps_{}", point.key.rate, point.key.attempt);
+            all.extend(timeline(run, point).map(|figure| Named { name, figure }));
+        }
+    }
+    all
+}
+
+fn named<const N: usize>(builders: [(&str, Builder); N], study: &Study) -> Vec<Named> {
+    let draw = |(name, build): (&str, Builder)| build(study).map(|figure| Named { name: name.to_string(), figure });
+    builders.into_iter().filter_map(draw).collect()
+}
+
+#[cfg(test)]
+mod tests;

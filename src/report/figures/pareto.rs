@@ -1,0 +1,43 @@
+//! The trade between users and owners: tokens a second that one user gets, against tokens a second that a GPU gives.
+
+use super::style::{self, RateUnit, dressed};
+use crate::analyse::summary::PointSummary;
+use crate::analyse::{ArmInput, PointReport};
+use crate::draw::{Axis, Figure, Legend, Line, Panel, Point, Scatter, Spot, Stroke};
+use crate::report::{Study, words};
+
+/// Each point of a sweep as a place; the line follows the rate. `None` if no TPOT is known.
+pub fn pareto(study: &Study) -> Option<Figure> {
+    let unit = RateUnit::of(&study.comparison);
+    let label = if unit.is_per_gpu() { "Output tokens/s per GPU" } else { "Output tokens/s" };
+    let mut panel = Panel::new(Axis::linear("Tokens/s per user (1 / median TPOT)"), Axis::linear(label).including(0.0));
+    let mut places = 0;
+    for ((arm, look), input) in dressed(study).zip(&study.arms) {
+        let found: Vec<(Point, &PointReport)> = arm
+            .points
+            .iter()
+            .filter_map(|p| {
+                let (x, y) = trade(input, p)?;
+                Some((Point { x, y: unit.of_arm(arm, y), hollow: p.valid == Some(false) }, p))
+            })
+            .collect();
+        places += found.len();
+        let spots = found.iter().map(|(point, p)| Spot { point: *point, text: Some(words::rate(p.rate)) });
+        let spots = Scatter { spots: spots.collect(), shape: look.shape, color: look.color, label: None };
+        let line = Line::new(found.iter().map(|(point, _)| *point), Stroke::solid(look.color));
+        panel = panel.with(line.marked(look.shape).labelled(&arm.name)).with(spots);
+    }
+    let legend = Legend { extra: style::invalid_entry(study).into_iter().collect(), ..Legend::default() };
+    let caption = format!("{} Numbers at the points: offered req/s.", style::setting(study));
+    let figure = Figure::new(vec![panel]).sized(520.0, 260.0).captioned(caption).with_legend(legend);
+    (places > 0).then(|| figure.titled(format!("Throughput against interactivity - {}", style::title(study))))
+}
+
+/// (tokens/s of one user, tokens/s of the deployment).
+fn trade(input: &ArmInput, p: &PointReport) -> Option<(f64, f64)> {
+    let twin = input.points.iter().find(|i| i.rate == p.rate && i.attempt == p.attempt)?;
+    let duration = twin.facts.as_ref().map(|f| f.duration_secs);
+    let summary = PointSummary::of(&twin.samples, duration, &[]);
+    let tpot = summary.latencies.tpot?.median;
+    Some((1.0 / tpot, summary.output_throughput?)).filter(|_| tpot > 0.0)
+}

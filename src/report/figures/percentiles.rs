@@ -1,0 +1,97 @@
+//! Percentiles of every latency over the rate.
+
+use super::style::{self, Look, RateUnit, dressed, latency_axis, limit_rule};
+use crate::analyse::percentiles::{Distribution, Latencies};
+use crate::analyse::{ArmReport, Samples};
+use crate::draw::{Direction, Figure, Legend, Line, Panel, Point, Stroke};
+use crate::record::RecordedRun;
+use crate::report::{Study, words};
+use crate::units::RequestRate;
+
+const PERCENTILES: [f64; 3] = [50.0, 90.0, 99.0];
+
+/// What one panel shows.
+struct Metric {
+    name: &'static str,
+    pick: fn(&Latencies) -> Option<&Distribution>,
+    /// Milliseconds.
+    limit: Option<f64>,
+}
+
+/// An arm's latencies at each finite rate, repeats together.
+struct Course<'a> {
+    arm: &'a ArmReport,
+    look: Look,
+    points: Vec<(f64, bool, Latencies)>,
+}
+
+/// TTFT, TPOT, ITL and E2EL at p50, p90 and p99. `None` if nothing was served.
+pub fn percentiles(study: &Study) -> Option<Figure> {
+    let unit = RateUnit::of(&study.comparison);
+    let arms = dressed(study).zip(&study.runs);
+    let courses: Vec<Course> = arms.map(|((arm, look), run)| course(arm, look, run, unit)).collect();
+    let slo = &study.question.slo;
+    let metrics = [
+        Metric { name: "TTFT", pick: |l| l.ttft.as_ref(), limit: Some(slo.ttft.as_millis()) },
+        Metric { name: "TPOT", pick: |l| l.tpot.as_ref(), limit: Some(slo.tpot.as_millis()) },
+        Metric { name: gap_name(&courses), pick: |l| l.itl.as_ref(), limit: None },
+        Metric { name: "E2EL", pick: |l| l.e2el.as_ref(), limit: slo.e2el.map(|limit| limit.as_millis()) },
+    ];
+    let panels: Vec<Panel> = metrics.iter().filter_map(|metric| panel(metric, &courses, unit)).collect();
+    let caption =
+        format!("{} Latencies of served requests, counted from when a request was due.", style::setting(study));
+    let legend =
+        Legend { columns: Some(3), extra: style::invalid_entry(study).into_iter().collect(), ..Legend::default() };
+    let columns = if panels.len() == 3 { 3 } else { 2 };
+    let figure = Figure::new(panels).in_columns(columns).sized(720.0, 170.0).captioned(caption).with_legend(legend);
+    (!figure.panels.is_empty()).then(|| figure.titled(format!("Latency percentiles - {}", style::title(study))))
+}
+
+/// The gap between chunks of unknown size is no ITL.
+fn gap_name(courses: &[Course]) -> &'static str {
+    let all = courses.iter().flat_map(|c| &c.points);
+    if all.map(|(.., l)| l).filter(|l| l.itl.is_some()).all(|l| l.itl_per_token) { "ITL" } else { "Chunk latency" }
+}
+
+fn course<'a>(arm: &'a ArmReport, look: Look, run: &RecordedRun, unit: RateUnit) -> Course<'a> {
+    let finite = arm.rates.iter().map(|r| r.rate).filter(|r| !r.is_infinite());
+    let points = finite.map(|rate| {
+        let hollow = arm.invalid_points().any(|p| p.rate == rate);
+        (unit.of_arm(arm, rate.per_second()), hollow, Latencies::of(&pooled(run, rate), &PERCENTILES))
+    });
+    Course { arm, look, points: points.collect() }
+}
+
+/// All requests at a rate, repeats together.
+pub(super) fn pooled(run: &RecordedRun, rate: RequestRate) -> Samples {
+    let points = run.points.iter().filter(|p| p.key.rate == rate);
+    Samples::from_records(points.flat_map(|p| &p.records), None)
+}
+
+fn panel(metric: &Metric, courses: &[Course], unit: RateUnit) -> Option<Panel> {
+    let value = |l: &Latencies, p: f64| {
+        let found = (metric.pick)(l)?.percentiles.iter().find(|(q, _)| *q == p)?;
+        Some(found.1 * 1e3)
+    };
+    let all = || courses.iter().flat_map(|c| &c.points);
+    let values: Vec<f64> = all().flat_map(|(.., l)| PERCENTILES.map(|p| value(l, p))).flatten().collect();
+    if values.is_empty() {
+        return None;
+    }
+    let axis = latency_axis(&format!("{} (ms)", metric.name), values.iter().copied());
+    let mut panel = Panel::new(unit.axis(), axis);
+    let highest = values.iter().copied().fold(0.0, f64::max);
+    // A limit far above everything measured would squeeze the curves.
+    if let Some(limit) = metric.limit.filter(|limit| *limit < 2.0 * highest) {
+        panel = panel.with(limit_rule(limit, Direction::X, format!("limit {} ms", words::number(limit))));
+    }
+    for Course { arm, look, points } in courses {
+        let strokes = [Stroke::solid(look.color), Stroke::dashed(look.color), Stroke::dotted(look.color)];
+        for (p, stroke) in PERCENTILES.into_iter().zip(strokes) {
+            let points =
+                points.iter().filter_map(|(x, hollow, l)| Some(Point { x: *x, y: value(l, p)?, hollow: *hollow }));
+            panel = panel.with(Line::new(points, stroke).marked(look.shape).labelled(format!("{} p{p}", arm.name)));
+        }
+    }
+    Some(panel)
+}

@@ -1,0 +1,144 @@
+//! What all figures of a study share: an arm's colour and marker, the unit of rates, titles and captions.
+
+use crate::analyse::{ArmInput, ArmKind, ArmReport, Comparison};
+use crate::draw::{Axis, Dash, Direction, Key, LegendEntry, Rgb, Rule, Shape, Stroke, marker, palette};
+use crate::report::{Study, inputs, words};
+
+/// How an arm is told from the others, in every figure alike.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Look {
+    pub(super) color: Rgb,
+    pub(super) shape: Shape,
+}
+
+/// The first simple arm is red and the first prefill/decode arm blue, whatever their order; further arms take other
+/// hues. Where no arm's kind is known, they take the hues in their order.
+pub(super) fn looks(arms: &[ArmInput]) -> Vec<Look> {
+    let first = |kind| arms.iter().position(|arm| arm.kind == kind);
+    let reserved = [first(ArmKind::Simple), first(ArmKind::PrefillDecode)];
+    let mut next = if reserved == [None, None] { 0 } else { 2 };
+    let mut index = |at: usize| match reserved.iter().position(|r| *r == Some(at)) {
+        Some(index) => index,
+        None => {
+            next += 1;
+            next - 1
+        }
+    };
+    let look = |index| Look { color: palette(index), shape: marker(index) };
+    (0..arms.len()).map(|at| look(index(at))).collect()
+}
+
+/// Arms as they are reported, each with its look.
+pub(super) fn dressed(study: &Study) -> impl Iterator<Item = (&ArmReport, Look)> {
+    study.comparison.arms.iter().zip(looks(&study.arms))
+}
+
+/// Rates per GPU where every arm's GPUs are known, else of the whole deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RateUnit {
+    per_gpu: bool,
+}
+
+impl RateUnit {
+    pub(super) fn of(comparison: &Comparison) -> RateUnit {
+        RateUnit { per_gpu: comparison.arms.iter().all(|arm| arm.gpus.is_some_and(|n| n > 0)) }
+    }
+
+    pub(super) fn is_per_gpu(self) -> bool {
+        self.per_gpu
+    }
+
+    /// A quantity per second of `arm`, in this unit.
+    pub(super) fn of_arm(self, arm: &ArmReport, per_second: f64) -> f64 {
+        match arm.gpus {
+            Some(n) if self.per_gpu && n > 0 => per_second / f64::from(n),
+            _ => per_second,
+        }
+    }
+
+    pub(super) fn axis(self) -> Axis {
+        let label = if self.per_gpu { "Per-GPU rate (req/s)" } else { "Request rate (req/s)" };
+        Axis::linear(label).including(0.0)
+    }
+}
+
+/// Log where the values span more than a decade: a saturated point must not flatten all others.
+pub(super) fn latency_axis(label: &str, millis: impl Iterator<Item = f64>) -> Axis {
+    let (low, high) = millis.fold((f64::INFINITY, 0.0f64), |(low, high), x| (low.min(x), high.max(x)));
+    if low > 0.0 && high > 12.0 * low { Axis::log(label) } else { Axis::linear(label).including(0.0) }
+}
+
+pub(super) fn attainment_axis() -> Axis {
+    Axis::linear("SLO attainment").fixed(0.0, 102.0).ticks_at([0.0, 20.0, 40.0, 60.0, 80.0, 100.0]).in_unit(" %")
+}
+
+pub(super) fn target_rule(study: &Study) -> Rule {
+    let percent = study.question.target.percent();
+    Rule {
+        at: percent.get(),
+        direction: Direction::X,
+        stroke: Stroke { color: Rgb::GREY, width: 1.0, dash: Dash::Dashed },
+        text: Some(format!("{percent} target")),
+        label: None,
+    }
+}
+
+/// A limit of the SLO across a panel of latencies.
+pub(super) fn limit_rule(at: f64, direction: Direction, text: String) -> Rule {
+    let stroke = Stroke { color: Rgb::GREY, width: 1.0, dash: Dash::Dashed };
+    Rule { at, direction, stroke, text: Some(text), label: None }
+}
+
+/// What stands for invalid points, if the study has any.
+pub(super) fn invalid_entry(study: &Study) -> Option<LegendEntry> {
+    let arms = study.comparison.arms.iter().zip(looks(&study.arms));
+    let (_, look) = arms.into_iter().find(|(arm, _)| arm.invalid_points().next().is_some())?;
+    let key = Key::Marker { shape: look.shape, color: look.color, hollow: true };
+    Some(LegendEntry { key, label: "invalid point".into() })
+}
+
+/// `Qwen3-8B on 2 × H100: simple TP2 against nixl 1P1D`.
+pub(super) fn title(study: &Study) -> String {
+    let names: Vec<&str> = study.comparison.arms.iter().map(|arm| arm.name.as_str()).collect();
+    let subject = match names.as_slice() {
+        [] => String::new(),
+        [one] => (*one).to_string(),
+        [one, others @ ..] => format!("{one} against {}", words::listed(others)),
+    };
+    let models = words::distinct(study.arms.iter().filter_map(|arm| arm.identity.model.clone()));
+    let hardware = words::distinct(study.runs.iter().filter_map(inputs::hardware));
+    let place = match (models.as_slice(), hardware.as_slice()) {
+        ([], _) => String::new(),
+        (models, [one]) => format!("{} on {one}: ", words::listed(models)),
+        (models, _) => format!("{}: ", words::listed(models)),
+    };
+    place + &subject
+}
+
+/// What was measured, in sentences: engines, dataset, load, limits.
+pub(super) fn setting(study: &Study) -> String {
+    let arms = || study.arms.iter().zip(&study.runs);
+    let engines = words::distinct(arms().filter_map(|(arm, _)| arm.identity.engine.clone()));
+    let datasets = words::distinct(arms().filter_map(|(arm, _)| arm.identity.dataset.clone()));
+    let engines: Vec<String> = engines.iter().map(|e| e.replace("vllm ", "vLLM ")).collect();
+    let mut parts = vec![words::listed(&engines), words::listed(&datasets)];
+    parts.extend(words::distinct(arms().flat_map(|(_, run)| inputs::load_words(run))));
+    if arms().all(|(_, run)| inputs::load_words(run).is_empty()) {
+        parts.extend(offered(study));
+    }
+    parts.retain(|part| !part.is_empty());
+    let limits = format!("Limits: {}; target {}.", study.question.slo, study.question.target.percent());
+    match parts.as_slice() {
+        [] => limits,
+        parts => format!("Setting: {}. {limits}", parts.join(", ")),
+    }
+}
+
+/// How many requests a point has, where only the points themselves tell.
+fn offered(study: &Study) -> Option<String> {
+    let all = || study.comparison.arms.iter().flat_map(|arm| arm.points.iter().map(|p| p.offered));
+    match (all().min()?, all().max()?) {
+        (low, high) if low == high => Some(format!("{low} requests a point")),
+        (low, high) => Some(format!("{low} to {high} requests a point")),
+    }
+}

@@ -1,0 +1,50 @@
+//! What came out against what was offered.
+
+use super::style::{self, RateUnit, dressed};
+use crate::analyse::summary::PointSummary;
+use crate::analyse::{ArmInput, ArmReport};
+use crate::draw::{Axis, Figure, Legend, Line, Panel, Point, Rgb, Stroke};
+use crate::report::Study;
+
+/// Requests and output tokens a second over the rate. `None` if nothing was served.
+pub fn throughput(study: &Study) -> Option<Figure> {
+    let unit = RateUnit::of(&study.comparison);
+    let per = if unit.is_per_gpu() { " per GPU" } else { "" };
+    let axis = |what: &str| Axis::linear(format!("{what}{per}")).including(0.0);
+    let mut requests = Panel::new(unit.axis(), axis("Served requests/s")).titled("Requests");
+    let mut tokens = Panel::new(unit.axis(), axis("Output tokens/s")).titled("Output tokens");
+    let mut highest = 0.0f64;
+    for ((arm, look), input) in dressed(study).zip(&study.arms) {
+        let served = points(arm, input, unit, |s| s.request_throughput);
+        let output = points(arm, input, unit, |s| s.output_throughput);
+        highest = served.iter().map(|p| p.x).fold(highest, f64::max);
+        let line = |points| Line::new(points, Stroke::solid(look.color)).marked(look.shape).labelled(&arm.name);
+        requests = requests.with(line(served));
+        tokens = tokens.with(line(output));
+    }
+    if highest <= 0.0 {
+        return None;
+    }
+    let even = Stroke { width: 1.0, ..Stroke::dashed(Rgb::GREY) };
+    requests = requests.with(Line::new([(0.0, 0.0), (highest, highest)], even).labelled("as fast as offered"));
+    let legend = Legend { extra: style::invalid_entry(study).into_iter().collect(), ..Legend::default() };
+    let caption = format!(
+        "{} Over the whole point, from the first request due to the last answer: short points stay below the line.",
+        style::setting(study)
+    );
+    let title = format!("Throughput - {}", style::title(study));
+    Some(Figure::new(vec![requests, tokens]).sized(720.0, 190.0).titled(title).captioned(caption).with_legend(legend))
+}
+
+fn points(arm: &ArmReport, input: &ArmInput, unit: RateUnit, pick: fn(&PointSummary) -> Option<f64>) -> Vec<Point> {
+    let finite = arm.points.iter().filter(|p| !p.rate.is_infinite() && p.served > 0);
+    finite
+        .filter_map(|p| {
+            let twin = input.points.iter().find(|i| i.rate == p.rate && i.attempt == p.attempt)?;
+            let duration = twin.facts.as_ref().map(|f| f.duration_secs);
+            let value = pick(&PointSummary::of(&twin.samples, duration, &[]))?;
+            let x = unit.of_arm(arm, p.rate.per_second());
+            Some(Point { x, y: unit.of_arm(arm, value), hollow: p.valid == Some(false) })
+        })
+        .collect()
+}

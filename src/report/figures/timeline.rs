@@ -1,0 +1,123 @@
+//! One point over time: what arrived, what was in flight, what engines and GPUs said.
+
+use super::gauges::{Gauges, Series};
+use crate::draw::{Axis, Figure, Legend, LegendPlace, Line, Panel, Point, Rgb, Scatter, Shape, Spot, Stroke, palette};
+use crate::outcome::RequestRecord;
+use crate::record::{RecordedPoint, RecordedRun};
+use crate::report::{inputs, words};
+
+/// Bars of arrivals across the point, where a second each would be more.
+const BINS: f64 = 120.0;
+/// More spots than this are a cloud that costs and tells nothing.
+const SPOTS: usize = 1500;
+
+/// Arrivals, requests in flight, TTFT of each request, and the gauges that were recorded. `None` if nothing was sent,
+/// or for imported files, whose points have no time zero.
+pub fn timeline(run: &RecordedRun, point: &RecordedPoint) -> Option<Figure> {
+    let facts = point.facts.as_ref()?;
+    let end = point.records.iter().map(|r| r.timeline.end.as_secs()).fold(0.0, f64::max);
+    if end <= 0.0 || point.records.iter().all(|r| r.timeline.sent.is_none()) {
+        return None;
+    }
+    let gauges = Gauges::read(run, facts);
+    let mut rows: Vec<Row> = vec![arrivals(&point.records, end), in_flight(&point.records), ttfts(&point.records)];
+    let percent = |axis: Axis| axis.fixed(0.0, 100.0).in_unit(" %");
+    let gauge = |name: &str, series: &[Series], hue| Row {
+        axis: Axis::linear(name).including(0.0),
+        marks: lines(series, hue),
+        scatter: None,
+    };
+    rows.extend([gauge("Running", &gauges.running, 0), gauge("Waiting", &gauges.waiting, 0)]);
+    let kv = gauge("KV cache", &gauges.kv_usage, 0);
+    rows.push(Row { axis: percent(kv.axis), ..kv });
+    rows.push(gauge("Power (W)", &gauges.power, 2));
+    rows.retain(|row| !row.marks.is_empty() || row.scatter.is_some());
+    let last = rows.len() - 1;
+    let panels = rows.into_iter().enumerate().map(|(i, row)| panel(row, end, i == last)).collect();
+    let size = inputs::size(run).map_or_else(String::new, |size| format!(" {size}"));
+    let title = format!("{}{size} at {} req/s", run.mode, words::rate(point.key.rate));
+    let legend = Legend { place: LegendPlace::Above, ..Legend::default() };
+    let mut told = vec![format!("Began {}", facts.started_at)];
+    told.extend(inputs::dataset(run));
+    told.extend(inputs::load_words(run));
+    let caption = format!("{}. Gauges as engines and GPUs told them.", told.join(", "));
+    let figure = Figure::new(panels).in_columns(1).sized(720.0, 240.0).titled(title).captioned(caption);
+    Some(figure.with_legend(legend))
+}
+
+/// One quantity over the time that all share.
+struct Row {
+    axis: Axis,
+    marks: Vec<Line>,
+    scatter: Option<Scatter>,
+}
+
+fn panel(row: Row, end: f64, last: bool) -> Panel {
+    let x = if last { Axis::linear("Seconds since the point began") } else { Axis::linear("").bare() };
+    let mut panel = Panel::new(x.fixed(0.0, end), row.axis).weighing(0.32);
+    for line in row.marks {
+        panel = panel.with(line);
+    }
+    match row.scatter {
+        Some(scatter) => panel.with(scatter),
+        None => panel,
+    }
+}
+
+fn arrivals(records: &[RequestRecord], end: f64) -> Row {
+    let width = (end / BINS).max(1.0);
+    let bins = (end / width).ceil().max(1.0) as usize;
+    let per_second = |times: &mut dyn Iterator<Item = f64>| -> Vec<(f64, f64)> {
+        let mut counts = vec![0.0; bins];
+        times.for_each(|t| counts[((t / width) as usize).min(bins - 1)] += 1.0 / width);
+        let mut steps: Vec<(f64, f64)> = counts.iter().enumerate().map(|(i, n)| (i as f64 * width, *n)).collect();
+        steps.push((end, counts[bins - 1]));
+        steps
+    };
+    let due = per_second(&mut records.iter().map(|r| r.timeline.due.as_secs()));
+    let done = per_second(&mut records.iter().filter(|r| r.completed()).map(|r| r.timeline.end.as_secs()));
+    let line = |points, stroke, label| Line::new::<(f64, f64)>(points, stroke).stepped().labelled(label);
+    Row {
+        axis: Axis::linear("Requests/s").including(0.0),
+        marks: vec![
+            line(due, Stroke::thin(palette(7), 1.2), "due"),
+            line(done, Stroke::thin(Rgb::BLACK, 1.2), "answered"),
+        ],
+        scatter: None,
+    }
+}
+
+fn in_flight(records: &[RequestRecord]) -> Row {
+    let mut changes: Vec<(f64, f64)> = records
+        .iter()
+        .filter_map(|r| Some((r.timeline.sent?.as_secs(), r.timeline.end.as_secs())))
+        .flat_map(|(sent, end)| [(sent, 1.0), (end, -1.0)])
+        .collect();
+    changes.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
+    let mut level = 0.0;
+    let mut steps = vec![(0.0, 0.0)];
+    for (at, change) in changes {
+        level += change;
+        steps.push((at, level));
+    }
+    let line = Line::new(steps, Stroke::thin(Rgb::BLACK, 1.0)).stepped();
+    Row { axis: Axis::linear("In flight").including(0.0), marks: vec![line], scatter: None }
+}
+
+fn ttfts(records: &[RequestRecord]) -> Row {
+    let served: Vec<(f64, f64)> =
+        records.iter().filter_map(|r| Some((r.timeline.due.as_secs(), r.ttft()?.as_millis()))).collect();
+    let stride = served.len().div_ceil(SPOTS).max(1);
+    let spots = served.iter().step_by(stride).map(|&(x, y)| Spot { point: Point::new(x, y), text: None });
+    let scatter = Scatter { spots: spots.collect(), shape: Shape::Circle, color: palette(4), label: None };
+    let scatter = (!served.is_empty()).then_some(scatter);
+    Row { axis: Axis::linear("TTFT (ms)").including(0.0), marks: Vec::new(), scatter }
+}
+
+/// In an order that every row shares; red and blue stay the arms'.
+fn lines(series: &[Series], hue: usize) -> Vec<Line> {
+    let line = |(i, s): (usize, &Series)| {
+        Line::new(s.points.iter().copied(), Stroke::thin(palette(2 + (hue + i) % 6), 1.3)).labelled(&s.name)
+    };
+    series.iter().enumerate().map(line).collect()
+}

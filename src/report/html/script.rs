@@ -1,0 +1,42 @@
+//! What makes data and scripts safe inside HTML.
+
+use super::HtmlError;
+use crate::draw::palette;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+/// JSON for a `<script type="application/json">`: no character in it can end the element, open a comment or break a
+/// line of an older parser.
+pub(super) fn json_for_html<T: Serialize>(value: &T) -> Result<String, HtmlError> {
+    let json = serde_json::to_string(value)?;
+    let mut safe = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            // Only strings hold these characters, and there the escape means the same.
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => safe += &format!("\\u{:04x}", u32::from(c)),
+            other => safe.push(other),
+        }
+    }
+    Ok(safe)
+}
+
+/// Nothing from anywhere, and no script but this very one.
+pub(super) fn content_security_policy(script: &str) -> String {
+    let hash = STANDARD.encode(Sha256::digest(script.as_bytes()));
+    format!(
+        "default-src 'none'; style-src 'unsafe-inline'; font-src data:; script-src 'sha256-{hash}'; base-uri 'none'; \
+         form-action 'none'"
+    )
+}
+
+/// The figures' colours as custom properties, so that page and figures agree; `page.css` has their dark counterparts.
+pub(super) fn arm_colors(arms: usize) -> String {
+    let one = |i: usize| {
+        let color = palette(i);
+        format!("--arm-{i}:#{:02x}{:02x}{:02x};", color.0, color.1, color.2)
+    };
+    // The dark scheme knows eight; arms beyond them repeat the first.
+    (0..arms.max(2)).map(one).collect()
+}

@@ -1,0 +1,241 @@
+//! The tables of results: key numbers, latencies, validity.
+
+use super::words::{self, UNKNOWN, decimal, millis, number};
+use super::{ArmPage, PageInput};
+use crate::analyse::percentiles::Distribution;
+use crate::analyse::summary::PointSummary;
+use crate::analyse::{ArmReport, Comparison, Interval, PointInput, PointReport, Ratio};
+use crate::outcome::PointStatus;
+
+/// A number and, in small, how sure it is.
+pub(super) struct Cell {
+    pub value: String,
+    pub note: String,
+}
+
+pub(super) struct KeyNumbers {
+    pub columns: Vec<Column>,
+    pub rows: Vec<KeyRow>,
+}
+
+pub(super) struct Column {
+    pub name: String,
+    /// Position of the arm for its colour; `None` for ratios.
+    pub arm: Option<usize>,
+}
+
+pub(super) struct KeyRow {
+    pub name: String,
+    pub cells: Vec<Cell>,
+}
+
+/// One column an arm, then the ratio of each to the first.
+pub(super) fn key_numbers(comparison: &Comparison) -> KeyNumbers {
+    let arms = &comparison.arms;
+    let base = arms.first().map_or("", |arm| arm.name.as_str());
+    let columns = arms.iter().enumerate().map(|(i, arm)| Column { name: arm.name.clone(), arm: Some(i) });
+    let ratios =
+        comparison.ratios.iter().map(|r| Column { name: format!("{} against {base}", arms[r.b].name), arm: None });
+    let rate = arms.iter().find_map(|arm| arm.scale.at_rate).map(|r| words::number(r.per_second()));
+    let scale_name = rate.map_or("Tightest SLO scale".to_string(), |r| format!("Tightest SLO scale at {r} req/s"));
+    let row = |name: String, of: &dyn Fn(&ArmReport) -> Cell, ratio: &dyn Fn(usize) -> Cell| KeyRow {
+        name,
+        cells: arms.iter().map(of).chain((0..comparison.ratios.len()).map(ratio)).collect(),
+    };
+    let blank = |_: usize| Cell { value: String::new(), note: String::new() };
+    let rows = vec![
+        row("Highest rate at the target (req/s)".to_string(), &max_rate, &|i| ratio(&comparison.ratios[i].max_rate)),
+        row("The same per GPU".to_string(), &per_gpu, &|i| ratio(&comparison.ratios[i].max_rate_per_gpu)),
+        row(scale_name, &scale, &|i| ratio(&comparison.ratios[i].scale)),
+        row("GPUs".to_string(), &gpus, &blank),
+        row("Points (requests each)".to_string(), &points, &blank),
+    ];
+    KeyNumbers { columns: columns.chain(ratios).collect(), rows }
+}
+
+fn confidence(interval: Interval, show: impl Fn(f64) -> String) -> String {
+    let ends = words::interval(interval, show);
+    if ends.is_empty() { ends } else { format!("95 %: {ends}") }
+}
+
+fn joined(notes: [String; 2]) -> String {
+    notes.into_iter().filter(|n| !n.is_empty()).collect::<Vec<_>>().join("; ")
+}
+
+fn max_rate(arm: &ArmReport) -> Cell {
+    let rate = &arm.max_rate;
+    let value = rate.value.map_or_else(|| words::censored(rate.censored), number);
+    let crossings = match rate.all.len() {
+        0 | 1 => String::new(),
+        _ => format!("crosses at {}", rate.all.iter().map(|r| number(*r)).collect::<Vec<_>>().join(", ")),
+    };
+    Cell { value, note: joined([confidence(rate.ci95, number), crossings]) }
+}
+
+fn per_gpu(arm: &ArmReport) -> Cell {
+    let gpus = arm.gpus.filter(|n| *n > 0).map(f64::from);
+    let rate = &arm.max_rate;
+    let note = gpus.map(|gpus| confidence(rate.ci95, |x| number(x / gpus))).unwrap_or_default();
+    match (gpus, rate.per_gpu) {
+        (None, _) => Cell { value: UNKNOWN.to_string(), note },
+        (Some(_), Some(value)) => Cell { value: number(value), note },
+        (Some(_), None) => Cell { value: words::censored(rate.censored), note },
+    }
+}
+
+fn scale(arm: &ArmReport) -> Cell {
+    let scale = &arm.scale;
+    match (scale.value, scale.censored) {
+        (Some(value), _) => Cell { value: decimal(value, 3), note: confidence(scale.ci95, |x| decimal(x, 3)) },
+        (None, Some(_)) => Cell { value: "none: too many not served".to_string(), note: String::new() },
+        (None, None) => Cell { value: UNKNOWN.to_string(), note: String::new() },
+    }
+}
+
+fn ratio(ratio: &Ratio) -> Cell {
+    let value = match (ratio.value, ratio.censored) {
+        (Some(value), _) => format!("{}×", decimal(value, 2)),
+        (None, Some(_)) => bound(ratio.ci95),
+        (None, None) => UNKNOWN.to_string(),
+    };
+    let unclaimed = ratio.value.is_some() && !ratio.claims();
+    let claim = if unclaimed { "no difference can be claimed".to_string() } else { String::new() };
+    Cell { value, note: joined([confidence(ratio.ci95, |x| decimal(x, 2)), claim]) }
+}
+
+/// What is known of a ratio that is no number; a bound is never rounded to its better side.
+fn bound(ci95: Interval) -> String {
+    match (ci95.lo, ci95.hi) {
+        (Some(lo), _) if lo > 1.0 => format!("at least {}×", decimal((lo * 100.0).floor() / 100.0, 2)),
+        (_, Some(hi)) if hi < 1.0 => format!("at most {}×", decimal((hi * 100.0).ceil() / 100.0, 2)),
+        _ => "outside what was tested".to_string(),
+    }
+}
+
+fn gpus(arm: &ArmReport) -> Cell {
+    Cell { value: arm.gpus.map_or(UNKNOWN.to_string(), |n| n.to_string()), note: String::new() }
+}
+
+fn points(arm: &ArmReport) -> Cell {
+    let offered = arm.points.iter().map(|p| p.offered);
+    let range = match (offered.clone().min(), offered.max()) {
+        (Some(least), Some(most)) if least == most => format!(" ({least})"),
+        (Some(least), Some(most)) => format!(" ({least} to {most})"),
+        _ => String::new(),
+    };
+    let invalid = arm.invalid_points().count();
+    let note = if invalid > 0 { format!("{invalid} invalid") } else { String::new() };
+    Cell { value: format!("{}{range}", arm.points.len()), note }
+}
+
+/// Attainment and latencies of one point.
+pub(super) struct MeasuredRow {
+    pub arm: usize,
+    pub name: String,
+    pub rate: String,
+    pub attempt: u32,
+    pub offered: usize,
+    pub served: usize,
+    /// All limits together, then each alone, percent.
+    pub both: Cell,
+    pub ttft_met: String,
+    pub tpot_met: String,
+    pub ttft: [String; 3],
+    pub tpot: [String; 3],
+    pub throughput: String,
+}
+
+/// What speaks for and against one point.
+pub(super) struct ValidityRow {
+    pub arm: usize,
+    pub name: String,
+    pub rate: String,
+    pub attempt: u32,
+    pub status: &'static str,
+    /// `yes`, `no`, or `no evidence`.
+    pub valid: &'static str,
+    pub remarks: Vec<String>,
+    pub lag: String,
+    pub cached: String,
+    pub achieved: String,
+    pub failures: String,
+}
+
+const PERCENTILES: [f64; 3] = [50.0, 90.0, 99.0];
+
+/// A point's report, what was judged, and its summary.
+fn each<'a>(
+    input: &PageInput<'a>,
+) -> impl Iterator<Item = (usize, &'a ArmReport, &'a PointReport, &'a PointInput, PointSummary)> {
+    let arms = input.comparison.arms.iter().zip(input.arms).enumerate();
+    arms.flat_map(|(i, (report, page))| {
+        report.points.iter().filter_map(move |point| {
+            let judged = page.input.points.iter().find(|p| p.rate == point.rate && p.attempt == point.attempt)?;
+            let duration = judged.facts.as_ref().map(|f| f.duration_secs);
+            Some((i, report, point, judged, PointSummary::of(&judged.samples, duration, &PERCENTILES)))
+        })
+    })
+}
+
+pub(super) fn measured(input: &PageInput<'_>) -> Vec<MeasuredRow> {
+    let percent = |x: f64| decimal(x, 1);
+    let three = |d: &Option<Distribution>| {
+        let at =
+            |i: usize| d.as_ref().and_then(|d| d.percentiles.get(i)).map_or(UNKNOWN.to_string(), |(_, x)| millis(*x));
+        [at(0), at(1), at(2)]
+    };
+    let row =
+        |(arm, report, point, _, summary): (usize, &ArmReport, &PointReport, &PointInput, PointSummary)| MeasuredRow {
+            arm,
+            name: report.name.clone(),
+            rate: point.rate.per_second().to_string(),
+            attempt: point.attempt,
+            offered: point.offered,
+            served: point.served,
+            both: Cell { value: percent(point.attainment.both), note: words::interval(point.clustered95, percent) },
+            ttft_met: percent(point.attainment.ttft),
+            tpot_met: percent(point.attainment.tpot),
+            ttft: three(&summary.latencies.ttft),
+            tpot: three(&summary.latencies.tpot),
+            throughput: summary.output_throughput.map_or(UNKNOWN.to_string(), |x| decimal(x, 0)),
+        };
+    each(input).map(row).collect()
+}
+
+pub(super) fn validity(input: &PageInput<'_>) -> Vec<ValidityRow> {
+    let row = |(arm, report, point, judged, summary): (usize, &ArmReport, &PointReport, &PointInput, PointSummary)| {
+        let failures = judged.samples.failures().iter().map(|(kind, n)| format!("{n} {kind}"));
+        ValidityRow {
+            arm,
+            name: report.name.clone(),
+            rate: point.rate.per_second().to_string(),
+            attempt: point.attempt,
+            status: match point.status {
+                PointStatus::Measured => "measured",
+                PointStatus::Degraded => "degraded",
+                PointStatus::Failed => "failed",
+            },
+            valid: match point.valid {
+                Some(true) => "yes",
+                Some(false) => "no",
+                None => "no evidence",
+            },
+            remarks: point.why.iter().chain(&point.notes).cloned().collect(),
+            lag: summary.lag.map_or(UNKNOWN.to_string(), |lag| millis(lag.p99)),
+            cached: cached(judged).map_or(UNKNOWN.to_string(), |share| decimal(100.0 * share, 1)),
+            achieved: summary.sent_rate.map_or(UNKNOWN.to_string(), number),
+            failures: failures.collect::<Vec<_>>().join(", "),
+        }
+    };
+    each(input).map(row).collect()
+}
+
+/// Share of prompt tokens that came from a prefix cache.
+fn cached(point: &PointInput) -> Option<f64> {
+    let engines = point.facts.as_ref()?.engines?;
+    Some(engines.cached_prompt_tokens? / engines.prompt_tokens.filter(|n| *n > 0.0)?)
+}
+
+pub(super) fn has_failures(arms: &[ArmPage<'_>]) -> bool {
+    arms.iter().flat_map(|arm| &arm.input.points).any(|p| !p.samples.failures().is_empty())
+}

@@ -1,0 +1,107 @@
+//! Numbers, intervals and command lines as people read them.
+
+use crate::analyse::Interval;
+use crate::analyse::compare::{Censored, SloMillis};
+
+/// What stands where nothing is known.
+pub(super) const UNKNOWN: &str = "–";
+
+/// Three significant digits without trailing zeros: 6.68, 0.875, 125.
+pub(super) fn number(x: f64) -> String {
+    if !x.is_finite() {
+        return if x > 0.0 { "inf".to_string() } else { UNKNOWN.to_string() };
+    }
+    let decimals = (2 - x.abs().max(1e-9).log10().floor() as i32).clamp(0, 6) as usize;
+    decimal(x, decimals)
+}
+
+/// At most `decimals`, no trailing zeros.
+pub(super) fn decimal(x: f64, decimals: usize) -> String {
+    let text = format!("{x:.decimals$}");
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_string() } else { text }
+}
+
+/// `3.1 to 3.7`, `from 3.1`, `up to 3.7`; nothing without any end.
+pub(super) fn interval(interval: Interval, show: impl Fn(f64) -> String) -> String {
+    match (interval.lo, interval.hi) {
+        (Some(lo), Some(hi)) => format!("{} to {}", show(lo), show(hi)),
+        (Some(lo), None) => format!("from {}", show(lo)),
+        (None, Some(hi)) => format!("up to {}", show(hi)),
+        (None, None) => String::new(),
+    }
+}
+
+/// In words, on which side a missing value lies.
+pub(super) fn censored(side: Option<Censored>) -> String {
+    match side {
+        Some(Censored::AboveTested) => "above what was tested".to_string(),
+        Some(Censored::BelowTested) => "below what was tested".to_string(),
+        None => UNKNOWN.to_string(),
+    }
+}
+
+/// Seconds as milliseconds: `5.17`, `66.3`, `1250`.
+pub(super) fn millis(secs: f64) -> String {
+    let ms = secs * 1e3;
+    decimal(ms, (2 - ms.abs().max(1.0).log10().floor() as i32).max(0) as usize)
+}
+
+pub(super) fn slo(slo: &SloMillis) -> String {
+    let e2el = slo.e2el_ms.map(|ms| format!(", E2EL {} ms", decimal(ms, 3))).unwrap_or_default();
+    format!("TTFT {} ms, TPOT {} ms{e2el}", decimal(slo.ttft_ms, 3), decimal(slo.tpot_ms, 3))
+}
+
+/// `503.7 GiB`.
+pub(super) fn bytes(n: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let power = (n.max(1).ilog2() / 10).min(4);
+    format!("{} {}", decimal(n as f64 / 1024f64.powi(power as i32), 1), units[power as usize])
+}
+
+/// A command line that a POSIX shell splits into these words again.
+pub(super) fn shell<S: AsRef<str>>(words: &[S]) -> String {
+    words.iter().map(|w| quoted(w.as_ref())).collect::<Vec<_>>().join(" ")
+}
+
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_string()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_keep_three_digits() {
+        assert_eq!([6.684, 0.875, 125.0, 1249.6].map(number), ["6.68", "0.875", "125", "1250"]);
+        assert_eq!(number(f64::INFINITY), "inf");
+    }
+
+    #[test]
+    fn open_intervals_say_on_which_side_they_are_open() {
+        let of = |lo, hi| interval(Interval { lo, hi }, number);
+        assert_eq!(of(Some(3.1), Some(3.7)), "3.1 to 3.7");
+        assert_eq!(of(Some(3.1), None), "from 3.1");
+        assert_eq!(of(None, None), "");
+    }
+
+    #[test]
+    fn a_shell_reads_the_same_words() {
+        let line = ["topobench", "--extra-body", r#"{"a": 1}"#, "it's", ""];
+        assert_eq!(shell(&line), r#"topobench --extra-body '{"a": 1}' 'it'\''s' ''"#);
+        let out = std::process::Command::new("sh").args(["-c", &format!("printf '%s\\n' {}", shell(&line))]).output();
+        let out = String::from_utf8(out.expect("a shell").stdout).expect("text");
+        assert_eq!(out.lines().collect::<Vec<_>>(), line);
+    }
+
+    #[test]
+    fn memory_is_told_in_binary_units() {
+        assert_eq!(bytes(540_836_122_624), "503.7 GiB");
+        assert_eq!(bytes(0), "0 B");
+    }
+}

@@ -1,0 +1,225 @@
+//! From runs as recorded to arms as `analyse` takes them, and what a run says of itself in words.
+
+use super::words;
+use crate::analyse::{ArmInput, ArmKind, Identity, PointInput, Samples};
+use crate::plan::deployment::{AttachPlan, Deployment, GpuAssignment};
+use crate::plan::load::{Arrivals, Dataset, Extent, Lengths};
+use crate::plan::topology::Shape;
+use crate::plan::{ArmPlan, Sweep};
+use crate::record::manifest::Manifest;
+use crate::record::read::ImportedFacts;
+use crate::record::{RecordedPoint, RecordedRun};
+use sha2::{Digest, Sha256};
+
+/// A run as an arm of a comparison; `label` instead of the run's mode.
+pub fn arm(run: &RecordedRun, label: Option<String>) -> ArmInput {
+    ArmInput {
+        label: label.unwrap_or_else(|| run.mode.clone()),
+        size: size(run),
+        dir: run.dir.display().to_string(),
+        kind: kind(run),
+        gpus: run.gpus().filter(|&n| n > 0),
+        topology: topology(run),
+        identity: identity(run),
+        points: run.points.iter().map(point).collect(),
+    }
+}
+
+/// One point as it is judged, for somebody who has just measured it.
+pub fn point(recorded: &RecordedPoint) -> PointInput {
+    PointInput {
+        rate: recorded.key.rate,
+        attempt: recorded.key.attempt,
+        facts: recorded.facts.clone(),
+        samples: Samples::from_records(&recorded.records, recorded.facts.as_ref().map(|f| f.offered)),
+    }
+}
+
+/// A unique name for each run: its mode, with its size where a mode occurs twice, with a number where that isn't
+/// enough.
+pub fn labels(runs: &[RecordedRun]) -> Vec<String> {
+    let shared = |run: &RecordedRun| runs.iter().filter(|r| r.mode == run.mode).count() > 1;
+    let mut labels: Vec<String> = Vec::new();
+    for run in runs {
+        let name = match size(run).filter(|_| shared(run)) {
+            Some(size) => format!("{} {size}", run.mode),
+            None => run.mode.clone(),
+        };
+        let numbered = (2..).map(|n| format!("{name} ({n})"));
+        let free = std::iter::once(name.clone()).chain(numbered).find(|candidate| !labels.contains(candidate));
+        labels.extend(free);
+    }
+    labels
+}
+
+/// The short form of a deployment's size: `TP2`, `2xTP2`, `1P1D`; `None` where nothing tells.
+pub fn size(run: &RecordedRun) -> Option<String> {
+    match (&run.manifest, &run.imported) {
+        (Some(manifest), _) => planned_size(&manifest.arm),
+        (None, Some(facts)) => imported_size(facts),
+        (None, None) => None,
+    }
+}
+
+fn planned_size(arm: &ArmPlan) -> Option<String> {
+    match (&arm.topology, &arm.deployment) {
+        (Some(topology), _) => Some(topology.size_label()),
+        (None, Deployment::Attach(AttachPlan::PrefillDecode { prefill, decode, .. })) => {
+            Some(format!("{}P{}D", prefill.len(), decode.len()))
+        }
+        (None, _) => None,
+    }
+}
+
+fn imported_size(facts: &ImportedFacts) -> Option<String> {
+    let tp = facts.tensor_parallel;
+    match (facts.prefill.filter(|&n| n > 0), facts.decode.filter(|&n| n > 0)) {
+        (Some(p), Some(d)) => {
+            let size = format!("{p}P{d}D");
+            Some(match (facts.prefill_tp.or(tp), facts.decode_tp.or(tp)) {
+                (Some(p), Some(d)) if (p, d) != (1, 1) => format!("{size} TP{p}/TP{d}"),
+                _ => size,
+            })
+        }
+        _ => tp.map(|n| format!("TP{n}")),
+    }
+}
+
+fn kind(run: &RecordedRun) -> ArmKind {
+    match (&run.manifest, &run.imported) {
+        (Some(manifest), _) => match (&manifest.arm.topology, &manifest.arm.deployment) {
+            (Some(topology), _) if matches!(topology.shape, Shape::Simple { .. }) => ArmKind::Simple,
+            (Some(_), _) | (None, Deployment::Attach(AttachPlan::PrefillDecode { .. })) => ArmKind::PrefillDecode,
+            // One endpoint of somebody else's: an engine or a router, nobody knows.
+            (None, _) => ArmKind::Unknown,
+        },
+        (None, Some(facts)) => match (facts.prefill, facts.decode, run.mode.as_str()) {
+            (Some(1..), Some(1..), _) | (_, _, "nixl") => ArmKind::PrefillDecode,
+            (_, _, "simple") => ArmKind::Simple,
+            (Some(0), Some(0), _) => ArmKind::Simple,
+            _ => ArmKind::Unknown,
+        },
+        (None, None) => ArmKind::Unknown,
+    }
+}
+
+fn topology(run: &RecordedRun) -> serde_json::Value {
+    match (&run.manifest, &run.imported) {
+        (Some(manifest), _) => match &manifest.arm.topology {
+            Some(topology) => serde_json::to_value(topology).unwrap_or_default(),
+            None => serde_json::to_value(&manifest.arm.deployment).unwrap_or_default(),
+        },
+        (None, Some(facts)) => serde_json::json!({
+            "prefill": facts.prefill,
+            "decode": facts.decode,
+            "tensor_parallel": facts.tensor_parallel,
+            "prefill_tensor_parallel": facts.prefill_tp,
+            "decode_tensor_parallel": facts.decode_tp,
+        }),
+        (None, None) => serde_json::Value::Null,
+    }
+}
+
+fn identity(run: &RecordedRun) -> Identity {
+    Identity {
+        // The same model lies in other directories on other machines.
+        model: run.model().map(|m| words::short_model(m).to_string()),
+        engine: engine(run),
+        dataset: dataset(run),
+        trace_hash: run.manifest.as_ref().and_then(trace_hash),
+    }
+}
+
+/// One hash for all points: arms whose hashes agree were sent the same requests at the same rates.
+fn trace_hash(manifest: &Manifest) -> Option<String> {
+    let mut hashes: Vec<&str> = manifest.traces.iter().map(|t| t.sha256.as_str()).collect();
+    hashes.sort_unstable();
+    let whole = hashes.join("\n");
+    (!hashes.is_empty()).then(|| Sha256::digest(whole.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Program and version as the engines told it: `vllm 0.32.1`, `0.1.0+enginesim`.
+pub fn engine(run: &RecordedRun) -> Option<String> {
+    let manifest = run.manifest.as_ref()?;
+    let versions = manifest.engine_versions();
+    let program = manifest.arm.topology.as_ref().map(|t| words::short_model(&t.program).to_string());
+    let named = |version: &String| match &program {
+        // A version that names its program needs no second name.
+        Some(program) if !version.contains(program.as_str()) => format!("{program} {version}"),
+        _ => version.clone(),
+    };
+    (!versions.is_empty()).then(|| versions.iter().map(named).collect::<Vec<_>>().join(", "))
+}
+
+/// The dataset with its lengths: `random 1024 in, 128 out`.
+pub fn dataset(run: &RecordedRun) -> Option<String> {
+    match &run.manifest {
+        Some(manifest) => Some(dataset_words(&manifest.sweep.workload.dataset)),
+        None => run.imported.as_ref()?.dataset.clone(),
+    }
+}
+
+fn dataset_words(dataset: &Dataset) -> String {
+    let name = dataset.name();
+    match dataset {
+        Dataset::Random { input, output, prefix_len } => {
+            let prefix = match prefix_len.get() {
+                0 => String::new(),
+                n => format!(" after a shared prefix of {n}"),
+            };
+            format!("{name} {} in{prefix}, {} out", length_words(*input), length_words(*output))
+        }
+        Dataset::Sharegpt { output_len, .. } | Dataset::Custom { output_len, .. } | Dataset::Hf { output_len, .. } => {
+            match output_len {
+                Some(n) => format!("{name}, {n} out"),
+                None => name.to_string(),
+            }
+        }
+        Dataset::TimedTrace { path } => format!("{name} {}", words::short_model(path)),
+    }
+}
+
+fn length_words(lengths: Lengths) -> String {
+    match lengths {
+        Lengths::Fixed { tokens } => tokens.to_string(),
+        Lengths::Uniform { tokens, range_ratio } => format!("{tokens} ± {} %", words::decimal(range_ratio * 100.0, 1)),
+        Lengths::LogNormal { tokens, sigma } => format!("{tokens} (log-normal, sigma {})", words::decimal(sigma, 2)),
+    }
+}
+
+/// How requests arrive: `Poisson arrivals`, `300 requests a point`, `seed 0`; empty for imported files.
+pub fn load_words(run: &RecordedRun) -> Vec<String> {
+    let Some(Sweep { load, .. }) = run.manifest.as_ref().map(|m| &m.sweep) else { return Vec::new() };
+    let arrivals = match load.arrivals {
+        Arrivals::Gamma { burstiness: 1.0 } => "Poisson arrivals".to_string(),
+        Arrivals::Gamma { burstiness } => format!("gamma arrivals of burstiness {}", words::number(burstiness)),
+        Arrivals::Constant => "evenly spaced arrivals".to_string(),
+        Arrivals::Trace => "recorded arrivals".to_string(),
+    };
+    let extent = match load.extent {
+        Extent::Requests(n) => format!("{n} requests a point"),
+        Extent::Duration(d) => format!("{} s a point", words::number(d.as_secs_f64())),
+    };
+    let limit = load.max_concurrency.map(|n| format!("at most {n} in flight"));
+    [Some(arrivals), Some(extent), limit, Some(format!("seed {}", load.seed))].into_iter().flatten().collect()
+}
+
+/// `2 × H100 80GB HBM3`, from what the driver said, or `2 virtual GPUs`; `None` where no GPU is recorded.
+pub fn hardware(run: &RecordedRun) -> Option<String> {
+    let manifest = run.manifest.as_ref()?;
+    let count = run.gpus().filter(|&n| n > 0)?;
+    if let Deployment::Spawn(fleet) = &manifest.arm.deployment
+        && fleet.instances.iter().any(|i| matches!(i.gpus, GpuAssignment::Virtual(_)))
+    {
+        return Some(format!("{count} virtual GPUs"));
+    }
+    let names = words::distinct(manifest.gpus.iter().filter_map(|gpu| gpu.get("name")?.as_str()));
+    match names.as_slice() {
+        [] => None,
+        [one] => Some(format!("{count} × {}", one.trim_start_matches("NVIDIA "))),
+        many => Some(format!("{count} GPUs ({})", many.join(", "))),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,81 @@
+use super::*;
+use crate::report::samples::{Made, h100};
+
+#[test]
+fn our_own_run_tells_who_measured_what_on_what() {
+    let run = Made { rates: vec![2.0, 4.0], requests: 10, ..Made::nixl() }.run();
+    let arm = arm(&run, None);
+    assert_eq!((arm.label.as_str(), arm.size.as_deref(), arm.gpus), ("nixl", Some("1P1D"), Some(2)));
+    assert_eq!(arm.kind, ArmKind::PrefillDecode);
+    assert_eq!(arm.identity.model.as_deref(), Some("Qwen3-8B"));
+    assert_eq!(arm.identity.engine.as_deref(), Some("vllm 0.32.1"));
+    assert_eq!(arm.identity.dataset.as_deref(), Some("random 512 in, 32 out"));
+    assert_eq!(hardware(&run).as_deref(), Some("2 × H100 80GB HBM3"));
+    assert_eq!(load_words(&run), ["Poisson arrivals", "10 requests a point", "seed 0"]);
+    assert_eq!(arm.topology["shape"]["kind"], "prefill-decode", "{}", arm.topology);
+    assert_eq!(arm.points.len(), 2);
+    assert!(arm.points.iter().all(|p| p.facts.is_some() && p.samples.len() == 10));
+}
+
+#[test]
+fn an_imported_directory_tells_what_its_files_know() {
+    let simple = arm(&h100("tp2"), None);
+    assert_eq!((simple.label.as_str(), simple.size.as_deref(), simple.gpus), ("simple", Some("TP2"), Some(2)));
+    assert_eq!(simple.kind, ArmKind::Simple);
+    assert_eq!(simple.identity.trace_hash, None);
+    assert!(simple.points.iter().all(|p| p.facts.is_none()), "nothing is known beside the requests");
+    let nixl = arm(&h100("pd"), Some("mine".to_string()));
+    assert_eq!((nixl.label.as_str(), nixl.size.as_deref(), nixl.gpus), ("mine", Some("1P1D"), Some(2)));
+    assert_eq!(nixl.kind, ArmKind::PrefillDecode);
+}
+
+#[test]
+fn a_deployment_without_gpus_has_no_number_of_them() {
+    let mut run = Made { rates: vec![2.0], requests: 5, ..Made::simple() }.run();
+    run.manifest.as_mut().expect("ours").arm.gpus = 0;
+    assert_eq!(arm(&run, None).gpus, None);
+    assert_eq!(hardware(&run), None);
+}
+
+#[test]
+fn requests_that_left_no_record_were_offered() {
+    let mut run = Made { rates: vec![2.0], requests: 10, ..Made::simple() }.run();
+    run.points[0].records.truncate(7);
+    let point = point(&run.points[0]);
+    assert_eq!((point.samples.len(), point.samples.served()), (10, 7));
+}
+
+#[test]
+fn the_trace_hash_asks_which_traces_not_in_which_order() {
+    let run = Made { rates: vec![2.0, 4.0], requests: 5, ..Made::simple() }.run();
+    let mut turned = run.clone();
+    turned.manifest.as_mut().expect("ours").traces.reverse();
+    let mut other = run.clone();
+    other.manifest.as_mut().expect("ours").traces[0].sha256 = "0".repeat(64);
+    let hash = |run| identity(run).trace_hash.expect("a hash");
+    assert_eq!(hash(&run), hash(&turned));
+    assert_ne!(hash(&run), hash(&other));
+}
+
+#[test]
+fn labels_are_unique() {
+    let made = Made { rates: vec![2.0], requests: 5, ..Made::simple() };
+    let nixl = Made { topology: "nixl", ..made.clone() };
+    let names = |runs: &[RecordedRun]| labels(runs);
+    assert_eq!(names(&[made.run(), nixl.run()]), ["simple", "nixl"]);
+    assert_eq!(
+        names(&[made.run(), nixl.run(), made.run(), made.run()]),
+        ["simple TP2", "nixl", "simple TP2 (2)", "simple TP2 (3)"]
+    );
+}
+
+#[test]
+fn a_version_that_names_its_program_needs_no_second_name() {
+    let mut run = Made { rates: vec![2.0], requests: 5, ..Made::simple() }.run();
+    let manifest = run.manifest.as_mut().expect("ours");
+    manifest.instances[0].engine_version = Some("0.1.0+enginesim".to_string());
+    manifest.arm.topology.as_mut().expect("spawned").program = "/opt/bin/enginesim".to_string();
+    assert_eq!(engine(&run).as_deref(), Some("0.1.0+enginesim"));
+    run.manifest.as_mut().expect("ours").instances.clear();
+    assert_eq!(engine(&run), None, "nobody told");
+}

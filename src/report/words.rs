@@ -1,0 +1,71 @@
+//! Numbers and names as people read them.
+
+use crate::units::RequestRate;
+
+/// Three significant digits without trailing zeros: 6.68, 0.875, 1250.
+pub(super) fn number(x: f64) -> String {
+    if !x.is_finite() {
+        return x.to_string();
+    }
+    let decimals = (2 - x.abs().max(1e-9).log10().floor() as i32).clamp(0, 6) as usize;
+    trimmed(&format!("{x:.decimals$}"))
+}
+
+/// At most this many decimals, no trailing zeros.
+pub(super) fn decimal(x: f64, decimals: usize) -> String {
+    trimmed(&format!("{x:.decimals$}"))
+}
+
+fn trimmed(text: &str) -> String {
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_string() } else { text.to_string() }
+}
+
+/// `2`, `0.5`, `inf`.
+pub(super) fn rate(rate: RequestRate) -> String {
+    rate.per_second().to_string()
+}
+
+/// `/models/Qwen3-8B/` and `Qwen/Qwen3-8B` are `Qwen3-8B`.
+pub(super) fn short_model(model: &str) -> &str {
+    let whole = model.trim_end_matches('/');
+    whole.rsplit('/').next().unwrap_or(whole)
+}
+
+/// `a, b and c`.
+pub(super) fn listed<S: AsRef<str>>(items: &[S]) -> String {
+    match items {
+        [] => String::new(),
+        [one] => one.as_ref().to_string(),
+        [many @ .., last] => {
+            format!("{} and {}", many.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", "), last.as_ref())
+        }
+    }
+}
+
+/// Each once, in the order of first appearance.
+pub(super) fn distinct<T: PartialEq>(items: impl IntoIterator<Item = T>) -> Vec<T> {
+    let mut kept = Vec::new();
+    for item in items {
+        if !kept.contains(&item) {
+            kept.push(item);
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_keep_what_matters() {
+        let words: Vec<String> = [6.684, 0.875, 125.0, 1249.6, 0.000_123_4, 0.0, 2.0].map(number).to_vec();
+        assert_eq!(words, ["6.68", "0.875", "125", "1250", "0.000123", "0", "2"]);
+    }
+
+    #[test]
+    fn models_go_by_their_last_name() {
+        assert_eq!(short_model("/opt/models/Qwen3-8B/"), "Qwen3-8B");
+        assert_eq!(short_model("facebook/opt-125m"), "opt-125m");
+    }
+}

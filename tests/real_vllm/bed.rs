@@ -1,0 +1,150 @@
+//! Where a scene plays: one replica, one prefill and one decode instance of the same engine, and our proxy.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use topobench::drive::Target;
+use topobench::launch::{Fleet, InstanceExit, LaunchOptions};
+use topobench::observe::engine::{EngineTarget, Scraper};
+use topobench::plan::arm::ArmSpec;
+use topobench::plan::build::{self, Arms, Request, RunOptions};
+use topobench::plan::deployment::{Deployment, FleetPlan};
+use topobench::plan::environment::Environment;
+use topobench::plan::gpus::GpuPool;
+use topobench::plan::load::Workload;
+use topobench::plan::options::{LoadOptions, WorkloadOptions};
+use topobench::plan::slo::{Slo, Target as Attainment};
+use topobench::plan::{MetricChoice, OnFailure, Timeouts};
+use topobench_proxy::{BackendUrl, Proxy, ProxyConfig, ProxyHandle, Routes};
+
+/// Which engine plays, and with which model.
+pub struct Bed {
+    engine: &'static str,
+    program: PathBuf,
+    model: Option<String>,
+}
+
+impl Bed {
+    pub fn simulated() -> Bed {
+        Bed { engine: "sim", program: env!("CARGO_BIN_EXE_enginesim").into(), model: None }
+    }
+
+    pub fn real() -> Option<Bed> {
+        let root = PathBuf::from(std::env::var_os("TOPOBENCH_REAL_VLLM").filter(|v| !v.is_empty())?);
+        let program = root.join("venv/bin/vllm");
+        assert!(program.is_file(), "TOPOBENCH_REAL_VLLM={}: there is no venv/bin/vllm in it", root.display());
+        Some(Bed { engine: "cpu", program, model: Some(root.join("model").display().to_string()) })
+    }
+
+    /// Starts everything.
+    pub async fn raise(self) -> Stage {
+        let logs = tempfile::tempdir().expect("a directory for logs");
+        let (nixl, workload) = self.plan("nixl:prefill=1,decode=1");
+        let (simple, _) = self.plan("simple:tp=1");
+        let options = |name: &str| {
+            let mut options = LaunchOptions::new(logs.path().join(name));
+            options.guardian = env!("CARGO_BIN_EXE_topobench").into();
+            options
+        };
+        let cancel = CancellationToken::new();
+        let (pair_options, single_options) = (options("pair"), options("single"));
+        let (pair, single) = tokio::join!(
+            Fleet::launch(&nixl, &pair_options, |_| (), &cancel),
+            Fleet::launch(&simple, &single_options, |_| (), &cancel)
+        );
+        let pair = pair.unwrap_or_else(|e| panic!("prefill and decode did not come up: {e}"));
+        let single = single.unwrap_or_else(|e| panic!("the replica did not come up: {e}"));
+        let url = |fleet: &Fleet, i: usize| fleet.instances()[i].base_url.clone();
+        let (prefill, decode, replica) = (url(&pair, 0), url(&pair, 1), url(&single, 0));
+        let backend = |url: &str| vec![url.parse::<BackendUrl>().expect("a backend's URL")];
+        let routes = Routes::prefill_decode(backend(&prefill), backend(&decode));
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let proxy = Proxy::spawn(ProxyConfig::new(listen, routes)).expect("the proxy starts");
+        let engines = pair.instances().iter().map(|i| EngineTarget {
+            name: i.name.clone(),
+            role: i.role,
+            base_url: i.base_url.clone(),
+            api_key: None,
+        });
+        Stage {
+            real: self.engine == "cpu",
+            model: nixl.served_model_name.clone(),
+            scraper: Scraper::new(engines.collect()).expect("a client"),
+            proxied: format!("http://{}", proxy.addr()),
+            prefill,
+            decode,
+            replica,
+            workload,
+            proxy,
+            fleets: vec![pair, single],
+            _logs: logs,
+        }
+    }
+
+    fn plan(&self, arm: &str) -> (FleetPlan, Workload) {
+        let minutes = Duration::from_secs(600);
+        let request = Request {
+            arms: Arms::Spawn { specs: vec![ArmSpec::parse(arm).expect("an arm")], engine: self.engine.to_string() },
+            workload: WorkloadOptions {
+                model: self.model.clone(),
+                endpoint: "/v1/completions".to_string(),
+                ..WorkloadOptions::default()
+            },
+            load: LoadOptions { attempts: 1, burstiness: 1.0, ..LoadOptions::default() },
+            slo: Slo::default(),
+            target: Attainment::default(),
+            run: RunOptions {
+                order: None,
+                result_dir: PathBuf::new(),
+                name: None,
+                gate: None,
+                on_failure: OnFailure::default(),
+                metadata: Default::default(),
+                metrics: MetricChoice::default(),
+                engine_args: Vec::new(),
+                through_proxy: false,
+                ready_timeout: minutes,
+                timeouts: Timeouts { first_token: minutes, idle: minutes, drain: minutes },
+            },
+        };
+        let plan = build::build(&request, &Environment::default(), GpuPool::none).expect("a plan");
+        let Deployment::Spawn(mut fleet) = plan.arms.into_iter().next().expect("an arm").deployment else {
+            panic!("a spawned arm");
+        };
+        fleet.program = self.program.display().to_string();
+        (fleet, plan.sweep.workload)
+    }
+}
+
+/// Engines that are up.
+pub struct Stage {
+    pub real: bool,
+    pub model: String,
+    /// Base URLs.
+    pub prefill: String,
+    pub decode: String,
+    pub replica: String,
+    pub proxied: String,
+    pub scraper: Scraper,
+    workload: Workload,
+    proxy: ProxyHandle,
+    fleets: Vec<Fleet>,
+    _logs: tempfile::TempDir,
+}
+
+impl Stage {
+    /// A target for the load client.
+    pub fn target(&self, base_url: &str) -> Target {
+        Target::new(base_url, self.model.clone(), &self.workload)
+    }
+
+    pub async fn lower(mut self) -> Vec<InstanceExit> {
+        self.proxy.shutdown(Duration::from_secs(1)).await;
+        let mut exits = Vec::new();
+        for fleet in self.fleets {
+            exits.extend(fleet.shutdown().await);
+        }
+        exits
+    }
+}

@@ -1,0 +1,331 @@
+//! The recorded run on H100s as two arms, with a manifest around it or as bare result files; figures; the page.
+
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use topobench::analyse::{ArmInput, ArmKind, Comparison, Identity, PointInput, Question, Samples};
+use topobench::draw::{Axis, Drawing, Figure, Line, Panel, Stroke, marker, palette};
+use topobench::outcome::{
+    EngineCounters, Failure, Outcome, PointFacts, PointKey, PointStatus, RequestRecord, RunStatus,
+};
+use topobench::plan::arm::ArmSpec;
+use topobench::plan::build::{Arms, Request, RunOptions, build};
+use topobench::plan::environment::Environment;
+use topobench::plan::gpus::{GpuPool, Vendor};
+use topobench::plan::options::{LoadOptions, WorkloadOptions};
+use topobench::plan::slo::{Slo, Target};
+use topobench::plan::strategy::Order;
+use topobench::plan::{MetricChoice, OnFailure, Plan, Timeouts};
+use topobench::record::host::HostFacts;
+use topobench::record::manifest::{InstanceRecord, TraceRecord};
+use topobench::record::{Manifest, RecordedPoint, RecordedRun};
+use topobench::report::html::{self, ArmPage, HtmlError, PageFigure, PageFile, PageInput};
+use topobench::units::{RequestRate, TokenCount, Tpot, Ttft};
+
+/// Everything a page is made of.
+pub struct Study {
+    pub title: String,
+    pub runs: Vec<RecordedRun>,
+    pub arms: Vec<ArmInput>,
+    pub question: Question,
+    pub command: Vec<String>,
+}
+
+impl Study {
+    /// Two arms with all that a run of topobench records, asked with 250 ms and 9 ms.
+    pub fn recorded() -> Study {
+        let mut study = Study::imported();
+        let plan = plan();
+        for (arm, run) in study.runs.iter_mut().enumerate() {
+            run.manifest = Some(manifest(&plan, arm, &run.points));
+            run.imported = None;
+            let kind = [ArmKind::Simple, ArmKind::PrefillDecode][arm];
+            for point in &mut run.points {
+                point.facts = Some(facts(point, kind));
+            }
+            study.arms[arm] = arm_input(run, kind);
+        }
+        study.title = "Qwen3-8B on 2 × H100: simple TP2 against nixl 1P1D".to_string();
+        study
+    }
+
+    /// With repeats, failures, one-token answers, requests that left no record, a rate at which nothing could be sent,
+    /// and everything at once.
+    pub fn odd() -> Study {
+        let mut study = Study::recorded();
+        for run in &mut study.runs {
+            let mut all_at_once = run.points[0].clone();
+            all_at_once.key.rate = RequestRate::INFINITE;
+            let mut repeat = run.points[2].clone();
+            repeat.key.attempt = 2;
+            repeat.records[7].outcome = Outcome::Unfinished;
+            repeat.records[8].timeline.output_tokens = TokenCount(1);
+            let mut unsent = run.points[0].clone();
+            unsent.key.rate = RequestRate::new(11.0).expect("a rate");
+            for record in &mut unsent.records {
+                record.outcome = Outcome::Failed(Failure::Connect { detail: "refused".to_string() });
+                record.timeline.sent = None;
+            }
+            // Cut off: 30 requests left no record.
+            run.points[2].facts.as_mut().expect("facts").offered += 30;
+            run.points.extend([repeat, unsent, all_at_once]);
+        }
+        study.rejudge();
+        study
+    }
+
+    /// 12 rates with 1000 requests each, out of the same few.
+    pub fn large() -> Study {
+        let mut study = Study::recorded();
+        for run in &mut study.runs {
+            let seeds = run.points[2].records.clone();
+            let point = |rate: u32| {
+                let gap = 1000 / u64::from(rate);
+                let records = (0..1000u64).map(|n| later(&seeds[n as usize % seeds.len()], n * gap)).collect();
+                let key = PointKey { rate: RequestRate::new(f64::from(rate)).expect("a rate"), attempt: 1 };
+                RecordedPoint { key, facts: None, records }
+            };
+            run.points = (1..=12).map(point).collect();
+        }
+        study.rejudge();
+        study
+    }
+
+    /// The same as bare result files: nothing is known beside the requests.
+    pub fn imported() -> Study {
+        let runs: Vec<RecordedRun> =
+            [("simple", "tp2"), ("nixl", "pd")].map(|(mode, file)| result_files(mode, file)).into();
+        let kinds = [ArmKind::Simple, ArmKind::PrefillDecode];
+        let arms = runs.iter().zip(kinds).map(|(run, kind)| arm_input(run, kind)).collect();
+        let slo = Slo { ttft: Ttft::from_millis(250.0), tpot: Tpot::from_millis(9.0), e2el: None };
+        Study {
+            title: "Imported result files".to_string(),
+            runs,
+            arms,
+            question: Question { slo, scale_rate: RequestRate::new(8.0), ..Question::default() },
+            command: ["topobench", "compare", "results/simple", "results/nixl"].map(String::from).to_vec(),
+        }
+    }
+
+    /// The first arm alone.
+    pub fn alone(mut self) -> Study {
+        self.runs.truncate(1);
+        self.arms.truncate(1);
+        self
+    }
+
+    /// Judges the runs anew after they were changed.
+    pub fn rejudge(&mut self) {
+        for (arm, run) in self.arms.iter_mut().zip(&self.runs) {
+            arm.points = judged(run);
+        }
+    }
+
+    pub fn page(&self) -> Result<String, HtmlError> {
+        let comparison = Comparison::new(&self.arms, &self.question);
+        let arms: Vec<ArmPage> = self.runs.iter().zip(&self.arms).map(|(run, input)| ArmPage { run, input }).collect();
+        let drawing = figure(&comparison);
+        html::page(&PageInput {
+            title: &self.title,
+            comparison: &comparison,
+            arms: &arms,
+            figures: &[PageFigure { id: "attainment", title: "Attainment over rate", drawing: &drawing }],
+            command: &self.command,
+            generated_at: "2026-11-21 23:10:00",
+            files: &[PageFile { path: "compare.json", what: "this comparison for programs" }],
+        })
+    }
+}
+
+/// Result files of `vllm bench serve`, written and read back.
+fn result_files(mode: &str, prefix: &str) -> RecordedRun {
+    let all: BTreeMap<String, Value> =
+        serde_json::from_str(include_str!("../fixtures/h100/columns.json")).expect("fixture");
+    let dir = tempfile::tempdir().expect("tempdir");
+    for rate in [2.0, 5.0, 8.0] {
+        let mut file = all[&format!("{prefix}-{rate}qps")].clone();
+        let (prefill, decode, tp) = if mode == "nixl" { (1, 1, 1) } else { (0, 0, 2) };
+        let told = json!({
+            "request_rate": rate, "date": "20261121-214630", "model_id": "/models/Qwen3-8B", "deployment_mode": mode,
+            "dataset_name": "random", "num_prefill_instances": prefill, "num_decode_instances": decode,
+            "tensor_parallel_size": tp,
+        });
+        file.as_object_mut().expect("an object").extend(told.as_object().expect("an object").clone());
+        std::fs::write(dir.path().join(format!("{rate}.json")), file.to_string()).expect("written");
+    }
+    let run = RecordedRun::read(dir.path()).expect("result files");
+    RecordedRun { dir: format!("results/random/{mode}_20261121_214630").into(), ..run }
+}
+
+fn arm_input(run: &RecordedRun, kind: ArmKind) -> ArmInput {
+    let engine = run.manifest.as_ref().map(|_| "vllm 0.22.1".to_string());
+    ArmInput {
+        label: run.mode.clone(),
+        size: Some(if kind == ArmKind::Simple { "TP2" } else { "1P1D" }.to_string()),
+        dir: run.dir.display().to_string(),
+        kind,
+        gpus: Some(2),
+        topology: Value::Null,
+        identity: Identity { model: run.model().map(str::to_string), engine, ..Identity::default() },
+        points: judged(run),
+    }
+}
+
+fn judged(run: &RecordedRun) -> Vec<PointInput> {
+    let point = |p: &RecordedPoint| PointInput {
+        rate: p.key.rate,
+        attempt: p.key.attempt,
+        facts: p.facts.clone(),
+        samples: Samples::from_records(&p.records, p.facts.as_ref().map(|f| f.offered)),
+    };
+    run.points.iter().map(point).collect()
+}
+
+fn plan() -> Plan {
+    let arm = |text| ArmSpec::parse(text).expect("an arm");
+    let rates = [2.0, 5.0, 8.0].into_iter().filter_map(RequestRate::new).collect();
+    let second = Duration::from_secs(1);
+    let request = Request {
+        arms: Arms::Spawn {
+            specs: vec![arm("simple:tp=2"), arm("nixl:prefill=1,decode=1")],
+            engine: "vllm".to_string(),
+        },
+        workload: WorkloadOptions {
+            model: Some("/models/Qwen3-8B".to_string()),
+            random_input_len: Some(2048),
+            random_output_len: Some(128),
+            endpoint: "/v1/completions".to_string(),
+            ..WorkloadOptions::default()
+        },
+        load: LoadOptions {
+            request_rate: rates,
+            duration: Some(10.0),
+            burstiness: 1.0,
+            attempts: 1,
+            ..LoadOptions::default()
+        },
+        slo: Slo::default(),
+        target: Target::default(),
+        run: RunOptions {
+            order: Some(Order::Ab),
+            result_dir: "results".into(),
+            name: None,
+            gate: None,
+            on_failure: OnFailure::default(),
+            metadata: BTreeMap::new(),
+            metrics: MetricChoice::default(),
+            engine_args: Vec::new(),
+            through_proxy: false,
+            ready_timeout: 600 * second,
+            timeouts: Timeouts { first_token: 60 * second, idle: 60 * second, drain: 60 * second },
+        },
+    };
+    let gpus = || GpuPool { vendor: Vendor::Cuda, ids: vec!["0".into(), "1".into()], origin: "test".into() };
+    build(&request, &Environment::default(), gpus).expect("a plan")
+}
+
+fn manifest(plan: &Plan, arm: usize, points: &[RecordedPoint]) -> Manifest {
+    let words = |line: &str| line.split(' ').map(str::to_string).collect::<Vec<_>>();
+    let gpu = json!({"name": "NVIDIA H100 80GB HBM3", "memory_total_bytes": 85_520_809_984u64, "driver": "580.95.05", "cuda": "13.0"});
+    let names: &[&str] = if arm == 0 { &["replica-0"] } else { &["prefill-0", "decode-0"] };
+    let instance = |(i, name): (usize, &&str)| InstanceRecord {
+        name: (*name).to_string(),
+        launch: 1,
+        url: format!("http://127.0.0.1:{}", 8100 + i),
+        argv: words(&format!(
+            "vllm serve /models/Qwen3-8B --host 127.0.0.1 --port {} --tensor-parallel-size {} --gpu-memory-utilization 0.8",
+            8100 + i,
+            2 - arm
+        )),
+        env: BTreeMap::from([
+            ("CUDA_VISIBLE_DEVICES".to_string(), if arm == 0 { "0,1".to_string() } else { i.to_string() }),
+            ("HF_TOKEN".to_string(), "hf_never_to_be_seen".to_string()),
+        ]),
+        engine_version: Some("0.22.1".to_string()),
+        max_model_len: Some(40_960),
+        ready_secs: Some(61.25),
+        ..InstanceRecord::default()
+    };
+    let trace = |p: &RecordedPoint| TraceRecord {
+        key: p.key,
+        sha256: format!("{:016x}", 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(p.records.len() as u64)).repeat(4),
+        requests: p.records.len() as u32,
+    };
+    Manifest {
+        version: 1,
+        status: RunStatus::Completed,
+        reason: None,
+        created_at: "2026-11-21T21:40:00+00:00".to_string(),
+        finished_at: Some("2026-11-21T21:48:00+00:00".to_string()),
+        topobench: "0.1.0".to_string(),
+        command: words(
+            "topobench ab simple:tp=2 nixl:prefill=1,decode=1 --model /models/Qwen3-8B --request-rate 2,5,8 --duration 10",
+        ),
+        arm: plan.arms[arm].clone(),
+        sweep: plan.sweep.clone(),
+        order: plan.order,
+        warnings: Vec::new(),
+        host: HostFacts {
+            hostname: Some("bench-1".to_string()),
+            os: Some("Ubuntu 24.04.3 LTS".to_string()),
+            kernel: Some("6.8.0-87-generic".to_string()),
+            cpu: Some("Intel(R) Xeon(R) Platinum 8480+".to_string()),
+            cpus: Some(32),
+            memory_bytes: Some(270_582_939_648),
+        },
+        gpus: vec![gpu.clone(), gpu],
+        instances: names.iter().enumerate().map(instance).collect(),
+        traces: points.iter().map(trace).collect(),
+        points: Vec::new(),
+    }
+}
+
+/// A prefix cache helped in the recorded run, as it did in truth; one point has lost two KV transfers.
+fn facts(point: &RecordedPoint, kind: ArmKind) -> PointFacts {
+    let PointKey { rate, attempt } = point.key;
+    let lost = kind == ArmKind::PrefillDecode && rate.per_second() == 5.0;
+    let prompts = 2048.0 * point.records.len() as f64;
+    PointFacts {
+        key: PointKey { rate, attempt },
+        status: PointStatus::Measured,
+        why: Vec::new(),
+        offered: point.records.len() as u32,
+        duration_secs: 10.8,
+        started_at: "2026-11-21T21:41:00+00:00".to_string(),
+        engine_restarts: 0,
+        engines: Some(EngineCounters {
+            prompt_tokens: Some(prompts),
+            cached_prompt_tokens: Some(if rate.per_second() > 2.0 { 0.58 * prompts } else { 0.0 }),
+            local_compute_tokens: (kind == ArmKind::PrefillDecode).then_some(point.records.len() as f64),
+            kv_failed_transfers: lost.then_some(2.0),
+            ..EngineCounters::default()
+        }),
+        gpus: None,
+    }
+}
+
+/// The same request, `ms` later.
+fn later(record: &RequestRecord, ms: u64) -> RequestRecord {
+    let by = Duration::from_millis(ms);
+    let mut record = record.clone();
+    let line = &mut record.timeline;
+    for at in [&mut line.due, &mut line.slot, &mut line.end] {
+        *at = *at + by;
+    }
+    for at in [&mut line.sent, &mut line.first_token, &mut line.last_token] {
+        *at = at.map(|t| t + by);
+    }
+    record
+}
+
+/// A plain figure; what a real report draws is decided elsewhere.
+fn figure(comparison: &Comparison) -> Drawing {
+    let y = Axis::linear("SLO attainment").fixed(0.0, 100.0).in_unit(" %");
+    let mut panel = Panel::new(Axis::linear("Rate (req/s)").including(0.0), y);
+    for (i, arm) in comparison.arms.iter().enumerate() {
+        let finite = arm.rates.iter().filter(|r| !r.rate.is_infinite());
+        let points: Vec<(f64, f64)> = finite.map(|r| (r.rate.per_second(), r.attainment.both.percent())).collect();
+        panel = panel.with(Line::new(points, Stroke::solid(palette(i))).marked(marker(i)).labelled(arm.name.clone()));
+    }
+    Figure::new(vec![panel]).draw().expect("a figure")
+}
