@@ -47,7 +47,7 @@ pub fn sink(style: Style) -> Sink {
 
 /// A line on stderr. `eprintln!` panics when its reader has gone, as with a terminal that was closed in mid-run: the run
 /// must end in order all the same.
-pub fn say(line: &str) {
+fn say(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 

@@ -1,5 +1,8 @@
 //! Arguments, one file a subcommand, exit codes. Everything that is done is done in other rooms.
 
+#[macro_use]
+mod streams;
+
 mod args;
 mod compare;
 mod doctor;
@@ -15,7 +18,6 @@ mod sweep;
 
 pub use exit::{Exit, Failure};
 
-use crate::progress;
 use args::{Cli, Command};
 use clap::{CommandFactory, FromArgMatches};
 use std::process::ExitCode;
@@ -40,7 +42,7 @@ pub fn main() -> ExitCode {
     match dispatch(cli.command, matches) {
         Ok(exit) => exit.into(),
         Err(failure) => {
-            progress::say(&format!("error: {}", failure.message));
+            eprintln!("error: {}", failure.message);
             failure.exit.into()
         }
     }

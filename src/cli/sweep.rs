@@ -96,7 +96,7 @@ fn one_arm(arms: Arms, name: &str, sweep: &SweepArgs, matches: &ArgMatches) -> R
     if let Some(dir) = &resumed {
         let manifest = Manifest::read(dir)?;
         if manifest.status == RunStatus::Completed && session::is_complete(&plan, 0, &manifest) {
-            progress::say(&format!("{} is complete: nothing is left to be measured", dir.display()));
+            eprintln!("{} is complete: nothing is left to be measured", dir.display());
             let (label, dir, status) = (plan.arms[0].label.clone(), dir.clone(), manifest.status);
             return super::show_runs::alone(&[ArmRun { label, dir, status }], &plan, sweep.run.json);
         }
@@ -247,7 +247,7 @@ impl Measured {
     fn settle(self, shown: Result<Exit, Failure>) -> Result<Exit, Failure> {
         let Err(error) = self.ended else { return shown };
         if let Err(failure) = shown {
-            progress::say(&format!("error: {}", failure.message));
+            eprintln!("error: {}", failure.message);
         }
         Err(failure(&error))
     }

@@ -69,6 +69,10 @@ impl AnswerReader {
             if head.status != 200 {
                 let room = MAX_ERROR_BODY.saturating_sub(content.error_body.len());
                 content.error_body.extend_from_slice(&piece[..piece.len().min(room)]);
+                if piece.len() > room {
+                    // What is known suffices; nobody waits for gigabytes of it.
+                    content.fail(status_failure(head.status, head.retry_after, &content.error_body));
+                }
             } else if let Err(e) = sse.feed(piece, |data| content.event(data, at)) {
                 too_long = Some(e.to_string());
             }
@@ -169,8 +173,9 @@ impl Content {
         match chunk::read(data) {
             Event::Chunk(chunk) => {
                 self.timeline.chunk(at, &chunk);
-                if self.timeline.chunks() > self.most_chunks {
-                    let detail = format!("more than {} chunks of tokens, far more than asked for", self.most_chunks);
+                let idle = self.events / 4 > self.most_chunks as u64;
+                if idle || self.timeline.chunks() > self.most_chunks {
+                    let detail = format!("a stream without end: {} chunks, far more than asked for", self.events);
                     self.fail(Failure::Protocol { detail });
                 }
             }

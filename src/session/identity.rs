@@ -62,6 +62,9 @@ pub async fn of_server(url: &str, model: &str, api_key: Option<&Secret>) -> Resu
         detail: format!("its /v1/models is no model list: {detail}"),
         hint: "check the URL: it must be an OpenAI-compatible server's, without /v1".to_string(),
     };
+    if !answer.status().is_success() {
+        return Err(strange(format!("HTTP {}", answer.status())));
+    }
     let page = http::body(answer, http::SMALL).await.map_err(|e| strange(e.to_string()))?;
     let models: Models = serde_json::from_slice(&page).map_err(|e| strange(e.to_string()))?;
     let Some(found) = models.data.iter().find(|m| m.id == model) else {

@@ -3,7 +3,6 @@
 use crate::support::{Bench, RunDir, eventually};
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,25 +10,6 @@ const FEW: &str = "--request-rate 40 --num-prompts 5 --random-output-len 4";
 
 fn fault(fault: &str) -> String {
     format!("--engine-arg --sim-fault --engine-arg {fault}")
-}
-
-/// A bench whose engine is a script of ours.
-fn with_script(script: &str, more: &str) -> Bench {
-    let bench = Bench::bare("run own.toml --request-rate 40 --num-prompts 5").args(more);
-    let program = bench.dir.path().join("engine");
-    let text = format!("#!/bin/sh\nif [ \"$1\" = --version ]; then echo 0.32.0; exit 0; fi\n{script}\n");
-    std::fs::write(&program, text).expect("writes");
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("may run");
-    topology(&bench, &program.display().to_string(), "");
-    bench
-}
-
-fn topology(bench: &Bench, program: &str, more: &str) {
-    let text = format!(
-        "name = \"own\"\nkind = \"prefill-decode\"\nprogram = \"{program}\"\ndevices = 8\n{more}\n[prefill]\n[decode]\n[kv]\n\
-         [defaults]\nmodel = \"qwen3-8b\"\ntokenizer = \"enginesim\"\n"
-    );
-    std::fs::write(bench.dir.path().join("own.toml"), text).expect("writes");
 }
 
 /// Nothing was measured, nothing is left, and the run's directory says why.
@@ -49,7 +29,7 @@ fn a_taken_port_is_named_with_its_holder_before_anything_starts() {
         [("VLLM_NIXL_SIDE_CHANNEL_PORT", "NIXL side-channel port"), ("VLLM_PORT", "vLLM-internal port")]
     {
         let bench = Bench::bare("run own.toml").args(FEW);
-        topology(&bench, "enginesim", &format!("env = {{ {variable} = \"{port}\" }}"));
+        bench.write_topology("enginesim", &format!("env = {{ {variable} = \"{port}\" }}"));
         let finished = bench.run();
         assert_failed_launch(&bench, &finished);
         let me = std::process::id();
@@ -63,7 +43,7 @@ fn a_taken_port_is_named_with_its_holder_before_anything_starts() {
 #[test]
 fn a_stranger_that_answers_health_on_the_engines_port_is_refused_by_name() {
     // The engine is slow to listen; meanwhile this test listens on its port and says that all is well.
-    let bench = with_script("echo \"$@\" > args.$$; mv args.$$ args; exec sleep 600", "");
+    let bench = Bench::with_engine("echo \"$@\" > args.$$; mv args.$$ args; exec sleep 600", "");
     let running = bench.start();
     let args = bench.dir.path().join("args");
     let port = eventually("the engine's port", || {
@@ -89,7 +69,7 @@ fn a_stranger_that_answers_health_on_the_engines_port_is_refused_by_name() {
 fn an_engine_that_dies_is_quoted_with_cause_and_remedy() {
     let script =
         "echo 'INFO Starting to load model'; echo 'torch.OutOfMemoryError: CUDA out of memory. Tried 2 GiB.'; exit 4";
-    let bench = with_script(script, "");
+    let bench = Bench::with_engine(script, "");
     let finished = bench.run();
     assert_failed_launch(&bench, &finished);
     let words = &finished.words;
@@ -113,7 +93,8 @@ fn a_stuck_start_ends_at_its_deadline_and_a_slow_one_that_gets_on_does_not() {
     let words = "one two three four five six seven eight";
     let engine = env!("CARGO_BIN_EXE_enginesim");
     let script = format!("for w in {words}; do echo \"loading part $w\"; sleep 0.6; done; exec {engine} \"$@\"");
-    let bench = with_script(&script, "--ready-timeout 2.5 --random-input-len 32 --random-output-len 4 --num-warmups 1");
+    let bench =
+        Bench::with_engine(&script, "--ready-timeout 2.5 --random-input-len 32 --random-output-len 4 --num-warmups 1");
     let slow = bench.run();
     assert_eq!(slow.code, Some(0), "{}", slow.words);
     assert!(slow.all("ready").all(|e| e["secs"].as_f64() > Some(4.0)), "{:?}", slow.all("ready").collect::<Vec<_>>());
@@ -124,7 +105,7 @@ fn a_stuck_start_ends_at_its_deadline_and_a_slow_one_that_gets_on_does_not() {
 #[test]
 fn an_engine_that_serves_something_else_is_refused() {
     let engine = env!("CARGO_BIN_EXE_enginesim");
-    let bench = with_script(&format!("exec {engine} \"$@\" --served-model-name other"), "");
+    let bench = Bench::with_engine(&format!("exec {engine} \"$@\" --served-model-name other"), "");
     let finished = bench.run();
     assert_failed_launch(&bench, &finished);
     assert!(finished.words.contains("it serves `other`"), "{}", finished.words);

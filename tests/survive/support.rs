@@ -4,6 +4,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
@@ -54,6 +55,26 @@ impl Bench {
         Bench::within(Rc::new(tempfile::tempdir().expect("a directory")), words)
     }
 
+    /// A prefill/decode pair whose engine is a shell script.
+    pub fn with_engine(script: &str, more: &str) -> Self {
+        let bench = Bench::bare("run own.toml --request-rate 40 --num-prompts 5").args(more);
+        let program = bench.dir.path().join("engine");
+        let text = format!("#!/bin/sh\nif [ \"$1\" = --version ]; then echo 0.32.0; exit 0; fi\n{script}\n");
+        std::fs::write(&program, text).expect("writes");
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("may run");
+        bench.write_topology(&program.display().to_string(), "");
+        bench
+    }
+
+    /// `own.toml`, for `run own.toml`.
+    pub fn write_topology(&self, program: &str, more: &str) {
+        let text = format!(
+            "name = \"own\"\nkind = \"prefill-decode\"\nprogram = \"{program}\"\ndevices = 8\n{more}\n[prefill]\n[decode]\n\
+             [kv]\n[defaults]\nmodel = \"qwen3-8b\"\ntokenizer = \"enginesim\"\n"
+        );
+        std::fs::write(self.dir.path().join("own.toml"), text).expect("writes");
+    }
+
     fn within(dir: Rc<tempfile::TempDir>, words: &str) -> Self {
         let tag = format!("{:032x}", rand::random::<u128>());
         let bench = Bench { dir, tag, args: Vec::new(), env: Vec::new() }.args(words).args("--json");
@@ -96,6 +117,8 @@ impl Bench {
         for name in ["VLLM_API_KEY", "OPENAI_API_KEY", "HF_TOKEN", "CUDA_VISIBLE_DEVICES", "TENSOR_PARALLEL_SIZE"] {
             command.env_remove(name);
         }
+        // On a loaded machine the client may be late by more than 2 % of the usual limit: that is not the subject here.
+        command.env("TTFT_SLO", "60000");
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }
@@ -115,7 +138,7 @@ impl Bench {
             let _ = stdout.read_to_string(&mut text);
             text
         });
-        Running { child, incoming, stdout: Some(stdout), events: Vec::new(), words: Vec::new() }
+        Running { child, incoming, stdout: Some(stdout), events: Vec::new(), words: Vec::new(), peak: 0 }
     }
 
     /// From start to end.
@@ -165,6 +188,13 @@ pub fn is_alive(pid: i32) -> bool {
     stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['Z', 'X']))
 }
 
+/// The high-water mark of a process's resident memory, bytes; 0 when it is gone.
+pub fn peak_memory(pid: i32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let mark = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    mark.and_then(|kib| kib.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) * 1024
+}
+
 pub fn command_line(pid: i32) -> String {
     let bytes = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     String::from_utf8_lossy(&bytes).replace('\0', " ")
@@ -180,6 +210,8 @@ pub struct Running {
     incoming: Receiver<String>,
     stdout: Option<std::thread::JoinHandle<String>>,
     events: Vec<Value>,
+    /// The most memory it ever used, as far as it was looked at, bytes.
+    pub peak: u64,
     /// Lines of stderr that are no events: errors.
     words: Vec<String>,
 }
@@ -191,6 +223,7 @@ pub struct Finished {
     pub events: Vec<Value>,
     pub words: String,
     pub stdout: String,
+    pub peak: u64,
 }
 
 impl Running {
@@ -248,6 +281,7 @@ impl Running {
             while let Ok(line) = self.incoming.try_recv() {
                 self.take(line);
             }
+            self.peak = self.peak.max(peak_memory(self.pid()));
             if let Some(status) = self.child.try_wait().expect("waits") {
                 break status.code();
             }
@@ -260,7 +294,7 @@ impl Running {
         }
         let stdout = self.stdout.take().map(|thread| thread.join().expect("reads")).unwrap_or_default();
         let (events, words) = (std::mem::take(&mut self.events), self.words.join("\n"));
-        Finished { code, events, words, stdout }
+        Finished { code, events, words, stdout, peak: self.peak }
     }
 }
 
