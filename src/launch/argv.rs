@@ -4,7 +4,7 @@
 
 use super::ports::Ports;
 use super::version::EngineVersion;
-use crate::plan::deployment::{FleetPlan, GpuAssignment, InstancePlan, Secret};
+use crate::plan::deployment::{FleetPlan, GpuAssignment, InstancePlan, Secret, names_a_secret};
 use crate::plan::topology::{KvTransfer, Role};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -45,10 +45,7 @@ pub enum EnvValue {
 impl EnvValue {
     /// Named like a secret, kept like one.
     fn of(name: &str, value: &str) -> Self {
-        const SECRET: [&str; 5] = ["KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL"];
-        let upper = name.to_ascii_uppercase();
-        // `TOKENIZERS_PARALLELISM` is no token.
-        match upper.split('_').any(|part| SECRET.contains(&part)) {
+        match names_a_secret(name) {
             true => EnvValue::Secret(Secret::new(value)),
             false => EnvValue::Plain(value.to_string()),
         }

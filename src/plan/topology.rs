@@ -11,6 +11,7 @@ pub struct Topology {
     pub program: String,
     /// For every instance, after topobench's own and before a group's.
     pub args: Vec<String>,
+    #[serde(serialize_with = "super::deployment::masked")]
     pub env: BTreeMap<String, String>,
     /// Virtual GPUs of an engine that needs no real ones.
     pub devices: Option<u32>,
