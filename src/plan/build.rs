@@ -147,3 +147,6 @@ fn check_context(sweep: &Sweep, arms: &[ArmPlan]) -> Result<(), PlanError> {
 fn value(what: &str, value: impl ToString, remedy: &str) -> PlanError {
     PlanError::Value { what: what.to_string(), value: value.to_string(), remedy: remedy.to_string() }
 }
+
+#[cfg(test)]
+mod tests;
