@@ -1,6 +1,7 @@
 //! The load client against scripted servers: what it sends, when, and what it makes of every awkward answer.
 
 mod server;
+mod tls;
 
 use server::{Answer, Received, Server};
 use std::sync::Arc;
