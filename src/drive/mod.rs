@@ -22,6 +22,7 @@ mod target;
 mod timeline;
 mod worker;
 
+pub use answer::{Asked, Judged, judge};
 pub use exchange::Deadlines;
 pub use once::{Completion, Single, SingleError, send_one};
 pub use point::{DriveError, PointReport, PointSpec, run_point};
