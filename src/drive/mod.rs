@@ -8,6 +8,7 @@
 //! the URL.
 
 mod answer;
+pub mod capacity;
 mod chunk;
 mod connection;
 mod due_timer;

@@ -1,5 +1,7 @@
-//! `topobench doctor`: what this machine can run, and what is missing. Starts no engine.
+//! `topobench doctor`: what this machine can run, what its load client can carry, and what is missing. Starts no
+//! engine.
 
+mod client;
 mod python;
 
 use super::args::DoctorArgs;
@@ -8,6 +10,7 @@ use crate::launch::preflight;
 use crate::observe::gpu::{GpuInfo, Gpus};
 use crate::plan::environment::{self, Environment};
 use crate::record::host::HostFacts;
+use client::ClientFacts;
 use python::PythonFacts;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -29,6 +32,9 @@ struct Report {
     api_key: bool,
     can_run: Vec<String>,
     missing: Vec<String>,
+    /// `None`: not measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<ClientFacts>,
 }
 
 /// An engine's program as it would be started.
@@ -41,7 +47,10 @@ struct ProgramFacts {
 }
 
 pub fn run(args: &DoctorArgs) -> Result<Exit, Failure> {
-    let report = examine();
+    let mut report = examine();
+    if !args.quick {
+        report.client = Some(client::measure().map_err(|e| Failure::new(Exit::Internal, e))?);
+    }
     if args.json {
         super::print_json(&report)?;
     } else {
@@ -64,6 +73,7 @@ fn examine() -> Report {
         api_key: env.api_key().is_some(),
         can_run: Vec::new(),
         missing: Vec::new(),
+        client: None,
         gpus,
         programs,
     };
@@ -138,6 +148,9 @@ fn print(report: &Report) {
         println!("/dev/shm: {} MiB free", bytes >> 20);
     }
     println!("API key in the environment: {}", if report.api_key { "yes" } else { "no" });
+    if let Some(client) = &report.client {
+        println!("{client}");
+    }
     println!("\ncan run:");
     report.can_run.iter().for_each(|line| println!("  {line}"));
     if !report.missing.is_empty() {
