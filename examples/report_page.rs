@@ -9,10 +9,15 @@ use support::Study;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let directory = PathBuf::from(std::env::args().nth(1).ok_or("name the directory to write into")?);
     std::fs::create_dir_all(&directory)?;
-    for (name, study) in
-        [("report", Study::recorded()), ("imported", Study::imported()), ("alone", Study::recorded().alone())]
-    {
-        study.write(&directory.join(format!("{name}.html")));
+    let studies = [
+        ("report", Study::recorded()),
+        ("imported", Study::imported()),
+        ("odd", Study::odd()),
+        ("large", Study::large()),
+        ("alone", Study::recorded().alone()),
+    ];
+    for (name, study) in studies {
+        std::fs::write(directory.join(format!("{name}.html")), study.page()?)?;
     }
     Ok(())
 }

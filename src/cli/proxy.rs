@@ -28,7 +28,7 @@ pub fn run(args: &ProxyArgs) -> Result<Exit, Failure> {
         .map_err(|e| Failure::new(Exit::Internal, format!("cannot start the runtime: {e}")))?;
     runtime.block_on(async {
         let stop =
-            Stop::on_signals(Arc::new(|_| eprintln!("stopping; requests in flight may finish (again: at once)")))
+            Stop::on_signals(Arc::new(|_| out::note("stopping; requests in flight may finish (again: at once)")))
                 .map_err(|e| Failure::new(Exit::Internal, format!("cannot listen to signals: {e}")))?;
         // Nobody asks for stamps here; they are thrown away so that the ring stays empty.
         let mut ticks = tokio::time::interval(Duration::from_secs(5));

@@ -9,6 +9,7 @@ use crate::plan::arm::{ArmSpec, Sizes};
 use crate::plan::build::{self, Arms, Request, RunOptions};
 use crate::plan::deployment::Deployment;
 use crate::plan::environment::{self, Environment};
+use crate::plan::secrecy::masked_words;
 use crate::plan::strategy::Order;
 use crate::plan::workload::{PrepareContext, PreparedWorkload};
 use crate::plan::{MetricChoice, Plan, Timeouts, context};
@@ -165,6 +166,8 @@ fn run_options(order: Option<Order>, sweep: &SweepArgs) -> Result<RunOptions, Fa
 pub struct Measured {
     pub runs: Vec<ArmRun>,
     ended: Result<(), SessionError>,
+    /// Hears the signals that would otherwise be lost while results are shown.
+    _signals: tokio::runtime::Runtime,
 }
 
 impl Measured {
@@ -181,11 +184,15 @@ impl Measured {
 pub fn failure(error: &SessionError) -> Failure {
     use SessionError as E;
     let exit = match error {
-        E::Workload(_) | E::Context { .. } => Exit::Usage,
-        E::Launch { .. } | E::Proxy { .. } | E::Identity { .. } | E::Smoke { .. } | E::NoKvTransfer { .. } => {
-            Exit::LaunchFailed
-        }
-        E::EngineKeepsDying { .. } | E::EngineDied { .. } => Exit::PointDoubtful,
+        E::Workload(_) | E::Context { .. } | E::TraceChanged { .. } => Exit::Usage,
+        E::Record(RecordError::Busy { .. }) => Exit::Usage,
+        E::Launch { .. }
+        | E::Proxy { .. }
+        | E::Identity { .. }
+        | E::Smoke { .. }
+        | E::NoKvTransfer { .. }
+        | E::DiedWarmingUp { .. } => Exit::LaunchFailed,
+        E::EngineLost { .. } | E::EngineLostAgain { .. } => Exit::PointDoubtful,
         E::Record(RecordError::Write { .. }) | E::Record(_) | E::Drive(_) | E::System { .. } => Exit::Internal,
         E::Interrupted => Exit::Interrupted,
     };
@@ -206,17 +213,23 @@ pub fn prepare(plan: &Plan) -> Result<PreparedWorkload, Failure> {
 
 fn measure(plan: Plan, resumed: Option<PathBuf>, sweep: &SweepArgs) -> Result<Measured, Failure> {
     let workload = prepare(&plan)?;
+    for arm in &plan.arms {
+        if let Deployment::Spawn(fleet) = &arm.deployment {
+            launch::argv::check(fleet).map_err(Failure::usage)?;
+        }
+    }
     let fresh = resumed.is_none();
     let events = progress::sink(Style::choose(sweep.run.json));
-    let command: Vec<String> = std::env::args().collect();
+    let command = masked_words(&std::env::args().collect::<Vec<_>>());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(|e| Failure::new(Exit::Internal, format!("cannot start the runtime: {e}")))?;
-    runtime.block_on(async {
+    let (runs, ended) = runtime.block_on(async {
         let stop = Stop::on_signals(events.clone())
             .map_err(|e| Failure::new(Exit::Internal, format!("cannot listen to signals: {e}")))?;
+        let over = stop.over.clone();
         let session = match resumed {
             Some(run) => Session::resume(plan, workload, run, events, stop),
             None => Session::create(plan, workload, command, events, stop),
@@ -226,7 +239,9 @@ fn measure(plan: Plan, resumed: Option<PathBuf>, sweep: &SweepArgs) -> Result<Me
             SessionError::Record(error @ RecordError::Write { .. }) if fresh => Failure::usage(error),
             error => failure(&error),
         })?;
-        let (runs, ended) = session.run().await;
-        Ok(Measured { runs, ended })
-    })
+        let measured = session.run().await;
+        over.cancel();
+        Ok::<_, Failure>(measured)
+    })?;
+    Ok(Measured { runs, ended, _signals: runtime })
 }

@@ -1,59 +1,11 @@
 //! A topology made concrete: every instance with its GPUs, or the URLs of servers that somebody else runs.
 
 use super::environment::Environment;
+use super::secrecy::EngineEnv;
+pub use super::secrecy::Secret;
 use super::topology::{KvTransfer, Role};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
-
-/// What stands where a secret was.
-const MASK: &str = "***";
-
-/// A value that must not be seen: it prints as `***`, everywhere.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    pub fn new(value: impl Into<String>) -> Self {
-        Secret(value.into())
-    }
-
-    /// For the header of a request or the environment of a child; for nothing else.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(MASK)
-    }
-}
-
-impl Serialize for Secret {
-    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_str(MASK)
-    }
-}
-
-/// What was masked stays masked; whoever resumes a run takes the secret from the environment again.
-impl<'de> Deserialize<'de> for Secret {
-    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        String::deserialize(d).map(Secret)
-    }
-}
-
-/// Whether a variable's name says that its value is a secret. `TOKENIZERS_PARALLELISM` is no token.
-pub fn names_a_secret(variable: &str) -> bool {
-    const SECRET: [&str; 5] = ["KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL"];
-    variable.to_ascii_uppercase().split('_').any(|part| SECRET.contains(&part))
-}
-
-/// For `serialize_with`: variables with their values, secrets masked.
-pub(super) fn masked<S: serde::Serializer>(env: &BTreeMap<String, String>, s: S) -> Result<S::Ok, S::Error> {
-    s.collect_map(env.iter().map(|(name, value)| (name, if names_a_secret(name) { MASK } else { value })))
-}
 
 /// Where an arm's engines come from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -74,26 +26,21 @@ impl Deployment {
         }
     }
 
-    /// Puts back what a manifest only holds masked, from the environment of whoever resumes the run. Returns the
-    /// variables that are not there.
-    pub fn restore_secrets(&mut self, env: &Environment) -> Vec<String> {
-        let (key, missing) = match self {
+    /// A run that is resumed takes its secrets from the environment: the manifest only holds masks.
+    ///
+    /// # Errors
+    /// Names of variables that the plan gave its engines and the environment doesn't have.
+    pub fn take_secrets(&mut self, env: &Environment) -> Result<(), Vec<String>> {
+        match self {
             Deployment::Spawn(fleet) => {
-                let masked: Vec<String> =
-                    fleet.env.iter().filter(|(_, value)| *value == MASK).map(|(name, _)| name.clone()).collect();
-                let missing = masked.into_iter().filter(|name| match env.get(name) {
-                    Some(value) => fleet.env.insert(name.clone(), value.to_string()).is_none(),
-                    None => true,
-                });
-                let missing = missing.collect();
-                (&mut fleet.api_key, missing)
+                fleet.api_key = env.api_key();
+                fleet.env.unmask(env)
             }
             Deployment::Attach(AttachPlan::Endpoint { api_key, .. } | AttachPlan::PrefillDecode { api_key, .. }) => {
-                (api_key, Vec::new())
+                *api_key = env.api_key();
+                Ok(())
             }
-        };
-        *key = env.api_key();
-        missing
+        }
     }
 }
 
@@ -106,8 +53,7 @@ pub struct FleetPlan {
     /// `VLLM_API_KEY` of the engines and the `Authorization` of requests.
     pub api_key: Option<Secret>,
     /// For every instance, merged over the inherited environment.
-    #[serde(serialize_with = "masked")]
-    pub env: BTreeMap<String, String>,
+    pub env: EngineEnv,
     /// Present for prefill/decode.
     pub kv: Option<KvTransfer>,
     pub instances: Vec<InstancePlan>,

@@ -13,6 +13,7 @@ pub mod error;
 pub mod gpus;
 pub mod load;
 pub mod options;
+pub mod secrecy;
 pub mod slo;
 pub mod slo_words;
 pub mod strategy;

@@ -1,9 +1,9 @@
 //! From the text of a topology file to a [`Topology`]; where files are found.
 
 use super::error::PlanError;
+use super::secrecy::EngineEnv;
 use super::topology::{Defaults, EngineGroup, KvTransfer, ProxyPolicies, Shape, Topology};
 use serde::Deserialize;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Compiled in, so that one binary is enough; a file of the same name in `topologies/` wins.
@@ -29,7 +29,7 @@ struct File {
     #[serde(default)]
     args: Vec<String>,
     #[serde(default)]
-    env: BTreeMap<String, String>,
+    env: EngineEnv,
     devices: Option<u32>,
     group: Option<EngineGroup>,
     prefill: Option<EngineGroup>,

@@ -63,6 +63,12 @@ pub enum Event {
         instance: String,
         how: String,
     },
+    /// An engine lives and gives no token.
+    EngineMute {
+        arm: String,
+        instance: String,
+        how: String,
+    },
     TearingDown {
         arm: String,
     },

@@ -97,8 +97,7 @@ pub async fn a_hand_off_answers_as_one_instance_does(stage: &Stage) {
 }
 
 /// Takes a prompt through prefill and returns the params for decode.
-async fn prefill(stage: &Stage, prompt: &str) -> Value {
-    let mut body = completion(stage, prompt, 1);
+async fn prefill(stage: &Stage, mut body: Value) -> Value {
     body["kv_transfer_params"] = json!({
         "do_remote_decode": true, "do_remote_prefill": false, "remote_engine_id": null,
         "remote_block_ids": null, "remote_host": null, "remote_port": null
@@ -112,13 +111,19 @@ async fn prefill(stage: &Stage, prompt: &str) -> Value {
 
 /// The negative control: if the KV were not used, the answer would be that of the prompt in the body.
 pub async fn decode_follows_the_kv_and_not_the_prompt(stage: &Stage) {
-    let (_, expected) = post(&stage.replica, "/v1/completions", &completion(stage, PROMPT_A, 12)).await;
-    let length = expected["usage"]["prompt_tokens"].as_u64().expect("usage");
-    assert!(length > 16, "the prompt fills a block, or nothing would be handed over");
-    let mut body = completion(stage, "", 12);
-    // The hand-off wants equal lengths: as many tokens, all others.
-    body["prompt"] = json!((0..length).map(|i| 300 + (i * 7) % 200).collect::<Vec<_>>());
-    body["kv_transfer_params"] = prefill(stage, PROMPT_A).await;
+    // Equal lengths, as the hand-off wants, and the same last token: decode computes that one itself.
+    let ids = |step: u32, first: u32| (0..47).map(|i| first + (i * step) % 200).chain([777]).collect::<Vec<u32>>();
+    let of = |prompt: Vec<u32>, tokens: u32| {
+        let mut body = completion(stage, "", tokens);
+        body["prompt"] = json!(prompt);
+        body
+    };
+    let (read_by_prefill, named_in_body) = (ids(7, 300), ids(11, 900));
+    let (_, expected) = post(&stage.replica, "/v1/completions", &of(read_by_prefill.clone(), 12)).await;
+    let (_, otherwise) = post(&stage.replica, "/v1/completions", &of(named_in_body.clone(), 12)).await;
+    assert_ne!(text(&expected), text(&otherwise), "the two prompts are told apart");
+    let mut body = of(named_in_body, 12);
+    body["kv_transfer_params"] = prefill(stage, of(read_by_prefill, 1)).await;
     let (status, answer) = post(&stage.decode, "/v1/completions", &body).await;
     assert_eq!(status, 200, "{answer}");
     assert_eq!(text(&answer), text(&expected), "decode continued what prefill had read");

@@ -2,11 +2,12 @@
 
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 use topobench::analyse::{ArmInput, ArmKind, Comparison, Identity, PointInput, Question, Samples};
 use topobench::draw::{Axis, Drawing, Figure, Line, Panel, Stroke, marker, palette};
-use topobench::outcome::{EngineCounters, PointFacts, PointKey, PointStatus, RunStatus};
+use topobench::outcome::{
+    EngineCounters, Failure, Outcome, PointFacts, PointKey, PointStatus, RequestRecord, RunStatus,
+};
 use topobench::plan::arm::ArmSpec;
 use topobench::plan::build::{Arms, Request, RunOptions, build};
 use topobench::plan::environment::Environment;
@@ -19,7 +20,7 @@ use topobench::record::host::HostFacts;
 use topobench::record::manifest::{InstanceRecord, TraceRecord};
 use topobench::record::{Manifest, RecordedPoint, RecordedRun};
 use topobench::report::html::{self, ArmPage, HtmlError, PageFigure, PageFile, PageInput};
-use topobench::units::{RequestRate, Tpot, Ttft};
+use topobench::units::{RequestRate, TokenCount, Tpot, Ttft};
 
 /// Everything a page is made of.
 pub struct Study {
@@ -48,6 +49,48 @@ impl Study {
         study
     }
 
+    /// With repeats, failures, one-token answers, requests that left no record, a rate at which nothing could be sent,
+    /// and everything at once.
+    pub fn odd() -> Study {
+        let mut study = Study::recorded();
+        for run in &mut study.runs {
+            let mut all_at_once = run.points[0].clone();
+            all_at_once.key.rate = RequestRate::INFINITE;
+            let mut repeat = run.points[2].clone();
+            repeat.key.attempt = 2;
+            repeat.records[7].outcome = Outcome::Unfinished;
+            repeat.records[8].timeline.output_tokens = TokenCount(1);
+            let mut unsent = run.points[0].clone();
+            unsent.key.rate = RequestRate::new(11.0).expect("a rate");
+            for record in &mut unsent.records {
+                record.outcome = Outcome::Failed(Failure::Connect { detail: "refused".to_string() });
+                record.timeline.sent = None;
+            }
+            // Cut off: 30 requests left no record.
+            run.points[2].facts.as_mut().expect("facts").offered += 30;
+            run.points.extend([repeat, unsent, all_at_once]);
+        }
+        study.rejudge();
+        study
+    }
+
+    /// 12 rates with 1000 requests each, out of the same few.
+    pub fn large() -> Study {
+        let mut study = Study::recorded();
+        for run in &mut study.runs {
+            let seeds = run.points[2].records.clone();
+            let point = |rate: u32| {
+                let gap = 1000 / u64::from(rate);
+                let records = (0..1000u64).map(|n| later(&seeds[n as usize % seeds.len()], n * gap)).collect();
+                let key = PointKey { rate: RequestRate::new(f64::from(rate)).expect("a rate"), attempt: 1 };
+                RecordedPoint { key, facts: None, records }
+            };
+            run.points = (1..=12).map(point).collect();
+        }
+        study.rejudge();
+        study
+    }
+
     /// The same as bare result files: nothing is known beside the requests.
     pub fn imported() -> Study {
         let runs: Vec<RecordedRun> =
@@ -71,6 +114,13 @@ impl Study {
         self
     }
 
+    /// Judges the runs anew after they were changed.
+    pub fn rejudge(&mut self) {
+        for (arm, run) in self.arms.iter_mut().zip(&self.runs) {
+            arm.points = judged(run);
+        }
+    }
+
     pub fn page(&self) -> Result<String, HtmlError> {
         let comparison = Comparison::new(&self.arms, &self.question);
         let arms: Vec<ArmPage> = self.runs.iter().zip(&self.arms).map(|(run, input)| ArmPage { run, input }).collect();
@@ -84,10 +134,6 @@ impl Study {
             generated_at: "2026-11-21 23:10:00",
             files: &[PageFile { path: "compare.json", what: "this comparison for programs" }],
         })
-    }
-
-    pub fn write(&self, path: &Path) {
-        std::fs::write(path, self.page().expect("a page")).expect("written");
     }
 }
 
@@ -112,12 +158,6 @@ fn result_files(mode: &str, prefix: &str) -> RecordedRun {
 }
 
 fn arm_input(run: &RecordedRun, kind: ArmKind) -> ArmInput {
-    let point = |p: &RecordedPoint| PointInput {
-        rate: p.key.rate,
-        attempt: p.key.attempt,
-        facts: p.facts.clone(),
-        samples: Samples::from_records(&p.records, p.facts.as_ref().map(|f| f.offered)),
-    };
     let engine = run.manifest.as_ref().map(|_| "vllm 0.22.1".to_string());
     ArmInput {
         label: run.mode.clone(),
@@ -127,8 +167,18 @@ fn arm_input(run: &RecordedRun, kind: ArmKind) -> ArmInput {
         gpus: Some(2),
         topology: Value::Null,
         identity: Identity { model: run.model().map(str::to_string), engine, ..Identity::default() },
-        points: run.points.iter().map(point).collect(),
+        points: judged(run),
     }
+}
+
+fn judged(run: &RecordedRun) -> Vec<PointInput> {
+    let point = |p: &RecordedPoint| PointInput {
+        rate: p.key.rate,
+        attempt: p.key.attempt,
+        facts: p.facts.clone(),
+        samples: Samples::from_records(&p.records, p.facts.as_ref().map(|f| f.offered)),
+    };
+    run.points.iter().map(point).collect()
 }
 
 fn plan() -> Plan {
@@ -198,7 +248,7 @@ fn manifest(plan: &Plan, arm: usize, points: &[RecordedPoint]) -> Manifest {
     };
     let trace = |p: &RecordedPoint| TraceRecord {
         key: p.key,
-        sha256: format!("{:064x}", 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(p.records.len() as u64)),
+        sha256: format!("{:016x}", 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(p.records.len() as u64)).repeat(4),
         requests: p.records.len() as u32,
     };
     Manifest {
@@ -254,13 +304,27 @@ fn facts(point: &RecordedPoint, kind: ArmKind) -> PointFacts {
     }
 }
 
+/// The same request, `ms` later.
+fn later(record: &RequestRecord, ms: u64) -> RequestRecord {
+    let by = Duration::from_millis(ms);
+    let mut record = record.clone();
+    let line = &mut record.timeline;
+    for at in [&mut line.due, &mut line.slot, &mut line.end] {
+        *at = *at + by;
+    }
+    for at in [&mut line.sent, &mut line.first_token, &mut line.last_token] {
+        *at = at.map(|t| t + by);
+    }
+    record
+}
+
 /// A plain figure; what a real report draws is decided elsewhere.
 fn figure(comparison: &Comparison) -> Drawing {
     let y = Axis::linear("SLO attainment").fixed(0.0, 100.0).in_unit(" %");
     let mut panel = Panel::new(Axis::linear("Rate (req/s)").including(0.0), y);
     for (i, arm) in comparison.arms.iter().enumerate() {
-        let points: Vec<(f64, f64)> =
-            arm.rates.iter().map(|r| (r.rate.per_second(), r.attainment.both.percent())).collect();
+        let finite = arm.rates.iter().filter(|r| !r.rate.is_infinite());
+        let points: Vec<(f64, f64)> = finite.map(|r| (r.rate.per_second(), r.attainment.both.percent())).collect();
         panel = panel.with(Line::new(points, Stroke::solid(palette(i))).marked(marker(i)).labelled(arm.name.clone()));
     }
     Figure::new(vec![panel]).draw().expect("a figure")

@@ -8,6 +8,7 @@ use super::exit::{Exit, Failure};
 use super::out;
 use crate::launch::preflight;
 use crate::observe::gpu::{GpuInfo, Gpus};
+use crate::plan::secrecy::EngineEnv;
 use crate::plan::environment::{self, Environment};
 use crate::record::host::HostFacts;
 use python::PythonFacts;
@@ -83,7 +84,7 @@ fn program(name: &'static str) -> ProgramFacts {
 fn version_of(program: &Path) -> Option<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
     let guardian = Path::new("/proc/self/exe");
-    let env = BTreeMap::new();
+    let env = EngineEnv::default();
     let probe = preflight::probe_version(program, &env, guardian);
     runtime.block_on(probe).ok()?.ok().map(|version| version.to_string())
 }

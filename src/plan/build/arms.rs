@@ -225,5 +225,11 @@ pub fn base_url(text: &str) -> Result<String, PlanError> {
     if url.query().is_some() || url.fragment().is_some() {
         return Err(refuse("leave out what follows `?` or `#`; --extra-body adds to requests"));
     }
+    if !url.username().is_empty() || url.password().is_some() {
+        let what = "URL".to_string();
+        let value = "one with a user name or password in it".to_string();
+        let remedy = "leave them out: a key comes from VLLM_API_KEY or OPENAI_API_KEY".to_string();
+        return Err(PlanError::Value { what, value, remedy });
+    }
     Ok(trimmed.to_string())
 }

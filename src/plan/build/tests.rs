@@ -1,4 +1,6 @@
 use super::*;
+use crate::plan::deployment::Secret;
+use crate::plan::secrecy::EnvValue;
 use crate::plan::deployment::{GpuAssignment, InstancePlan};
 use crate::plan::gpus::Vendor;
 use crate::plan::load::{Extent, Lengths};
@@ -376,10 +378,10 @@ fn secrets_of_a_topology_file_are_masked_and_come_back_from_the_environment() {
     assert!(!written.contains("hf_secret") && written.contains(r#""OMP_NUM_THREADS":"1""#), "{written}");
 
     let mut read: ArmPlan = serde_json::from_str(&written).expect("reads back");
-    assert_eq!(read.deployment.restore_secrets(&Environment::default()), ["HF_TOKEN"]);
-    assert_eq!(read.deployment.restore_secrets(&Environment::of([("HF_TOKEN", "hf_again")])), [""; 0]);
+    assert_eq!(read.deployment.take_secrets(&Environment::default()), Err(vec!["HF_TOKEN".to_string()]));
+    assert_eq!(read.deployment.take_secrets(&Environment::of([("HF_TOKEN", "hf_again")])), Ok(()));
     let Deployment::Spawn(fleet) = &read.deployment else { panic!("spawned") };
-    assert_eq!(fleet.env["HF_TOKEN"], "hf_again");
+    assert_eq!(fleet.env.get("HF_TOKEN"), Some(&EnvValue::Secret(Secret::new("hf_again"))));
 }
 
 #[test]

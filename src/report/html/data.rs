@@ -34,6 +34,7 @@ const UNITS: UnitsPerMilli = UnitsPerMilli { due: 1, ttft: 1000, tpot: 10_000, e
 pub(super) struct PageData {
     slo: SloMillis,
     target: f64,
+    verdict: String,
     units: UnitsPerMilli,
     scale_rate: Option<RequestRate>,
     /// Columns of due offsets, each once: paired arms share them.
@@ -97,7 +98,15 @@ impl PageData {
         });
         let arms = arms.collect::<Result<_, HtmlError>>()?;
         let scale_rate = comparison.arms.iter().find_map(|arm| arm.scale.at_rate);
-        Ok(PageData { slo: comparison.slo, target: comparison.target_percent, units: UNITS, scale_rate, dues, arms })
+        Ok(PageData {
+            slo: comparison.slo,
+            target: comparison.target_percent,
+            verdict: comparison.verdict.clone(),
+            units: UNITS,
+            scale_rate,
+            dues,
+            arms,
+        })
     }
 }
 

@@ -153,7 +153,7 @@ fn environment(manifest: &Manifest) -> String {
     match each.split_first() {
         None => String::new(),
         Some(((_, first), others)) if others.iter().all(|(_, env)| env == first) => first.clone(),
-        _ => each.iter().map(|(name, env)| format!("{name}: {env}")).collect::<Vec<_>>().join("\n"),
+        _ => each.iter().map(|(name, env)| format!("{name}:\n{env}")).collect::<Vec<_>>().join("\n"),
     }
 }
 

@@ -58,14 +58,18 @@ fn confidence(interval: Interval, show: impl Fn(f64) -> String) -> String {
     if ends.is_empty() { ends } else { format!("95 %: {ends}") }
 }
 
+fn joined(notes: [String; 2]) -> String {
+    notes.into_iter().filter(|n| !n.is_empty()).collect::<Vec<_>>().join("; ")
+}
+
 fn max_rate(arm: &ArmReport) -> Cell {
     let rate = &arm.max_rate;
     let value = rate.value.map_or_else(|| words::censored(rate.censored), number);
     let crossings = match rate.all.len() {
         0 | 1 => String::new(),
-        _ => format!("; crosses at {}", rate.all.iter().map(|r| number(*r)).collect::<Vec<_>>().join(", ")),
+        _ => format!("crosses at {}", rate.all.iter().map(|r| number(*r)).collect::<Vec<_>>().join(", ")),
     };
-    Cell { value, note: confidence(rate.ci95, number) + &crossings }
+    Cell { value, note: joined([confidence(rate.ci95, number), crossings]) }
 }
 
 fn per_gpu(arm: &ArmReport) -> Cell {
@@ -91,12 +95,21 @@ fn scale(arm: &ArmReport) -> Cell {
 fn ratio(ratio: &Ratio) -> Cell {
     let value = match (ratio.value, ratio.censored) {
         (Some(value), _) => format!("{}×", decimal(value, 2)),
-        (None, Some(_)) => "outside what was tested".to_string(),
+        (None, Some(_)) => bound(ratio.ci95),
         (None, None) => UNKNOWN.to_string(),
     };
-    let note = confidence(ratio.ci95, |x| decimal(x, 2));
-    let claim = if ratio.value.is_some() && !ratio.claims() { "; no difference can be claimed" } else { "" };
-    Cell { value, note: note + claim }
+    let unclaimed = ratio.value.is_some() && !ratio.claims();
+    let claim = if unclaimed { "no difference can be claimed".to_string() } else { String::new() };
+    Cell { value, note: joined([confidence(ratio.ci95, |x| decimal(x, 2)), claim]) }
+}
+
+/// What is known of a ratio that is no number; a bound is never rounded to its better side.
+fn bound(ci95: Interval) -> String {
+    match (ci95.lo, ci95.hi) {
+        (Some(lo), _) if lo > 1.0 => format!("at least {}×", decimal((lo * 100.0).floor() / 100.0, 2)),
+        (_, Some(hi)) if hi < 1.0 => format!("at most {}×", decimal((hi * 100.0).ceil() / 100.0, 2)),
+        _ => "outside what was tested".to_string(),
+    }
 }
 
 fn gpus(arm: &ArmReport) -> Cell {

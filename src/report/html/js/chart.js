@@ -91,12 +91,30 @@ class Frame {
     this.plot = svg(this.svg, "g", { "clip-path": `url(#${clip})` });
   }
 
-  // A line across the plot, its name at the left end, on the side where the data rarely is.
-  rule(value, text, below) {
+  // A line across the plot; its name goes to whichever end and side is free.
+  rule(value, text, taken) {
     const { left, right } = this.box;
     const at = this.y(value);
     svg(this.svg, "line", { class: "target", x1: left, x2: right, y1: at, y2: at });
-    svg(this.svg, "text", { class: "halo", x: left + 8, y: below ? at + 15 : at - 6 }, text);
+    const sides = [at + 15, at - 6];
+    const places = [...sides.map((y) => ({ x: left + 8, y, anchor: "start" })), ...sides.map((y) => ({ x: right - 4, y, anchor: "end" }))];
+    this.text({ class: "halo" }, text, places, taken);
+  }
+
+  // Writes at the first place that covers none of the points taken, else at the first.
+  text(attributes, text, places, taken) {
+    const width = 7.2 * text.length;
+    const bounds = ({ x, y, anchor }) => {
+      const left = anchor === "end" ? x - width : x;
+      return { left, right: left + width, top: y - 14, bottom: y + 7 };
+    };
+    const { box } = this;
+    const fits = (r) => r.left >= box.left && r.right <= box.right + 8 && r.top >= box.top - 8 && r.bottom <= box.bottom;
+    const free = (r) => fits(r) && !taken.some(([x, y]) => x >= r.left && x <= r.right && y >= r.top && y <= r.bottom);
+    const place = places.find((p) => free(bounds(p))) ?? places.find((p) => fits(bounds(p))) ?? places[0];
+    svg(this.svg, "text", { ...attributes, x: place.x, y: place.y, "text-anchor": place.anchor }, text);
+    const r = bounds(place);
+    for (let x = r.left; x <= r.right; x += 6) for (const y of [r.top, (r.top + r.bottom) / 2, r.bottom]) taken.push([x, y]);
   }
 
   empty(text) {
@@ -159,11 +177,11 @@ class LineChart {
     const percent = { low: 0, high: 100, ticks: [0, 20, 40, 60, 80, 100], show: (t) => `${t} %` };
     const height = Math.round(Math.min(380, Math.max(270, width * 0.64)));
     frame.begin({ ...model.x, ticks: ticksOf(model.x.low, model.x.high, width / 85) }, percent, { height });
-    // Curves begin above the target, whether at low rates or at loose limits.
-    frame.rule(model.target, `${short(model.target)} % target`, model.target > 10);
-    for (const callout of model.callouts) this.drop(callout);
+    const taken = model.lines.flatMap((line) => this.course(line));
+    frame.rule(model.target, `${short(model.target)} % target`, taken);
+    for (const callout of model.callouts) this.drop(callout, taken);
     for (const line of model.lines) this.line(line);
-    model.callouts.forEach((callout, i) => this.callout(callout, i));
+    for (const callout of model.callouts) this.callout(callout, taken);
     if (model.lines.length === 0) frame.empty(model.nothing);
   }
 
@@ -188,19 +206,37 @@ class LineChart {
     svg(group, "path", { class: "whisker", d: `M${x - 3} ${top}h6m-3 0V${bottom}m-3 0h6` });
   }
 
-  drop({ arm, x }) {
+  // Points along a line and its whiskers, a few pixels apart: texts keep clear of them.
+  course({ points, stepped }) {
+    const whiskers = points.filter((p) => p.low !== undefined).flatMap((p) => {
+      const heights = Array.from({ length: 41 }, (_, i) => p.low + ((p.high - p.low) * i) / 40);
+      return heights.map((v) => [this.frame.x(p.x), this.frame.y(v)]);
+    });
+    const corners = points.flatMap((p, i) => {
+      const [x, y] = [this.frame.x(p.x), this.frame.y(p.y)];
+      return stepped && i > 0 ? [[x, this.frame.y(points[i - 1].y)], [x, y]] : [[x, y]];
+    });
+    const along = corners.slice(1).flatMap(([x1, y1], i) => {
+      const [x0, y0] = corners[i];
+      const n = Math.max(1, Math.ceil(Math.max(Math.abs(x1 - x0), Math.abs(y1 - y0)) / 5));
+      return Array.from({ length: n + 1 }, (_, k) => [x0 + ((x1 - x0) * k) / n, y0 + ((y1 - y0) * k) / n]);
+    });
+    return [...whiskers, ...along];
+  }
+
+  drop({ arm, x }, taken) {
     const { frame } = this;
     const at = frame.x(x);
+    for (let y = frame.y(this.model.target); y < frame.box.bottom; y += 6) taken.push([at, y]);
     svg(frame.plot, "line", { class: "drop", style: colorOf(arm), x1: at, x2: at, y1: frame.y(this.model.target), y2: frame.box.bottom });
   }
 
-  // The number beside its drop line, each arm on a line of its own.
-  callout({ arm, x, text }, order) {
-    const { frame } = this;
-    const at = frame.x(x);
-    const left = at > frame.box.right - 9 * text.length;
-    const place = { x: left ? at - 6 : at + 6, y: frame.box.bottom - 10 - 17 * order, "text-anchor": left ? "end" : "start" };
-    svg(frame.svg, "text", { class: "callout halo", style: colorOf(arm), ...place }, text);
+  // The number beside its drop line, low where there is room.
+  callout({ arm, x, text }, taken) {
+    const at = this.frame.x(x);
+    const heights = Array.from({ length: 9 }, (_, i) => this.frame.box.bottom - 9 - 17 * i);
+    const beside = (y) => [{ x: at + 6, y, anchor: "start" }, { x: at - 6, y, anchor: "end" }];
+    this.frame.text({ class: "callout halo", style: colorOf(arm) }, text, heights.flatMap(beside), taken);
   }
 
   nearest(value) {

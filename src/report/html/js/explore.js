@@ -48,8 +48,9 @@ class Explorer {
     byId("answer").classList.toggle("other", this.changed);
     byId("answer-origin").textContent = this.changed
       ? "Recomputed in the page from every request, without intervals: no difference is claimed."
-      : "The report's own SLO: the verdict above holds, with its intervals.";
-    byId("answer-verdict").textContent = verdictWords(this.judged, this.question);
+      : "The report's own SLO, and its verdict:";
+    // With its intervals, which the page can't recompute.
+    byId("answer-verdict").textContent = this.changed ? verdictWords(this.judged, this.question) : `${this.data.verdict}.`;
     const table = byId("answer-table");
     table.replaceChildren();
     const head = element(element(table, "thead"), "tr");

@@ -43,8 +43,8 @@ class RequestChart {
     svg(frame.svg, "text", { x: 2, y: 14 }, `${model.metric.toUpperCase()}, ms`);
     const lost = shown.some((s) => s.values.includes(NOT_SERVED));
     if (lost) svg(frame.svg, "text", { x: frame.box.right, y: 14, "text-anchor": "end" }, "top edge: not served");
-    frame.rule(model.limit, `limit ${short(model.limit)} ms`);
     for (const one of shown) this.cloud(one, low);
+    frame.rule(model.limit, `limit ${short(model.limit)} ms`, this.dots.map((dot) => [dot.px, dot.py]));
     if (shown.length === 0) frame.empty("no such point was measured");
   }
 
@@ -56,7 +56,7 @@ class RequestChart {
       const ms = values[i] / model.unit;
       const px = frame.x(point.due[i] / 1000);
       const py = served ? frame.y(Math.max(ms, low)) : frame.box.top - 4;
-      paths[served && ms <= model.limit ? "met" : "missed"] += `M${px.toFixed(1)} ${py.toFixed(1)}h0`;
+      paths[served && ms <= model.limit ? "met" : "missed"] += `M${px.toFixed(1)} ${py.toFixed(1)}h.01`;
       this.dots.push({ px, py, arm, name, text: served ? `${short(ms)} ms` : "not served", due: point.due[i] / 1000, index: i });
     }
     const cap = arm % 2 === 0 ? "round" : "square";
