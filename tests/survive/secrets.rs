@@ -114,7 +114,7 @@ fn everything_listens_on_loopback_only() {
 fn no_shell_reads_a_name_and_no_name_leaves_the_results() {
     let name = "../../x; touch pwned $(touch pwned) `touch pwned` 'q\" & \u{e9}";
     let bench = Bench::new("nixl --request-rate 40 --num-prompts 5 --random-output-len 4");
-    let bench = bench.arg("--served-model-name").arg(name).arg("--name").arg(name);
+    let bench = bench.arg("--served-model-name").arg(name);
     let finished = bench.run();
     assert_eq!(finished.code, Some(0), "{}", finished.words);
     assert_eq!(RunDir(finished.dir()).point(40.0)["status"], "measured");
