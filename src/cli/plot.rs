@@ -2,7 +2,7 @@
 
 use super::args::PlotArgs;
 use super::exit::{Exit, Failure};
-use super::{show_runs, slo};
+use super::{out, show_runs, slo};
 use crate::analyse::Question;
 use crate::plan::environment::{self, Environment};
 use crate::plan::options::SloOptions;
@@ -20,7 +20,7 @@ pub fn run(args: &PlotArgs, matches: &ArgMatches) -> Result<Exit, Failure> {
     let output =
         args.output.clone().or_else(|| env.get(environment::PLOT_OUTPUT_DIR).map(PathBuf::from)).unwrap_or(dir);
     for path in show_runs::write_run(&output, &study)? {
-        println!("{}", path.display());
+        out::line(path.display())?;
     }
     Ok(Exit::Good)
 }

@@ -2,6 +2,7 @@
 //! `plot` and `show`.
 
 use super::exit::{Exit, Failure};
+use super::out;
 use crate::analyse::{Comparison, Question};
 use crate::outcome::PointStatus;
 use crate::plan::{MetricChoice, Plan};
@@ -25,10 +26,10 @@ pub fn alone(runs: &[ArmRun], plan: &Plan, json: bool) -> Result<Exit, Failure> 
         }
         let study = Study::new(vec![recorded], question(plan, None));
         if json {
-            super::print_json(&study.comparison)?;
+            out::json(&study.comparison)?;
         } else {
-            print!("{}", points(&study, &plan.sweep.metrics));
-            print!("{}", console::sweep(&study, 0, style()));
+            out::text(&points(&study, &plan.sweep.metrics))?;
+            out::text(&console::sweep(&study, 0, style()))?;
         }
         write_run(&run.dir, &study)?;
         exit = exit.and(judge(&study.comparison, plan.sweep.gate));
@@ -72,18 +73,15 @@ pub fn comparison(study: &Study, output: &Path, json: bool) -> Result<(), Failur
     bytes.push(b'\n');
     dir::write_atomically(&output.join("compare.json"), &bytes)?;
     if json {
-        super::print_json(&study.comparison)?;
+        out::json(&study.comparison)?;
     } else {
-        print!("{}", console::comparison(study, style()));
+        out::text(&console::comparison(study, style()))?;
     }
     figures::write_comparison(output, study).map_err(|e| Failure::new(Exit::Internal, e))?;
     write_texts(output, study, &figures::of_comparison(study))?;
     if !json {
-        println!(
-            "figure: {}\nreport: {}",
-            output.join("vllm_comparison_plots.svg").display(),
-            output.join(REPORT).display()
-        );
+        let figure = output.join("vllm_comparison_plots.svg");
+        out::line(format!("figure: {}\nreport: {}", figure.display(), output.join(REPORT).display()))?;
     }
     Ok(())
 }

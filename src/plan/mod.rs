@@ -19,6 +19,7 @@ pub mod slo_words;
 pub mod strategy;
 pub mod topology;
 pub mod topology_file;
+pub mod typed;
 pub mod workload;
 
 pub use error::PlanError;

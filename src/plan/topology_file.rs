@@ -100,6 +100,12 @@ pub fn from_path(path: &Path) -> Result<Topology, PlanError> {
     }
 }
 
+/// Whether a name can stand in the path of a run: letters, digits, `-`, `_` and `.`, the last one not in front.
+pub fn names_a_directory(name: &str) -> bool {
+    let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    !name.is_empty() && name.chars().all(safe) && !name.starts_with('.')
+}
+
 /// Whether an ARM names a file rather than a topology.
 pub fn looks_like_path(arm: &str) -> bool {
     arm.contains('/') || [".toml", ".yaml", ".yml"].iter().any(|end| arm.ends_with(end))
@@ -138,8 +144,7 @@ fn build(file: File, origin: &str) -> Result<Topology, PlanError> {
             }
         }
     };
-    let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if file.name.is_empty() || !file.name.chars().all(safe) || file.name.starts_with('.') {
+    if !names_a_directory(&file.name) {
         return Err(invalid(
             origin,
             format!("name = {:?}: it names directories, so use letters, digits, - and _", file.name),

@@ -1,13 +1,15 @@
 //! `topobench doctor`: what this machine can run, and what is missing. Starts no engine.
 
 mod python;
+mod words;
 
 use super::args::DoctorArgs;
 use super::exit::{Exit, Failure};
+use super::out;
 use crate::launch::preflight;
 use crate::observe::gpu::{GpuInfo, Gpus};
-use crate::plan::environment::{self, Environment};
 use crate::plan::secrecy::EngineEnv;
+use crate::plan::environment::{self, Environment};
 use crate::record::host::HostFacts;
 use python::PythonFacts;
 use serde::Serialize;
@@ -44,9 +46,9 @@ struct ProgramFacts {
 pub fn run(args: &DoctorArgs) -> Result<Exit, Failure> {
     let report = examine();
     if args.json {
-        super::print_json(&report)?;
+        out::json(&report)?;
     } else {
-        print(&report);
+        out::text(&words::of(&report))?;
     }
     Ok(Exit::Good)
 }
@@ -135,90 +137,4 @@ fn conclude(report: &mut Report) {
     }
     report.can_run = can;
     report.missing = missing;
-}
-
-fn print(report: &Report) {
-    let unknown = || "unknown".to_string();
-    let host = &report.host;
-    println!("topobench {} on {}", report.topobench, host.hostname.clone().unwrap_or_else(unknown));
-    println!("  {}, kernel {}", host.os.clone().unwrap_or_else(unknown), host.kernel.clone().unwrap_or_else(unknown));
-    let memory = host.memory_bytes.map_or_else(unknown, |b| format!("{:.0} GiB", b as f64 / f64::from(1 << 30)));
-    println!(
-        "  {} x {}, {memory}",
-        host.cpus.map_or_else(unknown, |n| n.to_string()),
-        host.cpu.clone().unwrap_or_else(unknown)
-    );
-    print_gpus(report);
-    for program in &report.programs {
-        print_program(program);
-    }
-    if let Some(bytes) = report.shared_memory_free_bytes {
-        println!("/dev/shm: {} MiB free", bytes >> 20);
-    }
-    println!("API key in the environment: {}", if report.api_key { "yes" } else { "no" });
-    println!("\ncan run:");
-    report.can_run.iter().for_each(|line| println!("  {line}"));
-    if !report.missing.is_empty() {
-        println!("missing:");
-        report.missing.iter().for_each(|line| println!("  {line}"));
-    }
-}
-
-fn print_gpus(report: &Report) {
-    let Some(first) = report.gpus.first() else {
-        println!("GPUs: none (no NVIDIA or AMD driver answers)");
-        return;
-    };
-    let driver = first.driver.as_deref().unwrap_or("unknown");
-    println!(
-        "GPUs: {} (driver {driver}{})",
-        report.gpus.len(),
-        first.cuda.as_ref().map(|c| format!(", CUDA {c}")).unwrap_or_default()
-    );
-    for gpu in &report.gpus {
-        let gib = |bytes: Option<u64>| {
-            bytes.map_or_else(|| "?".to_string(), |b| format!("{:.1}", b as f64 / f64::from(1 << 30)))
-        };
-        println!(
-            "  {}: {}, {} of {} GiB used, {}",
-            gpu.index,
-            gpu.name,
-            gib(gpu.memory_used_bytes),
-            gib(gpu.memory_total_bytes),
-            gpu.uuid
-        );
-        for process in &gpu.processes {
-            println!("     in use by pid {}", process.pid);
-        }
-        for peer in &gpu.peers {
-            let path = peer.topology.as_deref().unwrap_or("unknown path");
-            let p2p = match (peer.p2p_read, peer.p2p_write) {
-                (Some(true), Some(true)) => "P2P read and write",
-                (Some(false), _) | (_, Some(false)) => "no P2P",
-                _ => "P2P unknown",
-            };
-            println!("     to GPU {}: {path}, {p2p}", peer.index);
-        }
-    }
-    for (name, value) in &report.visible_devices {
-        println!("  {name}={value}");
-    }
-}
-
-fn print_program(program: &ProgramFacts) {
-    let Some(path) = &program.path else {
-        println!("{}: not found", program.name);
-        return;
-    };
-    println!("{}: {} ({path})", program.name, program.version.as_deref().unwrap_or("unknown version"));
-    let Some(python) = &program.python else { return };
-    for (package, version) in &python.packages {
-        println!("  {package} {version}");
-    }
-    if let Some(ucx) = &python.ucx {
-        println!("  UCX {ucx}");
-    }
-    if let Some(error) = &python.nixl_error {
-        println!("  NIXL does not import: {error}");
-    }
 }

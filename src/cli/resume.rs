@@ -1,0 +1,36 @@
+//! `--resume RUN`: the plan of an interrupted run, as its manifest holds it.
+
+use super::args::SweepArgs;
+use super::exit::Failure;
+use super::given;
+use crate::plan::Plan;
+use crate::plan::environment::Environment;
+use crate::record::{Manifest, catalog};
+use clap::ArgMatches;
+use std::path::PathBuf;
+
+/// Flags that concern this invocation and not the plan.
+const OWN: [&str; 4] = ["resume", "result_dir", "dry_run", "json"];
+
+/// The plan and the run's directory. Secrets come from the environment again: the manifest holds none.
+pub fn plan(what: &str, sweep: &SweepArgs, matches: &ArgMatches) -> Result<(Plan, PathBuf), Failure> {
+    let dir = catalog::resolve(&sweep.run.result_dir, what)?;
+    let extra = given::flags(matches, |id| !OWN.contains(&id));
+    if !extra.is_empty() {
+        return Err(Failure::usage(format!(
+            "{} beside --resume: a run goes on as it was planned\nhint: leave that out, or start a new run",
+            extra.join(", ")
+        )));
+    }
+    let manifest = Manifest::read(&dir)?;
+    let mut arm = manifest.arm.clone();
+    arm.deployment.take_secrets(&Environment::of_process()).map_err(|missing| {
+        let names = missing.join(", ");
+        Failure::usage(format!(
+            "the run gave its engines {names}, and manifests hold no secrets\nhint: set {names} in the environment and resume again"
+        ))
+    })?;
+    let result_dir = sweep.run.result_dir.clone();
+    let plan = Plan { arms: vec![arm], sweep: manifest.sweep, order: manifest.order, result_dir, warnings: Vec::new() };
+    Ok((plan, dir))
+}
