@@ -46,7 +46,7 @@ start() { # NAME ARGS...: a run that lasts longer than the soak; its pid goes to
   SOAK_TAG=$tag PATH="$bin:$PATH" "$bin/topobench" "$@" --engine sim \
     --request-rate 5,20,40 --duration 4 --attempts $((seconds / 4 + 10)) \
     --random-input-len 200 --random-output-len 40 --random-range-ratio 0.8 --num-warmups 2 \
-    --first-token-timeout 4 --idle-timeout 4 --drain-timeout 10 --on-failure skip \
+    --ready-timeout 20 --first-token-timeout 4 --idle-timeout 4 --drain-timeout 10 --on-failure skip \
     --engine-arg --sim-speed --engine-arg 4 --engine-arg --sim-fault --engine-arg leave-files \
     --result-dir "$dir/results" --json >"$dir/$name.out" 2>"$dir/$name.err" &
   pid=$!

@@ -23,6 +23,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+/// With `--on-failure skip`, how often in a row a fleet that came up once is tried again.
+const RELAUNCHES: u32 = 3;
+
 /// A run of one arm, as it was left.
 #[derive(Debug)]
 pub struct ArmRun {
@@ -253,7 +256,20 @@ impl Session {
         if !more {
             return Ok(None);
         }
-        self.bring_up(arm).await.map(Some)
+        let mut failures = 0;
+        loop {
+            match self.bring_up(arm).await {
+                Ok(up) => return Ok(Some(up)),
+                Err(error) => {
+                    failures += 1;
+                    let skip = self.plan.sweep.on_failure == OnFailure::Skip;
+                    if !skip || failures == RELAUNCHES || !error.may_pass() {
+                        return Err(error);
+                    }
+                    (self.events)(Event::Warning { text: format!("starting the fleet once more: {error}") });
+                }
+            }
+        }
     }
 
     /// Whether the sweep goes on after an engine was lost.

@@ -148,6 +148,8 @@ fn a_complete_run_is_left_alone() {
     assert_eq!(finished.code, Some(0), "{}", finished.words);
     assert!(finished.words.contains("is complete: nothing is left to be measured"), "{}", finished.words);
     assert_eq!(finished.all("launching").count(), 0);
+    let shown: Value = serde_json::from_str(&finished.stdout).expect("its results, as JSON");
+    assert_eq!(shown["arms"][0]["points"].as_array().map(Vec::len), Some(RATES.len()));
     assert_eq!(std::fs::read(reference.dir.join("manifest.json")).expect("reads"), manifest);
 }
 
