@@ -17,7 +17,7 @@ use crate::plan::workload::PreparedWorkload;
 use crate::plan::{OnFailure, Plan};
 use crate::record::host::HostFacts;
 use crate::record::manifest::{self, Manifest};
-use crate::record::{RunWriter, dir};
+use crate::record::{RunWriter, dir, export};
 use chrono::Local;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -92,6 +92,7 @@ impl Session {
     ) -> Result<Session, SessionError> {
         check_traces(&Manifest::read(&run)?, &workload)?;
         let mut writer = RunWriter::resume(run)?;
+        export::write_missing(writer.dir(), writer.manifest())?;
         writer.update(|m| {
             m.status = RunStatus::Incomplete;
             m.reason = None;

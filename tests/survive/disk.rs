@@ -53,7 +53,7 @@ fn results_that_cannot_be_made_are_refused_before_anything_starts() {
     let bench = Bench::new("simple --request-rate 40 --num-prompts 5");
     std::fs::write(bench.results(), "a file, no directory").expect("writes");
     let finished = bench.run();
-    assert_eq!(finished.code, Some(1), "{}", finished.words);
+    assert_eq!(finished.code, Some(2), "{}", finished.words);
     assert!(finished.words.contains("--result-dir"), "{}", finished.words);
     assert_eq!(finished.all("launching").count(), 0);
 }

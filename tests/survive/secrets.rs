@@ -114,13 +114,15 @@ fn everything_listens_on_loopback_only() {
 fn no_shell_reads_a_name_and_no_name_leaves_the_results() {
     let name = "../../x; touch pwned $(touch pwned) `touch pwned` 'q\" & \u{e9}";
     let bench = Bench::new("nixl --request-rate 40 --num-prompts 5 --random-output-len 4");
-    let bench = bench.arg("--served-model-name").arg(name).arg("--name").arg(name);
+    let bench = bench.arg("--served-model-name").arg(name);
     let finished = bench.run();
     assert_eq!(finished.code, Some(0), "{}", finished.words);
     assert_eq!(RunDir(finished.dir()).point(40.0)["status"], "measured");
     assert!(finished.dir().starts_with(bench.results().join("random")), "{}", finished.dir().display());
     let beside: Vec<_> = std::fs::read_dir(bench.dir.path()).expect("reads").flatten().map(|e| e.file_name()).collect();
     assert_eq!(beside, ["results"], "nothing came to be outside of the results");
+    let named = Bench::new("simple").arg("--name").arg(name).run();
+    assert_eq!(named.code, Some(2), "a directory's name is refused, and not changed: {}", named.words);
     let awkward = |name: &str| !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
     for entry in std::fs::read_dir(finished.dir()).expect("reads").flatten() {
         let name = entry.file_name().into_string().expect("UTF-8");
