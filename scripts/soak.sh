@@ -46,7 +46,7 @@ start() { # NAME ARGS...: a run that lasts longer than the soak; its pid goes to
   SOAK_TAG=$tag PATH="$bin:$PATH" "$bin/topobench" "$@" --engine sim \
     --request-rate 5,20,40 --duration 4 --attempts $((seconds / 4 + 10)) \
     --random-input-len 200 --random-output-len 40 --random-range-ratio 0.8 --num-warmups 2 \
-    --first-token-timeout 4 --idle-timeout 4 --drain-timeout 10 --on-failure skip \
+    --ready-timeout 20 --first-token-timeout 4 --idle-timeout 4 --drain-timeout 10 --on-failure skip \
     --engine-arg --sim-speed --engine-arg 4 --engine-arg --sim-fault --engine-arg leave-files \
     --result-dir "$dir/results" --json >"$dir/$name.out" 2>"$dir/$name.err" &
   pid=$!
@@ -77,7 +77,6 @@ fault() { # one, to a random engine or guardian
   echo "$SECONDS $what" >>"$dir/faults"
 }
 
-files_before=$(find /dev/shm /tmp -maxdepth 1 \( -name 'psm_sim*' -o -name '*-0000-0000-0000-*' \) 2>/dev/null | sort)
 start nixl nixl --prefill 2 --decode 2
 nixl=$pid
 start simple simple --replicas 2
@@ -86,6 +85,7 @@ simple=$pid
 next_fault=$((SECONDS + 15))
 while [ "$SECONDS" -lt "$seconds" ]; do
   sleep 1
+  tagged >>"$dir/pids"
   for name in nixl simple; do
     if ! is_alive "${!name}"; then
       echo "FAILED: the $name run ended early: $(tail -n 3 "$dir/$name.err")" >&2
@@ -118,9 +118,11 @@ for name in nixl simple; do
 done
 remains=$(left)
 [ -z "$remains" ] || fail "left running: $remains"
-files_after=$(find /dev/shm /tmp -maxdepth 1 \( -name 'psm_sim*' -o -name '*-0000-0000-0000-*' \) 2>/dev/null | sort)
-new_files=$(comm -13 <(echo "$files_before") <(echo "$files_after"))
-[ -z "$new_files" ] || fail "left in /dev/shm or /tmp: $new_files"
+for p in $(sort -u "$dir/pids"); do # files that `leave-files` gives an engine
+  for file in "/dev/shm/psm_sim$p" "$(printf '/tmp/%08x-0000-0000-0000-%012x' "$p" "$p")"; do
+    [ ! -e "$file" ] || fail "left behind: $file"
+  done
+done
 
 quarters() { # FILE COLUMN: medians of the first and of the last quarter; the first tenth is warm-up
   local skipped

@@ -3,6 +3,7 @@
 use super::args::ProxyArgs;
 use super::exit::{Exit, Failure};
 use super::out;
+use crate::launch::ports::port_holder;
 use crate::session::Stop;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,7 +21,10 @@ pub fn run(args: &ProxyArgs) -> Result<Exit, Failure> {
     if !args.host.is_loopback() {
         out::warn(format!("listening on {}: whoever reaches it can use the engines behind it", args.host));
     }
-    let mut proxy = Proxy::spawn(config).map_err(|e| Failure::new(Exit::LaunchFailed, e))?;
+    let mut proxy = Proxy::spawn(config).map_err(|e| {
+        let holder = port_holder(args.port).map(|h| format!("\nhint: pid {} listens there: {}", h.pid, h.command));
+        Failure::new(Exit::LaunchFailed, format!("{e}{}", holder.unwrap_or_default()))
+    })?;
     out::line(format!("listening on http://{}", proxy.addr()))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

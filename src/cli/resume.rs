@@ -3,11 +3,13 @@
 use super::args::SweepArgs;
 use super::exit::Failure;
 use super::given;
+use crate::outcome::RunStatus;
 use crate::plan::Plan;
 use crate::plan::environment::Environment;
 use crate::record::{Manifest, catalog};
+use crate::session::{self, ArmRun};
 use clap::ArgMatches;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Flags that concern this invocation and not the plan.
 const OWN: [&str; 4] = ["resume", "result_dir", "dry_run", "json"];
@@ -33,4 +35,15 @@ pub fn plan(what: &str, sweep: &SweepArgs, matches: &ArgMatches) -> Result<(Plan
     let result_dir = sweep.run.result_dir.clone();
     let plan = Plan { arms: vec![arm], sweep: manifest.sweep, order: manifest.order, result_dir, warnings: Vec::new() };
     Ok((plan, dir))
+}
+
+/// The run as it is, if nothing of it is left to be measured.
+pub fn complete(plan: &Plan, dir: &Path) -> Result<Option<ArmRun>, Failure> {
+    let manifest = Manifest::read(dir)?;
+    // A run that was killed after its last point has yet to be closed.
+    if manifest.status != RunStatus::Completed || !session::is_complete(plan, 0, &manifest) {
+        return Ok(None);
+    }
+    let label = plan.arms[0].label.clone();
+    Ok(Some(ArmRun { label, dir: dir.to_path_buf(), status: manifest.status }))
 }

@@ -95,6 +95,12 @@ fn one_arm(name: &str, specs: Vec<ArmSpec>, sweep: &SweepArgs, matches: &ArgMatc
     if sweep.run.dry_run {
         return dry_run::show(&plan, sweep.run.json);
     }
+    if let Some(dir) = &resumed
+        && let Some(run) = resume::complete(&plan, dir)?
+    {
+        out::note(format!("{} is complete: nothing is left to be measured", dir.display()));
+        return super::show_runs::alone(&[run], &plan, sweep.run.json);
+    }
     let measured = measure(plan.clone(), resumed, sweep)?;
     let shown = super::show_runs::alone(&measured.runs, &plan, sweep.run.json);
     measured.settle(shown)
@@ -215,11 +221,6 @@ pub fn prepare(plan: &Plan) -> Result<PreparedWorkload, Failure> {
 
 fn measure(plan: Plan, resumed: Option<PathBuf>, sweep: &SweepArgs) -> Result<Measured, Failure> {
     let workload = prepare(&plan)?;
-    for arm in &plan.arms {
-        if let Deployment::Spawn(fleet) = &arm.deployment {
-            launch::argv::check(fleet).map_err(Failure::usage)?;
-        }
-    }
     let fresh = resumed.is_none();
     let events = progress::sink(Style::choose(sweep.run.json));
     let command = masked_words(&std::env::args().collect::<Vec<_>>());

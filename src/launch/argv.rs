@@ -83,12 +83,6 @@ pub enum ArgvError {
     NotAPort { name: &'static str, value: String },
 }
 
-/// Refuses what could never be started, before anything is.
-pub fn check(fleet: &FleetPlan) -> Result<(), ArgvError> {
-    refuse_our_variables(fleet)?;
-    fleet.instances.iter().try_for_each(refuse_our_flags)
-}
-
 /// The command of one instance. An unknown version counts as the newest.
 pub fn command(
     fleet: &FleetPlan,

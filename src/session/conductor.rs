@@ -17,11 +17,14 @@ use crate::plan::workload::PreparedWorkload;
 use crate::plan::{OnFailure, Plan};
 use crate::record::host::HostFacts;
 use crate::record::manifest::{self, Manifest};
-use crate::record::{RunWriter, dir};
+use crate::record::{RunWriter, dir, export};
 use chrono::Local;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
+
+/// With `--on-failure skip`, how often in a row a fleet that came up once is tried again.
+const RELAUNCHES: u32 = 3;
 
 /// A run of one arm, as it was left.
 #[derive(Debug)]
@@ -89,6 +92,7 @@ impl Session {
     ) -> Result<Session, SessionError> {
         check_traces(&Manifest::read(&run)?, &workload)?;
         let mut writer = RunWriter::resume(run)?;
+        export::write_missing(writer.dir(), writer.manifest())?;
         writer.update(|m| {
             m.status = RunStatus::Incomplete;
             m.reason = None;
@@ -253,7 +257,20 @@ impl Session {
         if !more {
             return Ok(None);
         }
-        self.bring_up(arm).await.map(Some)
+        let mut failures = 0;
+        loop {
+            match self.bring_up(arm).await {
+                Ok(up) => return Ok(Some(up)),
+                Err(error) => {
+                    failures += 1;
+                    let skip = self.plan.sweep.on_failure == OnFailure::Skip;
+                    if !skip || failures == RELAUNCHES || !error.may_pass() {
+                        return Err(error);
+                    }
+                    (self.events)(Event::Warning { text: format!("starting the fleet once more: {error}") });
+                }
+            }
+        }
     }
 
     /// Whether the sweep goes on after an engine was lost.

@@ -51,6 +51,20 @@ pub enum SessionError {
     Interrupted,
 }
 
+impl SessionError {
+    /// Whether a fleet that came up before may come up if it is tried again.
+    pub(super) fn may_pass(&self) -> bool {
+        use SessionError as E;
+        matches!(
+            self,
+            E::Launch { source: LaunchError::Start(_), .. }
+                | E::DiedWarmingUp { .. }
+                | E::Smoke { .. }
+                | E::NoKvTransfer { .. }
+        )
+    }
+}
+
 /// Lines of a log that a message quotes.
 const QUOTED: usize = 12;
 

@@ -56,7 +56,7 @@ pub enum Event {
     PointFinished {
         arm: String,
         completed: u32,
-        facts: PointFacts,
+        facts: Box<PointFacts>,
     },
     EngineDied {
         arm: String,

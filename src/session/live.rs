@@ -216,10 +216,10 @@ type Front = (String, Option<ProxyHandle>);
 
 /// The proxy where the arm needs one: for prefill and decode, for several replicas, or because it was asked for.
 fn front(arm: &ArmPlan, engines: &[EngineTarget], policies: &ProxyPolicies) -> Result<Front, SessionError> {
-    if let [only] = engines {
-        if !arm.through_proxy {
-            return Ok((only.base_url.clone(), None));
-        }
+    if let [only] = engines
+        && !arm.through_proxy
+    {
+        return Ok((only.base_url.clone(), None));
     }
     let wrong = |detail: String| SessionError::Proxy { arm: arm.label.clone(), detail };
     let urls = |role: Role| {

@@ -199,7 +199,7 @@ impl Measurement<'_> {
             m.points.push(facts.clone());
         })?;
         export::write(self.writer.dir(), self.writer.manifest(), facts.key)?;
-        (self.events)(Event::PointFinished { arm: self.live.label.clone(), completed, facts: facts.clone() });
+        (self.events)(Event::PointFinished { arm: self.live.label.clone(), completed, facts: Box::new(facts.clone()) });
         Ok(())
     }
 }

@@ -48,14 +48,14 @@ impl Hostile {
     }
 
     /// Drives it with a few requests, and holds our memory to the limit.
-    fn suffer(&self) -> (Bench, Finished) {
+    fn suffer(&self) -> Finished {
         let words = format!("simple --attach http://127.0.0.1:{} --model m --tokenizer enginesim", self.port);
         let bench = Bench::bare(&words)
             .args("--request-rate 40 --num-prompts 8 --random-input-len 32 --random-output-len 4 --num-warmups 1")
             .args("--first-token-timeout 4 --idle-timeout 4 --drain-timeout 8 --save-texts");
         let finished = bench.run();
         assert!(finished.peak > 0 && finished.peak < MOST_MEMORY, "{} MiB", finished.peak >> 20);
-        (bench, finished)
+        finished
     }
 }
 
@@ -163,7 +163,7 @@ fn a_model_list_without_end_is_refused() {
         (Evil::EndlessHead, ""),
         (Evil::RedirectElsewhere, "302"),
     ] {
-        let (_bench, finished) = Hostile::start(evil).suffer();
+        let finished = Hostile::start(evil).suffer();
         assert_eq!(finished.code, Some(3), "{evil:?}: {}", finished.words);
         assert!(finished.words.contains("is not the server this run expects"), "{evil:?}: {}", finished.words);
         assert!(finished.words.contains(word), "{evil:?}: {}", finished.words);
@@ -180,7 +180,7 @@ fn answers_without_end_fail_the_smoke_request_within_its_deadline() {
         (Evil::HugeAnswer, "an event longer than"),
         (Evil::HugeErrorEvent, "error inside the stream: eeee"),
     ] {
-        let (_bench, finished) = Hostile::start(evil).suffer();
+        let finished = Hostile::start(evil).suffer();
         assert_eq!(finished.code, Some(3), "{evil:?}: {}", finished.words);
         assert!(finished.words.contains("smoke request"), "{evil:?}: {}", finished.words);
         assert!(finished.words.contains(word), "{evil:?}: {}", finished.words);
@@ -190,7 +190,7 @@ fn answers_without_end_fail_the_smoke_request_within_its_deadline() {
 
 #[test]
 fn metrics_without_end_are_done_without() {
-    let (_bench, finished) = Hostile::start(Evil::EndlessMetrics).suffer();
+    let finished = Hostile::start(Evil::EndlessMetrics).suffer();
     let run = RunDir(finished.dir());
     let point = run.point(40.0);
     assert_eq!((&point["status"], &point["engines"]), (&"measured".into(), &serde_json::Value::Null), "{point}");

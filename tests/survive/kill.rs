@@ -68,7 +68,7 @@ fn kill_once(fleet: &str, faults: &str, delay: Duration, tally: &mut Tally) -> b
     let since = Instant::now();
     let mut before = holdings(&bench, &mut seen);
     while since.elapsed() < delay {
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::sleep(Duration::from_millis(15));
         before = holdings(&bench, &mut seen);
     }
     let over = child.try_wait().expect("waits").is_some();

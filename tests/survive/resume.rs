@@ -55,6 +55,9 @@ impl Reference {
 
     fn assert_same(&self, run: &Path) {
         assert_eq!(files_of(run), files_of(&self.dir));
+        let exports = std::fs::read_dir(run).expect("reads").flatten().map(|e| e.file_name());
+        let exports = exports.filter(|name| name.to_string_lossy().starts_with("vllm-"));
+        assert_eq!(exports.count(), RATES.len(), "one export a point, however often it was begun");
         let trace = |dir: &Path| lines_of(&dir.join("trace.jsonl"), &RATES);
         assert_eq!(trace(run), trace(&self.dir), "the same requests, in the same order");
         let run = RunDir(run.to_path_buf());
@@ -148,6 +151,8 @@ fn a_complete_run_is_left_alone() {
     assert_eq!(finished.code, Some(0), "{}", finished.words);
     assert!(finished.words.contains("is complete: nothing is left to be measured"), "{}", finished.words);
     assert_eq!(finished.all("launching").count(), 0);
+    let shown: Value = serde_json::from_str(&finished.stdout).expect("its results, as JSON");
+    assert_eq!(shown["arms"][0]["points"].as_array().map(Vec::len), Some(RATES.len()));
     assert_eq!(std::fs::read(reference.dir.join("manifest.json")).expect("reads"), manifest);
 }
 
@@ -194,13 +199,10 @@ fn a_run_has_one_writer() {
 
 #[test]
 fn what_is_given_beside_resume_is_refused_and_not_ignored() {
-    let bench = Bench::bare("nixl --resume latest --request-rate 1,2 --seed 7");
-    let finished = bench.run();
-    assert_eq!(finished.code, Some(2));
-    let words = &finished.words;
-    assert!(
-        words.contains("--request-rate") && words.contains("--seed") && words.contains("beside --resume"),
-        "{words}"
-    );
-    assert!(!words.contains("--result-dir"), "{words}");
+    let first = Bench::new("simple --request-rate 40 --num-prompts 5 --random-output-len 4");
+    let finished = first.run();
+    let again = first.resuming(&finished.dir()).args("--request-rate 1,2 --seed 7").run();
+    assert_eq!(again.code, Some(2));
+    let words = &again.words;
+    assert!(words.contains("--request-rate, --seed beside --resume"), "{words}");
 }

@@ -121,6 +121,8 @@ fn no_shell_reads_a_name_and_no_name_leaves_the_results() {
     assert!(finished.dir().starts_with(bench.results().join("random")), "{}", finished.dir().display());
     let beside: Vec<_> = std::fs::read_dir(bench.dir.path()).expect("reads").flatten().map(|e| e.file_name()).collect();
     assert_eq!(beside, ["results"], "nothing came to be outside of the results");
+    let named = Bench::new("simple").arg("--name").arg(name).run();
+    assert_eq!(named.code, Some(2), "a directory's name is refused, and not changed: {}", named.words);
     let awkward = |name: &str| !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
     for entry in std::fs::read_dir(finished.dir()).expect("reads").flatten() {
         let name = entry.file_name().into_string().expect("UTF-8");

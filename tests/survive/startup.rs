@@ -41,6 +41,19 @@ fn a_taken_port_is_named_with_its_holder_before_anything_starts() {
 }
 
 #[test]
+fn a_proxys_taken_port_is_named_with_its_holder_too() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("binds");
+    let port = taken.local_addr().expect("bound").port();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_topobench"))
+        .args(["proxy", "--backend", "http://127.0.0.1:9", "--port", &port.to_string()])
+        .output()
+        .expect("runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains(&format!("pid {} listens there: ", std::process::id())), "{said}");
+}
+
+#[test]
 fn a_stranger_that_answers_health_on_the_engines_port_is_refused_by_name() {
     // The engine is slow to listen; meanwhile this test listens on its port and says that all is well.
     let bench = Bench::with_engine("echo \"$@\" > args.$$; mv args.$$ args; exec sleep 600", "");

@@ -138,7 +138,8 @@ impl Bench {
             let _ = stdout.read_to_string(&mut text);
             text
         });
-        Running { child, incoming, stdout: Some(stdout), events: Vec::new(), words: Vec::new(), peak: 0 }
+        let dir = Rc::clone(&self.dir);
+        Running { dir, child, incoming, stdout: Some(stdout), events: Vec::new(), words: Vec::new(), peak: 0 }
     }
 
     /// From start to end.
@@ -206,6 +207,7 @@ pub fn signal(pid: i32, signal: Signal) {
 
 /// A topobench at work.
 pub struct Running {
+    dir: Rc<tempfile::TempDir>,
     pub child: Child,
     incoming: Receiver<String>,
     stdout: Option<std::thread::JoinHandle<String>>,
@@ -219,6 +221,8 @@ pub struct Running {
 /// How it ended, and all that it said.
 #[derive(Debug)]
 pub struct Finished {
+    /// Its results stay as long as this.
+    _dir: Rc<tempfile::TempDir>,
     pub code: Option<i32>,
     pub events: Vec<Value>,
     pub words: String,
@@ -294,7 +298,7 @@ impl Running {
         }
         let stdout = self.stdout.take().map(|thread| thread.join().expect("reads")).unwrap_or_default();
         let (events, words) = (std::mem::take(&mut self.events), self.words.join("\n"));
-        Finished { code, events, words, stdout, peak: self.peak }
+        Finished { _dir: Rc::clone(&self.dir), code, events, words, stdout, peak: self.peak }
     }
 }
 
