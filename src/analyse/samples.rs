@@ -344,6 +344,9 @@ impl Samples {
     /// A chunk of k tokens gives k gaps of gap/k; the first chunk's own tokens came with the TTFT.
     fn push_chunks(&mut self, line: &Timeline) {
         self.itl_per_token &= line.tokens_per_chunk_known;
+        if line.chunks.is_empty() {
+            self.spread_tokens(line);
+        }
         let mut previous = None;
         for chunk in &line.chunks {
             PerSecond::add(&mut self.per_second.tokens, chunk.at.as_secs(), chunk.tokens);
@@ -355,6 +358,18 @@ impl Samples {
         }
         if let (Some(sent), Some(last)) = (line.sent, line.last_token) {
             self.per_second.flight(sent.as_secs(), last.as_secs());
+        }
+    }
+}
+
+impl Samples {
+    /// Where the chunks weren't kept, the tokens count evenly from the first to the last.
+    fn spread_tokens(&mut self, line: &Timeline) {
+        let (Some(first), Some(last)) = (line.first_token, line.last_token) else { return };
+        let tokens = line.output_tokens.get();
+        let gap = last.secs_since(first) / f64::from(tokens.saturating_sub(1).max(1));
+        for token in 0..tokens {
+            PerSecond::add(&mut self.per_second.tokens, first.as_secs() + gap * f64::from(token), 1);
         }
     }
 }
@@ -383,5 +398,42 @@ impl VllmColumns<'_> {
         let starts = self.start_times.unwrap_or(&[]);
         let first = (0..starts.len()).filter(|&i| served(i)).map(|i| starts[i]).fold(f64::INFINITY, f64::min);
         if first.is_finite() { first } else { starts.iter().copied().fold(0.0, f64::min) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::Chunk;
+    use crate::units::{Offset, TokenCount};
+
+    #[test]
+    fn tokens_whose_chunks_werent_kept_still_count_in_their_seconds() {
+        let at = Offset::from_secs;
+        let chunks: Vec<Chunk> = (0..41).map(|i| Chunk { at: at(0.5 + 0.05 * f64::from(i)), tokens: 1 }).collect();
+        let timeline = Timeline {
+            sent: Some(at(0.0)),
+            first_token: Some(at(0.5)),
+            last_token: Some(at(2.5)),
+            output_tokens: TokenCount(41),
+            chunks,
+            ..Timeline::default()
+        };
+        let record = RequestRecord {
+            index: 0,
+            id: "r".into(),
+            prompt_tokens: TokenCount(1),
+            max_tokens: TokenCount(41),
+            timeline,
+            outcome: Outcome::Completed,
+            stages: None,
+            text: None,
+        };
+        let mut thinned = record.clone();
+        thinned.timeline.chunks = Vec::new();
+        let [whole, thinned] = [record, thinned].map(|r| Samples::from_records([&r], None));
+        assert_eq!(thinned.per_second.tokens, whole.per_second.tokens);
+        assert_eq!((thinned.ttft, thinned.tpot, thinned.e2el), (whole.ttft, whole.tpot, whole.e2el));
+        assert_eq!((thinned.itl.len(), whole.itl.len()), (0, 40));
     }
 }

@@ -209,8 +209,10 @@ pub fn prepare(plan: &Plan) -> Result<PreparedWorkload, Failure> {
         let args = arm.deployment.engine_args();
         context::known_context(args, &sweep.model)
     });
-    let context =
-        PrepareContext { max_model_len: known.map(|c| c.tokens).min().map(TokenCount), ..PrepareContext::default() };
+    let context = PrepareContext {
+        max_model_len: known.map(|c| c.tokens).min().map(TokenCount),
+        overlong: sweep.workload.overlong,
+    };
     PreparedWorkload::prepare(&sweep.workload, &sweep.load, context).map_err(Failure::usage)
 }
 

@@ -31,6 +31,9 @@ pub(super) fn of(report: &Report) -> String {
         let _ = writeln!(out, "/dev/shm: {} MiB free", bytes >> 20);
     }
     let _ = writeln!(out, "API key in the environment: {}", if report.api_key { "yes" } else { "no" });
+    if let Some(client) = &report.client {
+        let _ = writeln!(out, "{client}");
+    }
     let _ = writeln!(out, "\ncan run:");
     for line in &report.can_run {
         let _ = writeln!(out, "  {line}");

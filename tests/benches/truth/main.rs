@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use topobench::drive::{Deadlines, PointReport, PointSpec, Progress, Target, run_point};
 use topobench::outcome::RequestRecord;
-use topobench::plan::load::{Arrivals, Dataset, Endpoint, Extent, Lengths, Load, Workload};
+use topobench::plan::load::{Arrivals, Dataset, Endpoint, Extent, Lengths, Load, Overlong, Prefixes, Workload};
 use topobench::plan::workload::{PrepareContext, PreparedWorkload};
 use topobench::units::{Offset, RequestRate, TokenCount};
 
@@ -65,13 +65,19 @@ fn start_server() -> (Child, u16) {
 fn spec(port: u16, rate: f64) -> PointSpec {
     let fixed = |n| Lengths::Fixed { tokens: TokenCount(n) };
     let workload = Workload {
-        dataset: Dataset::Random { input: fixed(32), output: fixed(OUTPUT_TOKENS), prefix_len: TokenCount(0) },
+        dataset: Dataset::Random {
+            input: fixed(32),
+            output: fixed(OUTPUT_TOKENS),
+            prefix_len: TokenCount(0),
+            prefixes: Prefixes::default(),
+        },
         endpoint: Endpoint::Completions,
         tokenizer: None,
         ignore_eos: true,
         temperature: None,
         extra_body: serde_json::Map::new(),
         save_texts: false,
+        overlong: Overlong::default(),
     };
     let rate = RequestRate::new(rate).expect("positive");
     let load = Load {
