@@ -232,6 +232,8 @@ fn the_comparison_is_kept_where_it_is_asked_for() {
         }
     }
     assert!(!place.results().exists());
+    let refused = place.type_in(&format!("{line} --output /proc/nowhere")).expect(2);
+    assert!(refused.stderr.contains("/proc/nowhere") && refused.stderr.contains("--output"), "{}", refused.stderr);
 }
 
 #[test]

@@ -216,19 +216,14 @@ fn an_engine_that_refuses_an_argument_is_a_launch_that_failed() {
 }
 
 #[test]
-fn a_finished_run_has_nothing_to_resume_and_flags_beside_resume_are_named() {
+fn a_finished_run_has_nothing_to_resume_and_flags_beside_resume_are_refused() {
     let place = Place::new();
     place.measure("simple").measured();
     let run = place.runs("random")[0].clone();
     let before = std::fs::read(run.join("requests.jsonl")).expect("journal");
-    let ended =
-        place.topobench(&["simple", "--resume", "latest", "--request-rate", "99", "--tp", "4", "--json"]).measured();
-    let warned = ended.stderr.lines().find(|l| l.starts_with("warning: ")).unwrap_or_default();
-    assert!(
-        warned.contains("--request-rate") && warned.contains("--tp") && !warned.contains("--json"),
-        "{}",
-        ended.stderr
-    );
+    let refused = place.type_in("simple --resume latest --request-rate 99 --tp 4 --json").expect(2);
+    assert!(refused.stderr.contains("--request-rate, --tp beside --resume"), "{}", refused.stderr);
+    let ended = place.type_in("simple --resume latest --json").measured();
     assert_eq!(std::fs::read(run.join("requests.jsonl")).expect("journal"), before);
     assert_eq!(ended.json()["arms"][0]["points"].as_array().map(Vec::len), Some(2));
 }

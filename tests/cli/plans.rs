@@ -101,6 +101,7 @@ fn objectives_and_the_run() {
             "simple --engine sim --percentile-metrics foo",
             "simple --engine sim --metric-percentiles 101",
             "simple --engine sim --result-dir /proc/nowhere",
+            "ab simple nixl --engine sim --output /proc/nowhere",
             "simple --engine sim --name ../x",
             "simple --engine sim --engine-arg --port=1",
             "simple --engine sim -- --api-key secret",

@@ -7,7 +7,7 @@ fn script(place: &Place, name: &str, args: &[&str]) -> Ended {
     run(place.command("bash").arg(path).args(args).env("TOPOBENCH", env!("CARGO_BIN_EXE_topobench")))
 }
 
-fn with_load<'a>(dataset: &'a str) -> Vec<&'a str> {
+fn with_load(dataset: &str) -> Vec<&str> {
     std::iter::once(dataset).chain(QUICK).collect()
 }
 
