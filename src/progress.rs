@@ -3,7 +3,7 @@
 use crate::session::events::{Event, Sink};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// How progress is shown.
@@ -30,12 +30,12 @@ pub fn sink(style: Style) -> Sink {
     match style {
         Style::Json => Arc::new(|event| {
             if let Ok(line) = serde_json::to_string(&event) {
-                eprintln!("{line}");
+                say(&line);
             }
         }),
         Style::Lines => Arc::new(|event| {
             if let Some(line) = line(&event) {
-                eprintln!("{line}");
+                say(&line);
             }
         }),
         Style::Bars => {
@@ -43,6 +43,12 @@ pub fn sink(style: Style) -> Sink {
             Arc::new(move |event| bars.lock().unwrap_or_else(PoisonError::into_inner).show(&event))
         }
     }
+}
+
+/// A line on stderr. `eprintln!` panics when its reader has gone, as with a terminal that was closed in mid-run: the run
+/// must end in order all the same.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
 /// The lasting line of an event; `None` for those that only move a bar.
@@ -66,7 +72,9 @@ pub fn line(event: &Event) -> Option<String> {
                 facts.duration_secs
             )
         }
-        Event::EngineDied { arm, instance, how } => format!("{arm}: {instance} {how}"),
+        Event::EngineDied { arm, instance, how } | Event::EngineMute { arm, instance, how } => {
+            format!("{arm}: {instance} {how}")
+        }
         Event::TornDown { arm, secs, left } if left.is_empty() => {
             format!("{arm}: stopped, nothing left running ({secs:.1} s)")
         }

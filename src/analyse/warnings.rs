@@ -56,11 +56,8 @@ fn between(arms: &[ArmInput], reports: &[ArmReport], context: &Context) -> Vec<S
 /// Facts of which the arms state different values.
 fn unlike(arms: &[ArmInput]) -> Vec<String> {
     type Fact = fn(&Identity) -> Option<&String>;
-    let facts: [(&str, Fact); 3] = [
-        ("models", |i| i.model.as_ref()),
-        ("engines", |i| i.engine.as_ref()),
-        ("datasets", |i| i.dataset.as_ref()),
-    ];
+    let facts: [(&str, Fact); 3] =
+        [("models", |i| i.model.as_ref()), ("engines", |i| i.engine.as_ref()), ("datasets", |i| i.dataset.as_ref())];
     let mut all = Vec::new();
     for (what, stated) in facts {
         let known: Vec<(&str, &String)> =

@@ -2,7 +2,7 @@
 
 use super::args::CompareArgs;
 use super::exit::{Exit, Failure};
-use super::{show_runs, slo};
+use super::{out, show_runs, slo};
 use crate::analyse::Question;
 use crate::plan::environment::{self, Environment};
 use crate::record::{RecordedRun, catalog, dir};
@@ -25,20 +25,33 @@ pub fn run(args: &CompareArgs, matches: &ArgMatches) -> Result<Exit, Failure> {
         ));
     }
     if !args.gpus.is_empty() && args.gpus.len() != names.len() {
-        return Err(Failure::usage(format!("--gpus has {} numbers for {} runs: give one for each, in their order", args.gpus.len(), names.len())));
+        return Err(Failure::usage(format!(
+            "--gpus has {} numbers for {} runs\nhint: give one for each, in their order",
+            args.gpus.len(),
+            names.len()
+        )));
     }
     if args.gpus.contains(&0) {
-        return Err(Failure::usage("--gpus 0: an arm has at least one GPU; leave --gpus out where the number is not known"));
+        return Err(Failure::usage(
+            "invalid value `0` for --gpus\nhint: an arm has at least one GPU; leave --gpus out where the number is not known",
+        ));
     }
-    let gate = args.gate.map(|g| Percent::new(g).ok_or_else(|| Failure::usage(format!("--gate {g}: give a percentage from 0 to 100"))));
+    let gate = args.gate.map(|g| {
+        Percent::new(g).ok_or_else(|| {
+            Failure::usage(format!("invalid value `{g}` for --gate\nhint: give a percentage from 0 to 100"))
+        })
+    });
     let gate = gate.transpose()?;
     let runs = names.iter().map(|name| read(&args.result_dir, name)).collect::<Result<Vec<_>, _>>()?;
     for skipped in runs.iter().flat_map(|r| &r.skipped) {
-        eprintln!("warning: skipped {skipped}");
+        out::warn(format!("skipped {skipped}"));
     }
     let study = Study::new(runs, Question { slo, target, scale_rate: args.scale_rate, gpus: args.gpus.clone() });
     let output = args.output.clone().or_else(|| env.get(environment::PLOT_OUTPUT_DIR).map(PathBuf::from));
-    let output = output.map_or_else(|| dir::create_comparison(&args.result_dir, Local::now()), Ok)?;
+    let output = match output {
+        Some(output) => show_runs::make_output(&output).map(|()| output)?,
+        None => dir::create_comparison(&args.result_dir, Local::now())?,
+    };
     show_runs::comparison(&study, &output, args.json)?;
     Ok(show_runs::judge(&study.comparison, gate))
 }

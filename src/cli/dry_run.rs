@@ -2,13 +2,17 @@
 //! `PROGRAM --version`.
 
 use super::exit::{Exit, Failure};
+use super::out;
 use super::sweep::prepare;
+use crate::launch::ports::PortLeases;
 use crate::launch::{self, EngineVersion, PlannedInstance};
 use crate::plan::deployment::{AttachPlan, Deployment, FleetPlan};
+use crate::plan::strategy::{self, Order};
 use crate::plan::workload::PreparedWorkload;
-use crate::plan::{ArmPlan, Plan, strategy};
+use crate::plan::{ArmPlan, Plan};
 use crate::units::RequestRate;
 use serde::Serialize;
+use std::fmt::Write as _;
 
 #[derive(Serialize)]
 struct DryRun<'a> {
@@ -25,6 +29,9 @@ struct DryArm {
     commands: Vec<String>,
     #[serde(skip)]
     instances: Vec<PlannedInstance>,
+    /// Held while other arms are planned that will be up at the same time.
+    #[serde(skip)]
+    _leases: Option<PortLeases>,
 }
 
 #[derive(Serialize)]
@@ -42,35 +49,37 @@ struct DryPoint {
 pub fn show(plan: &Plan, json: bool) -> Result<Exit, Failure> {
     let workload = prepare(plan)?;
     let points = points(plan, &workload)?;
-    let arms = plan.arms.iter().map(dry_arm).collect::<Result<Vec<_>, _>>()?;
+    let arms = plan.arms.iter().map(|arm| dry_arm(arm, plan.order)).collect::<Result<Vec<_>, _>>()?;
     if json {
-        super::print_json(&DryRun { plan, arms, points })?;
+        out::json(&DryRun { plan, arms, points })?;
         return Ok(Exit::Good);
     }
     for warning in &plan.warnings {
-        eprintln!("warning: {warning}");
+        out::warn(warning);
     }
+    let mut text = String::new();
     for (arm, dry) in plan.arms.iter().zip(&arms) {
-        print_arm(arm, dry);
+        describe_arm(&mut text, arm, dry);
     }
-    print_load(plan, &points);
+    describe_load(&mut text, plan, &points);
+    out::text(&text)?;
     Ok(Exit::Good)
 }
 
-fn dry_arm(arm: &ArmPlan) -> Result<DryArm, Failure> {
-    let instances = match &arm.deployment {
-        Deployment::Spawn(fleet) => commands(fleet)?,
-        Deployment::Attach(_) => Vec::new(),
+fn dry_arm(arm: &ArmPlan, order: Order) -> Result<DryArm, Failure> {
+    let (instances, leases) = match &arm.deployment {
+        Deployment::Spawn(fleet) => commands(fleet).map(|(instances, leases)| (instances, Some(leases)))?,
+        Deployment::Attach(_) => (Vec::new(), None),
     };
     let commands = instances.iter().map(|i| i.command.shell_line()).collect();
-    Ok(DryArm { label: arm.label.clone(), gpus: arm.gpus, commands, instances })
+    let _leases = leases.filter(|_| order == Order::Interleaved);
+    Ok(DryArm { label: arm.label.clone(), gpus: arm.gpus, commands, instances, _leases })
 }
 
 /// A program that isn't there is no reason to refuse a dry run: the newest version's arguments are shown.
-fn commands(fleet: &FleetPlan) -> Result<Vec<PlannedInstance>, Failure> {
+fn commands(fleet: &FleetPlan) -> Result<(Vec<PlannedInstance>, PortLeases), Failure> {
     let version = launch::preflight::find_program(&fleet.program).ok().and_then(|program| version_of(&program, fleet));
-    let planned = launch::plan_commands(fleet, None, version).map_err(|e| Failure::new(Exit::Usage, e))?;
-    Ok(planned.0)
+    launch::plan_commands(fleet, None, version).map_err(|e| Failure::new(Exit::Usage, e))
 }
 
 fn version_of(program: &std::path::Path, fleet: &FleetPlan) -> Option<EngineVersion> {
@@ -103,35 +112,41 @@ fn points(plan: &Plan, workload: &PreparedWorkload) -> Result<Vec<DryPoint>, Fai
         .collect()
 }
 
-fn print_arm(arm: &ArmPlan, dry: &DryArm) {
-    let size = arm.topology.as_ref().map(|t| format!(" {}", t.size_label())).unwrap_or_default();
-    println!("{}{size}: {} GPUs", arm.label, arm.gpus);
+/// Writing into a `String` cannot fail.
+fn describe_arm(out: &mut String, arm: &ArmPlan, dry: &DryArm) {
+    let size = arm.topology.as_ref().map(|t| format!(" {}", t.size_label()));
+    let size = size.filter(|size| !arm.label.contains(size.as_str())).unwrap_or_default();
+    let _ = writeln!(out, "{}{size}: {} GPU{}", arm.label, arm.gpus, if arm.gpus == 1 { "" } else { "s" });
     match &arm.deployment {
         Deployment::Spawn(_) => {}
-        Deployment::Attach(AttachPlan::Endpoint { url, .. }) => println!("  attached to {url}"),
+        Deployment::Attach(AttachPlan::Endpoint { url, .. }) => {
+            let _ = writeln!(out, "  attached to {url}");
+        }
         Deployment::Attach(AttachPlan::PrefillDecode { prefill, decode, .. }) => {
-            println!("  attached to prefill {} and decode {}", prefill.join(", "), decode.join(", "));
+            let _ = writeln!(out, "  attached to prefill {} and decode {}", prefill.join(", "), decode.join(", "));
         }
     }
     for instance in &dry.instances {
         let gpus = instance.gpus.ids();
         let gpus = if gpus.is_empty() { "no GPU".to_string() } else { format!("GPU {}", gpus.join(",")) };
         let ports = instance.ports;
-        println!(
+        let _ = writeln!(
+            out,
             "  {}: {gpus}, HTTP port {}, side channel {}, internal ports from {}",
             instance.name, ports.http, ports.side_channel, ports.internal
         );
-        println!("    {}", instance.command.shell_line());
+        let _ = writeln!(out, "    {}", instance.command.shell_line());
     }
 }
 
-fn print_load(plan: &Plan, points: &[DryPoint]) {
+fn describe_load(out: &mut String, plan: &Plan, points: &[DryPoint]) {
     let sweep = &plan.sweep;
-    println!("model {}, served as {}", sweep.model, sweep.served_model_name);
-    println!("SLO: {}, target {}; seed {}", sweep.slo, sweep.target.percent(), sweep.load.seed);
-    println!("dataset {}, order {:?}", sweep.workload.dataset.name(), plan.order);
+    let _ = writeln!(out, "model {}, served as {}", sweep.model, sweep.served_model_name);
+    let _ = writeln!(out, "SLO: {}, target {}; seed {}", sweep.slo, sweep.target.percent(), sweep.load.seed);
+    let _ = writeln!(out, "dataset {}, order {}", sweep.workload.dataset.name(), plan.order);
     for p in points {
-        println!(
+        let _ = writeln!(
+            out,
             "  {} req/s, attempt {}: {} requests over {:.1} s, {} prompt and {} output tokens, trace {}",
             p.rate,
             p.attempt,

@@ -75,9 +75,12 @@ impl From<crate::record::RecordError> for Failure {
     fn from(e: crate::record::RecordError) -> Self {
         use crate::record::RecordError as E;
         let exit = match e {
-            E::NotFound { .. } | E::Ambiguous { .. } | E::NoRun { .. } | E::Import { .. } | E::Read { .. } => {
-                Exit::Usage
-            }
+            E::NotFound { .. }
+            | E::Ambiguous { .. }
+            | E::NoRun { .. }
+            | E::Import { .. }
+            | E::Read { .. }
+            | E::Busy { .. } => Exit::Usage,
             E::Write { .. } | E::Journal { .. } | E::Manifest { .. } => Exit::Internal,
         };
         Failure::new(exit, e)

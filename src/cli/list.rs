@@ -1,50 +1,68 @@
-//! `topobench list`: history, newest first.
+//! `topobench list`: history, newest first; with `--keep` or `--older-than`, less of it.
 
-use super::args::ListArgs;
+use super::args::{ListArgs, StatusName};
 use super::exit::{Exit, Failure};
+use super::{out, prune};
+use crate::outcome::RunStatus;
 use crate::record::catalog::{self, CatalogEntry};
+use std::fmt::Write as _;
 
 pub fn run(args: &ListArgs) -> Result<Exit, Failure> {
     let mut entries = catalog::list(&args.result_dir)?;
     entries.retain(|e| wanted(e, args));
+    if args.prune.is_asked() {
+        return prune::run(&entries, args);
+    }
     if args.json {
-        super::print_json(&entries)?;
+        out::json(&entries)?;
         return Ok(Exit::Good);
     }
-    for entry in &entries {
-        println!("{}", line(entry));
-        let config = entry.config.to_string();
-        if !config.is_empty() {
-            println!("  Config: {config}");
-        }
-    }
+    out::text(&entries.iter().map(|e| lines(e, args.long)).collect::<String>())?;
     if entries.is_empty() {
-        eprintln!("no runs in {}", args.result_dir.display());
+        out::note(format!("no runs in {}", args.result_dir.display()));
     }
     Ok(Exit::Good)
 }
 
-fn line(entry: &CatalogEntry) -> String {
-    let status = match entry.status {
-        None | Some(crate::outcome::RunStatus::Completed) => String::new(),
-        Some(other) => format!(" [{}]", word(other)),
-    };
-    format!(
-        "{} - {} ({} files, {} plots){status}",
-        entry.when.format("%Y-%m-%d %H:%M:%S"),
-        entry.name,
-        entry.files,
-        entry.plots
-    )
+/// A run as history shows it. Writing into a `String` cannot fail.
+pub fn lines(entry: &CatalogEntry, long: bool) -> String {
+    let when = entry.when.format("%Y-%m-%d %H:%M:%S");
+    let mut text = format!("{when} - {} ({} files, {} plots)", entry.name, entry.files, entry.plots);
+    if let Some(status) = entry.status.filter(|s| *s != RunStatus::Completed) {
+        let _ = write!(text, " [{}]", word(status));
+    }
+    text.push('\n');
+    let config = entry.config.to_string();
+    if !config.is_empty() {
+        let _ = writeln!(text, "  Config: {config}");
+    }
+    if long {
+        let status = entry.status.map_or("imported", word);
+        let _ = writeln!(text, "  Size: {}, Status: {status}, Path: {}", size(entry.bytes), entry.path.display());
+    }
+    text
 }
 
-fn word(status: crate::outcome::RunStatus) -> &'static str {
-    use crate::outcome::RunStatus as S;
+/// `3.4 MB`, in powers of ten as `du --si` counts.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
+    if bytes < 1000 {
+        return format!("{bytes} B");
+    }
+    let (mut amount, mut unit) = (bytes as f64 / 1e3, 0);
+    while amount >= 999.95 && unit + 1 < UNITS.len() {
+        amount /= 1e3;
+        unit += 1;
+    }
+    format!("{amount:.1} {}", UNITS[unit])
+}
+
+fn word(status: RunStatus) -> &'static str {
     match status {
-        S::Incomplete => "incomplete",
-        S::Completed => "completed",
-        S::Cancelled => "cancelled",
-        S::Failed => "failed",
+        RunStatus::Incomplete => "incomplete",
+        RunStatus::Completed => "completed",
+        RunStatus::Cancelled => "cancelled",
+        RunStatus::Failed => "failed",
     }
 }
 
@@ -55,5 +73,18 @@ fn wanted(entry: &CatalogEntry, args: &ListArgs) -> bool {
         && says(&args.model, &|m| {
             entry.config.model.as_deref().is_some_and(|model| model.to_lowercase().contains(&m.to_lowercase()))
         })
-        && says(&args.status, &|s| entry.status.is_some_and(|status| word(status) == s))
+        && args.status.map(StatusName::status).is_none_or(|s| entry.status == Some(s))
+        && args.since.is_none_or(|since| entry.when >= since)
+        && args.until.is_none_or(|until| entry.when <= until)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::size;
+
+    #[test]
+    fn sizes_have_one_decimal_and_a_unit() {
+        let shown = [0, 999, 1000, 999_949, 999_950, 3_400_000, 5_000_000_000_000_000].map(size);
+        assert_eq!(shown, ["0 B", "999 B", "1.0 kB", "999.9 kB", "1.0 MB", "3.4 MB", "5000.0 TB"]);
+    }
 }

@@ -1,27 +1,35 @@
 //! Arguments, one file a subcommand, exit codes. Everything that is done is done in other rooms.
 
 mod args;
+mod attach;
 mod compare;
 mod doctor;
 mod dry_run;
 mod exit;
+mod given;
+mod gpu_pool;
 mod list;
+mod out;
 mod plot;
 mod proxy;
+mod prune;
+mod resume;
 mod show;
 mod show_runs;
 mod slo;
 mod sweep;
+mod when;
 
 pub use exit::{Exit, Failure};
 
 use args::{Cli, Command};
 use clap::{CommandFactory, FromArgMatches};
+use std::io::Write as _;
 use std::process::ExitCode;
 
 /// Parses the command line, runs the command, says what went wrong.
 pub fn main() -> ExitCode {
-    let matches = match Cli::command().try_get_matches() {
+    let matches = match command().try_get_matches() {
         Ok(matches) => matches,
         Err(e) => {
             let _ = e.print();
@@ -39,7 +47,7 @@ pub fn main() -> ExitCode {
     match dispatch(cli.command, matches) {
         Ok(exit) => exit.into(),
         Err(failure) => {
-            eprintln!("error: {}", failure.message);
+            let _ = writeln!(std::io::stderr(), "error: {}", failure.message);
             failure.exit.into()
         }
     }
@@ -57,12 +65,23 @@ fn dispatch(command: Command, matches: &clap::ArgMatches) -> Result<Exit, Failur
         Command::Compare(args) => compare::run(&args, matches),
         Command::Plot(args) => plot::run(&args, matches),
         Command::Show(args) => show::run(&args, matches),
+        Command::Completions(args) => completions(args.shell),
     }
 }
 
-/// Pretty JSON and a newline on stdout.
-fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(value).map_err(|e| Failure::new(Exit::Internal, e))?;
-    println!("{text}");
-    Ok(())
+/// `--duration -3` is a number that makes no sense, and no unknown flag. Of repeated flags the last wins, as in vLLM, so
+/// that scripts can put defaults before `"$@"`.
+fn command() -> clap::Command {
+    let numbers_may_be_negative = |arg: clap::Arg| match arg.get_action().takes_values() {
+        true => arg.allow_negative_numbers(true),
+        false => arg,
+    };
+    Cli::command().mut_subcommands(|command| command.args_override_self(true).mut_args(numbers_may_be_negative))
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<Exit, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command(), "topobench", &mut script);
+    out::text(&String::from_utf8_lossy(&script))?;
+    Ok(Exit::Good)
 }

@@ -2,7 +2,7 @@
 
 use super::args::PlotArgs;
 use super::exit::{Exit, Failure};
-use super::{show_runs, slo};
+use super::{out, show_runs, slo};
 use crate::analyse::Question;
 use crate::plan::environment::{self, Environment};
 use crate::plan::options::SloOptions;
@@ -17,18 +17,25 @@ pub fn run(args: &PlotArgs, matches: &ArgMatches) -> Result<Exit, Failure> {
     let env = Environment::of_process();
     let question = question(&run, &args.slo, matches, &env)?;
     let study = Study::new(vec![run], question);
-    let output = args.output.clone().or_else(|| env.get(environment::PLOT_OUTPUT_DIR).map(PathBuf::from)).unwrap_or(dir);
+    let output =
+        args.output.clone().or_else(|| env.get(environment::PLOT_OUTPUT_DIR).map(PathBuf::from)).unwrap_or(dir);
     for path in show_runs::write_run(&output, &study)? {
-        println!("{}", path.display());
+        out::line(path.display())?;
     }
     Ok(Exit::Good)
 }
 
 /// The run's own question where nobody asks another.
-pub fn question(run: &RecordedRun, options: &SloOptions, matches: &ArgMatches, env: &Environment) -> Result<Question, Failure> {
+pub fn question(
+    run: &RecordedRun,
+    options: &SloOptions,
+    matches: &ArgMatches,
+    env: &Environment,
+) -> Result<Question, Failure> {
     let (slo, target) = slo::resolve(options, matches, env)?;
     let own = run.manifest.as_ref().map(|m| (m.sweep.slo, m.sweep.target));
-    let asked_slo = slo::given(options) || env.get(environment::TTFT_SLO).is_some() || env.get(environment::TPOT_SLO).is_some();
+    let asked_slo =
+        slo::given(options) || env.get(environment::TTFT_SLO).is_some() || env.get(environment::TPOT_SLO).is_some();
     let asked_target = options.target.is_some() || env.get(environment::TARGET_ATTAINMENT).is_some();
     Ok(Question {
         slo: own.filter(|_| !asked_slo).map_or(slo, |(slo, _)| slo),

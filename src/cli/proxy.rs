@@ -2,6 +2,8 @@
 
 use super::args::ProxyArgs;
 use super::exit::{Exit, Failure};
+use super::out;
+use crate::launch::ports::port_holder;
 use crate::session::Stop;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,17 +19,20 @@ pub fn run(args: &ProxyArgs) -> Result<Exit, Failure> {
         config.limits.max_in_flight = limit;
     }
     if !args.host.is_loopback() {
-        eprintln!("warning: listening on {}: whoever reaches it can use the engines behind it", args.host);
+        out::warn(format!("listening on {}: whoever reaches it can use the engines behind it", args.host));
     }
-    let mut proxy = Proxy::spawn(config).map_err(|e| Failure::new(Exit::LaunchFailed, e))?;
-    println!("listening on http://{}", proxy.addr());
+    let mut proxy = Proxy::spawn(config).map_err(|e| {
+        let holder = port_holder(args.port).map(|h| format!("\nhint: pid {} listens there: {}", h.pid, h.command));
+        Failure::new(Exit::LaunchFailed, format!("{e}{}", holder.unwrap_or_default()))
+    })?;
+    out::line(format!("listening on http://{}", proxy.addr()))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|e| Failure::new(Exit::Internal, format!("cannot start the runtime: {e}")))?;
     runtime.block_on(async {
         let stop =
-            Stop::on_signals(Arc::new(|_| eprintln!("stopping; requests in flight may finish (again: at once)")))
+            Stop::on_signals(Arc::new(|_| out::note("stopping; requests in flight may finish (again: at once)")))
                 .map_err(|e| Failure::new(Exit::Internal, format!("cannot listen to signals: {e}")))?;
         // Nobody asks for stamps here; they are thrown away so that the ring stays empty.
         let mut ticks = tokio::time::interval(Duration::from_secs(5));

@@ -2,13 +2,14 @@
 
 use super::args::ShowArgs;
 use super::exit::{Exit, Failure};
-use super::{plot, show_runs};
+use super::{out, plot, show_runs};
 use crate::plan::MetricChoice;
 use crate::plan::environment::Environment;
 use crate::record::{Manifest, RecordedRun, catalog};
 use crate::report::{Study, console};
 use clap::ArgMatches;
 use serde_json::json;
+use std::fmt::Write as _;
 
 pub fn run(args: &ShowArgs, matches: &ArgMatches) -> Result<Exit, Failure> {
     let dir = catalog::resolve(&args.result_dir, &args.run)?;
@@ -17,32 +18,48 @@ pub fn run(args: &ShowArgs, matches: &ArgMatches) -> Result<Exit, Failure> {
     let study = Study::new(vec![run], question);
     let run = &study.runs[0];
     if args.json {
-        super::print_json(&json!({ "dir": dir, "manifest": run.manifest, "analysis": study.comparison }))?;
+        out::json(&json!({ "dir": dir, "manifest": run.manifest, "analysis": study.comparison }))?;
         return Ok(Exit::Good);
     }
-    println!("{}", dir.display());
+    let mut text = format!("{}\n", dir.display());
     let choice = run.manifest.as_ref().map_or_else(MetricChoice::default, |m| m.sweep.metrics.clone());
     if let Some(manifest) = &run.manifest {
-        print_manifest(manifest);
+        describe(&mut text, manifest);
     }
-    print!("{}", show_runs::points(&study, &choice));
-    print!("{}", console::sweep(&study, 0, show_runs::style()));
+    text.push_str(&show_runs::points(&study, &choice));
+    text.push_str(&console::sweep(&study, 0, show_runs::style()));
+    out::text(&text)?;
     Ok(Exit::Good)
 }
 
-fn print_manifest(manifest: &Manifest) {
-    let status = serde_json::to_value(manifest.status).ok().and_then(|v| v.as_str().map(str::to_string)).unwrap_or_default();
-    println!("status: {status}{}", manifest.reason.as_ref().map(|r| format!(" ({r})")).unwrap_or_default());
-    println!("command: {}", manifest.command.join(" "));
-    println!("created: {}, finished: {}", manifest.created_at, manifest.finished_at.as_deref().unwrap_or("-"));
+/// Writing into a `String` cannot fail.
+fn describe(out: &mut String, manifest: &Manifest) {
+    let status =
+        serde_json::to_value(manifest.status).ok().and_then(|v| v.as_str().map(str::to_string)).unwrap_or_default();
+    let _ =
+        writeln!(out, "status: {status}{}", manifest.reason.as_ref().map(|r| format!(" ({r})")).unwrap_or_default());
+    let _ = writeln!(out, "command: {}", manifest.command.join(" "));
+    let _ =
+        writeln!(out, "created: {}, finished: {}", manifest.created_at, manifest.finished_at.as_deref().unwrap_or("-"));
     let size = manifest.arm.topology.as_ref().map(|t| t.size_label()).unwrap_or_else(|| "attached".to_string());
-    println!("topology: {} {size}, {} GPUs; model {}", manifest.arm.name, manifest.arm.gpus, manifest.sweep.model);
-    println!("engines: {}", manifest.engine_versions().join(", "));
+    let _ = writeln!(
+        out,
+        "topology: {} {size}, {} GPUs; model {}",
+        manifest.arm.name, manifest.arm.gpus, manifest.sweep.model
+    );
+    let _ = writeln!(out, "engines: {}", manifest.engine_versions().join(", "));
     for instance in &manifest.instances {
         let end = instance.exit.as_deref().unwrap_or("-");
-        println!("  launch {}: {} on GPUs [{}], {}: {end}", instance.launch, instance.name, instance.gpus.join(","), instance.url);
+        let _ = writeln!(
+            out,
+            "  launch {}: {} on GPUs [{}], {}: {end}",
+            instance.launch,
+            instance.name,
+            instance.gpus.join(","),
+            instance.url
+        );
     }
     for warning in &manifest.warnings {
-        println!("warning: {warning}");
+        let _ = writeln!(out, "warning: {warning}");
     }
 }

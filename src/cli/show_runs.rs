@@ -2,6 +2,7 @@
 //! `plot` and `show`.
 
 use super::exit::{Exit, Failure};
+use super::out;
 use crate::analyse::{Comparison, Question};
 use crate::outcome::PointStatus;
 use crate::plan::{MetricChoice, Plan};
@@ -25,10 +26,10 @@ pub fn alone(runs: &[ArmRun], plan: &Plan, json: bool) -> Result<Exit, Failure> 
         }
         let study = Study::new(vec![recorded], question(plan, None));
         if json {
-            super::print_json(&study.comparison)?;
+            out::json(&study.comparison)?;
         } else {
-            print!("{}", points(&study, &plan.sweep.metrics));
-            print!("{}", console::sweep(&study, 0, style()));
+            out::text(&points(&study, &plan.sweep.metrics))?;
+            out::text(&console::sweep(&study, 0, style()))?;
         }
         write_run(&run.dir, &study)?;
         exit = exit.and(judge(&study.comparison, plan.sweep.gate));
@@ -63,22 +64,29 @@ fn question(plan: &Plan, scale_rate: Option<RequestRate>) -> Question {
     Question { slo: plan.sweep.slo, target: plan.sweep.target, scale_rate, gpus: Vec::new() }
 }
 
-/// Prints a comparison and writes its directory.
+/// Makes the directory that somebody named for a comparison: before hours of measuring, not after.
+pub fn make_output(output: &Path) -> Result<(), Failure> {
+    let made = std::fs::create_dir_all(output).and_then(|()| tempfile::tempfile_in(output).map(drop));
+    made.map_err(|e| {
+        Failure::usage(format!("cannot write to {}: {e}\nhint: choose another --output", output.display()))
+    })
+}
+
+/// Prints a comparison and fills its directory.
 pub fn comparison(study: &Study, output: &Path, json: bool) -> Result<(), Failure> {
-    std::fs::create_dir_all(output)
-        .map_err(|e| Failure::new(Exit::Internal, format!("cannot make {}: {e}\nhint: choose another --output", output.display())))?;
     let mut bytes = serde_json::to_vec_pretty(&study.comparison).map_err(|e| Failure::new(Exit::Internal, e))?;
     bytes.push(b'\n');
     dir::write_atomically(&output.join("compare.json"), &bytes)?;
     if json {
-        super::print_json(&study.comparison)?;
+        out::json(&study.comparison)?;
     } else {
-        print!("{}", console::comparison(study, style()));
+        out::text(&console::comparison(study, style()))?;
     }
     figures::write_comparison(output, study).map_err(|e| Failure::new(Exit::Internal, e))?;
     write_texts(output, study, &figures::of_comparison(study))?;
     if !json {
-        println!("figure: {}\nreport: {}", output.join("vllm_comparison_plots.svg").display(), output.join(REPORT).display());
+        let figure = output.join("vllm_comparison_plots.svg");
+        out::line(format!("figure: {}\nreport: {}", figure.display(), output.join(REPORT).display()))?;
     }
     Ok(())
 }
@@ -113,7 +121,9 @@ fn write_texts(output: &Path, study: &Study, figures: &[figures::Named]) -> Resu
 
 /// Colours only for a person who hasn't declined them.
 pub fn style() -> console::Style {
-    console::Style { color: std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) && std::io::stdout().is_terminal() }
+    console::Style {
+        color: std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) && std::io::stdout().is_terminal(),
+    }
 }
 
 /// 4 for any point that can't be trusted, 5 for any below the gate.

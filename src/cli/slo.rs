@@ -12,7 +12,7 @@ pub fn resolve(options: &SloOptions, matches: &ArgMatches, env: &Environment) ->
     let mut words = Vec::new();
     let positions = matches.indices_of("goodput").into_iter().flatten();
     for (word, position) in options.goodput.iter().zip(positions) {
-        words.push(Word::goodput(position, word)?);
+        words.push(Word { position, shown: word.to_string(), metric: word.metric, value: word.value.clone() });
     }
     let single = [
         ("ttft_slo", "--ttft-slo", Metric::Ttft, &options.ttft_slo),

@@ -64,12 +64,28 @@ struct Content {
     done: bool,
     failure: Option<Failure>,
     error_body: Vec<u8>,
+    /// Chunks with tokens that are kept at most.
+    most_chunks: usize,
 }
 
 impl AnswerReader {
     pub fn new(timeline: TimelineBuilder) -> Self {
-        let content = Content { timeline, events: 0, done: false, failure: None, error_body: Vec::new() };
+        let content = Content {
+            timeline,
+            events: 0,
+            done: false,
+            failure: None,
+            error_body: Vec::new(),
+            most_chunks: usize::MAX,
+        };
         AnswerReader { response: ResponseReader::default(), sse: SseParser::default(), content }
+    }
+
+    /// Refuses an answer that goes far beyond what was asked for: one without end would eat the memory. Some room is
+    /// left for servers that count otherwise.
+    pub fn bounded(mut self, max_tokens: u32) -> Self {
+        self.content.most_chunks = (max_tokens as usize).saturating_mul(2).saturating_add(64);
+        self
     }
 
     pub fn timeline(&mut self) -> &mut TimelineBuilder {
@@ -84,6 +100,10 @@ impl AnswerReader {
             if head.status != 200 {
                 let room = MAX_ERROR_BODY.saturating_sub(content.error_body.len());
                 content.error_body.extend_from_slice(&piece[..piece.len().min(room)]);
+                if piece.len() > room {
+                    // What is known suffices; nobody waits for gigabytes of it.
+                    content.fail(status_failure(head.status, head.retry_after, &content.error_body));
+                }
             } else if too_long.is_none() {
                 too_long = sse.feed(piece, |data| content.event(data, at)).err().map(|e| e.to_string());
             }
@@ -182,7 +202,14 @@ impl Content {
             return;
         }
         match chunk::read(data) {
-            Event::Chunk(chunk) => self.timeline.chunk(at, &chunk),
+            Event::Chunk(chunk) => {
+                self.timeline.chunk(at, &chunk);
+                let idle = self.events / 4 > self.most_chunks as u64;
+                if idle || self.timeline.chunks() > self.most_chunks {
+                    let detail = format!("a stream without end: {} chunks, far more than asked for", self.events);
+                    self.fail(Failure::Protocol { detail });
+                }
+            }
             Event::Done => self.done = true,
             Event::Error(error) => self.fail(in_band(error)),
             Event::Unreadable(detail) => self.fail(Failure::Protocol { detail }),

@@ -6,6 +6,9 @@
 use serde::Deserialize;
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 
+/// Characters of a server's error message that are kept.
+const MAX_MESSAGE: usize = 2000;
+
 /// What an event says.
 #[derive(Debug)]
 pub enum Event<'a> {
@@ -84,6 +87,7 @@ pub fn read_error(body: &[u8]) -> Option<StreamError> {
     };
     let text = |key: &str| inner.get(key).and_then(|v| v.as_str()).map(str::to_string);
     let message = text("message").or_else(|| inner.as_str().map(str::to_string)).unwrap_or_else(|| inner.to_string());
+    let message = message.chars().take(MAX_MESSAGE).collect();
     Some(StreamError { kind: text("type"), message })
 }
 

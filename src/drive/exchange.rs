@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::task::unconstrained;
 use tokio::time::{MissedTickBehavior, interval_at};
 
 /// How often deadlines and the cut-off are looked at: coarse beside any deadline, and cheaper than a timer a chunk.
@@ -107,7 +108,9 @@ pub(super) async fn exchange(around: &Surroundings<'_>, wire: &[u8], reader: &mu
             tokio::select! {
                 biased;
                 ended = &mut talk => break Ok(ended),
-                _ = ticks.tick() => {
+                // Outside the task's budget: a server that never stops talking uses all of it up, and would talk on for
+                // ever.
+                _ = unconstrained(ticks.tick()) => {
                     let now = around.clock.now();
                     if around.cut.load(Ordering::Relaxed) {
                         break Err((now, None));

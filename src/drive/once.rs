@@ -51,7 +51,7 @@ pub async fn send_one(target: &Target, single: &Single) -> Result<Completion, Si
     let around = Surroundings { pool: &pool, clock, deadlines: single.deadlines, cut: &cut, tokens: &tokens };
     let mut timeline = TimelineBuilder::new(Offset::ZERO, Offset::ZERO);
     timeline.keep_text();
-    let mut reader = AnswerReader::new(timeline);
+    let mut reader = AnswerReader::new(timeline).bounded(single.max_tokens);
     let Ended { at, outcome, .. } = exchange(&around, &wire, &mut reader).await;
     let ignore_eos = target.ignore_eos && target.capabilities.ignore_eos;
     let asked = Asked { max_tokens: single.max_tokens, ignore_eos };

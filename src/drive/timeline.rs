@@ -7,6 +7,9 @@ use crate::units::{Offset, TokenCount};
 /// Most chunks to make room for beforehand: an answer may end long before its `max_tokens`.
 const MOST_EXPECTED: u32 = 1024;
 
+/// Text beyond this is not kept: no model's answer is as long.
+const MAX_TEXT: usize = 4 << 20;
+
 /// Collects what the clock and the server say of one request.
 #[derive(Debug, Default)]
 pub struct TimelineBuilder {
@@ -50,8 +53,10 @@ impl TimelineBuilder {
         if chunk.has_choice {
             self.count(at, chunk);
         }
-        if let Some(kept) = &mut self.text {
-            kept.push_str(&chunk.text().unwrap_or_default());
+        if let (Some(kept), Some(text)) = (&mut self.text, chunk.text())
+            && kept.len() + text.len() <= MAX_TEXT
+        {
+            kept.push_str(&text);
         }
         if let Some(reason) = &chunk.finish_reason {
             self.finish_reason = Some(reason.clone());
@@ -70,6 +75,11 @@ impl TimelineBuilder {
         self.timeline.first_token.get_or_insert(at);
         self.timeline.last_token = Some(at);
         self.timeline.chunks.push(outcome::Chunk { at, tokens });
+    }
+
+    /// Chunks with tokens so far.
+    pub fn chunks(&self) -> usize {
+        self.timeline.chunks.len()
     }
 
     /// Generated tokens so far: the server's count where it gave one.

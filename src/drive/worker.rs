@@ -184,7 +184,7 @@ async fn serve(common: Arc<Common>, pool: Arc<Pool>, job: Job) {
     if common.keep_text {
         timeline.keep_text();
     }
-    let mut reader = AnswerReader::new(timeline);
+    let mut reader = AnswerReader::new(timeline).bounded(request.output_tokens.get());
     let around = Surroundings {
         pool: &pool,
         clock: common.clock,

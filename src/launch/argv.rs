@@ -4,14 +4,15 @@
 
 use super::ports::Ports;
 use super::version::EngineVersion;
-use crate::plan::deployment::{FleetPlan, GpuAssignment, InstancePlan, Secret};
+use crate::plan::deployment::{FleetPlan, GpuAssignment, InstancePlan};
+pub use crate::plan::secrecy::EnvValue;
 use crate::plan::topology::{KvTransfer, Role};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Flags that topobench decides: given by the user too, two values would fight.
-const OURS: [(&str, &str); 9] = [
+const OURS: [(&str, &str); 10] = [
     ("--host", "engines listen on 127.0.0.1"),
     ("--port", "topobench chooses the ports"),
     ("--uds", "topobench needs a TCP port"),
@@ -20,7 +21,8 @@ const OURS: [(&str, &str); 9] = [
     ("--served-model-name", "give topobench's own --served-model-name"),
     ("--model", "give topobench's own --model"),
     ("--kv-transfer-config", "use the [kv] table of the topology file"),
-    ("--api-key", "put the key into the environment as VLLM_API_KEY"),
+    ("--api-key", "put the key into the environment as VLLM_API_KEY: everybody on the machine can read arguments"),
+    ("--hf-token", "put the token into the environment as HF_TOKEN: everybody on the machine can read arguments"),
 ];
 
 /// Variables that topobench sets for each instance.
@@ -34,47 +36,6 @@ const OUR_VARIABLES: [(&str, &str); 4] = [
 pub(super) const SIDE_CHANNEL_HOST: &str = "VLLM_NIXL_SIDE_CHANNEL_HOST";
 pub(super) const SIDE_CHANNEL_PORT: &str = "VLLM_NIXL_SIDE_CHANNEL_PORT";
 pub(super) const INTERNAL_PORT: &str = "VLLM_PORT";
-
-/// A value of the environment; secrets print as `***`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum EnvValue {
-    Plain(String),
-    Secret(Secret),
-}
-
-impl EnvValue {
-    /// Named like a secret, kept like one.
-    fn of(name: &str, value: &str) -> Self {
-        const SECRET: [&str; 5] = ["KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL"];
-        let upper = name.to_ascii_uppercase();
-        // `TOKENIZERS_PARALLELISM` is no token.
-        match upper.split('_').any(|part| SECRET.contains(&part)) {
-            true => EnvValue::Secret(Secret::new(value)),
-            false => EnvValue::Plain(value.to_string()),
-        }
-    }
-
-    pub(super) fn expose(&self) -> &str {
-        match self {
-            EnvValue::Plain(value) => value,
-            EnvValue::Secret(secret) => secret.expose(),
-        }
-    }
-
-    /// As it may be shown.
-    pub fn masked(&self) -> &str {
-        match self {
-            EnvValue::Plain(value) => value,
-            EnvValue::Secret(_) => "***",
-        }
-    }
-}
-
-impl Serialize for EnvValue {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_str(self.masked())
-    }
-}
 
 /// A command with its environment, secrets masked wherever it is printed or serialised.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -132,7 +93,7 @@ pub fn command(
     refuse_our_flags(instance)?;
     refuse_our_variables(fleet)?;
     let mut env: BTreeMap<String, EnvValue> =
-        fleet.env.iter().map(|(name, value)| (name.clone(), EnvValue::of(name, value))).collect();
+        fleet.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
     let mut set = |name: &str, value: String| env.insert(name.to_string(), EnvValue::Plain(value));
     set(INTERNAL_PORT, ports.internal.to_string());
     if fleet.kv.is_some() {
@@ -221,7 +182,7 @@ fn refuse_our_flags(instance: &InstancePlan) -> Result<(), ArgvError> {
 }
 
 fn refuse_our_variables(fleet: &FleetPlan) -> Result<(), ArgvError> {
-    match OUR_VARIABLES.iter().find(|(name, _)| fleet.env.contains_key(*name)) {
+    match OUR_VARIABLES.iter().find(|(name, _)| fleet.env.get(name).is_some()) {
         Some((name, remedy)) => Err(ArgvError::VariableIsOurs { name: (*name).to_string(), remedy }),
         None => Ok(()),
     }
@@ -230,9 +191,9 @@ fn refuse_our_variables(fleet: &FleetPlan) -> Result<(), ArgvError> {
 /// A port that the plan's environment asks for; the first instance gets it, the others follow.
 pub(super) fn requested_port(fleet: &FleetPlan, name: &'static str) -> Result<Option<u16>, ArgvError> {
     let Some(value) = fleet.env.get(name) else { return Ok(None) };
-    match value.trim().parse().ok().filter(|&port: &u16| port > 0) {
+    match value.expose().trim().parse().ok().filter(|&port: &u16| port > 0) {
         Some(port) => Ok(Some(port)),
-        None => Err(ArgvError::NotAPort { name, value: value.clone() }),
+        None => Err(ArgvError::NotAPort { name, value: value.masked().to_string() }),
     }
 }
 

@@ -388,7 +388,7 @@ async fn tear_down(members: &[Member], grace: Duration, events: &Events) -> Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
+    use crate::plan::secrecy::EngineEnv;
 
     fn plan(gpus: &[&[&str]]) -> FleetPlan {
         let instance = |(index, ids): (usize, &&[&str])| InstancePlan {
@@ -403,7 +403,7 @@ mod tests {
             model: "m".into(),
             served_model_name: "m".into(),
             api_key: None,
-            env: BTreeMap::new(),
+            env: EngineEnv::default(),
             kv: None,
             instances: gpus.iter().enumerate().map(instance).collect(),
             ready_timeout: Duration::from_secs(10),

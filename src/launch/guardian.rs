@@ -23,14 +23,17 @@
 //! (`PR_SET_PDEATHSIG`), its children may not. If only the guardian is killed, topobench notices (end of file on its
 //! end) and sweeps by group, session and marker.
 //!
-//! Protocol: topobench sends an [`Order`] as a line of JSON, later one `t` for each SIGTERM it wants sent; the guardian
-//! answers with a [`Notice`] a line.
+//! Files that a killed engine leaves in /dev/shm and /tmp are the guardian's to remove too (see [`super::leftovers`]).
+//!
+//! Protocol: topobench sends an [`Order`] as a line of JSON, later one byte for each [`TERMINATE`] or [`LOOK`]; the
+//! guardian answers with a [`Notice`] a line.
 
+use super::leftovers::Inventory;
 use super::procs::{self, ProcTable, Swept};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
-use nix::sys::signal::{SigSet, Signal, killpg};
+use nix::sys::signal::{SigSet, Signal, kill, killpg};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{Pid, getpid, getppid};
 use serde::{Deserialize, Serialize};
@@ -39,6 +42,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -47,6 +51,11 @@ pub const MODE: &str = "__guardian";
 /// Process name, and argv[0]: not topobench's, so that `pkill topobench` passes it by.
 pub(super) const NAME: &str = "engine-guardian";
 const COMM: &CStr = c"engine-guardian";
+
+/// Asks for SIGTERM to the engine's group.
+pub(super) const TERMINATE: u8 = b't';
+/// Asks for a look at the files that the engine uses now.
+pub(super) const LOOK: u8 = b'l';
 
 /// After the leader's own exit, its helpers may finish (Python's resource tracker unlinks shared memory then).
 const LINGER: Duration = Duration::from_secs(1);
@@ -66,10 +75,27 @@ pub(super) struct Order {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Notice {
-    Started { pid: i32 },
-    NotStarted { detail: String },
-    Exited { code: Option<i32>, signal: Option<i32> },
-    Swept(Swept),
+    Started {
+        pid: i32,
+    },
+    NotStarted {
+        detail: String,
+    },
+    Exited {
+        code: Option<i32>,
+        signal: Option<i32>,
+    },
+    /// All files that the engine was seen to use so far.
+    Seen(Inventory),
+    Gone(Departure),
+}
+
+/// What was done so that nothing of an engine is left.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Departure {
+    pub swept: Swept,
+    /// Files it had left behind, now removed.
+    pub removed: Vec<PathBuf>,
 }
 
 /// Runs the guardian if this process was started as one: to be asked before anything else looks at the arguments.
@@ -111,17 +137,27 @@ fn guard() -> io::Result<()> {
         }
     };
     send(link.get_ref(), &Notice::Started { pid: engine.id().cast_signed() });
-    let mut watch =
-        Watch { link: link.into_inner(), child_events, group: engine.id().cast_signed(), engine: Some(engine) };
+    let mut watch = Watch {
+        link: link.into_inner(),
+        child_events,
+        group: engine.id().cast_signed(),
+        engine: Some(engine),
+        files: Inventory::default(),
+    };
     // Whatever the watch ran into, what was started must go.
     let watched = watch.until_the_end();
+    // Halted first, so that no file comes to be between the last look and the end.
+    for proc in descendants() {
+        let _ = kill(Pid::from_raw(proc.pid), Signal::SIGSTOP);
+    }
+    watch.look();
     let leader_first = || {
         watch.collect_leader();
         descendants()
     };
     let swept = procs::sweep(leader_first, SWEEP_LIMIT);
     watch.collect_leader();
-    send(&watch.link, &Notice::Swept(swept));
+    send(&watch.link, &Notice::Gone(Departure { swept, removed: watch.files.remove() }));
     watched
 }
 
@@ -168,6 +204,7 @@ struct Watch {
     /// The engine is leader of a group of its own.
     group: i32,
     engine: Option<Child>,
+    files: Inventory,
 }
 
 impl Watch {
@@ -204,14 +241,23 @@ impl Watch {
         Ok((link, child))
     }
 
-    /// Reads requests for SIGTERM; false at end of file.
+    fn look(&mut self) {
+        let pids: Vec<i32> = descendants().iter().filter(|p| !p.zombie).map(|p| p.pid).collect();
+        self.files.add(Inventory::of(&pids));
+    }
+
+    /// Reads requests; false at end of file.
     fn obey(&mut self) -> io::Result<bool> {
         let mut requests = [0u8; 16];
         match self.link.read(&mut requests) {
             Ok(0) => Ok(false),
-            Ok(_) => {
+            Ok(n) => {
+                self.look();
+                if requests[..n].contains(&LOOK) {
+                    send(&self.link, &Notice::Seen(self.files.clone()));
+                }
                 // Without its leader the group's number may already belong to strangers.
-                if self.engine.is_some() {
+                if requests[..n].contains(&TERMINATE) && self.engine.is_some() {
                     let _ = killpg(Pid::from_raw(self.group), Signal::SIGTERM);
                 }
                 Ok(true)

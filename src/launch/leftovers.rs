@@ -4,16 +4,18 @@
 //! counts is the inventory: files that a process of *our* tree was seen to map, hold open or listen on while it lived.
 //! They are removed once the tree is gone, if this user owns them and nobody else holds them. `/tmp/vllm_dist_*` files,
 //! open for moments only, are seen rarely and left alone otherwise.
+//!
+//! The guardian looks and removes: it is there even when topobench is not.
 
-use super::ports::socket_owners;
 use procfs::process::{FDTarget, MMapPath, Process};
-use std::collections::BTreeSet;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Files of a tree of processes.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Inventory {
     files: BTreeSet<PathBuf>,
 }
@@ -21,11 +23,14 @@ pub(super) struct Inventory {
 impl Inventory {
     /// What these processes use now.
     pub fn of(pids: &[i32]) -> Self {
-        let mut files: BTreeSet<PathBuf> = pids.iter().flat_map(|&pid| used_by(pid)).collect();
-        let owners = socket_owners();
-        for socket in procfs::net::unix().into_iter().flatten() {
-            let ours = owners.get(&socket.inode).is_some_and(|owners| owners.iter().any(|pid| pids.contains(pid)));
-            files.extend(socket.path.filter(|_| ours));
+        let mut files = BTreeSet::new();
+        let mut sockets = HashSet::new();
+        for process in pids.iter().filter_map(|&pid| Process::new(pid).ok()) {
+            look_into(&process, &mut files, &mut sockets);
+        }
+        if !sockets.is_empty() {
+            let bound = procfs::net::unix().into_iter().flatten().filter(|socket| sockets.contains(&socket.inode));
+            files.extend(bound.filter_map(|socket| socket.path));
         }
         files.retain(|file| is_engine_file(file));
         Inventory { files }
@@ -51,17 +56,18 @@ fn every_pid() -> Vec<i32> {
     procfs::process::all_processes().into_iter().flatten().flatten().map(|process| process.pid).collect()
 }
 
-fn used_by(pid: i32) -> Vec<PathBuf> {
-    let Ok(process) = Process::new(pid) else { return Vec::new() };
-    let mapped = process.maps().into_iter().flatten().filter_map(|map| match map.pathname {
+fn look_into(process: &Process, files: &mut BTreeSet<PathBuf>, sockets: &mut HashSet<u64>) {
+    files.extend(process.maps().into_iter().flatten().filter_map(|map| match map.pathname {
         MMapPath::Path(path) => Some(path),
         _ => None,
-    });
-    let open = process.fd().into_iter().flatten().flatten().filter_map(|fd| match fd.target {
-        FDTarget::Path(path) => Some(path),
-        _ => None,
-    });
-    mapped.chain(open).collect()
+    }));
+    for fd in process.fd().into_iter().flatten().flatten() {
+        match fd.target {
+            FDTarget::Path(path) => drop(files.insert(path)),
+            FDTarget::Socket(inode) => drop(sockets.insert(inode)),
+            _ => {}
+        }
+    }
 }
 
 /// Names that Python's multiprocessing, ZeroMQ as vLLM uses it, and torch's file store give.

@@ -3,13 +3,10 @@
 use super::diagnose::diagnose;
 use super::events::{EngineState, InstanceExit};
 use super::fleet::{Death, Instance};
-use super::leftovers::Inventory;
 use super::ports;
 use super::process::EngineProcess;
 use super::readiness::Proof;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -19,8 +16,6 @@ const LAST_WORDS: Duration = Duration::from_millis(300);
 pub(super) struct Member {
     pub instance: Instance,
     pub process: EngineProcess,
-    /// Files its processes were seen to use.
-    files: Arc<Mutex<Inventory>>,
     ready: AtomicBool,
     stopping: AtomicBool,
     death_told: AtomicBool,
@@ -31,7 +26,6 @@ impl Member {
         Member {
             instance,
             process,
-            files: Arc::default(),
             ready: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             death_told: AtomicBool::new(false),
@@ -43,7 +37,7 @@ impl Member {
         self.instance.version = proof.version;
         self.instance.max_model_len = proof.max_model_len;
         self.instance.ready_after = after;
-        self.take_inventory().await;
+        self.process.note_files().await;
         self.ready.store(true, Ordering::Relaxed);
     }
 
@@ -80,7 +74,6 @@ impl Member {
     pub async fn stop(&self, grace: Duration) -> InstanceExit {
         self.stopping.store(true, Ordering::Relaxed);
         let unasked = self.process.exit_status().is_some();
-        self.take_inventory().await;
         let stopped = self.process.stop(grace).await;
         let _ = timeout(LAST_WORDS, self.process.log().finished()).await;
         let ports = self.instance.ports;
@@ -90,24 +83,11 @@ impl Member {
             status: stopped.status,
             unasked,
             forced: stopped.forced,
-            killed: stopped.swept.killed,
-            survivors: stopped.swept.survivors,
+            killed: stopped.departure.swept.killed,
+            survivors: stopped.departure.swept.survivors,
             ports_held: listening.into_iter().filter(|port| ports::port_holder(*port).is_some()).collect(),
-            leftovers: self.remove_leftovers().await,
+            leftovers: stopped.departure.removed,
             log_bytes_lost: self.process.log().state().lost_bytes,
         }
-    }
-
-    async fn take_inventory(&self) {
-        let (files, tree) = (Arc::clone(&self.files), self.process.tree());
-        let look = move || files.lock().unwrap_or_else(PoisonError::into_inner).add(Inventory::of(&tree));
-        // Reads of /proc for every process: not on the runtime's threads.
-        let _ = tokio::task::spawn_blocking(look).await;
-    }
-
-    async fn remove_leftovers(&self) -> Vec<PathBuf> {
-        let files = Arc::clone(&self.files);
-        let remove = move || files.lock().unwrap_or_else(PoisonError::into_inner).remove();
-        tokio::task::spawn_blocking(remove).await.unwrap_or_default()
     }
 }

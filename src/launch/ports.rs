@@ -196,7 +196,7 @@ fn listeners(port: u16) -> Vec<i32> {
 }
 
 /// Socket inode -> pids that hold it, for every process this user may look into.
-pub(super) fn socket_owners() -> HashMap<u64, Vec<i32>> {
+fn socket_owners() -> HashMap<u64, Vec<i32>> {
     let mut owners: HashMap<u64, Vec<i32>> = HashMap::new();
     for process in procfs::process::all_processes().into_iter().flatten().flatten() {
         for fd in process.fd().into_iter().flatten().flatten() {

@@ -1,15 +1,15 @@
 //! What can be known before anything is started: the program, its version, the GPUs and who sits on them, shared
 //! memory. Ports are checked where they are chosen ([`super::ports`]).
 
-use super::argv::{EngineCommand, EnvValue};
+use super::argv::EngineCommand;
 use super::process::{EngineProcess, SpawnError};
 use super::procs;
 use super::version::EngineVersion;
 use crate::observe::gpu::{GpuInfo, Gpus};
 use crate::plan::deployment::{FleetPlan, GpuAssignment, InstancePlan};
+use crate::plan::secrecy::EngineEnv;
 use nix::sys::statvfs::statvfs;
 use serde::Serialize;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -96,13 +96,13 @@ pub fn find_program(program: &str) -> Result<PathBuf, PreflightError> {
 /// Runs `PROGRAM --version` behind a guardian. What it cannot tell is a warning.
 pub async fn probe_version(
     program: &Path,
-    env: &BTreeMap<String, String>,
+    env: &EngineEnv,
     guardian: &Path,
 ) -> Result<Result<EngineVersion, Warning>, PreflightError> {
     let command = EngineCommand {
         program: program.display().to_string(),
         args: vec!["--version".into()],
-        env: env.iter().map(|(name, value)| (name.clone(), EnvValue::Plain(value.clone()))).collect(),
+        env: env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
         env_removed: vec![],
     };
     let process = EngineProcess::spawn(&command, guardian, None).await?;

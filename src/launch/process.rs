@@ -4,9 +4,10 @@
 //! panicking or being killed all close it, and each ends the engine's whole tree.
 
 use super::argv::EngineCommand;
-use super::guardian::{self, Notice, Order};
+use super::guardian::{self, Departure, Notice, Order};
+use super::leftovers::Inventory;
 use super::log::EngineLog;
-use super::procs::{self, ProcTable, Swept};
+use super::procs::{self, ProcTable};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Serialize, Serializer};
@@ -64,7 +65,7 @@ pub(super) struct Stopped {
     pub status: ExitStatus,
     /// SIGTERM was not enough.
     pub forced: bool,
-    pub swept: Swept,
+    pub departure: Departure,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +85,7 @@ pub(super) struct EngineProcess {
     guardian: i32,
     log: EngineLog,
     ended: watch::Receiver<Option<ExitStatus>>,
-    gone: watch::Receiver<Option<Swept>>,
+    gone: watch::Receiver<Option<Departure>>,
     requests: Mutex<Option<OwnedWriteHalf>>,
 }
 
@@ -114,7 +115,8 @@ impl EngineProcess {
         let pid = started(&mut notices, &command.program).await?;
         let (end, ended) = watch::channel(None);
         let (leave, gone) = watch::channel(None);
-        tokio::spawn(Supervisor { child, guardian, marker, notices, end, leave }.run());
+        let files = Inventory::default();
+        tokio::spawn(Supervisor { child, guardian, marker, notices, files, end, leave }.run());
         Ok(EngineProcess { pid, guardian, log, ended, gone, requests: Mutex::new(Some(write)) })
     }
 
@@ -154,30 +156,39 @@ impl EngineProcess {
             let _ = timeout(HELPERS_PATIENCE, self.tree_gone()).await;
         }
         self.requests.lock().await.take();
-        let swept = match timeout(SWEEP_PATIENCE, self.tree_gone()).await {
-            Ok(swept) => swept,
+        let departure = match timeout(SWEEP_PATIENCE, self.tree_gone()).await {
+            Ok(departure) => departure,
             Err(_) => {
                 // A stopped or wedged guardian: without it the supervisor sweeps itself.
                 let _ = kill(Pid::from_raw(self.guardian), Signal::SIGKILL);
                 self.tree_gone().await
             }
         };
-        Stopped { status: self.ended().await, forced, swept }
+        Stopped { status: self.ended().await, forced, departure }
     }
 
     /// True if the first process exited within `grace`.
     async fn terminate(&self, grace: Duration) -> bool {
-        if let Some(requests) = self.requests.lock().await.as_mut() {
-            // The guardian may be gone; then `ended` knows.
-            let _ = requests.write_all(b"t").await;
-        }
+        self.request(guardian::TERMINATE).await;
         timeout(grace, self.ended()).await.is_ok()
     }
 
-    async fn tree_gone(&self) -> Swept {
+    /// Has the guardian note which files the engine uses, for the time after it.
+    pub async fn note_files(&self) {
+        self.request(guardian::LOOK).await;
+    }
+
+    async fn request(&self, what: u8) {
+        if let Some(requests) = self.requests.lock().await.as_mut() {
+            // The guardian may be gone; then `ended` knows.
+            let _ = requests.write_all(&[what]).await;
+        }
+    }
+
+    async fn tree_gone(&self) -> Departure {
         match self.gone.clone().wait_for(Option::is_some).await {
-            Ok(swept) => swept.clone().unwrap_or_default(),
-            Err(_) => Swept::default(),
+            Ok(departure) => departure.clone().unwrap_or_default(),
+            Err(_) => Departure::default(),
         }
     }
 }
@@ -211,42 +222,46 @@ struct Supervisor {
     guardian: i32,
     marker: String,
     notices: Lines<BufReader<OwnedReadHalf>>,
+    /// As the guardian saw them last.
+    files: Inventory,
     end: watch::Sender<Option<ExitStatus>>,
-    leave: watch::Sender<Option<Swept>>,
+    leave: watch::Sender<Option<Departure>>,
 }
 
 impl Supervisor {
     async fn run(mut self) {
-        let mut swept = None;
+        let mut departure = None;
         while let Ok(Some(line)) = self.notices.next_line().await {
             match serde_json::from_str(&line) {
                 Ok(Notice::Exited { code, signal }) => {
                     let status = code.map(ExitStatus::Code).or(signal.map(ExitStatus::Signal));
                     self.end.send_replace(status.or(Some(ExitStatus::Unseen)));
                 }
-                Ok(Notice::Swept(report)) => swept = Some(report),
+                Ok(Notice::Seen(files)) => self.files = files,
+                Ok(Notice::Gone(report)) => departure = Some(report),
                 Ok(Notice::Started { .. } | Notice::NotStarted { .. }) | Err(_) => {}
             }
         }
         let _ = self.child.wait().await;
         self.end
             .send_if_modified(|status| status.is_none() && status.insert(ExitStatus::Unseen) == &ExitStatus::Unseen);
-        let swept = match swept {
-            Some(swept) => swept,
+        let departure = match departure {
+            Some(departure) => departure,
             None => self.sweep_without_guardian().await,
         };
-        self.leave.send_replace(Some(swept));
+        self.leave.send_replace(Some(departure));
     }
 
     /// The tree lived in the guardian's session; what left the session still carries the marker, unless it has
     /// overwritten its environment too.
-    async fn sweep_without_guardian(&self) -> Swept {
-        let (session, marker) = (self.guardian, self.marker.clone());
+    async fn sweep_without_guardian(&self) -> Departure {
+        let (session, marker, files) = (self.guardian, self.marker.clone(), self.files.clone());
         let find = move || {
             let of_ours = |p: &&procs::Proc| !p.zombie && (p.session == session || is_marked(p.pid, &marker));
             ProcTable::read().iter().filter(of_ours).copied().collect()
         };
-        tokio::task::spawn_blocking(|| procs::sweep(find, SWEEP_PATIENCE)).await.unwrap_or_default()
+        let sweep = move || Departure { swept: procs::sweep(find, SWEEP_PATIENCE), removed: files.remove() };
+        tokio::task::spawn_blocking(sweep).await.unwrap_or_default()
     }
 }
 

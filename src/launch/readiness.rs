@@ -9,6 +9,7 @@ use super::error::{StartError, StartProblem};
 use super::phase::Phase;
 use super::ports::{listener_belongs_to, port_holder};
 use super::process::EngineProcess;
+use crate::observe::http::{SMALL, body};
 use crate::plan::deployment::Secret;
 use serde::Deserialize;
 use std::path::Path;
@@ -119,7 +120,8 @@ impl Candidate<'_> {
         if !status.is_success() {
             return Err(failed(format!("HTTP {status}")));
         }
-        let models: Models = answer.json().await.map_err(|error| failed(error.without_url().to_string()))?;
+        let page = body(answer, SMALL).await.map_err(|error| failed(error.to_string()))?;
+        let models: Models = serde_json::from_slice(&page).map_err(|error| failed(error.to_string()))?;
         match models.data.iter().find(|model| model.id == self.model) {
             Some(model) => Ok(model.max_model_len),
             None => {
@@ -135,7 +137,8 @@ impl Candidate<'_> {
             version: String,
         }
         let answer = self.get(http, "/version").timeout(HEALTH_TIMEOUT).send().await.ok()?;
-        Some(answer.error_for_status().ok()?.json::<Version>().await.ok()?.version)
+        let page = body(answer.error_for_status().ok()?, SMALL).await.ok()?;
+        Some(serde_json::from_slice::<Version>(&page).ok()?.version)
     }
 
     /// One completion of one token. Without transfer parameters a prefill instance answers it whole, and a decode
@@ -146,17 +149,20 @@ impl Candidate<'_> {
             choices: Vec<serde::de::IgnoredAny>,
         }
         let failed = |detail: String| StartProblem::NoToken(format!("POST /v1/completions: {detail}"));
-        let body = serde_json::json!({
+        let question = serde_json::json!({
             "model": self.model, "prompt": "Hello", "max_tokens": 1, "temperature": 0.0, "ignore_eos": true,
         });
-        let request = http.post(format!("{}/v1/completions", self.base_url)).json(&body).timeout(self.patience);
+        let request = http.post(format!("{}/v1/completions", self.base_url)).json(&question).timeout(self.patience);
         let answer = self.authorized(request).send().await;
         let answer = answer.map_err(|error| failed(error.without_url().to_string()))?;
         let status = answer.status();
-        let text = answer.text().await.map_err(|error| failed(error.without_url().to_string()))?;
-        match serde_json::from_str::<Completion>(&text) {
+        let page = body(answer, SMALL).await.map_err(|error| failed(error.to_string()))?;
+        match serde_json::from_slice::<Completion>(&page) {
             Ok(completion) if status.is_success() && !completion.choices.is_empty() => Ok(()),
-            _ => Err(failed(format!("HTTP {status}: {}", text.chars().take(300).collect::<String>()))),
+            _ => {
+                let text: String = String::from_utf8_lossy(&page).chars().take(300).collect();
+                Err(failed(format!("HTTP {status}: {text}")))
+            }
         }
     }
 

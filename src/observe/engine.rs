@@ -77,17 +77,15 @@ impl Scraper {
 
     async fn scrape(&self, target: &EngineTarget) -> Result<Snapshot, ScrapeError> {
         let url = format!("{}/metrics", target.base_url.trim_end_matches('/'));
-        let failed = |error: reqwest::Error| ScrapeError {
-            instance: target.name.clone(),
-            url: url.clone(),
-            detail: error.without_url().to_string(),
-        };
+        let failed = |detail: String| ScrapeError { instance: target.name.clone(), url: url.clone(), detail };
         let mut request = self.client.get(&url);
         if let Some(key) = &target.api_key {
             request = request.bearer_auth(key.expose());
         }
-        let answer = request.send().await.and_then(reqwest::Response::error_for_status).map_err(failed)?;
-        Ok(Snapshot::parse(&answer.text().await.map_err(failed)?))
+        let answer = request.send().await.and_then(reqwest::Response::error_for_status);
+        let answer = answer.map_err(|e| failed(e.without_url().to_string()))?;
+        let page = http::body(answer, http::LARGE).await.map_err(|e| failed(e.to_string()))?;
+        Ok(Snapshot::parse(&String::from_utf8_lossy(&page)))
     }
 }
 

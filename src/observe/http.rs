@@ -1,11 +1,40 @@
 //! The HTTP client for asking engines about themselves; the load has its own.
+//!
+//! What answers may be no engine at all, so every answer has a largest size: nobody's gigabytes become ours.
 
 use std::time::Duration;
 
-/// A client that ignores proxy variables (a site's `http_proxy` must not stand between us and 127.0.0.1) and gives up
-/// after `timeout`.
+/// Largest answer to a question about the server: its models, its version, one token.
+pub const SMALL: usize = 1 << 20;
+/// Largest page of metrics; vLLM's has some hundred KiB.
+pub const LARGE: usize = 16 << 20;
+
+/// Why a body could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    #[error("its answer is longer than {limit} bytes")]
+    TooLong { limit: usize },
+    #[error("{0}")]
+    Broken(reqwest::Error),
+}
+
+/// A client that ignores proxy variables (a site's `http_proxy` must not stand between us and 127.0.0.1), follows no
+/// redirect (it is this server that is asked) and gives up after `timeout`.
 pub fn client(timeout: Duration) -> reqwest::Result<reqwest::Client> {
     // The first provider installed stays; all are ring.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().no_proxy().timeout(timeout).build()
+    let redirects = reqwest::redirect::Policy::none();
+    reqwest::Client::builder().no_proxy().redirect(redirects).timeout(timeout).build()
+}
+
+/// The whole body, if it has at most `limit` bytes.
+pub async fn body(mut answer: reqwest::Response, limit: usize) -> Result<Vec<u8>, BodyError> {
+    let mut bytes = Vec::new();
+    while let Some(piece) = answer.chunk().await.map_err(|e| BodyError::Broken(e.without_url()))? {
+        if bytes.len() + piece.len() > limit {
+            return Err(BodyError::TooLong { limit });
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(bytes)
 }

@@ -4,6 +4,7 @@ use super::environment::{self, Environment};
 use super::error::PlanError;
 use super::topology::{EngineGroup, Shape, Topology};
 use super::topology_file;
+use super::typed::whole_number;
 use std::path::Path;
 
 /// Sizes somebody asked for; `None` leaves the topology file's.
@@ -77,18 +78,22 @@ impl ArmSpec {
     }
 
     pub fn parse(text: &str) -> Result<Self, PlanError> {
-        let wrong = |detail: String| PlanError::Arm { arm: text.to_string(), detail };
+        let wrong =
+            |detail: String, remedy: &str| PlanError::Arm { arm: text.to_string(), detail, remedy: remedy.to_string() };
         let (source, keys) = match text.split_once(':') {
             Some((source, keys)) => (source, Some(keys)),
             None => (text, None),
         };
         if source.is_empty() {
-            return Err(wrong("an arm is name[:key=value,...] or a file, e.g. simple:tp=2".to_string()));
+            return Err(wrong(
+                "it has no name".to_string(),
+                "an arm is name[:key=value,...] or a file, e.g. simple:tp=2",
+            ));
         }
         let mut sizes = Sizes::default();
         for pair in keys.into_iter().flat_map(|k| k.split(',')) {
             let (key, value) = pair.split_once('=').ok_or_else(|| {
-                wrong(format!("`{pair}` is no key=value, e.g. simple:tp=2 or nixl:prefill=1,decode=1"))
+                wrong(format!("`{pair}` is no key=value"), "e.g. simple:tp=2 or nixl:prefill=1,decode=1")
             })?;
             let slot = match key.trim().replace('_', "-").as_str() {
                 "tp" => &mut sizes.tp,
@@ -98,14 +103,16 @@ impl ArmSpec {
                 "prefill-tp" => &mut sizes.prefill_tp,
                 "decode-tp" => &mut sizes.decode_tp,
                 other => {
-                    return Err(wrong(format!(
-                        "unknown key `{other}`: keys are tp, replicas (simple); prefill, decode, prefill-tp, decode-tp (nixl)"
-                    )));
+                    return Err(wrong(
+                        format!("unknown key `{other}`"),
+                        "keys are tp, replicas (simple); prefill, decode, prefill-tp, decode-tp (nixl)",
+                    ));
                 }
             };
-            let number = value.trim().parse().map_err(|_| wrong(format!("{key} = `{value}` is no whole number")))?;
+            let number =
+                whole_number(value).map_err(|e| wrong(format!("{key}: {e}"), "give a whole number of at least 1"))?;
             if slot.replace(number).is_some() {
-                return Err(wrong(format!("{key} is given twice")));
+                return Err(wrong(format!("{key} is given twice"), "leave one of them out"));
             }
         }
         let source = if topology_file::looks_like_path(source) || Path::new(source).is_file() {
@@ -139,20 +146,25 @@ pub struct SizedTopology {
 }
 
 fn apply(topology: &mut Topology, sizes: Sizes, arm: &str) -> Result<(), PlanError> {
-    let misplaced = |keys: &str, kind: &str| PlanError::Arm {
+    let misplaced = |keys: &str, kind: &str, instead: &str| PlanError::Arm {
         arm: arm.to_string(),
         detail: format!("{keys} mean nothing for a {kind} topology"),
+        remedy: format!("its sizes are {instead}"),
     };
     match &mut topology.shape {
         Shape::Simple { group } => {
             if (Sizes { tp: None, replicas: None, ..sizes }) != Sizes::default() {
-                return Err(misplaced("prefill, decode, prefill-tp and decode-tp", "simple"));
+                return Err(misplaced("prefill, decode, prefill-tp and decode-tp", "simple", "tp and replicas"));
             }
             set(group, sizes.replicas, sizes.tp);
         }
         Shape::PrefillDecode { prefill, decode, .. } => {
             if sizes.tp.or(sizes.replicas).is_some() {
-                return Err(misplaced("tp and replicas", "prefill-decode"));
+                return Err(misplaced(
+                    "tp and replicas",
+                    "prefill-decode",
+                    "prefill, decode, prefill-tp and decode-tp",
+                ));
             }
             set(prefill, sizes.prefill, sizes.prefill_tp);
             set(decode, sizes.decode, sizes.decode_tp);

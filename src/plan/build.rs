@@ -17,6 +17,8 @@ use super::options::{LoadOptions, WorkloadOptions};
 use super::slo::{Slo, Target};
 use super::strategy::{self, Order};
 use super::topology::Defaults;
+use super::topology_file;
+use super::workload::embedded;
 use super::{ArmPlan, MetricChoice, OnFailure, Plan, Sweep, Timeouts};
 use crate::units::Percent;
 use std::collections::BTreeMap;
@@ -38,16 +40,16 @@ pub struct Request {
 #[derive(Debug, Clone)]
 pub enum Arms {
     /// Topologies for an engine, by name or file.
-    Spawn {
-        specs: Vec<ArmSpec>,
-        engine: String,
-    },
-    /// Running servers: one endpoint, or prefill and decode engines.
+    Spawn { specs: Vec<ArmSpec>, engine: String },
+    /// Running servers, measured as one arm of this name.
+    Attach { servers: Servers, name: String },
+}
+
+/// Servers that somebody else runs, as base URLs.
+#[derive(Debug, Clone)]
+pub enum Servers {
     Endpoint(String),
-    PrefillDecode {
-        prefill: Vec<String>,
-        decode: Vec<String>,
-    },
+    PrefillDecode { prefill: Vec<String>, decode: Vec<String> },
 }
 
 /// What concerns the run rather than the requests.
@@ -55,7 +57,7 @@ pub enum Arms {
 pub struct RunOptions {
     pub order: Option<Order>,
     pub result_dir: PathBuf,
-    /// Name of the run's directory when attached; a topology has its own.
+    /// Name of the run's directory, instead of the topology's.
     pub name: Option<String>,
     pub gate: Option<f64>,
     pub on_failure: OnFailure,
@@ -71,9 +73,12 @@ pub struct RunOptions {
 /// Whatever makes the plan impossible or meaningless, before anything starts.
 pub fn build(request: &Request, env: &Environment, detect: impl Fn() -> GpuPool) -> Result<Plan, PlanError> {
     let mut warnings = Vec::new();
+    if let Some(name) = request.run.name.as_ref().filter(|name| !topology_file::names_a_directory(name)) {
+        return Err(value("--name", name, "it names a directory: use letters, digits, - and _"));
+    }
     let (arms, defaults, disjoint) = match &request.arms {
         Arms::Spawn { specs, engine } => arms::spawn(request, specs, engine, env, detect, &mut warnings)?,
-        attach => (vec![arms::attach(request, attach, env)?], Defaults::default(), true),
+        Arms::Attach { servers, name } => (vec![arms::attach(request, servers, name, env)?], Defaults::default(), true),
     };
     let sweep = sweep(request, &arms, &defaults)?;
     check_context(&sweep, &arms)?;
@@ -94,13 +99,7 @@ fn sweep(request: &Request, arms: &[ArmPlan], defaults: &Defaults) -> Result<Swe
             });
         }
     };
-    let tokenizer = request.workload.tokenizer.clone().or_else(|| {
-        // The default tokenizer belongs to the default model.
-        defaults
-            .tokenizer
-            .clone()
-            .filter(|_| request.workload.model.as_ref().is_none_or(|m| defaults.model.as_ref() == Some(m)))
-    });
+    let tokenizer = request.workload.tokenizer.clone().or_else(|| default_tokenizer(request, defaults));
     let gate =
         request.run.gate.map(|g| Percent::new(g).ok_or_else(|| value("--gate", g, "give a percentage from 0 to 100")));
     Ok(Sweep {
@@ -116,6 +115,15 @@ fn sweep(request: &Request, arms: &[ArmPlan], defaults: &Defaults) -> Result<Swe
         metadata: request.run.metadata.clone(),
         metrics: request.run.metrics.clone(),
     })
+}
+
+/// The file's tokenizer belongs to the file's model, unless it is one that is built in: those belong to an engine and
+/// serve all its models.
+fn default_tokenizer(request: &Request, defaults: &Defaults) -> Option<String> {
+    let tokenizer = defaults.tokenizer.clone()?;
+    let asked = request.workload.model.as_ref();
+    let fits = asked.is_none() || asked == defaults.model.as_ref() || embedded(&tokenizer).is_some();
+    fits.then_some(tokenizer)
 }
 
 /// Requests that can't fit would only be measured as failures.
@@ -142,3 +150,6 @@ fn check_context(sweep: &Sweep, arms: &[ArmPlan]) -> Result<(), PlanError> {
 fn value(what: &str, value: impl ToString, remedy: &str) -> PlanError {
     PlanError::Value { what: what.to_string(), value: value.to_string(), remedy: remedy.to_string() }
 }
+
+#[cfg(test)]
+mod tests;

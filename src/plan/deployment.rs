@@ -1,44 +1,11 @@
 //! A topology made concrete: every instance with its GPUs, or the URLs of servers that somebody else runs.
 
+use super::environment::Environment;
+use super::secrecy::EngineEnv;
+pub use super::secrecy::Secret;
 use super::topology::{KvTransfer, Role};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
-
-/// A value that must not be seen: it prints as `***`, everywhere.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    pub fn new(value: impl Into<String>) -> Self {
-        Secret(value.into())
-    }
-
-    /// For the header of a request or the environment of a child; for nothing else.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
-impl Serialize for Secret {
-    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_str("***")
-    }
-}
-
-/// What was masked stays masked; whoever resumes a run takes the secret from the environment again.
-impl<'de> Deserialize<'de> for Secret {
-    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        String::deserialize(d).map(Secret)
-    }
-}
 
 /// Where an arm's engines come from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,15 +26,21 @@ impl Deployment {
         }
     }
 
-    /// A run that is resumed takes its key from the environment: the manifest only holds a mask.
-    pub fn set_api_key(&mut self, key: Option<Secret>) {
-        let slot = match self {
-            Deployment::Spawn(fleet) => &mut fleet.api_key,
-            Deployment::Attach(AttachPlan::Endpoint { api_key, .. } | AttachPlan::PrefillDecode { api_key, .. }) => {
-                api_key
+    /// A run that is resumed takes its secrets from the environment: the manifest only holds masks.
+    ///
+    /// # Errors
+    /// Names of variables that the plan gave its engines and the environment doesn't have.
+    pub fn take_secrets(&mut self, env: &Environment) -> Result<(), Vec<String>> {
+        match self {
+            Deployment::Spawn(fleet) => {
+                fleet.api_key = env.api_key();
+                fleet.env.unmask(env)
             }
-        };
-        *slot = key;
+            Deployment::Attach(AttachPlan::Endpoint { api_key, .. } | AttachPlan::PrefillDecode { api_key, .. }) => {
+                *api_key = env.api_key();
+                Ok(())
+            }
+        }
     }
 }
 
@@ -80,7 +53,7 @@ pub struct FleetPlan {
     /// `VLLM_API_KEY` of the engines and the `Authorization` of requests.
     pub api_key: Option<Secret>,
     /// For every instance, merged over the inherited environment.
-    pub env: BTreeMap<String, String>,
+    pub env: EngineEnv,
     /// Present for prefill/decode.
     pub kv: Option<KvTransfer>,
     pub instances: Vec<InstancePlan>,

@@ -49,6 +49,11 @@ impl Environment {
         self.0.get(name).map(|v| v.trim()).filter(|v| !v.is_empty())
     }
 
+    /// Whether it is set, be it to nothing.
+    pub fn is_set(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
     pub fn number<T: std::str::FromStr>(&self, name: &'static str, expects: &str) -> Result<Option<T>, PlanError> {
         let Some(text) = self.get(name) else { return Ok(None) };
         text.parse().map(Some).map_err(|_| PlanError::Value {

@@ -14,8 +14,8 @@ pub enum PlanError {
     EngineUnknown { name: String, engine: String, known: String },
     #[error("topology {origin} is not valid: {detail}")]
     TopologyInvalid { origin: String, detail: String },
-    #[error("arm `{arm}`: {detail}")]
-    Arm { arm: String, detail: String },
+    #[error("arm `{arm}`: {detail}\nhint: {remedy}")]
+    Arm { arm: String, detail: String, remedy: String },
     #[error("{what} is 0 in arm `{arm}`\nhint: give at least 1")]
     Zero { what: &'static str, arm: String },
     #[error(
@@ -27,10 +27,14 @@ pub enum PlanError {
     )]
     GpuLists { arm: String, lists: usize, replicas: u32 },
     #[error(
+        "arm `{arm}`: `gpus` lists GPU {id}, and there are {known} ({origin})\nhint: list GPUs that are there, or gpus = \"auto\""
+    )]
+    GpuUnknown { arm: String, id: String, known: String, origin: String },
+    #[error(
         "arm `{arm}`: instance {instance} has tensor_parallel {tp} and {got} GPUs in `gpus`\nhint: list as many GPUs as tensor_parallel"
     )]
     GpuListLength { arm: String, instance: u32, tp: u32, got: usize },
-    #[error("{what} = {value}: {remedy}")]
+    #[error("invalid value `{value}` for {what}\nhint: {remedy}")]
     Value { what: String, value: String, remedy: String },
     #[error("{what} is missing\nhint: {remedy}")]
     Missing { what: String, remedy: String },
@@ -38,6 +42,6 @@ pub enum PlanError {
         "{what} of {input} input + {output} output tokens does not fit into the model's context of {context} tokens (from {origin})\nhint: shorten --random-input-len or --random-output-len, raise --max-model-len with --engine-arg, or give --overlong clip"
     )]
     ContextOverflow { what: String, input: u32, output: u32, context: u32, origin: String },
-    #[error("SLO `{word}`: {remedy}")]
-    Slo { word: String, remedy: String },
+    #[error("SLO `{word}`: {detail}\nhint: {remedy}")]
+    Slo { word: String, detail: String, remedy: String },
 }

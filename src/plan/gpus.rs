@@ -3,6 +3,7 @@
 use super::deployment::GpuAssignment;
 use super::error::PlanError;
 use super::topology::{EngineGroup, GpuChoice, Role, Topology};
+use std::collections::BTreeSet;
 
 /// The GPUs a plan may use.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,22 +51,34 @@ impl GpuPool {
 /// The GPUs of an arm's instances in launch order.
 pub type ArmGpus = Vec<(Role, u32, GpuAssignment)>;
 
-/// Hands out GPUs: side by side where the pool is large enough for all arms at once, else every arm from the start.
+/// Hands out GPUs: those that a file lists, and the next free ones for everybody else. Arms lie side by side where the
+/// pool is large enough for all at once; else every arm takes from the start.
 pub fn assign(arms: &[(&str, &Topology)], pool: &GpuPool) -> Result<Vec<ArmGpus>, PlanError> {
     for (arm, topology) in arms {
         check_counts(arm, topology, pool)?;
     }
-    let everything: usize = arms.iter().map(|(_, t)| auto_gpus(t)).sum();
-    let side_by_side = everything <= pool.ids.len();
-    let mut next = 0;
+    let listed: BTreeSet<&str> = arms.iter().flat_map(|(_, t)| listed_ids(t)).collect();
+    let reserved = pool.ids.iter().filter(|id| listed.contains(id.as_str())).count();
+    let auto: usize = arms.iter().map(|(_, t)| auto_gpus(t)).sum();
+    let side_by_side = auto + reserved <= pool.ids.len();
+    let mut taken = listed;
     arms.iter()
         .map(|(arm, topology)| {
             if !side_by_side {
-                next = 0;
+                taken = listed_ids(topology).collect();
             }
-            assign_arm(arm, topology, pool, &mut next)
+            assign_arm(arm, topology, pool, &mut taken)
         })
         .collect()
+}
+
+/// GPUs that the topology's file lists, whichever group they are for.
+fn listed_ids(topology: &Topology) -> impl Iterator<Item = &str> {
+    let lists = topology.groups().filter_map(|(_, group)| match &group.gpus {
+        GpuChoice::PerInstance(lists) => Some(lists),
+        GpuChoice::Auto => None,
+    });
+    lists.flatten().flatten().map(String::as_str)
 }
 
 fn auto_gpus(topology: &Topology) -> usize {
@@ -95,13 +108,18 @@ fn check_counts(arm: &str, topology: &Topology, pool: &GpuPool) -> Result<(), Pl
     Ok(())
 }
 
-fn assign_arm(arm: &str, topology: &Topology, pool: &GpuPool, next: &mut usize) -> Result<ArmGpus, PlanError> {
+fn assign_arm<'a>(
+    arm: &str,
+    topology: &Topology,
+    pool: &'a GpuPool,
+    taken: &mut BTreeSet<&'a str>,
+) -> Result<ArmGpus, PlanError> {
     let mut out = Vec::new();
     for (role, group) in topology.groups() {
         for index in 0..group.replicas {
             let ids = match &group.gpus {
-                GpuChoice::Auto => take(pool, next, group.tensor_parallel),
-                GpuChoice::PerInstance(lists) => listed(arm, group, lists, index)?,
+                GpuChoice::Auto => free(arm, topology, group, pool, taken)?,
+                GpuChoice::PerInstance(lists) => listed(arm, group, lists, index, pool)?,
             };
             out.push((role, index, pool.assignment(ids)));
         }
@@ -109,13 +127,35 @@ fn assign_arm(arm: &str, topology: &Topology, pool: &GpuPool, next: &mut usize) 
     Ok(out)
 }
 
-fn take(pool: &GpuPool, next: &mut usize, count: u32) -> Vec<String> {
-    let ids = pool.ids.iter().skip(*next).take(count as usize).cloned().collect();
-    *next += count as usize;
-    ids
+fn free<'a>(
+    arm: &str,
+    topology: &Topology,
+    group: &EngineGroup,
+    pool: &'a GpuPool,
+    taken: &mut BTreeSet<&'a str>,
+) -> Result<Vec<String>, PlanError> {
+    let wanted = group.tensor_parallel as usize;
+    let ids: Vec<&str> = pool.ids.iter().map(String::as_str).filter(|id| !taken.contains(id)).take(wanted).collect();
+    taken.extend(ids.iter());
+    if ids.len() < wanted && pool.vendor != Vendor::None {
+        return Err(PlanError::TooManyGpus {
+            arm: arm.to_string(),
+            size: topology.size_label(),
+            need: topology.gpu_count(),
+            have: pool.ids.len(),
+            source_of_count: format!("{}, among them those that `gpus` lists", pool.origin),
+        });
+    }
+    Ok(ids.into_iter().map(str::to_string).collect())
 }
 
-fn listed(arm: &str, group: &EngineGroup, lists: &[Vec<String>], index: u32) -> Result<Vec<String>, PlanError> {
+fn listed(
+    arm: &str,
+    group: &EngineGroup,
+    lists: &[Vec<String>],
+    index: u32,
+    pool: &GpuPool,
+) -> Result<Vec<String>, PlanError> {
     if lists.len() != group.replicas as usize {
         return Err(PlanError::GpuLists { arm: arm.to_string(), lists: lists.len(), replicas: group.replicas });
     }
@@ -126,6 +166,15 @@ fn listed(arm: &str, group: &EngineGroup, lists: &[Vec<String>], index: u32) -> 
             instance: index,
             tp: group.tensor_parallel,
             got: ids.len(),
+        });
+    }
+    // Whether a real GPU is there is the driver's to say, when the engines are started; UUIDs come in several forms.
+    if let Some(id) = ids.iter().find(|id| pool.vendor == Vendor::Virtual && !pool.ids.contains(id)) {
+        return Err(PlanError::GpuUnknown {
+            arm: arm.to_string(),
+            id: id.clone(),
+            known: pool.ids.join(", "),
+            origin: pool.origin.clone(),
         });
     }
     Ok(ids)
@@ -201,11 +250,28 @@ mod tests {
     #[test]
     fn lists_must_match_replicas_and_tensor_parallel() {
         let good = topology("name='a'\nkind='simple'\n[group]\nreplicas=2\ngpus=[[3],['GPU-x']]");
-        let arms = assign(&[("a", &good)], &GpuPool::virtual_devices(8)).expect("good");
+        let pool = GpuPool { vendor: Vendor::Cuda, ids: vec!["0".to_string(); 4], origin: String::new() };
+        let arms = assign(&[("a", &good)], &pool).expect("good");
         assert_eq!(ids(&arms[0]), [["3"], ["GPU-x"]]);
         for bad in ["replicas=2\ngpus=[[3]]", "replicas=1\ntensor_parallel=2\ngpus=[[3]]"] {
             let bad = topology(&format!("name='a'\nkind='simple'\n[group]\n{bad}"));
             assert!(assign(&[("a", &bad)], &GpuPool::virtual_devices(8)).is_err());
         }
+    }
+
+    #[test]
+    fn others_keep_off_the_gpus_that_a_file_lists() {
+        let pd = topology("name='b'\nkind='prefill-decode'\n[prefill]\nreplicas=2\n[decode]\ngpus=[[1]]");
+        let arms = assign(&[("b", &pd), ("c", &pd)], &GpuPool::virtual_devices(8)).expect("fits");
+        assert_eq!(ids(&arms[0]), [["0"], ["2"], ["1"]]);
+        let tight = assign(&[("b", &pd)], &GpuPool::virtual_devices(3)).expect("just fits");
+        assert_eq!(ids(&tight[0]), [["0"], ["2"], ["1"]]);
+    }
+
+    #[test]
+    fn a_simulated_gpu_that_is_not_there_is_named() {
+        let bad = topology("name='a'\nkind='simple'\n[group]\ngpus=[[9]]");
+        let error = assign(&[("a", &bad)], &GpuPool::virtual_devices(8)).expect_err("there is no 9").to_string();
+        assert!(error.contains("GPU 9") && error.contains("0, 1, 2") && error.contains("devices = 8"), "{error}");
     }
 }

@@ -13,11 +13,13 @@ pub mod error;
 pub mod gpus;
 pub mod load;
 pub mod options;
+pub mod secrecy;
 pub mod slo;
 pub mod slo_words;
 pub mod strategy;
 pub mod topology;
 pub mod topology_file;
+pub mod typed;
 pub mod workload;
 
 pub use error::PlanError;

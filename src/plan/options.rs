@@ -1,6 +1,8 @@
 //! The flags that describe a measurement, as typed. Names follow `vllm bench serve` wherever it has the flag.
 
 use super::load::{Overlong, RampShape};
+use super::slo_words::GoodputWord;
+use super::typed::{number, whole_number};
 use crate::units::RequestRate;
 use clap::{Args, ValueEnum};
 
@@ -23,28 +25,28 @@ pub struct WorkloadOptions {
     #[arg(long, alias = "dataset")]
     pub dataset_path: Option<String>,
     /// Tokens of a random prompt [default: 1024]
-    #[arg(long, alias = "input-len")]
+    #[arg(long, alias = "input-len", value_parser = whole_number::<u32>)]
     pub random_input_len: Option<u32>,
     /// Tokens of an answer to a random prompt [default: 128]
-    #[arg(long)]
+    #[arg(long, value_parser = whole_number::<u32>)]
     pub random_output_len: Option<u32>,
     /// Lengths vary uniformly by this share, 0 to 1 (exclusive)
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", value_parser = number)]
     pub random_range_ratio: Option<f64>,
     /// Lengths vary log-normally with this sigma
-    #[arg(long, value_name = "SIGMA", conflicts_with = "random_range_ratio")]
+    #[arg(long, value_name = "SIGMA", conflicts_with = "random_range_ratio", value_parser = number)]
     pub random_lognormal_sigma: Option<f64>,
     /// Tokens that random prompts share at their beginning
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = whole_number::<u32>)]
     pub random_prefix_len: u32,
     /// How many different shared beginnings there are [default: 1]
-    #[arg(long, value_name = "K", requires = "random_prefix_len")]
+    #[arg(long, value_name = "K", requires = "random_prefix_len", value_parser = whole_number::<u32>)]
     pub random_prefix_count: Option<u32>,
     /// Share of random prompts that begin with one of them, 0 to 1; the others are all their own [default: 1]
-    #[arg(long, value_name = "SHARE", requires = "random_prefix_len")]
+    #[arg(long, value_name = "SHARE", requires = "random_prefix_len", value_parser = number)]
     pub random_prefix_share: Option<f64>,
     /// Whole ShareGPT conversations, so many open at a time: each turn is a request with the conversation so far
-    #[arg(long, value_name = "OPEN", num_args = 0..=1, default_missing_value = "16")]
+    #[arg(long, value_name = "OPEN", num_args = 0..=1, default_missing_value = "16", value_parser = whole_number::<u32>)]
     pub multi_turn: Option<u32>,
     /// Words sent with every picture of an images dataset [default: Describe this image in detail.]
     #[arg(long, value_name = "TEXT")]
@@ -53,7 +55,7 @@ pub struct WorkloadOptions {
     #[arg(long, value_enum, default_value = "refuse")]
     pub overlong: Overlong,
     /// Output tokens of every request, instead of the dataset's
-    #[arg(long, visible_aliases = ["sharegpt-output-len", "custom-output-len", "hf-output-len"])]
+    #[arg(long, visible_aliases = ["sharegpt-output-len", "custom-output-len", "hf-output-len"], value_parser = whole_number::<u32>)]
     pub output_len: Option<u32>,
     /// Column of an hf dataset that holds the prompt [default: the first of prompt, text, question, instruction, input]
     #[arg(long)]
@@ -62,7 +64,7 @@ pub struct WorkloadOptions {
     #[arg(long)]
     pub ignore_eos: bool,
     /// Sampling temperature [default: 0]
-    #[arg(long)]
+    #[arg(long, value_parser = number)]
     pub temperature: Option<f64>,
     /// JSON object merged into every request's body
     #[arg(long, value_name = "JSON")]
@@ -100,37 +102,37 @@ pub struct LoadOptions {
     #[arg(long, visible_alias = "qps", value_delimiter = ',', num_args = 1, value_name = "R,R..")]
     pub request_rate: Vec<RequestRate>,
     /// Requests of a point [default: 100]
-    #[arg(long, conflicts_with = "duration")]
+    #[arg(long, conflicts_with = "duration", value_parser = whole_number::<u32>)]
     pub num_prompts: Option<u32>,
     /// Seconds a point lasts, instead of a number of requests
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = number)]
     pub duration: Option<f64>,
     /// Shape of the gamma gaps between arrivals: 1 Poisson, less is burstier, `inf` is constant
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, value_parser = number)]
     pub burstiness: f64,
     /// Honour the arrival pattern of a timed_trace, rescaled to each rate (default for timed_trace)
     #[arg(long, hide = true)]
     pub trace_arrivals: bool,
     /// Requests in flight at most; queue time counts in TTFT
-    #[arg(long)]
+    #[arg(long, value_parser = whole_number::<u32>)]
     pub max_concurrency: Option<u32>,
     /// Let the rate grow over the point
     #[arg(long, value_enum, requires_all = ["ramp_up_start_rps", "ramp_up_end_rps"])]
     pub ramp_up_strategy: Option<RampShape>,
     /// Requests per second at the start of the ramp
-    #[arg(long)]
+    #[arg(long, value_parser = number)]
     pub ramp_up_start_rps: Option<f64>,
     /// Requests per second at its end
-    #[arg(long)]
+    #[arg(long, value_parser = number)]
     pub ramp_up_end_rps: Option<f64>,
     /// Unmeasured requests before the first point, beside one for every prefill x decode pair [default: 4]
-    #[arg(long)]
+    #[arg(long, value_parser = whole_number::<u32>)]
     pub num_warmups: Option<u32>,
     /// How often each rate is measured
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = whole_number::<u32>)]
     pub attempts: u32,
     /// Of arrivals, lengths and prompts: the same seed gives the same trace
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = whole_number::<u64>)]
     pub seed: u64,
 }
 
@@ -139,7 +141,7 @@ pub struct LoadOptions {
 pub struct SloOptions {
     /// Limits in ms, as vLLM's: ttft:125 tpot:200 e2el:5000
     #[arg(long, num_args = 1.., value_name = "METRIC:MS")]
-    pub goodput: Vec<String>,
+    pub goodput: Vec<GoodputWord>,
     /// TTFT limit, ms [default: 125] [env: TTFT_SLO]
     #[arg(long, value_name = "MS")]
     pub ttft_slo: Option<String>,
@@ -150,6 +152,6 @@ pub struct SloOptions {
     #[arg(long, value_name = "MS")]
     pub e2el_slo: Option<String>,
     /// Share of offered requests that must meet the SLO, percent [default: 90] [env: TARGET_ATTAINMENT]
-    #[arg(long, visible_alias = "atta-target", value_name = "PERCENT")]
+    #[arg(long, visible_alias = "atta-target", value_name = "PERCENT", value_parser = number)]
     pub target: Option<f64>,
 }

@@ -3,7 +3,10 @@
 use super::environment::{self, Environment};
 use super::error::PlanError;
 use super::slo::{Slo, Target};
+use super::typed::SWALLOWED;
 use crate::units::{E2el, Tpot, Ttft};
+use std::fmt;
+use std::str::FromStr;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Metric {
@@ -23,20 +26,38 @@ pub struct Word {
     pub value: String,
 }
 
-impl Word {
-    /// `ttft:125`, as vLLM's `--goodput` takes it.
-    pub fn goodput(position: usize, word: &str) -> Result<Word, PlanError> {
-        let refuse = |remedy: &str| PlanError::Slo { word: word.to_string(), remedy: remedy.to_string() };
-        let (metric, value) = word.split_once(':').ok_or_else(|| {
-            refuse("--goodput takes METRIC:MS words, e.g. --goodput ttft:125 tpot:200; put arms before it")
-        })?;
-        let metric = match metric.to_ascii_lowercase().as_str() {
+/// `ttft:125`, as vLLM's `--goodput` takes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GoodputWord {
+    pub metric: Metric,
+    /// The limit, still as typed.
+    pub value: String,
+}
+
+impl FromStr for GoodputWord {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let refuse = || format!("`{text}` is no METRIC:MS word like ttft:125 (metrics: ttft, tpot, e2el); {SWALLOWED}");
+        let (metric, value) = text.split_once(':').ok_or_else(refuse)?;
+        let metric = match metric.trim().to_ascii_lowercase().as_str() {
             "ttft" => Metric::Ttft,
             "tpot" => Metric::Tpot,
             "e2el" => Metric::E2el,
-            _ => return Err(refuse("metrics are ttft, tpot and e2el")),
+            _ => return Err(refuse()),
         };
-        Ok(Word { position, shown: word.to_string(), metric, value: value.to_string() })
+        Ok(GoodputWord { metric, value: value.to_string() })
+    }
+}
+
+impl fmt::Display for GoodputWord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let metric = match self.metric {
+            Metric::Ttft => "ttft",
+            Metric::Tpot => "tpot",
+            Metric::E2el => "e2el",
+        };
+        write!(f, "{metric}:{}", self.value)
     }
 }
 
@@ -69,7 +90,8 @@ fn set(slo: &mut Slo, word: &Word) -> Result<(), PlanError> {
 /// Limits are milliseconds; `ms` and `s` may be said. Values that only make sense in another unit are refused, because
 /// `--ttft-slo 0.125` measured as 0.125 ms would quietly fail every request.
 fn milliseconds(word: &Word) -> Result<f64, PlanError> {
-    let refuse = |remedy: String| PlanError::Slo { word: word.shown.clone(), remedy };
+    let refuse = |detail: String, remedy: String| PlanError::Slo { word: word.shown.clone(), detail, remedy };
+    let example = || "limits are milliseconds above 0, e.g. 125 or 0.125s".to_string();
     let text = word.value.trim();
     let (number, unit) = match text.find(|c: char| c.is_ascii_alphabetic()) {
         Some(at) if !text[..at].is_empty() => text.split_at(at),
@@ -78,32 +100,33 @@ fn milliseconds(word: &Word) -> Result<f64, PlanError> {
     let factor = match unit.trim() {
         "ms" => 1.0,
         "s" => 1e3,
-        other => return Err(refuse(format!("unit `{other}` is none of ms and s"))),
+        other => return Err(refuse(format!("`{other}` is no unit of time"), example())),
     };
-    let value: f64 = number.trim().parse().map_err(|_| refuse(format!("`{text}` is no number of milliseconds")))?;
+    let value: f64 = number.trim().parse().map_err(|_| refuse(format!("`{text}` is no number"), example()))?;
     let ms = value * factor;
     if !ms.is_finite() || ms <= 0.0 {
-        return Err(refuse("a limit is a finite number of milliseconds above 0".to_string()));
+        return Err(refuse(format!("{text} is no time that can pass"), example()));
     }
     let floor = if word.metric == Metric::Tpot { 0.05 } else { 1.0 };
     if ms < floor {
-        return Err(refuse(format!(
-            "{ms} ms is less than any server can do: limits are in milliseconds; did you mean {value} s ({} ms)?",
-            value * 1e3
-        )));
+        let guess = format!("limits are in milliseconds: did you mean {value}s ({} ms)?", value * 1e3);
+        return Err(refuse(format!("{ms} ms is less than any server can do"), guess));
     }
     Ok(ms)
 }
 
 /// `--target`, `TARGET_ATTAINMENT`, else 90 %.
 pub fn target(flag: Option<f64>, env: &Environment) -> Result<Target, PlanError> {
-    let ambient = env.number::<f64>(environment::TARGET_ATTAINMENT, "a percentage above 0, at most 100")?;
-    let Some(percent) = flag.or(ambient) else { return Ok(Target::default()) };
-    Target::new(percent).ok_or_else(|| PlanError::Value {
-        what: "the attainment target".to_string(),
-        value: percent.to_string(),
-        remedy: "give a percentage above 0, at most 100".to_string(),
-    })
+    let name = environment::TARGET_ATTAINMENT;
+    let (percent, what) = match flag {
+        Some(percent) => (percent, "--target".to_string()),
+        None => match env.number::<f64>(name, "a percentage above 0, at most 100")? {
+            Some(percent) => (percent, format!("environment variable {name}")),
+            None => return Ok(Target::default()),
+        },
+    };
+    let remedy = "give a percentage above 0, at most 100".to_string();
+    Target::new(percent).ok_or_else(|| PlanError::Value { what, value: percent.to_string(), remedy })
 }
 
 #[cfg(test)]
@@ -117,7 +140,7 @@ mod tests {
     #[test]
     fn the_last_word_wins_over_earlier_ones_and_the_environment() {
         let env = Environment::of([("TTFT_SLO", "300"), ("TPOT_SLO", "30")]);
-        let words = vec![word(9, Metric::Ttft, "250"), Word::goodput(4, "ttft:100").expect("word")];
+        let words = vec![word(9, Metric::Ttft, "250"), word(4, Metric::Ttft, "100")];
         let slo = resolve(words, &env).expect("valid");
         assert_eq!(slo.ttft.as_millis(), 250.0);
         assert_eq!(slo.tpot.as_millis(), 30.0);
@@ -140,12 +163,23 @@ mod tests {
             ("125kg", "kg"),
             ("-1", "above 0"),
             ("nan", "above 0"),
-            ("x", "no number"),
-            ("", "no number"),
+            ("inf", "above 0"),
+            ("x", "`x` is no number"),
+            ("", "`` is no number"),
         ] {
             let error =
                 resolve(vec![word(1, Metric::Ttft, value)], &Environment::default()).expect_err(value).to_string();
             assert!(error.contains(hint), "{value}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_goodput_word_that_is_an_arm_is_told_where_arms_stand() {
+        let word: GoodputWord = "TTFT:125".parse().expect("a word");
+        assert_eq!(word.to_string(), "ttft:125");
+        for text in ["simple", "simple:tp=2", "itl:5", ""] {
+            let error = text.parse::<GoodputWord>().expect_err(text);
+            assert!(error.contains(text) && error.contains("METRIC:MS") && error.contains("before"), "{error}");
         }
     }
 

@@ -20,6 +20,16 @@ pub enum Order {
     Abba,
 }
 
+impl std::fmt::Display for Order {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Order::Interleaved => "interleaved",
+            Order::Ab => "AB",
+            Order::Abba => "ABBA",
+        })
+    }
+}
+
 /// Fleets that are up together, and what is measured while they are.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Stage {

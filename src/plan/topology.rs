@@ -1,5 +1,6 @@
 //! Topologies: which engines make up a deployment. Read from `topologies/*.toml` (or YAML); an unknown key is an error.
 
+use super::secrecy::EngineEnv;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -11,7 +12,7 @@ pub struct Topology {
     pub program: String,
     /// For every instance, after topobench's own and before a group's.
     pub args: Vec<String>,
-    pub env: BTreeMap<String, String>,
+    pub env: EngineEnv,
     /// Virtual GPUs of an engine that needs no real ones.
     pub devices: Option<u32>,
     pub shape: Shape,

@@ -1,9 +1,9 @@
 //! From the text of a topology file to a [`Topology`]; where files are found.
 
 use super::error::PlanError;
+use super::secrecy::EngineEnv;
 use super::topology::{Defaults, EngineGroup, KvTransfer, ProxyPolicies, Shape, Topology};
 use serde::Deserialize;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Compiled in, so that one binary is enough; a file of the same name in `topologies/` wins.
@@ -29,7 +29,7 @@ struct File {
     #[serde(default)]
     args: Vec<String>,
     #[serde(default)]
-    env: BTreeMap<String, String>,
+    env: EngineEnv,
     devices: Option<u32>,
     group: Option<EngineGroup>,
     prefill: Option<EngineGroup>,
@@ -100,6 +100,12 @@ pub fn from_path(path: &Path) -> Result<Topology, PlanError> {
     }
 }
 
+/// Whether a name can stand in the path of a run: letters, digits, `-`, `_` and `.`, the last one not in front.
+pub fn names_a_directory(name: &str) -> bool {
+    let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    !name.is_empty() && name.chars().all(safe) && !name.starts_with('.')
+}
+
 /// Whether an ARM names a file rather than a topology.
 pub fn looks_like_path(arm: &str) -> bool {
     arm.contains('/') || [".toml", ".yaml", ".yml"].iter().any(|end| arm.ends_with(end))
@@ -116,7 +122,7 @@ pub fn parse_yaml(text: &str, origin: &str) -> Result<Topology, PlanError> {
 }
 
 fn invalid(origin: &str, detail: impl Into<String>) -> PlanError {
-    PlanError::TopologyInvalid { origin: origin.to_string(), detail: detail.into() }
+    PlanError::TopologyInvalid { origin: origin.to_string(), detail: detail.into().trim_end().to_string() }
 }
 
 fn build(file: File, origin: &str) -> Result<Topology, PlanError> {
@@ -138,8 +144,7 @@ fn build(file: File, origin: &str) -> Result<Topology, PlanError> {
             }
         }
     };
-    let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if file.name.is_empty() || !file.name.chars().all(safe) || file.name.starts_with('.') {
+    if !names_a_directory(&file.name) {
         return Err(invalid(
             origin,
             format!("name = {:?}: it names directories, so use letters, digits, - and _", file.name),

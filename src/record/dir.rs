@@ -50,6 +50,20 @@ fn create_unique(parent: &Path, stem: &str) -> Result<PathBuf, RecordError> {
     unreachable!("the names never end")
 }
 
+const HALF_WRITTEN: (&str, &str) = (".", ".tmp");
+
+/// Removes what [`write_atomically`] was writing when it was killed.
+pub fn remove_half_written(dir: &Path) -> Result<(), RecordError> {
+    let entries = std::fs::read_dir(dir).map_err(RecordError::read(dir))?;
+    for path in entries.flatten().map(|e| e.path()) {
+        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        if name.starts_with(HALF_WRITTEN.0) && name.ends_with(HALF_WRITTEN.1) {
+            std::fs::remove_file(&path).map_err(RecordError::write(&path))?;
+        }
+    }
+    Ok(())
+}
+
 /// Replaces a file as a whole: a reader sees the old one or the new one, and a crash leaves one of them.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), RecordError> {
     replace_atomically(path, |file| std::io::Write::write_all(file, bytes))
@@ -62,7 +76,7 @@ pub fn replace_atomically(
 ) -> Result<(), RecordError> {
     let dir = path.parent().unwrap_or(Path::new("."));
     let write = || -> std::io::Result<()> {
-        let mut file = tempfile::Builder::new().prefix(".").suffix(".tmp").tempfile_in(dir)?;
+        let mut file = tempfile::Builder::new().prefix(HALF_WRITTEN.0).suffix(HALF_WRITTEN.1).tempfile_in(dir)?;
         fill(file.as_file_mut())?;
         file.as_file().sync_data()?;
         // Temporary files are private; results are for everybody who may read the directory.

@@ -11,6 +11,8 @@ pub enum RecordError {
     Read { path: PathBuf, source: std::io::Error },
     #[error("{path}, line {line}: {detail}\nhint: only the last line of a journal may be torn; this file was changed or damaged", path = path.display())]
     Journal { path: PathBuf, line: usize, detail: String },
+    #[error("{path} is being written by another topobench\nhint: wait until that one has ended, then resume", path = path.display())]
+    Busy { path: PathBuf },
     #[error("{path} is no manifest of this program: {detail}", path = path.display())]
     Manifest { path: PathBuf, detail: String },
     #[error("{path} is no result file in vLLM's format: {detail}", path = path.display())]

@@ -61,6 +61,12 @@ impl Columns {
     }
 }
 
+/// Writes what a kill between a point's facts and its export kept from being written.
+pub fn write_missing(run: &Path, manifest: &Manifest) -> Result<(), RecordError> {
+    let missing = manifest.points.iter().filter(|facts| !run.join(file_name(manifest, facts)).exists());
+    missing.map(|facts| facts.key).try_for_each(|key| write(run, manifest, key).map(|_| ()))
+}
+
 /// Writes the export of one recorded point. `None` when the point is too large for the format.
 pub fn write(run: &Path, manifest: &Manifest, key: PointKey) -> Result<Option<PathBuf>, RecordError> {
     let Some(facts) = manifest.point(key) else { return Ok(None) };

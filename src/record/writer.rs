@@ -5,7 +5,7 @@ use super::error::RecordError;
 use super::journal::{self, Journal, JournalSender};
 use super::manifest::Manifest;
 use crate::outcome::PointKey;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -14,28 +14,36 @@ pub struct RunWriter {
     dir: PathBuf,
     manifest: Manifest,
     journal: Journal,
+    /// Kept from other topobench processes; gone with this one, however it ends.
+    _lock: File,
 }
 
 impl RunWriter {
     /// Makes the directory and writes the manifest before anything is started.
     pub fn create(dir: PathBuf, manifest: Manifest) -> Result<RunWriter, RecordError> {
+        let lock = lock(&dir)?;
         let logs = dir.join(dir::LOGS);
         std::fs::create_dir_all(&logs).map_err(RecordError::write(&logs))?;
         manifest.write(&dir)?;
         let journal = Journal::open(&dir.join(dir::JOURNAL))?;
-        Ok(RunWriter { dir, manifest, journal })
+        Ok(RunWriter { dir, manifest, journal, _lock: lock })
     }
 
-    /// Opens an interrupted run: finished points stay byte for byte, everything of an unfinished one is dropped.
+    /// Opens an interrupted run: finished points stay byte for byte, everything of an unfinished one is dropped, and so
+    /// is what a kill left half-written.
     pub fn resume(dir: PathBuf) -> Result<RunWriter, RecordError> {
+        let lock = lock(&dir)?;
         let manifest = Manifest::read(&dir)?;
         let finished = |key: PointKey| manifest.point(key).is_some();
+        dir::remove_half_written(&dir)?;
+        for file in [dir::JOURNAL, dir::TRACE, dir::ENGINE_METRICS, dir::GPU_CSV] {
+            journal::truncate_torn_tail(&dir.join(file))?;
+        }
         let journal_path = dir.join(dir::JOURNAL);
-        journal::truncate_torn_tail(&journal_path)?;
         journal::retain_points(&journal_path, finished)?;
         journal::retain_points(&dir.join(dir::TRACE), finished)?;
         let journal = Journal::open(&journal_path)?;
-        Ok(RunWriter { dir, manifest, journal })
+        Ok(RunWriter { dir, manifest, journal, _lock: lock })
     }
 
     pub fn dir(&self) -> &Path {
@@ -88,5 +96,15 @@ impl RunWriter {
         let path = self.dir.join(name);
         dir::write_atomically(&path, bytes)?;
         Ok(path)
+    }
+}
+
+/// Two writers would tear each other's lines.
+fn lock(dir: &Path) -> Result<File, RecordError> {
+    let handle = File::open(dir).map_err(RecordError::read(dir))?;
+    match handle.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(RecordError::Busy { path: dir.to_path_buf() }),
+        // A file system without locks has to do without.
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(handle),
     }
 }

@@ -30,7 +30,8 @@ pub fn page(study: &Study, figures: &[Named], command: &[String], generated_at: 
         .zip(&drawings)
         .map(|((id, title), drawing)| PageFigure { id, title, drawing })
         .collect();
-    let arms: Vec<ArmPage<'_>> = study.runs.iter().zip(&study.arms).map(|(run, input)| ArmPage { run, input }).collect();
+    let arms: Vec<ArmPage<'_>> =
+        study.runs.iter().zip(&study.arms).map(|(run, input)| ArmPage { run, input }).collect();
     let names: Vec<&str> = study.comparison.arms.iter().map(|a| a.name.as_str()).collect();
     let input = PageInput {
         title: &names.join(" against "),

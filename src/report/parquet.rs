@@ -58,7 +58,7 @@ pub fn requests(study: &Study) -> Result<Vec<u8>, ParquetError> {
 }
 
 /// The columns in the order of [`SCHEMA`].
-fn write(group: &mut SerializedRowGroupWriter<'_, Vec<u8>>, rows: &[Row]) -> Result<(), ParquetError> {
+fn write(group: &mut SerializedRowGroupWriter<'_, Vec<u8>>, rows: &[Row<'_>]) -> Result<(), ParquetError> {
     words(group, rows, |r| r.arm)?;
     numbers(group, rows, |r| Some(r.point.key.rate.per_second()))?;
     counts(group, rows, |r| r.point.key.attempt)?;
@@ -82,7 +82,7 @@ fn write(group: &mut SerializedRowGroupWriter<'_, Vec<u8>>, rows: &[Row]) -> Res
 
 type Group<'a, 'b> = &'a mut SerializedRowGroupWriter<'b, Vec<u8>>;
 
-fn words(group: Group, rows: &[Row], pick: impl Fn(&Row) -> &str) -> Result<(), ParquetError> {
+fn words<'a>(group: Group, rows: &'a [Row<'a>], pick: impl Fn(&'a Row<'a>) -> &'a str) -> Result<(), ParquetError> {
     let values: Vec<ByteArray> = rows.iter().map(|r| ByteArray::from(pick(r))).collect();
     column(group, |writer| match writer {
         ColumnWriter::ByteArrayColumnWriter(typed) => typed.write_batch(&values, None, None).map(drop),

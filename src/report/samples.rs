@@ -184,7 +184,7 @@ impl Made {
             tokens_per_chunk_known: true,
             output_tokens: TokenCount(tokens),
             prompt_tokens: Some(TokenCount(512)),
-            ..base.timeline.clone()
+            ..base.timeline
         };
         let stages = (self.topology == "nixl").then(|| Stages {
             accepted: Some(at(4e-4)),
@@ -240,7 +240,7 @@ fn fleet() -> FleetPlan {
         model: "Qwen/Qwen3-8B".to_string(),
         served_model_name: "Qwen/Qwen3-8B".to_string(),
         api_key: None,
-        env: BTreeMap::new(),
+        env: crate::plan::secrecy::EngineEnv::default(),
         kv: None,
         instances: Vec::new(),
         ready_timeout: Duration::from_secs(600),

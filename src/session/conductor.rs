@@ -3,23 +3,28 @@
 use super::error::SessionError;
 use super::events::{Event, Sink};
 use super::live::LiveArm;
+use super::loss::Loss;
 use super::point::{Ended, Measurement};
 use super::stop::Stop;
 use super::warm::WarmUp;
 use super::watch::Watch;
-use crate::launch::{Death, InstanceExit};
+use crate::launch::InstanceExit;
 use crate::observe::gpu::Gpus;
 use crate::outcome::{PointKey, RunStatus};
+use crate::plan::load::Dataset;
 use crate::plan::strategy::{self, Stage};
 use crate::plan::workload::PreparedWorkload;
 use crate::plan::{OnFailure, Plan};
 use crate::record::host::HostFacts;
 use crate::record::manifest::{self, Manifest};
-use crate::record::{RunWriter, dir};
+use crate::record::{RunWriter, dir, export};
 use chrono::Local;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
+
+/// With `--on-failure skip`, how often in a row a fleet that came up once is tried again.
+const RELAUNCHES: u32 = 3;
 
 /// A run of one arm, as it was left.
 #[derive(Debug)]
@@ -41,8 +46,8 @@ pub struct Session {
     epoch: Instant,
     /// How often each arm's fleet was brought up.
     launches: Vec<u32>,
-    /// How often each arm's engines died.
-    deaths: Vec<u32>,
+    /// How often each arm lost an engine.
+    losses: Vec<u32>,
     done: usize,
     total: usize,
 }
@@ -76,7 +81,8 @@ impl Session {
         Ok(Session::with(plan, workload, writers, events, stop))
     }
 
-    /// Goes on with one interrupted run.
+    /// Goes on with one interrupted run. Before anything is touched, the traces that the run recorded are made again: a
+    /// point sent from another trace would not belong to it.
     pub fn resume(
         plan: Plan,
         workload: PreparedWorkload,
@@ -84,7 +90,9 @@ impl Session {
         events: Sink,
         stop: Stop,
     ) -> Result<Session, SessionError> {
+        check_traces(&Manifest::read(&run)?, &workload)?;
         let mut writer = RunWriter::resume(run)?;
+        export::write_missing(writer.dir(), writer.manifest())?;
         writer.update(|m| {
             m.status = RunStatus::Incomplete;
             m.reason = None;
@@ -105,7 +113,7 @@ impl Session {
             nonce: format!("{:08x}", rand::random::<u32>()),
             epoch: Instant::now(),
             launches,
-            deaths: vec![0; arms],
+            losses: vec![0; arms],
             done: 0,
             total: 0,
             writers,
@@ -176,6 +184,7 @@ impl Session {
         match self.warm(&mut up, &logs).await {
             Ok(()) => Ok(up),
             Err(error) => {
+                let error = up.live.reason_of(error).await;
                 // The first error is the one to tell.
                 let _ = self.take_down(up).await;
                 Err(error)
@@ -199,13 +208,13 @@ impl Session {
     }
 
     async fn measure_all(&mut self, points: &[(usize, PointKey)], up: &mut Vec<Up>) -> Result<(), SessionError> {
-        for &(arm, key) in points {
+        for (i, &(arm, key)) in points.iter().enumerate() {
             if self.stop.politely.is_cancelled() {
                 return Err(SessionError::Interrupted);
             }
             self.done += 1;
-            let position = up.iter().position(|u| u.arm == arm);
-            let Some(position) = position else { continue };
+            self.replace_fallen(arm, up).await?;
+            let Some(position) = up.iter().position(|u| u.arm == arm) else { continue };
             let Up { live, watch, .. } = &mut up[position];
             let measurement = Measurement {
                 live,
@@ -221,31 +230,58 @@ impl Session {
             match measurement.run(key).await? {
                 Ended::Measured => {}
                 Ended::Interrupted => return Err(SessionError::Interrupted),
-                Ended::Died(death) => {
-                    let dead = up.swap_remove(position);
-                    let label = dead.live.label.clone();
-                    self.take_down(dead).await?;
-                    self.after_death(arm, label, &death)?;
-                    up.push(self.bring_up(arm).await?);
+                Ended::Lost(loss) => {
+                    let lost = up.swap_remove(position);
+                    let more = points[i + 1..].iter().any(|(other, _)| *other == arm);
+                    up.extend(self.replace(lost, &loss, more).await?);
                 }
             }
         }
         Ok(())
     }
 
-    /// Whether the sweep goes on after an engine died.
-    fn after_death(&mut self, arm: usize, label: String, death: &Death) -> Result<(), SessionError> {
-        self.deaths[arm] += 1;
-        let log = self.writers[arm].logs().join(format!("{}.log", death.instance)).display().to_string();
-        let instance = death.instance.clone();
-        let how = match &death.cause {
-            Some(cause) => format!("ended ({}): {}", death.status, cause.kind.what()),
-            None => format!("ended ({})", death.status),
-        };
+    /// An engine may end between two points: no point is to blame, and none is measured without it.
+    async fn replace_fallen(&mut self, arm: usize, up: &mut Vec<Up>) -> Result<(), SessionError> {
+        let Some(position) = up.iter().position(|u| u.arm == arm) else { return Ok(()) };
+        let Some(death) = up[position].live.fallen().await else { return Ok(()) };
+        let lost = up.swap_remove(position);
+        up.extend(self.replace(lost, &Loss::from(&death), true).await?);
+        Ok(())
+    }
+
+    /// Takes down a fleet that lost an engine and brings it up anew, if the plan allows and there is more to measure.
+    async fn replace(&mut self, lost: Up, loss: &Loss, more: bool) -> Result<Option<Up>, SessionError> {
+        let (arm, label) = (lost.arm, lost.live.label.clone());
+        self.take_down(lost).await?;
+        self.after_loss(arm, label, loss)?;
+        if !more {
+            return Ok(None);
+        }
+        let mut failures = 0;
+        loop {
+            match self.bring_up(arm).await {
+                Ok(up) => return Ok(Some(up)),
+                Err(error) => {
+                    failures += 1;
+                    let skip = self.plan.sweep.on_failure == OnFailure::Skip;
+                    if !skip || failures == RELAUNCHES || !error.may_pass() {
+                        return Err(error);
+                    }
+                    (self.events)(Event::Warning { text: format!("starting the fleet once more: {error}") });
+                }
+            }
+        }
+    }
+
+    /// Whether the sweep goes on after an engine was lost.
+    fn after_loss(&mut self, arm: usize, label: String, loss: &Loss) -> Result<(), SessionError> {
+        self.losses[arm] += 1;
+        let log = self.writers[arm].logs().join(format!("{}.log", loss.instance)).display().to_string();
+        let (instance, how) = (loss.instance.clone(), loss.how.clone());
         match self.plan.sweep.on_failure {
-            OnFailure::Stop => Err(SessionError::EngineDied { arm: label, instance, how, log }),
-            OnFailure::Restart if self.deaths[arm] > 1 => {
-                Err(SessionError::EngineKeepsDying { arm: label, instance, how, log })
+            OnFailure::Stop => Err(SessionError::EngineLost { arm: label, instance, how, log }),
+            OnFailure::Restart if self.losses[arm] > 1 => {
+                Err(SessionError::EngineLostAgain { arm: label, instance, how, log })
             }
             OnFailure::Restart | OnFailure::Skip => Ok(()),
         }
@@ -294,10 +330,28 @@ impl Session {
     }
 
     fn is_complete(&self, arm: usize) -> bool {
-        let stages = strategy::stages(self.plan.arms.len(), &self.plan.sweep.load, self.plan.order);
-        let manifest = self.writers[arm].manifest();
-        stages.iter().flat_map(|s| &s.points).filter(|(a, _)| *a == arm).all(|(_, key)| manifest.point(*key).is_some())
+        is_complete(&self.plan, arm, self.writers[arm].manifest())
     }
+}
+
+/// Whether every point of an arm has been measured.
+pub fn is_complete(plan: &Plan, arm: usize, manifest: &Manifest) -> bool {
+    let stages = strategy::stages(plan.arms.len(), &plan.sweep.load, plan.order);
+    stages.iter().flat_map(|s| &s.points).filter(|(a, _)| *a == arm).all(|(_, key)| manifest.point(*key).is_some())
+}
+
+fn check_traces(manifest: &Manifest, workload: &PreparedWorkload) -> Result<(), SessionError> {
+    for trace in &manifest.traces {
+        let schedule = workload.schedule(trace.key.rate, trace.key.attempt)?;
+        if workload.trace_hash(&schedule) != trace.sha256 {
+            let dataset = match &manifest.sweep.workload.dataset {
+                Dataset::Random { .. } => "its generator of random prompts".to_string(),
+                dataset => format!("dataset {}", dataset.name()),
+            };
+            return Err(SessionError::TraceChanged { dataset, rate: trace.key.rate, attempt: trace.key.attempt });
+        }
+    }
+    Ok(())
 }
 
 fn exit_words(exit: &InstanceExit) -> String {

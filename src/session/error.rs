@@ -4,6 +4,7 @@ use crate::drive::DriveError;
 use crate::launch::LaunchError;
 use crate::plan::workload::WorkloadError;
 use crate::record::RecordError;
+use crate::units::RequestRate;
 use thiserror::Error;
 
 #[derive(Debug, Error)]
@@ -27,11 +28,19 @@ pub enum SessionError {
     )]
     Context { arm: String, tokens: u32, context: u32 },
     #[error(
-        "{arm}: {instance} {how}, for the second time\nhint: its log is {log}; --on-failure skip goes on whatever dies"
+        "{arm}: {instance} {how} while the fleet was warmed up\nhint: its log is {log}; its last lines:{}", quoted(.tail)
     )]
-    EngineKeepsDying { arm: String, instance: String, how: String, log: String },
+    DiedWarmingUp { arm: String, instance: String, how: String, log: String, tail: Vec<String> },
+    #[error(
+        "{arm}: {instance} {how}; it is the second engine that was lost, and the run ends here\nhint: its log is {log}; --on-failure skip goes on however many are lost"
+    )]
+    EngineLostAgain { arm: String, instance: String, how: String, log: String },
     #[error("{arm}: {instance} {how}; the run ends here, as --on-failure stop asks\nhint: its log is {log}")]
-    EngineDied { arm: String, instance: String, how: String, log: String },
+    EngineLost { arm: String, instance: String, how: String, log: String },
+    #[error(
+        "this run cannot go on: {dataset} or its tokenizer has changed since, and would give other requests at {rate} req/s (attempt {attempt}) than were recorded\nhint: put the files back as they were, or start a new run"
+    )]
+    TraceChanged { dataset: String, rate: RequestRate, attempt: u32 },
     #[error("{0}")]
     Drive(#[from] DriveError),
     #[error("{0}")]
@@ -40,4 +49,26 @@ pub enum SessionError {
     System { what: &'static str, source: std::io::Error },
     #[error("interrupted")]
     Interrupted,
+}
+
+impl SessionError {
+    /// Whether a fleet that came up before may come up if it is tried again.
+    pub(super) fn may_pass(&self) -> bool {
+        use SessionError as E;
+        matches!(
+            self,
+            E::Launch { source: LaunchError::Start(_), .. }
+                | E::DiedWarmingUp { .. }
+                | E::Smoke { .. }
+                | E::NoKvTransfer { .. }
+        )
+    }
+}
+
+/// Lines of a log that a message quotes.
+const QUOTED: usize = 12;
+
+fn quoted(tail: &[String]) -> String {
+    let skipped = tail.len().saturating_sub(QUOTED);
+    tail[skipped..].iter().map(|line| format!("\n    | {}", line.chars().take(300).collect::<String>())).collect()
 }

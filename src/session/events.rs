@@ -56,9 +56,15 @@ pub enum Event {
     PointFinished {
         arm: String,
         completed: u32,
-        facts: PointFacts,
+        facts: Box<PointFacts>,
     },
     EngineDied {
+        arm: String,
+        instance: String,
+        how: String,
+    },
+    /// An engine lives and gives no token.
+    EngineMute {
         arm: String,
         instance: String,
         how: String,

@@ -59,16 +59,27 @@ pub async fn of_server(url: &str, model: &str, api_key: Option<&Secret>) -> Resu
         }
     };
     let answer = get("/v1/models").send().await.and_then(reqwest::Response::error_for_status).map_err(unreachable)?;
-    let models: Models = answer.json().await.map_err(unreachable)?;
+    let strange = |detail: String| Stranger {
+        detail: format!("its /v1/models is no model list: {detail}"),
+        hint: "check the URL: it must be an OpenAI-compatible server's, without /v1".to_string(),
+    };
+    if !answer.status().is_success() {
+        return Err(strange(format!("HTTP {}", answer.status())));
+    }
+    let page = http::body(answer, http::SMALL).await.map_err(|e| strange(e.to_string()))?;
+    let models: Models = serde_json::from_slice(&page).map_err(|e| strange(e.to_string()))?;
     let Some(found) = models.data.iter().find(|m| m.id == model) else {
-        let known: Vec<_> = models.data.iter().map(|m| m.id.as_str()).collect();
+        let known: Vec<_> = models.data.iter().take(8).map(|m| m.id.chars().take(100).collect::<String>()).collect();
         return Err(Stranger {
             detail: format!("it serves {} and not `{model}`", known.join(", ")),
             hint: "give the served name with --served-model-name, or --model".to_string(),
         });
     };
     let version = match get("/version").send().await {
-        Ok(answer) if answer.status().is_success() => answer.json::<Version>().await.ok().map(|v| v.version),
+        Ok(answer) if answer.status().is_success() => {
+            let page = http::body(answer, http::SMALL).await.ok();
+            page.and_then(|page| serde_json::from_slice::<Version>(&page).ok()).map(|v| v.version)
+        }
         _ => None,
     };
     Ok(Found { version, max_model_len: found.max_model_len })

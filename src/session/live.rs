@@ -2,9 +2,10 @@
 
 use super::error::SessionError;
 use super::events::{Event, Sink};
+use super::loss::{DEATH_NOTICE, Loss};
 use super::stop::Stop;
 use crate::drive::Target;
-use crate::launch::{Fleet, Instance, InstanceExit, LaunchEvent, LaunchOptions};
+use crate::launch::{Death, EngineState, Fleet, Instance, InstanceExit, LaunchError, LaunchEvent, LaunchOptions};
 use crate::observe::engine::{EngineTarget, Scraper};
 use crate::plan::deployment::{AttachPlan, Deployment, FleetPlan, Secret};
 use crate::plan::topology::{ProxyPolicies, Role, Topology};
@@ -13,6 +14,7 @@ use crate::record::manifest::InstanceRecord;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::{Duration, Instant};
+use tokio::time::timeout;
 use topobench_proxy::{BackendUrl, Policy, Proxy, ProxyConfig, ProxyHandle, Routes};
 
 /// How long the proxy may finish what it carries when an arm is taken down.
@@ -60,11 +62,33 @@ impl LiveArm {
     }
 
     /// Never returns for servers that are not ours.
-    pub async fn next_death(&self) -> crate::launch::Death {
+    pub async fn next_death(&self) -> Death {
         match &self.fleet {
             Some(fleet) => fleet.next_death().await,
             None => std::future::pending().await,
         }
+    }
+
+    /// An engine that has ended, if there is one.
+    pub async fn fallen(&self) -> Option<Death> {
+        let states = self.fleet.as_ref().map(Fleet::states)?;
+        match states.contains(&EngineState::Exited) {
+            // The notice may have been given before; then nothing more would come.
+            true => timeout(DEATH_NOTICE * 4, self.next_death()).await.ok(),
+            false => None,
+        }
+    }
+
+    /// A request that failed before the load may be the first sign of an engine's end, which tells more.
+    pub async fn reason_of(&self, error: SessionError) -> SessionError {
+        if !matches!(error, SessionError::Smoke { .. } | SessionError::NoKvTransfer { .. }) {
+            return error;
+        }
+        let Ok(death) = timeout(DEATH_NOTICE, self.next_death()).await else { return error };
+        let Loss { instance, how, .. } = Loss::from(&death);
+        let logs = self.fleet.iter().flat_map(|f| f.instances()).find(|i| i.name == instance);
+        let log = logs.map(|i| i.log.display().to_string()).unwrap_or_default();
+        SessionError::DiedWarmingUp { arm: self.label.clone(), instance, how, log, tail: death.log_tail }
     }
 
     /// Stops proxy and engines. On `stop.at_once` the engines are killed without grace.
@@ -103,12 +127,17 @@ async fn spawn(
     stop: &Stop,
 ) -> Result<LiveArm, SessionError> {
     events(Event::Launching { arm: arm.label.clone(), instances: plan.instances.len() });
-    let fleet = Fleet::launch(plan, &LaunchOptions::new(logs), translate(arm.label.clone(), events), &stop.politely)
-        .await
-        .map_err(|source| match source {
-            crate::launch::LaunchError::Cancelled => SessionError::Interrupted,
-            source => SessionError::Launch { arm: arm.label.clone(), source },
-        })?;
+    let options = LaunchOptions::new(logs);
+    let launch = Fleet::launch(plan, &options, translate(arm.label.clone(), events), &stop.politely);
+    let launched = tokio::select! {
+        launched = launch => launched,
+        // Dropped, the launch leaves its engines to their guardians, which kill them.
+        () = stop.at_once.cancelled() => Err(LaunchError::Cancelled),
+    };
+    let fleet = launched.map_err(|source| match source {
+        LaunchError::Cancelled => SessionError::Interrupted,
+        source => SessionError::Launch { arm: arm.label.clone(), source },
+    })?;
     let instances = fleet.instances();
     let engines: Vec<EngineTarget> = instances
         .iter()
@@ -187,10 +216,10 @@ type Front = (String, Option<ProxyHandle>);
 
 /// The proxy where the arm needs one: for prefill and decode, for several replicas, or because it was asked for.
 fn front(arm: &ArmPlan, engines: &[EngineTarget], policies: &ProxyPolicies) -> Result<Front, SessionError> {
-    if let [only] = engines {
-        if !arm.through_proxy {
-            return Ok((only.base_url.clone(), None));
-        }
+    if let [only] = engines
+        && !arm.through_proxy
+    {
+        return Ok((only.base_url.clone(), None));
     }
     let wrong = |detail: String| SessionError::Proxy { arm: arm.label.clone(), detail };
     let urls = |role: Role| {

@@ -3,11 +3,11 @@
 use super::error::SessionError;
 use super::events::{Event, Sink};
 use super::live::LiveArm;
-use super::recorder::{self, StampSource, Tally};
+use super::loss::{self, Incident, Loss, Verdict, Vigil};
+use super::recorder::{self, Recording, StampSource, Tally};
 use super::stop::Stop;
 use super::watch::Watch;
 use crate::drive::{self, Deadlines, PointReport, PointSpec, Progress};
-use crate::launch::Death;
 use crate::observe::engine::{self, EngineWindow};
 use crate::outcome::{PointFacts, PointKey, PointStatus};
 use crate::plan::Sweep;
@@ -16,7 +16,6 @@ use crate::record::{RunWriter, dir, export, manifest::TraceRecord};
 use chrono::{DateTime, Local};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio_util::sync::CancellationToken;
 use topobench_proxy::ProxyHandle;
 
 /// How often progress is told.
@@ -41,8 +40,8 @@ pub enum Ended {
     Measured,
     /// Cut short from outside: not a result.
     Interrupted,
-    /// An engine died; the recorded facts say failed.
-    Died(Death),
+    /// An engine died or hangs; the recorded facts say failed.
+    Lost(Loss),
 }
 
 impl Measurement<'_> {
@@ -57,21 +56,37 @@ impl Measurement<'_> {
         let before = self.live.scraper.snapshot().await;
         let began = self.watch.mark().await;
         let load = self.load(key, &schedule).await?;
-        let after = self.live.scraper.snapshot().await;
-        let ended = self.watch.mark().await;
         self.writer.sync()?;
-
-        if load.death.is_none() && self.stop.politely.is_cancelled() {
+        let died = matches!(load.incident, Some(Incident::Died(_)));
+        if !died && self.stop.politely.is_cancelled() {
             return Ok(Ended::Interrupted);
         }
+        let after = self.live.scraper.snapshot().await;
+        let ended = self.watch.mark().await;
+        let lost = self.lost(&load).await;
         let window = engine::between(&before, &after);
-        let mut facts = facts(key, &schedule, &load, &window);
+        let mut facts = facts(key, &schedule, &load, &window, lost.as_ref());
         facts.gpus = self.watch.gpu_facts(began, ended);
         self.finish(&facts, load.tally.completed)?;
-        Ok(match load.death {
-            Some(death) => Ended::Died(death),
-            None => Ended::Measured,
-        })
+        Ok(lost.map_or(Ended::Measured, Ended::Lost))
+    }
+
+    /// The engine that nothing more can be measured on, if there is one.
+    async fn lost(&self, load: &Load) -> Option<Loss> {
+        if let Some(Incident::Died(death)) = &load.incident {
+            return Some(Loss::from(death));
+        }
+        if load.incident.is_none() && !load.tally.is_suspicious() {
+            return None;
+        }
+        let mute = loss::first_mute(self.live, self.nonce, self.sweep.timeouts);
+        let lost = tokio::select! {
+            lost = mute => lost?,
+            () = self.stop.politely.cancelled() => return None,
+        };
+        let (arm, instance, how) = (self.live.label.clone(), lost.instance.clone(), lost.how.clone());
+        (self.events)(Event::EngineMute { arm, instance, how });
+        Some(lost)
     }
 
     /// The engine knows its context for certain; the plan may have guessed.
@@ -102,7 +117,9 @@ impl Measurement<'_> {
                     "{} of the prompts at {} req/s had been sent before: the dataset is exhausted",
                     schedule.repeats, key.rate
                 );
-                m.warnings.push(text);
+                if !m.warnings.contains(&text) {
+                    m.warnings.push(text);
+                }
             }
         })?;
         Ok(())
@@ -115,16 +132,20 @@ impl Measurement<'_> {
         let proxy = Arc::new(Mutex::new(self.live.proxy.take()));
         let stamps = lock(&proxy).is_some().then(|| stamp_source(&proxy));
         let (records, finished) = tokio::sync::mpsc::unbounded_channel();
-        let recorder = recorder::start(key, finished, journal, stamps, Arc::clone(&progress))
+        let verdict = Verdict::default();
+        let recording =
+            Recording { key, journal, stamps, progress: Arc::clone(&progress), verdict: Arc::clone(&verdict) };
+        let recorder = recorder::start(recording, finished)
             .map_err(|source| SessionError::System { what: "start the recorder's thread", source })?;
         let cancel = self.stop.politely.child_token();
         let spec = self.spec(key, schedule);
-        let outcome = {
+        let (report, incident) = {
             let ticker = self.ticker(key, schedule, &progress);
             let run = drive::run_point(spec, records, cancel.clone(), Arc::clone(&progress));
-            let death = self.live.next_death();
+            let timeouts = self.sweep.timeouts;
+            let vigil = Vigil { live: self.live, progress: &progress, timeouts, cancel: &cancel, verdict: &verdict };
             tokio::select! {
-                outcome = race(run, death, &cancel) => outcome,
+                outcome = vigil.over(run) => outcome,
                 () = ticker => unreachable!("the ticker never ends"),
             }
         };
@@ -134,8 +155,7 @@ impl Measurement<'_> {
             .and_then(Result::ok)
             .ok_or_else(|| system("join the recorder: its thread broke down"))?;
         self.live.proxy = lock(&proxy).take();
-        let (report, death) = outcome;
-        Ok(Load { report: report?, tally, death })
+        Ok(Load { report: report?, tally, incident })
     }
 
     fn spec(&self, key: PointKey, schedule: &Arc<Schedule>) -> PointSpec {
@@ -179,7 +199,7 @@ impl Measurement<'_> {
             m.points.push(facts.clone());
         })?;
         export::write(self.writer.dir(), self.writer.manifest(), facts.key)?;
-        (self.events)(Event::PointFinished { arm: self.live.label.clone(), completed, facts: facts.clone() });
+        (self.events)(Event::PointFinished { arm: self.live.label.clone(), completed, facts: Box::new(facts.clone()) });
         Ok(())
     }
 }
@@ -187,37 +207,18 @@ impl Measurement<'_> {
 struct Load {
     report: PointReport,
     tally: Tally,
-    death: Option<Death>,
+    incident: Option<Incident>,
 }
 
-/// The load to its end; an engine's death cancels it, and what is in flight becomes unfinished.
-async fn race<R>(
-    run: impl Future<Output = R>,
-    death: impl Future<Output = Death>,
-    cancel: &CancellationToken,
-) -> (R, Option<Death>) {
-    tokio::pin!(run);
-    tokio::select! {
-        report = &mut run => (report, None),
-        death = death => {
-            cancel.cancel();
-            (run.await, Some(death))
-        }
-    }
-}
-
-fn facts(key: PointKey, schedule: &Schedule, load: &Load, window: &EngineWindow) -> PointFacts {
+fn facts(key: PointKey, schedule: &Schedule, load: &Load, window: &EngineWindow, lost: Option<&Loss>) -> PointFacts {
     let tally = &load.tally;
-    let mut why = tally.why();
-    if tally.unfinished > 0 {
-        why.push(format!("{} requests were unfinished", tally.unfinished));
-    }
-    if let Some(death) = &load.death {
-        why.insert(0, format!("{} ended ({})", death.instance, death.status));
-    }
+    let mut why: Vec<String> = load.incident.iter().map(Incident::why).collect();
+    why.extend(lost.filter(|l| !l.ended).map(|l| format!("{} {}", l.instance, l.how)));
     why.extend(window.restarted.iter().map(|name| format!("{name} was restarted while the point was measured")));
+    why.extend(tally.why());
+    let broken = load.incident.is_some() || lost.is_some() || !window.restarted.is_empty();
     let status = match () {
-        () if load.death.is_some() || tally.completed == 0 => PointStatus::Failed,
+        () if broken || tally.completed == 0 => PointStatus::Failed,
         () if tally.failed() > 0 || tally.unfinished > 0 => PointStatus::Degraded,
         () => PointStatus::Measured,
     };
@@ -228,7 +229,8 @@ fn facts(key: PointKey, schedule: &Schedule, load: &Load, window: &EngineWindow)
         offered: u32::try_from(schedule.requests.len()).unwrap_or(u32::MAX),
         duration_secs: load.report.last_end.as_secs(),
         started_at: DateTime::<Local>::from(load.report.started_at).to_rfc3339(),
-        engine_restarts: u32::try_from(window.restarted.len()).unwrap_or(u32::MAX) + u32::from(load.death.is_some()),
+        engine_restarts: u32::try_from(window.restarted.len()).unwrap_or(u32::MAX)
+            + u32::from(lost.is_some_and(|l| l.ended)),
         engines: window.counters,
         gpus: None,
     }

@@ -1,10 +1,13 @@
 //! Between the load and the journal: gives each finished request the proxy's stage stamps, then writes it down.
 //!
 //! Stamps come out of band and a little later than the answer, so a record waits for its stamps, but not for long: a
-//! request that never reached the proxy has none.
+//! request that never reached the proxy has none. A failed request waits too, for its reason may be about to be told:
+//! an engine's end shows first as broken connections.
 
+use super::loss::{Cut, Seat, Verdict};
 use crate::drive::Progress;
-use crate::outcome::{Outcome, PointKey, RequestRecord, Stages};
+use crate::outcome::{Failure, Outcome, PointKey, RequestRecord, Stages};
+use crate::plan::topology::Role;
 use crate::record::journal::JournalSender;
 use crate::units::Offset;
 use std::collections::HashMap;
@@ -15,7 +18,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::mpsc::error::TryRecvError;
 use topobench_proxy::StageStamps;
 
-/// How long a finished request may wait for its stamps.
+/// How long a finished request may wait for its stamps, and a failed one for its reason.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How often finished requests and stamps are collected.
 const TICK: Duration = Duration::from_millis(20);
@@ -30,7 +33,6 @@ pub struct Tally {
     pub unfinished: u32,
     /// Failed requests by kind, with an example of each.
     pub failures: std::collections::BTreeMap<&'static str, (u32, String)>,
-    pub last_end: Offset,
 }
 
 impl Tally {
@@ -40,47 +42,48 @@ impl Tally {
 
     /// One sentence for each kind of failure.
     pub fn why(&self) -> Vec<String> {
-        self.failures.iter().map(|(kind, (n, example))| format!("{n} requests failed ({kind}): {example}")).collect()
+        let failed =
+            self.failures.iter().map(|(kind, (n, example))| format!("{n} requests failed ({kind}): {example}"));
+        let unfinished = (self.unfinished > 0).then(|| format!("{} requests were unfinished", self.unfinished));
+        failed.chain(unfinished).collect()
+    }
+
+    /// Whether what failed may be the sign of a broken engine. To decline a request is not.
+    pub fn is_suspicious(&self) -> bool {
+        self.unfinished > 0 || self.failures.keys().any(|kind| *kind != "shed")
     }
 }
 
+/// What a recorder needs to know of its point.
+pub struct Recording {
+    pub key: PointKey,
+    pub journal: JournalSender,
+    pub stamps: Option<StampSource>,
+    pub progress: Arc<Progress>,
+    pub verdict: Verdict,
+}
+
 /// Starts the recorder of one point. It ends when the load has dropped its end of `finished`.
-pub fn start(
-    key: PointKey,
-    finished: UnboundedReceiver<RequestRecord>,
-    journal: JournalSender,
-    stamps: Option<StampSource>,
-    progress: Arc<Progress>,
-) -> std::io::Result<JoinHandle<Tally>> {
+pub fn start(recording: Recording, finished: UnboundedReceiver<RequestRecord>) -> std::io::Result<JoinHandle<Tally>> {
     std::thread::Builder::new().name("recorder".to_string()).spawn(move || {
-        let tally = Tally::default();
-        let mut recorder = Recorder { key, journal, progress, tally, waiting: HashMap::new(), stamps: HashMap::new() };
-        let mut finished = finished;
-        match stamps {
-            None => {
-                while let Some(record) = finished.blocking_recv() {
-                    recorder.write(record);
-                }
-            }
-            Some(source) => recorder.join_stamps(&mut finished, &source),
-        }
+        let mut recorder =
+            Recorder { point: recording, tally: Tally::default(), waiting: HashMap::new(), stamps: HashMap::new() };
+        recorder.run(finished);
         recorder.tally
     })
 }
 
 struct Recorder {
-    key: PointKey,
-    journal: JournalSender,
-    progress: Arc<Progress>,
+    point: Recording,
     tally: Tally,
-    /// Finished requests without stamps, by id, and since when they wait.
+    /// Finished requests without stamps or with a failure to be explained, by id, and since when they wait.
     waiting: HashMap<String, (RequestRecord, Instant)>,
     /// Stamps that came before their request was finished here.
     stamps: HashMap<String, StageStamps>,
 }
 
 impl Recorder {
-    fn join_stamps(&mut self, finished: &mut UnboundedReceiver<RequestRecord>, source: &StampSource) {
+    fn run(&mut self, mut finished: UnboundedReceiver<RequestRecord>) {
         let mut open = true;
         while open || !self.waiting.is_empty() {
             loop {
@@ -93,41 +96,56 @@ impl Recorder {
                     }
                 }
             }
-            for stamp in source() {
+            for stamp in self.point.stamps.as_ref().map(|source| source()).unwrap_or_default() {
                 self.stamped(stamp);
             }
-            self.give_up(Instant::now());
+            self.release(Instant::now());
             std::thread::sleep(TICK);
         }
     }
 
     fn finished(&mut self, mut record: RequestRecord) {
-        match self.stamps.remove(&record.id) {
-            Some(stamps) => {
-                record.stages = self.stages(&stamps);
-                self.write(record);
-            }
-            None => {
-                self.waiting.insert(record.id.clone(), (record, Instant::now()));
-            }
+        record.stages = self.stamps.remove(&record.id).and_then(|stamps| self.stages(&stamps));
+        if self.is_settled(&record) {
+            return self.write(record);
         }
+        self.waiting.insert(record.id.clone(), (record, Instant::now()));
     }
 
     fn stamped(&mut self, stamps: StageStamps) {
-        match self.waiting.remove(&stamps.request_id) {
-            Some((mut record, _)) => {
-                record.stages = self.stages(&stamps);
-                self.write(record);
-            }
+        let stages = self.stages(&stamps);
+        match self.waiting.get_mut(&stamps.request_id) {
+            Some((record, _)) => record.stages = stages,
             None => {
                 self.stamps.insert(stamps.request_id.clone(), stamps);
             }
         }
     }
 
+    /// Writes what has waited for all it can get, or long enough.
+    fn release(&mut self, now: Instant) {
+        let ready = |(record, since): &(RequestRecord, Instant)| {
+            self.is_settled(record) || now.duration_since(*since) > PATIENCE
+        };
+        let ids: Vec<String> = self.waiting.iter().filter(|(_, w)| ready(w)).map(|(id, _)| id.clone()).collect();
+        for id in ids {
+            if let Some((record, _)) = self.waiting.remove(&id) {
+                self.write(record);
+            }
+        }
+    }
+
+    /// Whether nothing more can be learned about the request: it was never sent, or its stamps are here and its failure,
+    /// if it failed, is explained.
+    fn is_settled(&self, record: &RequestRecord) -> bool {
+        let stamped = self.point.stamps.is_none() || record.stages.is_some();
+        let explained = record.completed() || self.point.verdict.get().is_some();
+        record.timeline.sent.is_none() || (stamped && explained)
+    }
+
     /// The proxy's instants on the point's clock.
     fn stages(&self, stamps: &StageStamps) -> Option<Stages> {
-        let zero = self.progress.time_zero()?;
+        let zero = self.point.progress.time_zero()?;
         let at = |instant: Instant| Offset::from(instant.saturating_duration_since(zero));
         let index = |backend: Option<usize>| backend.and_then(|i| u32::try_from(i).ok());
         Some(Stages {
@@ -142,23 +160,11 @@ impl Recorder {
         })
     }
 
-    fn give_up(&mut self, now: Instant) {
-        let tired: Vec<String> = self
-            .waiting
-            .iter()
-            .filter(|(_, (_, since))| now.duration_since(*since) > PATIENCE)
-            .map(|(id, _)| id.clone())
-            .collect();
-        for id in tired {
-            if let Some((record, _)) = self.waiting.remove(&id) {
-                self.write(record);
-            }
+    fn write(&mut self, mut record: RequestRecord) {
+        if let Some(Some(cut)) = self.point.verdict.get() {
+            explain(&mut record, cut, self.point.stamps.is_some());
         }
-    }
-
-    fn write(&mut self, record: RequestRecord) {
         let tally = &mut self.tally;
-        tally.last_end = tally.last_end.max(record.timeline.end);
         match &record.outcome {
             Outcome::Completed => tally.completed += 1,
             Outcome::Unfinished => tally.unfinished += 1,
@@ -167,6 +173,53 @@ impl Recorder {
                 entry.0 += 1;
             }
         }
-        self.journal.append(self.key, record);
+        self.point.journal.append(self.point.key, record);
     }
 }
+
+/// Gives a request that was cut off or broke down the reason for which the point was cut short, if it was hit by it.
+fn explain(record: &mut RequestRecord, cut: &Cut, proxied: bool) {
+    if record.timeline.sent.is_none() {
+        return;
+    }
+    let cut_off = record.outcome == Outcome::Unfinished;
+    match cut {
+        Cut::Died { instance, seat } => {
+            let broke = matches!(&record.outcome, Outcome::Failed(failure) if may_come_of_a_death(failure));
+            let there = match (seat, proxied) {
+                (Some(seat), true) => record.stages.as_ref().is_some_and(|stages| was_at(stages, *seat)),
+                // Without a proxy there is one engine.
+                (_, proxied) => !proxied,
+            };
+            if (cut_off || broke) && there {
+                record.outcome = Outcome::Failed(Failure::EngineDied { instance: instance.clone() });
+            }
+        }
+        Cut::Silence { secs } if cut_off => {
+            let tokens = record.timeline.output_tokens.get();
+            let sent = record.timeline.sent.unwrap_or(record.timeline.due);
+            let after_secs = record.timeline.end.secs_since(record.timeline.last_token.unwrap_or(sent)).min(*secs);
+            record.outcome = Outcome::Failed(Failure::Stalled { after_secs, tokens });
+        }
+        Cut::Silence { .. } => {}
+    }
+}
+
+fn may_come_of_a_death(failure: &Failure) -> bool {
+    match failure {
+        Failure::Status { code, .. } => *code >= 500,
+        Failure::Shed { .. } => false,
+        _ => true,
+    }
+}
+
+/// Whether the request was in this engine's hands when it ended. Once the first byte has come, the KV has left prefill.
+fn was_at(stages: &Stages, seat: Seat) -> bool {
+    match seat.role {
+        Role::Prefill => stages.prefill == Some(seat.index) && stages.first_byte.is_none(),
+        Role::Decode | Role::Replica => stages.decode == Some(seat.index) && stages.decode_sent.is_some(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

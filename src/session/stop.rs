@@ -11,7 +11,12 @@ pub struct Stop {
     pub politely: CancellationToken,
     /// Tear down without grace.
     pub at_once: CancellationToken,
+    /// Nothing is running any more: a signal ends the program as it does by default.
+    pub over: CancellationToken,
 }
+
+/// What a shell reports of a program that SIGINT ended.
+const INTERRUPTED: i32 = 130;
 
 impl Stop {
     /// Listens to SIGINT, SIGTERM and SIGHUP for the rest of the runtime's life.
@@ -31,9 +36,12 @@ impl Stop {
                     _ = terminate.recv() => {}
                     _ = hangup.recv() => {}
                 }
+                if heard.over.is_cancelled() {
+                    std::process::exit(INTERRUPTED);
+                }
                 if heard.politely.is_cancelled() {
                     heard.at_once.cancel();
-                    return;
+                    continue;
                 }
                 events(Event::Interrupted);
                 heard.politely.cancel();

@@ -77,7 +77,10 @@ fn gpu_sampler(
     if only.is_empty() {
         return Ok(None);
     }
-    let mut csv = csv::WriterBuilder::new().has_headers(true).from_writer(file()?);
+    let file = file()?;
+    // Fleets that come up one after another share the file, and its one line of headers.
+    let is_new = file.metadata().is_ok_and(|m| m.len() == 0);
+    let mut csv = csv::WriterBuilder::new().has_headers(is_new).from_writer(file);
     let sink = move |rows: &[GpuSample]| {
         for row in rows {
             let _ = csv.serialize(row);

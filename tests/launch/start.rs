@@ -121,7 +121,7 @@ async fn a_taken_port_is_refused_before_anything_starts() {
     let held = TcpListener::bind("127.0.0.1:0").expect("binds");
     let port = held.local_addr().expect("bound").port();
     let mut plan = pair(&["--family", family.to_str().expect("utf-8")], &[]);
-    plan.env.insert("VLLM_NIXL_SIDE_CHANNEL_PORT".into(), port.to_string());
+    plan.env.insert("VLLM_NIXL_SIDE_CHANNEL_PORT", &port.to_string());
     let said = failure(&plan, dir.path()).await.to_string();
     assert!(said.contains(&format!("side-channel port {port} is taken by pid {}", std::process::id())), "{said}");
     assert!(pids(&family).is_empty());

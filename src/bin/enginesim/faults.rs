@@ -18,6 +18,7 @@ pub enum Fault {
     IgnoreSigterm,
     Grandchild,
     SetsidChild,
+    LeaveFiles,
     SplitSse,
     MergeSse,
     Crlf,
@@ -47,6 +48,7 @@ Faults (--sim-fault KIND[=ARG], repeatable):
   ignore-sigterm          ignore SIGTERM and SIGINT
   grandchild              leave a child process behind
   setsid-child            leave a child process behind, in its own session
+  leave-files             keep a file in /dev/shm and a socket in /tmp, and leave them there
   split-sse               write each event in pieces, cut inside UTF-8 characters too
   merge-sse               write several events at once
   crlf                    end lines of the stream with CR LF
@@ -73,6 +75,7 @@ const KINDS: &[&str] = &[
     "ignore-sigterm",
     "grandchild",
     "setsid-child",
+    "leave-files",
     "split-sse",
     "merge-sse",
     "crlf",
@@ -106,6 +109,7 @@ impl Fault {
             "ignore-sigterm" => takes_none(Self::IgnoreSigterm),
             "grandchild" => takes_none(Self::Grandchild),
             "setsid-child" => takes_none(Self::SetsidChild),
+            "leave-files" => takes_none(Self::LeaveFiles),
             "split-sse" => takes_none(Self::SplitSse),
             "merge-sse" => takes_none(Self::MergeSse),
             "crlf" => takes_none(Self::Crlf),

@@ -37,6 +37,11 @@ pub fn banner(args: &ServeArgs) {
 pub async fn wait(config: &Config) -> Option<ExitCode> {
     describe(config);
     leave_children(config);
+    if config.faults.has(&Fault::LeaveFiles)
+        && let Err(error) = leave_files()
+    {
+        log::error(Source::ApiServer, "faults", &error.to_string());
+    }
     tokio::time::sleep(config.start_delay).await;
     let faults = &config.faults;
     if let Some(code) = faults.find(|fault| match fault {
@@ -101,6 +106,17 @@ fn leave_children(config: &Config) {
             Err(error) => log::error(Source::ApiServer, "faults", &error.to_string()),
         }
     }
+}
+
+/// Open for the rest of the process's life and never removed, with names such as Python and ZeroMQ give.
+fn leave_files() -> std::io::Result<()> {
+    let pid = std::process::id();
+    let memory = format!("/dev/shm/psm_sim{pid}");
+    let socket = format!("/tmp/{:08x}-{:04x}-{:04x}-{:04x}-{:012x}", pid, 0, 0, 0, pid);
+    std::mem::forget(std::fs::File::create(&memory)?);
+    std::mem::forget(std::os::unix::net::UnixListener::bind(&socket)?);
+    log::info(Source::ApiServer, "faults", &format!("will leave {memory} and {socket} behind"));
+    Ok(())
 }
 
 /// The last lines before requests are answered.

@@ -3,12 +3,15 @@
 
 mod client;
 mod python;
+mod words;
 
 use super::args::DoctorArgs;
 use super::exit::{Exit, Failure};
+use super::out;
 use crate::launch::preflight;
 use crate::observe::gpu::{GpuInfo, Gpus};
 use crate::plan::environment::{self, Environment};
+use crate::plan::secrecy::EngineEnv;
 use crate::record::host::HostFacts;
 use client::ClientFacts;
 use python::PythonFacts;
@@ -52,9 +55,9 @@ pub fn run(args: &DoctorArgs) -> Result<Exit, Failure> {
         report.client = Some(client::measure().map_err(|e| Failure::new(Exit::Internal, e))?);
     }
     if args.json {
-        super::print_json(&report)?;
+        out::json(&report)?;
     } else {
-        print(&report);
+        out::text(&words::of(&report))?;
     }
     Ok(Exit::Good)
 }
@@ -91,7 +94,7 @@ fn program(name: &'static str) -> ProgramFacts {
 fn version_of(program: &Path) -> Option<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
     let guardian = Path::new("/proc/self/exe");
-    let env = BTreeMap::new();
+    let env = EngineEnv::default();
     let probe = preflight::probe_version(program, &env, guardian);
     runtime.block_on(probe).ok()?.ok().map(|version| version.to_string())
 }
@@ -107,100 +110,41 @@ fn conclude(report: &mut Report) {
     let (mut can, mut missing) = (Vec::new(), Vec::new());
     match found("enginesim") {
         Some(_) => can.push("topobench ab simple nixl --engine sim     (simulated engine, no GPU needed)".to_string()),
-        None => missing.push("enginesim is neither on PATH nor beside topobench: build it with `cargo build --release`".to_string()),
+        None => missing.push(
+            "enginesim is neither on PATH nor beside topobench: build it with `cargo build --release`".to_string(),
+        ),
     }
     match found("vllm") {
         None => missing.push("vllm is not on PATH: pip install vllm, or activate its environment".to_string()),
         Some(vllm) => {
             let nixl = vllm.python.as_ref().is_some_and(|p| p.nixl_imports == Some(true));
             match gpus {
-                0 if nixl => can.push("topobench ab simple nixl --engine cpu --model DIR     (real vLLM on the CPU, tiny models)".to_string()),
-                0 => can.push("topobench simple --engine cpu --model DIR     (real vLLM on the CPU, tiny models)".to_string()),
+                0 if nixl => can.push(
+                    "topobench ab simple nixl --engine cpu --model DIR     (real vLLM on the CPU, tiny models)"
+                        .to_string(),
+                ),
+                0 => can.push(
+                    "topobench simple --engine cpu --model DIR     (real vLLM on the CPU, tiny models)".to_string(),
+                ),
                 1 => can.push("topobench simple     (one GPU; prefill and decode want two)".to_string()),
                 n if nixl => can.push(format!("topobench ab simple nixl     (on up to {n} GPUs)")),
                 n => can.push(format!("topobench simple --tp {n}")),
             }
             if !nixl {
-                let why = vllm.python.as_ref().and_then(|p| p.nixl_error.clone()).unwrap_or_else(|| "its Python could not be asked".to_string());
+                let why = vllm
+                    .python
+                    .as_ref()
+                    .and_then(|p| p.nixl_error.clone())
+                    .unwrap_or_else(|| "its Python could not be asked".to_string());
                 missing.push(format!("NIXL does not import where vllm runs ({why}): pip install nixl"));
             }
         }
     }
-    if let Some((soft, hard)) = report.open_files.filter(|(soft, hard)| *soft < FEW_DESCRIPTORS && *hard < FEW_DESCRIPTORS) {
+    if let Some((soft, hard)) =
+        report.open_files.filter(|(soft, hard)| *soft < FEW_DESCRIPTORS && *hard < FEW_DESCRIPTORS)
+    {
         missing.push(format!("only {soft} open files are allowed (hard limit {hard}): raise it with `ulimit -n` for many concurrent streams"));
     }
     report.can_run = can;
     report.missing = missing;
-}
-
-fn print(report: &Report) {
-    let unknown = || "unknown".to_string();
-    let host = &report.host;
-    println!("topobench {} on {}", report.topobench, host.hostname.clone().unwrap_or_else(unknown));
-    println!("  {}, kernel {}", host.os.clone().unwrap_or_else(unknown), host.kernel.clone().unwrap_or_else(unknown));
-    let memory = host.memory_bytes.map_or_else(unknown, |b| format!("{:.0} GiB", b as f64 / f64::from(1 << 30)));
-    println!("  {} x {}, {memory}", host.cpus.map_or_else(unknown, |n| n.to_string()), host.cpu.clone().unwrap_or_else(unknown));
-    print_gpus(report);
-    for program in &report.programs {
-        print_program(program);
-    }
-    if let Some(bytes) = report.shared_memory_free_bytes {
-        println!("/dev/shm: {} MiB free", bytes >> 20);
-    }
-    println!("API key in the environment: {}", if report.api_key { "yes" } else { "no" });
-    if let Some(client) = &report.client {
-        println!("{client}");
-    }
-    println!("\ncan run:");
-    report.can_run.iter().for_each(|line| println!("  {line}"));
-    if !report.missing.is_empty() {
-        println!("missing:");
-        report.missing.iter().for_each(|line| println!("  {line}"));
-    }
-}
-
-fn print_gpus(report: &Report) {
-    let Some(first) = report.gpus.first() else {
-        println!("GPUs: none (no NVIDIA or AMD driver answers)");
-        return;
-    };
-    let driver = first.driver.as_deref().unwrap_or("unknown");
-    println!("GPUs: {} (driver {driver}{})", report.gpus.len(), first.cuda.as_ref().map(|c| format!(", CUDA {c}")).unwrap_or_default());
-    for gpu in &report.gpus {
-        let gib = |bytes: Option<u64>| bytes.map_or_else(|| "?".to_string(), |b| format!("{:.1}", b as f64 / f64::from(1 << 30)));
-        println!("  {}: {}, {} of {} GiB used, {}", gpu.index, gpu.name, gib(gpu.memory_used_bytes), gib(gpu.memory_total_bytes), gpu.uuid);
-        for process in &gpu.processes {
-            println!("     in use by pid {}", process.pid);
-        }
-        for peer in &gpu.peers {
-            let path = peer.topology.as_deref().unwrap_or("unknown path");
-            let p2p = match (peer.p2p_read, peer.p2p_write) {
-                (Some(true), Some(true)) => "P2P read and write",
-                (Some(false), _) | (_, Some(false)) => "no P2P",
-                _ => "P2P unknown",
-            };
-            println!("     to GPU {}: {path}, {p2p}", peer.index);
-        }
-    }
-    for (name, value) in &report.visible_devices {
-        println!("  {name}={value}");
-    }
-}
-
-fn print_program(program: &ProgramFacts) {
-    let Some(path) = &program.path else {
-        println!("{}: not found", program.name);
-        return;
-    };
-    println!("{}: {} ({path})", program.name, program.version.as_deref().unwrap_or("unknown version"));
-    let Some(python) = &program.python else { return };
-    for (package, version) in &python.packages {
-        println!("  {package} {version}");
-    }
-    if let Some(ucx) = &python.ucx {
-        println!("  UCX {ucx}");
-    }
-    if let Some(error) = &python.nixl_error {
-        println!("  NIXL does not import: {error}");
-    }
 }

@@ -95,10 +95,11 @@ mod tests {
 
     #[test]
     fn a_wrapper_tells_what_its_python_needs() {
-        let env = exports("#!/bin/bash\nexport PYTHONPATH=/opt/v/site HF_HUB_OFFLINE=1\nexport X=$Y\nexec python3 -m vllm\n");
-        assert_eq!(env.into_iter().collect::<Vec<_>>(), [
-            ("HF_HUB_OFFLINE".to_string(), "1".to_string()),
-            ("PYTHONPATH".to_string(), "/opt/v/site".to_string())
-        ]);
+        let env =
+            exports("#!/bin/bash\nexport PYTHONPATH=/opt/v/site HF_HUB_OFFLINE=1\nexport X=$Y\nexec python3 -m vllm\n");
+        assert_eq!(
+            env.into_iter().collect::<Vec<_>>(),
+            [("HF_HUB_OFFLINE".to_string(), "1".to_string()), ("PYTHONPATH".to_string(), "/opt/v/site".to_string())]
+        );
     }
 }

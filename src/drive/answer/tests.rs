@@ -201,3 +201,18 @@ proptest! {
         prop_assert!(matches!(outcome(&bytes, 1), Outcome::Failed(_)));
     }
 }
+
+#[test]
+fn an_answer_without_end_is_given_up_and_a_generous_one_is_not() {
+    let token = r#"{"choices":[{"text":"x"}]}"#;
+    let read = |tokens: usize| {
+        let mut reader = AnswerReader::new(TimelineBuilder::new(Offset::ZERO, Offset::ZERO)).bounded(10);
+        reader.feed(&stream(&vec![token; tokens]), Offset::ZERO);
+        let kept = reader.finish(Offset::ZERO).0.chunks.len();
+        (reader.outcome(Asked { max_tokens: 10, ignore_eos: false }), kept)
+    };
+    let (outcome, kept) = read(100_000);
+    assert!(matches!(outcome, Outcome::Failed(Failure::Protocol { .. })), "{outcome:?}");
+    assert!(kept < 100, "{kept}");
+    assert!(matches!(read(12).0, Outcome::Failed(Failure::Truncated { .. })), "its end mark is missing, no more");
+}

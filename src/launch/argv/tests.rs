@@ -1,4 +1,5 @@
 use super::*;
+use crate::plan::secrecy::{EngineEnv, Secret};
 use std::time::Duration;
 
 const PORTS: Ports = Ports { http: 8101, side_channel: 5616, internal: 20_100 };
@@ -9,7 +10,7 @@ fn fleet(kv: Option<KvTransfer>) -> FleetPlan {
         model: "Qwen/Qwen3-8B".into(),
         served_model_name: "Qwen/Qwen3-8B".into(),
         api_key: None,
-        env: BTreeMap::new(),
+        env: EngineEnv::default(),
         kv,
         instances: vec![],
         ready_timeout: Duration::from_secs(600),
@@ -51,8 +52,7 @@ fn a_replica_has_no_side_channel_and_its_secrets_are_masked() {
     let mut fleet = fleet(None);
     fleet.served_model_name = "qwen 8b".into();
     fleet.api_key = Some(Secret::new("sk-very-secret"));
-    fleet.env =
-        BTreeMap::from([("HF_TOKEN".into(), "hf_abc".into()), ("TOKENIZERS_PARALLELISM".into(), "false".into())]);
+    fleet.env = [("HF_TOKEN", "hf_abc"), ("TOKENIZERS_PARALLELISM", "false")].into_iter().collect();
     let replica = InstancePlan {
         tensor_parallel: 2,
         gpus: GpuAssignment::Cuda(vec!["0".into(), "1".into()]),
@@ -117,10 +117,10 @@ fn the_error_for_a_flag_names_instance_flag_and_remedy() {
 #[test]
 fn the_environment_may_ask_for_ports_but_not_for_gpus() {
     let mut plan = fleet(Some(KvTransfer::default()));
-    plan.env.insert(SIDE_CHANNEL_PORT.into(), "5700".into());
+    plan.env.insert(SIDE_CHANNEL_PORT, "5700");
     assert_eq!(requested_port(&plan, SIDE_CHANNEL_PORT), Ok(Some(5700)));
-    plan.env.insert(INTERNAL_PORT.into(), "many".into());
+    plan.env.insert(INTERNAL_PORT, "many");
     assert!(matches!(requested_port(&plan, INTERNAL_PORT), Err(ArgvError::NotAPort { .. })));
-    plan.env.insert("CUDA_VISIBLE_DEVICES".into(), "0".into());
+    plan.env.insert("CUDA_VISIBLE_DEVICES", "0");
     assert!(matches!(command(&plan, &instance(Role::Decode), PORTS, None), Err(ArgvError::VariableIsOurs { .. })));
 }

@@ -1,6 +1,6 @@
 //! Arms: topologies made concrete, or servers that somebody else runs.
 
-use super::{Arms, Request};
+use super::{Request, Servers};
 use crate::plan::ArmPlan;
 use crate::plan::arm::{self, ArmSpec, SizedTopology};
 use crate::plan::deployment::{AttachPlan, Deployment, FleetPlan, InstancePlan};
@@ -24,7 +24,10 @@ pub(super) fn spawn(
     if loaded.len() > 1 {
         arm::equalise(&mut loaded);
     }
-    let topologies: Vec<Topology> = loaded.into_iter().map(|SizedTopology { topology, .. }| topology).collect();
+    let mut topologies: Vec<Topology> = loaded.into_iter().map(|SizedTopology { topology, .. }| topology).collect();
+    if let (Some(name), [only]) = (&request.run.name, topologies.as_mut_slice()) {
+        only.name.clone_from(name);
+    }
     let labels = unique_labels(&topologies);
     let pool = match topologies.iter().filter_map(|t| t.devices).min() {
         Some(devices) => GpuPool::virtual_devices(devices),
@@ -153,7 +156,7 @@ fn gpu_memory_utilization(env: &Environment) -> Result<Vec<String>, PlanError> {
         return Err(PlanError::Value {
             what: format!("environment variable {name}"),
             value: share.to_string(),
-            remedy: "give a share of GPU memory above 0, at most 1".to_string(),
+            remedy: "give a share of GPU memory above 0, at most 1, or unset it".to_string(),
         });
     }
     Ok(vec!["--gpu-memory-utilization".to_string(), share.to_string()])
@@ -166,17 +169,26 @@ fn model(request: &Request, default: Option<&str>) -> Result<String, PlanError> 
     })
 }
 
-pub(super) fn attach(request: &Request, arms: &Arms, env: &Environment) -> Result<ArmPlan, PlanError> {
-    let model = request.workload.served_model_name.clone().map_or_else(|| model(request, None), Ok)?;
+pub(super) fn attach(
+    request: &Request,
+    servers: &Servers,
+    name: &str,
+    env: &Environment,
+) -> Result<ArmPlan, PlanError> {
+    let urls = |urls: &[String]| urls.iter().map(|u| base_url(u)).collect::<Result<Vec<_>, _>>();
     let api_key = env.api_key();
-    let (plan, name) = match arms {
-        Arms::PrefillDecode { prefill, decode } => {
-            let prefill = prefill.iter().map(|u| base_url(u)).collect::<Result<Vec<_>, _>>()?;
-            let decode = decode.iter().map(|u| base_url(u)).collect::<Result<Vec<_>, _>>()?;
-            (AttachPlan::PrefillDecode { prefill, decode, model, api_key }, "nixl")
+    let model = || {
+        let served = request.workload.served_model_name.as_ref().or(request.workload.model.as_ref());
+        served.cloned().ok_or_else(|| PlanError::Missing {
+            what: "--model".to_string(),
+            remedy: "name the model as the servers name it (their /v1/models lists it)".to_string(),
+        })
+    };
+    let plan = match servers {
+        Servers::Endpoint(url) => AttachPlan::Endpoint { url: base_url(url)?, model: model()?, api_key },
+        Servers::PrefillDecode { prefill, decode } => {
+            AttachPlan::PrefillDecode { prefill: urls(prefill)?, decode: urls(decode)?, model: model()?, api_key }
         }
-        Arms::Endpoint(url) => (AttachPlan::Endpoint { url: base_url(url)?, model, api_key }, "attached"),
-        Arms::Spawn { .. } => unreachable!("spawned arms are built by spawn_arms"),
     };
     let name = request.run.name.clone().unwrap_or_else(|| name.to_string());
     Ok(ArmPlan {
@@ -192,15 +204,32 @@ pub(super) fn attach(request: &Request, arms: &Arms, env: &Environment) -> Resul
 /// `http://host:port` without a trailing slash or `/v1`, which people like to copy along.
 pub fn base_url(text: &str) -> Result<String, PlanError> {
     let refuse = |remedy: &str| PlanError::Value {
-        what: "URL".to_string(),
+        what: "a base URL".to_string(),
         value: text.to_string(),
         remedy: remedy.to_string(),
     };
     let trimmed = text.trim().trim_end_matches('/');
-    let trimmed = trimmed.strip_suffix("/v1").unwrap_or(trimmed);
-    let url = reqwest::Url::parse(trimmed).map_err(|_| refuse("give a base URL, e.g. http://127.0.0.1:8000"))?;
+    let trimmed = trimmed.strip_suffix("/v1").unwrap_or(trimmed).trim_end_matches('/');
+    let url = reqwest::Url::parse(trimmed).map_err(|_| refuse("give scheme and host, e.g. http://127.0.0.1:8000"))?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-        return Err(refuse("give a base URL that begins with http:// or https://"));
+        return Err(refuse("it begins with http:// or https://, e.g. http://127.0.0.1:8000"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        // The URL is recorded; what stands in it would be seen.
+        return Err(PlanError::Value {
+            what: "a base URL".to_string(),
+            value: format!("{}://***@{}", url.scheme(), url.host_str().unwrap_or_default()),
+            remedy: "leave user and password out; an API key comes from VLLM_API_KEY or OPENAI_API_KEY".to_string(),
+        });
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(refuse("leave out what follows `?` or `#`; --extra-body adds to requests"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        let what = "URL".to_string();
+        let value = "one with a user name or password in it".to_string();
+        let remedy = "leave them out: a key comes from VLLM_API_KEY or OPENAI_API_KEY".to_string();
+        return Err(PlanError::Value { what, value, remedy });
     }
     Ok(trimmed.to_string())
 }

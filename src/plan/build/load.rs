@@ -5,7 +5,11 @@ use crate::plan::error::PlanError;
 use crate::plan::load::{Arrivals, Extent, Load, RampUp};
 use crate::plan::options::{DatasetName, LoadOptions, WorkloadOptions};
 use crate::plan::topology::Defaults;
+use crate::units::RequestRate;
 use std::time::Duration;
+
+/// Requests of a point at most: a schedule lies in memory as a whole, some forty bytes a request.
+const MOST_REQUESTS: f64 = 2e7;
 
 pub(super) fn build(o: &LoadOptions, workload: &WorkloadOptions, defaults: &Defaults) -> Result<Load, PlanError> {
     let rates = if o.request_rate.is_empty() {
@@ -28,6 +32,7 @@ pub(super) fn build(o: &LoadOptions, workload: &WorkloadOptions, defaults: &Defa
     if matches!(extent, Extent::Duration(_)) && rates.iter().any(|r| r.is_infinite()) {
         return Err(value("--request-rate", "inf", "an infinite rate has no duration: give --num-prompts"));
     }
+    check_size(extent, &rates)?;
     if o.attempts == 0 {
         return Err(value("--attempts", 0, "give at least 1"));
     }
@@ -44,6 +49,25 @@ pub(super) fn build(o: &LoadOptions, workload: &WorkloadOptions, defaults: &Defa
         attempts: o.attempts,
         seed: o.seed,
     })
+}
+
+fn check_size(extent: Extent, rates: &[RequestRate]) -> Result<(), PlanError> {
+    match extent {
+        Extent::Requests(n) if f64::from(n) > MOST_REQUESTS => {
+            Err(value("--num-prompts", n, &format!("give at most {MOST_REQUESTS}")))
+        }
+        Extent::Duration(secs) => match rates.iter().find(|r| r.per_second() * secs.as_secs_f64() > MOST_REQUESTS) {
+            Some(rate) => {
+                let remedy = format!(
+                    "over {} s that makes more than {MOST_REQUESTS} requests: shorten --duration",
+                    secs.as_secs()
+                );
+                Err(value("--request-rate", rate, &remedy))
+            }
+            None => Ok(()),
+        },
+        Extent::Requests(_) => Ok(()),
+    }
 }
 
 fn extent(o: &LoadOptions, defaults: &Defaults) -> Result<Extent, PlanError> {

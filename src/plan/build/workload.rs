@@ -21,7 +21,10 @@ pub(super) fn build(
         None => serde_json::Map::new(),
         Some(Ok(serde_json::Value::Object(map))) => map,
         Some(Ok(other)) => return Err(value("--extra-body", other, "give a JSON object, e.g. '{\"top_p\": 0.9}'")),
-        Some(Err(e)) => return Err(value("--extra-body", e, "give a JSON object, e.g. '{\"top_p\": 0.9}'")),
+        Some(Err(e)) => {
+            let typed = o.extra_body.as_deref().unwrap_or_default();
+            return Err(value("--extra-body", typed, &format!("give a JSON object, e.g. '{{\"top_p\": 0.9}}' ({e})")));
+        }
     };
     let endpoint = match o.endpoint.trim_start_matches('/') {
         "v1/completions" | "completions" => Endpoint::Completions,

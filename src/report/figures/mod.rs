@@ -34,9 +34,11 @@ pub struct Named {
     pub figure: Figure,
 }
 
+type Builder = fn(&Study) -> Option<Figure>;
+
 /// Everything that can be drawn of arms against each other, the pair first.
 pub fn of_comparison(study: &Study) -> Vec<Named> {
-    let builders: [(&str, fn(&Study) -> Option<Figure>); 7] = [
+    let builders: [(&str, Builder); 7] = [
         ("vllm_comparison_plots", pair),
         ("latency_percentiles", percentiles),
         ("latency_distributions", cdf),
@@ -50,7 +52,7 @@ pub fn of_comparison(study: &Study) -> Vec<Named> {
 
 /// Everything that can be drawn of one run, the pair first; a timeline for each point.
 pub fn of_run(study: &Study) -> Vec<Named> {
-    let builders: [(&str, fn(&Study) -> Option<Figure>); 6] = [
+    let builders: [(&str, Builder); 6] = [
         ("vllm_benchmark_plots", pair),
         ("latency_percentiles", percentiles),
         ("latency_distributions", cdf),
@@ -68,10 +70,8 @@ pub fn of_run(study: &Study) -> Vec<Named> {
     all
 }
 
-fn named<const N: usize>(builders: [(&str, fn(&Study) -> Option<Figure>); N], study: &Study) -> Vec<Named> {
-    let draw = |(name, build): (&str, fn(&Study) -> Option<Figure>)| {
-        build(study).map(|figure| Named { name: name.to_string(), figure })
-    };
+fn named<const N: usize>(builders: [(&str, Builder); N], study: &Study) -> Vec<Named> {
+    let draw = |(name, build): (&str, Builder)| build(study).map(|figure| Named { name: name.to_string(), figure });
     builders.into_iter().filter_map(draw).collect()
 }
 

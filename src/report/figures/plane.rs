@@ -131,7 +131,7 @@ fn duel(a: Sustained, b: Sustained) -> (Option<f64>, String) {
     use Sustained::{Above, At, Below, Unknown};
     let said = |ratio: f64, mark: &str| {
         // A bound on the wrong side of 1 names no winner.
-        let open = (mark == ">" && ratio <= 1.0) || (mark == "<" && ratio >= 1.0);
+        let open = (mark == ">" && ratio < 1.0) || (mark == "<" && ratio > 1.0);
         ((!open).then(|| ratio.log2()), format!("{mark}{}×", words::decimal(ratio, 2)))
     };
     match (a, b) {

@@ -3,12 +3,10 @@ use crate::draw::{Mark, Panel, Rgb, palette};
 use crate::record::RecordedRun;
 use crate::record::dir::{ENGINE_METRICS, GPU_CSV};
 use crate::report::samples::{Made, h100_study, question};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// A run with gauges beside it; its directory stays until the process ends.
-fn observed(made: &Made) -> RecordedRun {
-    let dir = std::env::temp_dir().join(format!("topobench-observed-{}", std::process::id()));
-    std::fs::create_dir_all(&dir).expect("directory");
+/// A run with gauges beside it in `dir`.
+fn observed(made: &Made, dir: &Path) -> RecordedRun {
     let mut engines = String::new();
     let mut gpus = String::from("at,gpu,power_watts,sm_clock_mhz\n");
     for second in 0..240 {
@@ -22,14 +20,16 @@ fn observed(made: &Made) -> RecordedRun {
             gpus.push_str(&format!("{second}.5,{i},{},1980\n", 400.0 + 120.0 * i as f64 + 60.0 * wave));
         }
     }
-    engines.push_str("{\"at\":240.0,\"inst");
+    // Taken up again: these seconds are not the first run's.
+    engines.push_str("{\"at\":12.0,\"instance\":\"prefill-0\",\"answered\":true,\"running\":99}\n");
+    engines.push_str("{\"at\":13.0,\"inst");
     std::fs::write(dir.join(ENGINE_METRICS), engines).expect("write");
     std::fs::write(dir.join(GPU_CSV), gpus).expect("write");
-    RecordedRun { dir, ..made.run() }
+    RecordedRun { dir: dir.to_path_buf(), ..made.run() }
 }
 
 /// Studies of the shapes that people meet, and how they are called.
-fn studies() -> Vec<(&'static str, Study)> {
+fn studies(dir: &Path) -> Vec<(&'static str, Study)> {
     let default = || question(125.0, 200.0);
     let (simple, nixl) = (Made::simple(), Made::nixl());
     let wide = Made { knee: 5.0, ttft: 0.07, ..Made::simple() };
@@ -45,15 +45,16 @@ fn studies() -> Vec<(&'static str, Study)> {
         ("broken", Study::new(vec![simple.run(), broken.run()], default())),
         ("dead", Study::new(vec![dead.run()], default())),
         ("one_point", Study::new(vec![lone(&simple), lone(&nixl)], default())),
-        ("alone", Study::new(vec![observed(&nixl)], question(125.0, 9.0))),
+        ("alone", Study::new(vec![observed(&nixl, dir)], question(125.0, 9.0))),
     ]
 }
 
 /// Draws into FIGURES_DIR where somebody wants to look at them.
 #[test]
 fn every_study_draws_every_figure_and_leaves_no_label_out() {
+    let gauges = tempfile::tempdir().expect("tempdir");
     let shown = std::env::var_os("FIGURES_DIR").map(PathBuf::from);
-    for (study_name, study) in studies() {
+    for (study_name, study) in studies(gauges.path()) {
         let alone = study.arms.len() == 1;
         let figures = if alone { of_run(&study) } else { of_comparison(&study) };
         assert!(!figures.is_empty(), "{study_name}");
@@ -163,7 +164,8 @@ fn a_run_gets_its_plots_beside_its_files() {
 
 #[test]
 fn gauges_are_read_for_the_point_and_torn_lines_are_passed_over() {
-    let run = observed(&Made { rates: vec![4.0], requests: 40, ..Made::nixl() });
+    let dir = tempfile::tempdir().expect("tempdir");
+    let run = observed(&Made { rates: vec![4.0], requests: 40, ..Made::nixl() }, dir.path());
     let facts = run.points[0].facts.as_ref().expect("ours");
     let gauges = gauges::Gauges::read(&run, facts);
     assert_eq!(gauges.running.len(), 2, "two instances");
@@ -171,4 +173,8 @@ fn gauges_are_read_for_the_point_and_torn_lines_are_passed_over() {
     // The point began 10 s into the run and lasted 11 s.
     let seconds: Vec<f64> = gauges.running[0].points.iter().map(|p| p.0).collect();
     assert_eq!((seconds[0], seconds[seconds.len() - 1]), (0.0, 11.0));
+    assert!(
+        gauges.running[0].points.iter().all(|p| p.1 < 99.0),
+        "what a later beginning appended is not of this point"
+    );
 }

@@ -22,15 +22,15 @@ pub fn timeline(run: &RecordedRun, point: &RecordedPoint) -> Option<Figure> {
     let gauges = Gauges::read(run, facts);
     let mut rows: Vec<Row> = vec![arrivals(&point.records, end), in_flight(&point.records), ttfts(&point.records)];
     let percent = |axis: Axis| axis.fixed(0.0, 100.0).in_unit(" %");
-    let gauge = |name: &str, series: &[Series]| Row {
+    let gauge = |name: &str, series: &[Series], hue| Row {
         axis: Axis::linear(name).including(0.0),
-        marks: lines(series),
+        marks: lines(series, hue),
         scatter: None,
     };
-    rows.extend([gauge("Running", &gauges.running), gauge("Waiting", &gauges.waiting)]);
-    let kv = gauge("KV cache", &gauges.kv_usage);
+    rows.extend([gauge("Running", &gauges.running, 0), gauge("Waiting", &gauges.waiting, 0)]);
+    let kv = gauge("KV cache", &gauges.kv_usage, 0);
     rows.push(Row { axis: percent(kv.axis), ..kv });
-    rows.push(gauge("Power (W)", &gauges.power));
+    rows.push(gauge("Power (W)", &gauges.power, 2));
     rows.retain(|row| !row.marks.is_empty() || row.scatter.is_some());
     let last = rows.len() - 1;
     let panels = rows.into_iter().enumerate().map(|(i, row)| panel(row, end, i == last)).collect();
@@ -100,7 +100,7 @@ fn in_flight(records: &[RequestRecord]) -> Row {
         level += change;
         steps.push((at, level));
     }
-    let line = Line::new(steps, Stroke::thin(Rgb::BLACK, 1.0)).stepped().labelled("in flight");
+    let line = Line::new(steps, Stroke::thin(Rgb::BLACK, 1.0)).stepped();
     Row { axis: Axis::linear("In flight").including(0.0), marks: vec![line], scatter: None }
 }
 
@@ -115,9 +115,9 @@ fn ttfts(records: &[RequestRecord]) -> Row {
 }
 
 /// In an order that every row shares; red and blue stay the arms'.
-fn lines(series: &[Series]) -> Vec<Line> {
+fn lines(series: &[Series], hue: usize) -> Vec<Line> {
     let line = |(i, s): (usize, &Series)| {
-        Line::new(s.points.iter().copied(), Stroke::thin(palette(2 + i % 6), 1.3)).labelled(&s.name)
+        Line::new(s.points.iter().copied(), Stroke::thin(palette(2 + (hue + i) % 6), 1.3)).labelled(&s.name)
     };
     series.iter().enumerate().map(line).collect()
 }

@@ -183,7 +183,7 @@ fn sampling(server: &Server, endpoint: Endpoint, body: &Body, prompts: &[Arc<[u3
         return Err(ApiError::bad_request("min_tokens", message));
     }
     let temperature = body.temperature.unwrap_or(1.0);
-    if !(temperature >= 0.0) {
+    if temperature.is_nan() || temperature < 0.0 {
         let message = format!("temperature must be non-negative, got {temperature}.");
         return Err(ApiError::bad_request("temperature", message));
     }

@@ -1,0 +1,161 @@
+//! The command line: `topobench COMMAND`, and what each command takes.
+
+mod help;
+mod history;
+mod sweep;
+
+pub use history::{CompareArgs, ListArgs, PlotArgs, PruneArgs, ShowArgs, StatusName};
+pub use sweep::{AttachArgs, SweepArgs};
+
+use crate::plan::strategy::Order;
+use crate::plan::typed::whole_number;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Which serves a model better on these GPUs: one tensor-parallel vLLM, or prefill and decode instances joined by NIXL?
+///
+/// Brings each topology up, proves that it is what it claims, sends both the same trace in an open loop, and says who
+/// wins at which SLO, by how much and how surely.
+#[derive(Debug, Parser)]
+#[command(name = "topobench", version, propagate_version = true, after_help = help::PROGRAM)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Measure one deployment that serves requests whole
+    #[command(after_help = help::SIMPLE)]
+    Simple(SimpleArgs),
+    /// Measure prefill and decode instances joined by NIXL
+    #[command(after_help = help::NIXL)]
+    Nixl(NixlArgs),
+    /// Measure any topology file
+    #[command(after_help = help::RUN)]
+    Run(RunArgs),
+    /// Measure several arms on the same trace, then compare them
+    #[command(after_help = help::AB)]
+    Ab(AbArgs),
+    /// Compare runs: who meets the SLO up to which rate
+    #[command(after_help = help::COMPARE)]
+    Compare(CompareArgs),
+    /// Draw one run's figures again, with other SLOs if given
+    #[command(after_help = help::PLOT)]
+    Plot(PlotArgs),
+    /// History of runs, newest first
+    #[command(after_help = help::LIST)]
+    List(ListArgs),
+    /// Everything recorded about one run
+    #[command(after_help = help::SHOW)]
+    Show(ShowArgs),
+    /// What this machine can run, and what is missing
+    #[command(after_help = help::DOCTOR)]
+    Doctor(DoctorArgs),
+    /// The routing proxy alone
+    #[command(after_help = help::PROXY)]
+    Proxy(ProxyArgs),
+    /// A shell's completions, e.g. `topobench completions bash > /etc/bash_completion.d/topobench`
+    Completions(CompletionsArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct SimpleArgs {
+    /// Tensor-parallel size: GPUs of one instance [default: 1] [env: TENSOR_PARALLEL_SIZE]
+    #[arg(long, visible_alias = "tensor-parallel-size", value_parser = whole_number::<u32>)]
+    pub tp: Option<u32>,
+    /// Instances; more than one are balanced by the proxy [default: 1]
+    #[arg(long, value_parser = whole_number::<u32>)]
+    pub replicas: Option<u32>,
+    #[command(flatten)]
+    pub sweep: SweepArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct NixlArgs {
+    /// Prefill instances [default: 1] [env: NUM_PREFILL_INSTANCES]
+    #[arg(long, value_parser = whole_number::<u32>)]
+    pub prefill: Option<u32>,
+    /// Decode instances [default: 1] [env: NUM_DECODE_INSTANCES]
+    #[arg(long, value_parser = whole_number::<u32>)]
+    pub decode: Option<u32>,
+    /// GPUs of one prefill instance [default: 1] [env: PREFILLER_TP_SIZE]
+    #[arg(long, value_parser = whole_number::<u32>)]
+    pub prefill_tp: Option<u32>,
+    /// GPUs of one decode instance [default: 1] [env: DECODER_TP_SIZE]
+    #[arg(long, value_parser = whole_number::<u32>)]
+    pub decode_tp: Option<u32>,
+    #[command(flatten)]
+    pub sweep: SweepArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// A topology file (.toml or .yaml), or a topology's name
+    #[arg(required_unless_present_any = ["resume", "attach", "prefill_url"])]
+    pub topology: Option<String>,
+    #[command(flatten)]
+    pub sweep: SweepArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct AbArgs {
+    /// name[:key=value,...] or a file, e.g. simple:tp=2 nixl:prefill=1,decode=1; an arm without sizes takes as many GPUs as the largest
+    #[arg(required = true, value_name = "ARM")]
+    pub arms: Vec<String>,
+    /// Order of the arms' sweeps [default: all up and interleaved on disjoint GPUs, else ABBA]
+    #[arg(long, value_enum)]
+    pub order: Option<Order>,
+    /// Directory of the comparison [default: RESULT_DIR/comparisons/<stamp>] [env: PLOT_OUTPUT_DIR]
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// Rate of the SLO-scale panel [default: the highest common rate at which the first arm meets the target]
+    #[arg(long, value_name = "RATE")]
+    pub scale_rate: Option<crate::units::RequestRate>,
+    #[command(flatten)]
+    pub sweep: SweepArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Skip measuring what this machine's client can carry, which takes about ten seconds
+    #[arg(long)]
+    pub quick: bool,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ProxyArgs {
+    /// Prefill engines
+    #[arg(long, value_name = "URL", num_args = 1.., requires = "decode", conflicts_with = "backend")]
+    pub prefill: Vec<String>,
+    /// Decode engines
+    #[arg(long, value_name = "URL", num_args = 1.., requires = "prefill", conflicts_with = "backend")]
+    pub decode: Vec<String>,
+    /// Engines that serve requests whole
+    #[arg(long, value_name = "URL", num_args = 1.., required_unless_present = "prefill")]
+    pub backend: Vec<String>,
+    /// Address to listen on; loopback unless told
+    #[arg(long, default_value = "127.0.0.1")]
+    pub host: std::net::IpAddr,
+    /// Port to listen on; 0 takes a free one
+    #[arg(long, default_value_t = 8000)]
+    pub port: u16,
+    /// Choice of the prefill engine
+    #[arg(long, default_value = "least-tokens")]
+    pub prefill_policy: String,
+    /// Choice of the decode engine, or of the replica
+    #[arg(long, default_value = "least-requests")]
+    pub decode_policy: String,
+    /// Requests in flight at most; more are answered with 429
+    #[arg(long)]
+    pub max_in_flight: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// Shell to complete for
+    pub shell: clap_complete::Shell,
+}

@@ -1,0 +1,55 @@
+//! `--attach`, `--prefill-url` and `--decode-url`: which servers to measure instead of starting some.
+
+use super::args::AttachArgs;
+use super::exit::Failure;
+use super::given;
+use crate::plan::build::Servers;
+use clap::ArgMatches;
+
+/// Flags that size or start engines.
+const OF_ENGINES: [&str; 12] = [
+    "tp",
+    "replicas",
+    "prefill",
+    "decode",
+    "prefill_tp",
+    "decode_tp",
+    "topology",
+    "engine",
+    "engine_arg",
+    "engine_tail",
+    "on_failure",
+    "ready_timeout",
+];
+
+pub fn is_asked(args: &AttachArgs) -> bool {
+    args.attach.is_some() || !args.prefill_url.is_empty()
+}
+
+/// The servers that `command` is to measure; `None` where it starts its own.
+pub fn servers(command: &str, args: &AttachArgs, matches: &ArgMatches) -> Result<Option<Servers>, Failure> {
+    if !is_asked(args) {
+        return Ok(None);
+    }
+    if command == "run" {
+        return Err(Failure::usage(
+            "run starts the engines of a topology, and those of --attach run already\nhint: `topobench simple --attach URL`, `topobench nixl --attach URL` or `topobench nixl --prefill-url URL --decode-url URL`",
+        ));
+    }
+    if command == "simple" && args.attach.is_none() {
+        return Err(Failure::usage(
+            "prefill and decode engines are no simple deployment\nhint: `topobench nixl --prefill-url URL.. --decode-url URL..`",
+        ));
+    }
+    let useless = given::flags(matches, |id| OF_ENGINES.contains(&id));
+    if !useless.is_empty() {
+        return Err(Failure::usage(format!(
+            "nothing is started beside servers that run already, so there is no use for {}\nhint: leave that out, or leave out --attach, --prefill-url and --decode-url to start engines",
+            useless.join(", ")
+        )));
+    }
+    Ok(Some(match &args.attach {
+        Some(url) => Servers::Endpoint(url.clone()),
+        None => Servers::PrefillDecode { prefill: args.prefill_url.clone(), decode: args.decode_url.clone() },
+    }))
+}

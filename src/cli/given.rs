@@ -1,0 +1,21 @@
+//! Which flags somebody typed: some mean nothing beside others, and saying so beats ignoring them.
+
+use clap::ArgMatches;
+use clap::parser::ValueSource;
+
+/// Names of the flags (`--tp`) and positions (`-- ARGS`) on the command line, those that `wanted` picks by id.
+pub fn flags(matches: &ArgMatches, wanted: impl Fn(&str) -> bool) -> Vec<String> {
+    let typed = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+    // Groups of flags are ids too, named as the structs are.
+    let is_flag = |id: &str| id.starts_with(|c: char| c.is_ascii_lowercase());
+    let ids = matches.ids().map(clap::Id::as_str);
+    ids.filter(|id| is_flag(id) && wanted(id) && typed(id)).map(shown).collect()
+}
+
+fn shown(id: &str) -> String {
+    match id {
+        "engine_tail" => "-- ARGS".to_string(),
+        "topology" => "the topology".to_string(),
+        flag => format!("--{}", flag.replace('_', "-")),
+    }
+}

@@ -1,0 +1,76 @@
+//! Values as people type them. The messages say what is wrong with a value; whoever asks says where it stood.
+
+use std::num::{IntErrorKind, ParseIntError};
+use std::str::FromStr;
+
+/// # Errors
+/// In words, where Rust would say "invalid digit found in string".
+pub fn whole_number<T: FromStr<Err = ParseIntError>>(text: &str) -> Result<T, String> {
+    text.trim().parse().map_err(|e: ParseIntError| match e.kind() {
+        IntErrorKind::PosOverflow => format!("`{text}` is too large"),
+        _ => format!("`{text}` is no whole number from 0 up"),
+    })
+}
+
+/// Any number that Rust knows, infinities included; whoever uses it says which make sense.
+pub fn number(text: &str) -> Result<f64, String> {
+    text.trim().parse().ok().filter(|x: &f64| !x.is_nan()).ok_or_else(|| format!("`{text}` is no number"))
+}
+
+/// A percentile of a distribution, 0 to 100.
+pub fn percentile(text: &str) -> Result<f64, String> {
+    number(text)
+        .ok()
+        .filter(|p| (0.0..=100.0).contains(p))
+        .ok_or_else(|| format!("`{text}` is no percentile from 0 to 100"))
+}
+
+/// `KEY=VALUE`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyValue {
+    pub key: String,
+    pub value: String,
+}
+
+impl FromStr for KeyValue {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (key, value) = text
+            .split_once('=')
+            .filter(|(key, _)| !key.trim().is_empty())
+            .ok_or_else(|| format!("`{text}` is no KEY=VALUE word like cluster=a; {SWALLOWED}"))?;
+        Ok(KeyValue { key: key.trim().to_string(), value: value.to_string() })
+    }
+}
+
+/// A flag that takes several words takes every word up to the next flag, the arms and runs behind it too.
+pub const SWALLOWED: &str = "an arm or a run stands before such a flag, or after the next one";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_refused_in_words() {
+        assert_eq!(whole_number::<u32>("8"), Ok(8));
+        for (text, word) in
+            [("x", "no whole"), ("-1", "no whole"), ("1.5", "no whole"), ("", "no whole"), ("99999999999", "large")]
+        {
+            let error = whole_number::<u32>(text).expect_err(text);
+            assert!(error.contains(word) && error.contains(text), "{error}");
+        }
+        assert_eq!(number("inf"), Ok(f64::INFINITY));
+        assert!(number("nan").is_err() && number("1,5").is_err());
+        assert!(percentile("100").is_ok() && percentile("100.1").is_err());
+    }
+
+    #[test]
+    fn a_value_may_hold_what_a_key_may_not() {
+        let word: KeyValue = "note=a=b c".parse().expect("a pair");
+        assert_eq!((word.key.as_str(), word.value.as_str()), ("note", "a=b c"));
+        for text in ["simple", "=x", ""] {
+            assert!(text.parse::<KeyValue>().expect_err(text).contains("KEY=VALUE"));
+        }
+    }
+}

@@ -1,0 +1,83 @@
+use super::*;
+use crate::outcome::Timeline;
+use crate::units::TokenCount;
+
+fn at(ms: u64) -> Offset {
+    Offset::from_nanos(ms * 1_000_000)
+}
+
+fn record(outcome: Outcome, stages: Option<Stages>) -> RequestRecord {
+    RequestRecord {
+        index: 0,
+        id: "tb-0".to_string(),
+        prompt_tokens: TokenCount(8),
+        max_tokens: TokenCount(4),
+        timeline: Timeline { sent: Some(at(1)), last_token: Some(at(40)), end: at(5040), ..Timeline::default() },
+        outcome,
+        stages,
+        text: None,
+    }
+}
+
+fn explained(outcome: Outcome, stages: Option<Stages>, cut: &Cut) -> Outcome {
+    let mut record = record(outcome, stages);
+    explain(&mut record, cut, stages.is_some());
+    record.outcome
+}
+
+fn connect() -> Outcome {
+    Outcome::Failed(Failure::Connect { detail: "reset".to_string() })
+}
+
+fn died(role: Role, index: u32) -> (Cut, Outcome) {
+    let instance = format!("{}-{index}", role.name());
+    let cut = Cut::Died { instance: instance.clone(), seat: Some(Seat { role, index }) };
+    (cut, Outcome::Failed(Failure::EngineDied { instance }))
+}
+
+#[test]
+fn requests_in_a_dead_engines_hands_are_told_of_its_end_and_others_not() {
+    let on = |prefill, decode, first_byte| Stages {
+        prefill: Some(prefill),
+        decode,
+        decode_sent: decode.map(|_| at(20)),
+        first_byte,
+        ..Stages::default()
+    };
+    let (decode_1, told) = died(Role::Decode, 1);
+    assert_eq!(explained(Outcome::Unfinished, Some(on(0, Some(1), None)), &decode_1), told);
+    assert_eq!(explained(connect(), Some(on(0, Some(1), Some(at(30)))), &decode_1), told);
+    assert_eq!(explained(connect(), Some(on(0, Some(0), None)), &decode_1), connect());
+    assert_eq!(explained(Outcome::Unfinished, Some(on(0, None, None)), &decode_1), Outcome::Unfinished);
+    let (prefill_0, told) = died(Role::Prefill, 0);
+    assert_eq!(explained(Outcome::Unfinished, Some(on(0, None, None)), &prefill_0), told);
+    assert_eq!(explained(connect(), Some(on(0, Some(1), None)), &prefill_0), told);
+    assert_eq!(explained(Outcome::Unfinished, Some(on(0, Some(1), Some(at(30)))), &prefill_0), Outcome::Unfinished);
+}
+
+#[test]
+fn what_was_served_shed_or_never_sent_is_not_the_deaths_doing() {
+    let (cut, _) = died(Role::Replica, 0);
+    assert_eq!(explained(Outcome::Completed, None, &cut), Outcome::Completed);
+    let shed = Outcome::Failed(Failure::Shed { code: 429 });
+    assert_eq!(explained(shed.clone(), None, &cut), shed);
+    let mut never_sent = record(Outcome::Unfinished, None);
+    never_sent.timeline.sent = None;
+    explain(&mut never_sent, &cut, false);
+    assert_eq!(never_sent.outcome, Outcome::Unfinished);
+}
+
+#[test]
+fn without_a_proxy_the_one_engine_had_every_request() {
+    let (cut, told) = died(Role::Replica, 0);
+    assert_eq!(explained(Outcome::Unfinished, None, &cut), told);
+    assert_eq!(explained(connect(), None, &cut), told);
+}
+
+#[test]
+fn a_silence_stalls_what_it_cut_off_and_leaves_earlier_failures() {
+    let cut = Cut::Silence { secs: 9.0 };
+    let stalled = Outcome::Failed(Failure::Stalled { after_secs: 5.0, tokens: 0 });
+    assert_eq!(explained(Outcome::Unfinished, None, &cut), stalled);
+    assert_eq!(explained(connect(), None, &cut), connect());
+}

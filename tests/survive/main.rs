@@ -1,0 +1,11 @@
+//! Faults injected into the real programs: nothing is lost, nothing is left running, nobody is misled.
+
+mod disk;
+mod hostile;
+mod kill;
+mod resume;
+mod secrets;
+mod signals;
+mod startup;
+mod support;
+mod sweep;
