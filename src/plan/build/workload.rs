@@ -59,8 +59,8 @@ fn dataset(o: &WorkloadOptions, defaults: &Defaults) -> Result<Dataset, PlanErro
         })
     };
     let multi_turn = positive("--multi-turn", o.multi_turn)?;
-    if multi_turn.is_some() && o.dataset_name != DatasetName::Sharegpt {
-        return Err(value("--multi-turn", "", "conversations come from --dataset-name sharegpt"));
+    if let Some(open) = multi_turn.filter(|_| o.dataset_name != DatasetName::Sharegpt) {
+        return Err(value("--multi-turn", open, "conversations come from --dataset-name sharegpt"));
     }
     match o.dataset_name {
         DatasetName::Random => random(o, defaults),
