@@ -270,17 +270,22 @@ impl Samples {
 
 /// Builds [`Samples`] record by record, so that a file of any size can be read as a stream.
 #[derive(Debug)]
-pub struct SamplesBuilder(Samples);
+pub struct SamplesBuilder {
+    samples: Samples,
+    /// Tokens a second of requests whose chunks weren't kept, counted evenly from the first to the last.
+    spread: Vec<u32>,
+}
 
 impl Default for SamplesBuilder {
     fn default() -> Self {
-        SamplesBuilder(Samples { lag: Some(Vec::new()), itl_per_token: true, ..Samples::default() })
+        let samples = Samples { lag: Some(Vec::new()), itl_per_token: true, ..Samples::default() };
+        SamplesBuilder { samples, spread: Vec::new() }
     }
 }
 
 impl SamplesBuilder {
     pub fn push(&mut self, record: &RequestRecord) {
-        let s = &mut self.0;
+        let s = &mut self.samples;
         let line = &record.timeline;
         s.due.push(line.due.as_secs());
         s.sent.push(line.sent.map_or(NOT_SERVED, |t| t.as_secs()));
@@ -301,11 +306,29 @@ impl SamplesBuilder {
         s.push_latencies(ttft.as_secs(), tpot, e2el.as_secs(), from_sent.as_secs());
         s.stages.add(line, record.stages.as_ref());
         s.push_chunks(line);
+        if line.chunks.is_empty() {
+            self.spread_tokens(line);
+        }
+    }
+
+    fn spread_tokens(&mut self, line: &Timeline) {
+        let (Some(first), Some(last)) = (line.first_token, line.last_token) else { return };
+        let tokens = line.output_tokens.get();
+        let gap = last.secs_since(first) / f64::from(tokens.saturating_sub(1).max(1));
+        for token in 0..tokens {
+            PerSecond::add(&mut self.spread, first.as_secs() + gap * f64::from(token), 1);
+        }
     }
 
     /// Sorts by due and adds what was offered and left no record.
     pub fn finish(self, offered: Option<u32>) -> Samples {
-        let mut s = self.0;
+        let mut s = self.samples;
+        // Of a file without any chunk nothing is known a second; of one that was thinned, nearly all.
+        if !s.per_second.tokens.is_empty() {
+            for (second, tokens) in self.spread.iter().enumerate() {
+                PerSecond::add(&mut s.per_second.tokens, second as f64, *tokens);
+            }
+        }
         s.sort_by_due();
         let last_due = s.due.last().copied().unwrap_or(0.0);
         let missing = (offered.unwrap_or(0) as usize).saturating_sub(s.len());
@@ -383,5 +406,45 @@ impl VllmColumns<'_> {
         let starts = self.start_times.unwrap_or(&[]);
         let first = (0..starts.len()).filter(|&i| served(i)).map(|i| starts[i]).fold(f64::INFINITY, f64::min);
         if first.is_finite() { first } else { starts.iter().copied().fold(0.0, f64::min) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::Chunk;
+    use crate::units::{Offset, TokenCount};
+
+    #[test]
+    fn tokens_whose_chunks_werent_kept_still_count_in_their_seconds() {
+        let at = Offset::from_secs;
+        let chunks: Vec<Chunk> = (0..41).map(|i| Chunk { at: at(0.5 + 0.05 * f64::from(i)), tokens: 1 }).collect();
+        let timeline = Timeline {
+            sent: Some(at(0.0)),
+            first_token: Some(at(0.5)),
+            last_token: Some(at(2.5)),
+            output_tokens: TokenCount(41),
+            chunks,
+            ..Timeline::default()
+        };
+        let record = RequestRecord {
+            index: 0,
+            id: "r".into(),
+            prompt_tokens: TokenCount(1),
+            max_tokens: TokenCount(41),
+            timeline,
+            outcome: Outcome::Completed,
+            stages: None,
+            text: None,
+        };
+        let mut thinned = record.clone();
+        thinned.timeline.chunks = Vec::new();
+        let unknown = Samples::from_records([&thinned], None);
+        assert!(unknown.per_second.tokens.is_empty(), "of imported files nothing is made up");
+        let whole = Samples::from_records([&record, &record], None);
+        let mixed = Samples::from_records([&thinned, &record], None);
+        assert_eq!(mixed.per_second.tokens, whole.per_second.tokens);
+        assert_eq!((mixed.ttft, mixed.tpot, mixed.e2el), (whole.ttft, whole.tpot, whole.e2el));
+        assert_eq!((mixed.itl.len(), whole.itl.len()), (40, 80));
     }
 }

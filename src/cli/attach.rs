@@ -44,7 +44,7 @@ pub fn servers(command: &str, args: &AttachArgs, matches: &ArgMatches) -> Result
     let useless = given::flags(matches, |id| OF_ENGINES.contains(&id));
     if !useless.is_empty() {
         return Err(Failure::usage(format!(
-            "{} means nothing for servers that run already\nhint: leave it out, or leave out --attach, --prefill-url and --decode-url to start engines",
+            "nothing is started beside servers that run already, so there is no use for {}\nhint: leave that out, or leave out --attach, --prefill-url and --decode-url to start engines",
             useless.join(", ")
         )));
     }

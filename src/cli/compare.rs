@@ -48,7 +48,10 @@ pub fn run(args: &CompareArgs, matches: &ArgMatches) -> Result<Exit, Failure> {
     }
     let study = Study::new(runs, Question { slo, target, scale_rate: args.scale_rate, gpus: args.gpus.clone() });
     let output = args.output.clone().or_else(|| env.get(environment::PLOT_OUTPUT_DIR).map(PathBuf::from));
-    let output = output.map_or_else(|| dir::create_comparison(&args.result_dir, Local::now()), Ok)?;
+    let output = match output {
+        Some(output) => show_runs::make_output(&output).map(|()| output)?,
+        None => dir::create_comparison(&args.result_dir, Local::now())?,
+    };
     show_runs::comparison(&study, &output, args.json)?;
     Ok(show_runs::judge(&study.comparison, gate))
 }

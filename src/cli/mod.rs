@@ -69,13 +69,14 @@ fn dispatch(command: Command, matches: &clap::ArgMatches) -> Result<Exit, Failur
     }
 }
 
-/// `--duration -3` is a number that makes no sense, and no unknown flag.
+/// `--duration -3` is a number that makes no sense, and no unknown flag. Of repeated flags the last wins, as in vLLM, so
+/// that scripts can put defaults before `"$@"`.
 fn command() -> clap::Command {
     let numbers_may_be_negative = |arg: clap::Arg| match arg.get_action().takes_values() {
         true => arg.allow_negative_numbers(true),
         false => arg,
     };
-    Cli::command().mut_subcommands(|command| command.mut_args(numbers_may_be_negative))
+    Cli::command().mut_subcommands(|command| command.args_override_self(true).mut_args(numbers_may_be_negative))
 }
 
 fn completions(shell: clap_complete::Shell) -> Result<Exit, Failure> {

@@ -16,7 +16,6 @@ const OWN: [&str; 4] = ["resume", "result_dir", "dry_run", "json"];
 
 /// The plan and the run's directory. Secrets come from the environment again: the manifest holds none.
 pub fn plan(what: &str, sweep: &SweepArgs, matches: &ArgMatches) -> Result<(Plan, PathBuf), Failure> {
-    let dir = catalog::resolve(&sweep.run.result_dir, what)?;
     let extra = given::flags(matches, |id| !OWN.contains(&id));
     if !extra.is_empty() {
         return Err(Failure::usage(format!(
@@ -24,6 +23,7 @@ pub fn plan(what: &str, sweep: &SweepArgs, matches: &ArgMatches) -> Result<(Plan
             extra.join(", ")
         )));
     }
+    let dir = catalog::resolve(&sweep.run.result_dir, what)?;
     let manifest = Manifest::read(&dir)?;
     let mut arm = manifest.arm.clone();
     arm.deployment.take_secrets(&Environment::of_process()).map_err(|missing| {

@@ -64,11 +64,16 @@ fn question(plan: &Plan, scale_rate: Option<RequestRate>) -> Question {
     Question { slo: plan.sweep.slo, target: plan.sweep.target, scale_rate, gpus: Vec::new() }
 }
 
-/// Prints a comparison and writes its directory.
+/// Makes the directory that somebody named for a comparison: before hours of measuring, not after.
+pub fn make_output(output: &Path) -> Result<(), Failure> {
+    let made = std::fs::create_dir_all(output).and_then(|()| tempfile::tempfile_in(output).map(drop));
+    made.map_err(|e| {
+        Failure::usage(format!("cannot write to {}: {e}\nhint: choose another --output", output.display()))
+    })
+}
+
+/// Prints a comparison and fills its directory.
 pub fn comparison(study: &Study, output: &Path, json: bool) -> Result<(), Failure> {
-    std::fs::create_dir_all(output).map_err(|e| {
-        Failure::new(Exit::Internal, format!("cannot make {}: {e}\nhint: choose another --output", output.display()))
-    })?;
     let mut bytes = serde_json::to_vec_pretty(&study.comparison).map_err(|e| Failure::new(Exit::Internal, e))?;
     bytes.push(b'\n');
     dir::write_atomically(&output.join("compare.json"), &bytes)?;

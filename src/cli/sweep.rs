@@ -71,9 +71,12 @@ pub fn ab(args: &AbArgs, matches: &ArgMatches) -> Result<Exit, Failure> {
     if args.sweep.run.dry_run {
         return dry_run::show(&plan, args.sweep.run.json);
     }
-    let measured = measure(plan.clone(), None, &args.sweep)?;
     let env = Environment::of_process();
     let output = args.output.clone().or_else(|| env.get(environment::PLOT_OUTPUT_DIR).map(PathBuf::from));
+    if let Some(output) = &output {
+        super::show_runs::make_output(output)?;
+    }
+    let measured = measure(plan.clone(), None, &args.sweep)?;
     let shown = super::show_runs::compared(&measured.runs, &plan, args.scale_rate, output, args.sweep.run.json);
     measured.settle(shown)
 }
@@ -212,8 +215,10 @@ pub fn prepare(plan: &Plan) -> Result<PreparedWorkload, Failure> {
         let args = arm.deployment.engine_args();
         context::known_context(args, &sweep.model)
     });
-    let context =
-        PrepareContext { max_model_len: known.map(|c| c.tokens).min().map(TokenCount), ..PrepareContext::default() };
+    let context = PrepareContext {
+        max_model_len: known.map(|c| c.tokens).min().map(TokenCount),
+        overlong: sweep.workload.overlong,
+    };
     PreparedWorkload::prepare(&sweep.workload, &sweep.load, context).map_err(Failure::usage)
 }
 

@@ -18,6 +18,37 @@ pub struct Asked {
     pub ignore_eos: bool,
 }
 
+/// An answer that was judged from its bytes alone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judged {
+    pub outcome: Outcome,
+    pub timeline: Timeline,
+    pub text: String,
+}
+
+/// What the load would have made of a response that came in these pieces, a nanosecond apart, before the connection
+/// closed: for recordings and fuzzers.
+pub fn judge<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, asked: Asked) -> Judged {
+    let mut timeline = TimelineBuilder::new(Offset::ZERO, Offset::ZERO);
+    timeline.keep_text();
+    let mut reader = AnswerReader::new(timeline);
+    let mut now = 0;
+    for piece in pieces {
+        if reader.is_known() {
+            break;
+        }
+        now += 1;
+        reader.feed(piece, Offset::from_nanos(now));
+    }
+    if !reader.is_known() {
+        now += 1;
+        reader.close(None, Offset::from_nanos(now));
+    }
+    let outcome = reader.outcome(asked);
+    let (timeline, text) = reader.finish(Offset::from_nanos(now));
+    Judged { outcome, timeline, text: text.unwrap_or_default() }
+}
+
 /// Reads one response.
 #[derive(Debug)]
 pub struct AnswerReader {
@@ -73,8 +104,8 @@ impl AnswerReader {
                     // What is known suffices; nobody waits for gigabytes of it.
                     content.fail(status_failure(head.status, head.retry_after, &content.error_body));
                 }
-            } else if let Err(e) = sse.feed(piece, |data| content.event(data, at)) {
-                too_long = Some(e.to_string());
+            } else if too_long.is_none() {
+                too_long = sse.feed(piece, |data| content.event(data, at)).err().map(|e| e.to_string());
             }
         });
         if let Some(detail) = too_long.or(read.err().map(|e| e.to_string())) {

@@ -68,7 +68,7 @@ impl StreamError {
 
 /// Reads one event's data.
 pub fn read(data: &[u8]) -> Event<'_> {
-    if data == b"[DONE]" {
+    if data.trim_ascii_end() == b"[DONE]" {
         return Event::Done;
     }
     match serde_json::from_slice::<RawChunk>(data) {

@@ -239,6 +239,10 @@ fn connect_detail(error: &io::Error) -> String {
         Some(code) if code == nix::errno::Errno::EMFILE as i32 => {
             format!("{error}; raise the limit on open files (ulimit -n) or set --max-concurrency")
         }
+        // tokio-rustls gives the certificate's fault no kind of its own, only rustls's words.
+        _ if error.to_string().contains("certificate") => {
+            format!("{error}; name the certificate of a private authority with SSL_CERT_FILE=FILE.pem")
+        }
         _ => error.to_string(),
     }
 }

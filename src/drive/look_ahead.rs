@@ -11,8 +11,6 @@ use tokio::sync::{mpsc, oneshot};
 const MOST_AHEAD: usize = 512;
 /// What may be written ahead in total.
 const BYTES_AHEAD: usize = 64 << 20;
-/// A token id with its comma, or a word.
-const BYTES_PER_TOKEN: usize = 7;
 
 /// A request ready for the socket.
 pub(super) struct Ready {
@@ -41,8 +39,8 @@ impl Writing {
     }
 
     fn ahead(&self, workers: usize) -> usize {
-        let longest = self.schedule.requests.iter().map(|r| r.prompt_tokens.get() as usize).max().unwrap_or(1);
-        (BYTES_AHEAD / (longest * BYTES_PER_TOKEN).max(1)).clamp(2, MOST_AHEAD).div_ceil(workers)
+        let largest = self.prompts.largest_prompt_bytes(&self.schedule);
+        (BYTES_AHEAD / largest.max(1)).clamp(2, MOST_AHEAD).div_ceil(workers)
     }
 
     fn run(&self, queues: &[mpsc::Sender<Ready>], filled: usize, primed: oneshot::Sender<()>) {

@@ -8,6 +8,7 @@
 //! the URL.
 
 mod answer;
+pub mod capacity;
 mod chunk;
 mod connection;
 mod due_timer;
@@ -22,6 +23,7 @@ mod target;
 mod timeline;
 mod worker;
 
+pub use answer::{Asked, Judged, judge};
 pub use exchange::Deadlines;
 pub use once::{Completion, Single, SingleError, send_one};
 pub use point::{DriveError, PointReport, PointSpec, run_point};

@@ -147,7 +147,7 @@ impl RequestWriter {
 
     /// Head and body, ready for the socket.
     pub(super) fn write(&self, id: &str, prompt: &Prompt, max_tokens: u32) -> Vec<u8> {
-        let key = if matches!(prompt, Prompt::Messages(_)) { "messages" } else { "prompt" };
+        let key = prompt.field();
         let prompt = prompt.to_json();
         let length = self.fields.len() + prompt.len() + key.len() + 40;
         let mut body = Vec::with_capacity(length);

@@ -247,6 +247,18 @@ mod tests {
     }
 
     #[test]
+    fn a_ramp_over_a_duration_fills_it_with_the_mean_of_its_rates() {
+        let ramp_up = Some(RampUp { shape: RampShape::Linear, start: 10.0, end: 30.0 });
+        let window = Extent::Duration(Duration::from_secs(20));
+        let ramp = Pattern { ramp_up, ..pattern(1.0, window, Arrivals::Constant) };
+        let due = due_offsets(&ramp, 0).expect("schedules");
+        // 20 req/s in the mean over 20 s; the first half at 15, the second at 25.
+        assert!((395..=405).contains(&due.len()), "{} requests", due.len());
+        let first_half = due.iter().filter(|at| at.as_secs() < 10.0).count();
+        assert!((147..=153).contains(&first_half), "{first_half} in the first half");
+    }
+
+    #[test]
     fn recorded_arrivals_are_stretched_as_a_whole_and_start_over_at_their_end() {
         let recorded = [0.0, 1.0, 4.0].map(Offset::from_secs);
         let trace = Pattern { recorded: Some(&recorded), ..pattern(1.0, Extent::Requests(5), Arrivals::Trace) };

@@ -12,7 +12,7 @@ use super::deployment::{AttachPlan, Deployment};
 use super::environment::Environment;
 use super::error::PlanError;
 use super::gpus::GpuPool;
-use super::load::Dataset;
+use super::load::{Dataset, Overlong};
 use super::options::{LoadOptions, WorkloadOptions};
 use super::slo::{Slo, Target};
 use super::strategy::{self, Order};
@@ -128,7 +128,10 @@ fn default_tokenizer(request: &Request, defaults: &Defaults) -> Option<String> {
 
 /// Requests that can't fit would only be measured as failures.
 fn check_context(sweep: &Sweep, arms: &[ArmPlan]) -> Result<(), PlanError> {
-    let Dataset::Random { input, output, prefix_len } = sweep.workload.dataset else { return Ok(()) };
+    let Dataset::Random { input, output, prefix_len, .. } = sweep.workload.dataset else { return Ok(()) };
+    if sweep.workload.overlong != Overlong::Refuse {
+        return Ok(());
+    }
     let (input, output) = (input.largest().0.saturating_add(prefix_len.0), output.largest().0);
     for arm in arms {
         let Deployment::Spawn(fleet) = &arm.deployment else { continue };

@@ -39,7 +39,7 @@ pub enum PlanError {
     #[error("{what} is missing\nhint: {remedy}")]
     Missing { what: String, remedy: String },
     #[error(
-        "{what} of {input} input + {output} output tokens does not fit into the model's context of {context} tokens (from {origin})\nhint: shorten --random-input-len or --random-output-len, or raise --max-model-len with --engine-arg"
+        "{what} of {input} input + {output} output tokens does not fit into the model's context of {context} tokens (from {origin})\nhint: shorten --random-input-len or --random-output-len, raise --max-model-len with --engine-arg, or give --overlong clip"
     )]
     ContextOverflow { what: String, input: u32, output: u32, context: u32, origin: String },
     #[error("SLO `{word}`: {detail}\nhint: {remedy}")]

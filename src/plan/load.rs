@@ -70,6 +70,21 @@ pub struct Workload {
     pub extra_body: serde_json::Map<String, serde_json::Value>,
     /// Keep generated texts in requests.jsonl.
     pub save_texts: bool,
+    #[serde(default)]
+    pub overlong: Overlong,
+}
+
+/// What to do with a request whose prompt and output together exceed the model's context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Overlong {
+    /// An error that names the request: nothing is sent that the server must refuse.
+    #[default]
+    Refuse,
+    /// Shorten the prompt until it fits.
+    Clip,
+    /// Leave it out. A recorded trace then has a gap; random lengths, which have nothing to leave out, are clipped.
+    Skip,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,16 +107,46 @@ impl Endpoint {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "snake_case")]
 pub enum Dataset {
-    /// Fresh random token ids for every request.
-    Random { input: Lengths, output: Lengths, prefix_len: TokenCount },
-    /// The usual ShareGPT JSON.
-    Sharegpt { path: String, output_len: Option<TokenCount> },
+    /// Fresh random token ids for every request, after a prefix of `prefix_len` tokens that requests share.
+    Random {
+        input: Lengths,
+        output: Lengths,
+        prefix_len: TokenCount,
+        #[serde(default)]
+        prefixes: Prefixes,
+    },
+    /// The usual ShareGPT JSON. With `multi_turn` whole conversations, so many of them open at a time; without it the
+    /// first question of each.
+    Sharegpt {
+        path: String,
+        output_len: Option<TokenCount>,
+        #[serde(default)]
+        multi_turn: Option<u32>,
+    },
     /// JSONL with `prompt` and optionally `output_tokens`.
     Custom { path: String, output_len: Option<TokenCount> },
     /// Local files of a Hugging Face dataset (JSON, JSONL, CSV) with a text column.
     Hf { path: String, column: Option<String>, output_len: Option<TokenCount> },
     /// Recorded arrivals: Azure's CSV or Mooncake's JSONL.
     TimedTrace { path: String },
+    /// A folder of pictures, each sent with the same words to a vision model's chat endpoint.
+    Images { path: String, prompt: String, output_len: TokenCount },
+}
+
+/// How random prompts share their beginnings.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Prefixes {
+    /// How many different ones there are; each request draws one of them.
+    pub count: u32,
+    /// Share of requests that begin with one, 0 to 1; the others begin with as many tokens of their own.
+    pub share: f64,
+}
+
+impl Default for Prefixes {
+    /// One prefix for all.
+    fn default() -> Self {
+        Prefixes { count: 1, share: 1.0 }
+    }
 }
 
 impl Dataset {
@@ -113,6 +158,7 @@ impl Dataset {
             Dataset::Custom { .. } => "custom",
             Dataset::Hf { .. } => "hf",
             Dataset::TimedTrace { .. } => "timed_trace",
+            Dataset::Images { .. } => "images",
         }
     }
 }

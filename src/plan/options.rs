@@ -1,6 +1,6 @@
 //! The flags that describe a measurement, as typed. Names follow `vllm bench serve` wherever it has the flag.
 
-use super::load::RampShape;
+use super::load::{Overlong, RampShape};
 use super::slo_words::GoodputWord;
 use super::typed::{number, whole_number};
 use crate::units::RequestRate;
@@ -21,7 +21,7 @@ pub struct WorkloadOptions {
     /// Where prompts come from
     #[arg(long, value_enum, default_value = "random")]
     pub dataset_name: DatasetName,
-    /// File of the dataset (sharegpt: looked for in the working directory and the Hugging Face cache)
+    /// File or folder of the dataset (sharegpt: looked for in the working directory and the Hugging Face cache)
     #[arg(long, alias = "dataset")]
     pub dataset_path: Option<String>,
     /// Tokens of a random prompt [default: 1024]
@@ -36,9 +36,24 @@ pub struct WorkloadOptions {
     /// Lengths vary log-normally with this sigma
     #[arg(long, value_name = "SIGMA", conflicts_with = "random_range_ratio", value_parser = number)]
     pub random_lognormal_sigma: Option<f64>,
-    /// Tokens that all random prompts begin with
+    /// Tokens that random prompts share at their beginning
     #[arg(long, default_value_t = 0, value_parser = whole_number::<u32>)]
     pub random_prefix_len: u32,
+    /// How many different shared beginnings there are [default: 1]
+    #[arg(long, value_name = "K", requires = "random_prefix_len", value_parser = whole_number::<u32>)]
+    pub random_prefix_count: Option<u32>,
+    /// Share of random prompts that begin with one of them, 0 to 1; the others are all their own [default: 1]
+    #[arg(long, value_name = "SHARE", requires = "random_prefix_len", value_parser = number)]
+    pub random_prefix_share: Option<f64>,
+    /// Whole ShareGPT conversations, so many open at a time: each turn is a request with the conversation so far
+    #[arg(long, value_name = "OPEN", num_args = 0..=1, default_missing_value = "16", value_parser = whole_number::<u32>)]
+    pub multi_turn: Option<u32>,
+    /// Words sent with every picture of an images dataset [default: Describe this image in detail.]
+    #[arg(long, value_name = "TEXT")]
+    pub image_prompt: Option<String>,
+    /// Requests that exceed the model's context: refuse to start, clip their prompts, or skip them
+    #[arg(long, value_enum, default_value = "refuse")]
+    pub overlong: Overlong,
     /// Output tokens of every request, instead of the dataset's
     #[arg(long, visible_aliases = ["sharegpt-output-len", "custom-output-len", "hf-output-len"], value_parser = whole_number::<u32>)]
     pub output_len: Option<u32>,
@@ -76,6 +91,8 @@ pub enum DatasetName {
     /// Recorded arrivals: Azure's CSV or Mooncake's JSONL
     #[value(name = "timed_trace", alias = "timed-trace")]
     TimedTrace,
+    /// A folder of pictures for a vision model, over /v1/chat/completions
+    Images,
 }
 
 #[derive(Debug, Clone, Default, Args)]

@@ -122,7 +122,7 @@ pub fn parse_yaml(text: &str, origin: &str) -> Result<Topology, PlanError> {
 }
 
 fn invalid(origin: &str, detail: impl Into<String>) -> PlanError {
-    PlanError::TopologyInvalid { origin: origin.to_string(), detail: detail.into() }
+    PlanError::TopologyInvalid { origin: origin.to_string(), detail: detail.into().trim_end().to_string() }
 }
 
 fn build(file: File, origin: &str) -> Result<Topology, PlanError> {

@@ -66,10 +66,18 @@ pub fn remove_half_written(dir: &Path) -> Result<(), RecordError> {
 
 /// Replaces a file as a whole: a reader sees the old one or the new one, and a crash leaves one of them.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), RecordError> {
+    replace_atomically(path, |file| std::io::Write::write_all(file, bytes))
+}
+
+/// As [`write_atomically`], for what is written piece by piece.
+pub fn replace_atomically(
+    path: &Path,
+    fill: impl FnOnce(&mut std::fs::File) -> std::io::Result<()>,
+) -> Result<(), RecordError> {
     let dir = path.parent().unwrap_or(Path::new("."));
     let write = || -> std::io::Result<()> {
         let mut file = tempfile::Builder::new().prefix(HALF_WRITTEN.0).suffix(HALF_WRITTEN.1).tempfile_in(dir)?;
-        std::io::Write::write_all(&mut file, bytes)?;
+        fill(file.as_file_mut())?;
         file.as_file().sync_data()?;
         // Temporary files are private; results are for everybody who may read the directory.
         use std::os::unix::fs::PermissionsExt;

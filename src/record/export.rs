@@ -16,9 +16,11 @@ use crate::plan::topology::Shape;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 
-/// Points larger than this are not exported: the format wants everything in memory at once, and no tool that reads it
+/// Points of more requests are not exported: the format wants everything in memory at once, and no tool that reads it
 /// could.
-pub const LARGEST: usize = 100_000;
+pub const MOST_REQUESTS: u32 = 100_000;
+/// Nor points of more chunks: each is a number in `itls`, of some fifty bytes until it is written.
+const MOST_CHUNKS: usize = 2_500_000;
 
 /// Columns of the format, one entry a request.
 #[derive(Default)]
@@ -68,15 +70,20 @@ pub fn write_missing(run: &Path, manifest: &Manifest) -> Result<(), RecordError>
 /// Writes the export of one recorded point. `None` when the point is too large for the format.
 pub fn write(run: &Path, manifest: &Manifest, key: PointKey) -> Result<Option<PathBuf>, RecordError> {
     let Some(facts) = manifest.point(key) else { return Ok(None) };
-    if facts.offered as usize > LARGEST {
+    if facts.offered > MOST_REQUESTS {
         return Ok(None);
     }
     let mut records = Vec::with_capacity(facts.offered as usize);
+    let mut chunks = 0;
     journal::read(&run.join(dir::JOURNAL), |entry| {
-        if entry.key == key {
+        if entry.key == key && chunks <= MOST_CHUNKS {
+            chunks += entry.record.timeline.chunks.len();
             records.push(entry.record);
         }
     })?;
+    if chunks > MOST_CHUNKS {
+        return Ok(None);
+    }
     records.sort_by_key(|r| r.index);
     let path = run.join(file_name(manifest, facts));
     let json = document(manifest, facts, &records);

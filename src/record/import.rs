@@ -93,8 +93,15 @@ impl VllmFile {
         {
             return Err(format!("`{name}` has {len} entries and `ttfts` {n}"));
         }
-        let begin = self.start_times.iter().flatten().flatten().copied().fold(f64::INFINITY, f64::min);
+        let begin = (0..n).filter_map(|i| self.due(i)).fold(f64::INFINITY, f64::min);
         (0..n).map(|i| self.record(i, begin)).collect()
+    }
+
+    /// When request `i` was due, on the file's clock: as much before it was sent as its TTFT from due is longer.
+    fn due(&self, i: usize) -> Option<f64> {
+        let at = |list: &Option<Vec<Option<f64>>>| list.as_ref().and_then(|l| l[i]).filter(|x| x.is_finite());
+        let late = at(&self.ttfts_due).zip(at(&self.ttfts)).map_or(0.0, |(from_due, from_sent)| from_due - from_sent);
+        Some(at(&self.start_times)? - late.max(0.0))
     }
 
     fn record(&self, i: usize, begin: f64) -> Result<RequestRecord, String> {

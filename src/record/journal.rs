@@ -7,7 +7,7 @@ use super::error::RecordError;
 use crate::outcome::{PointKey, RequestRecord};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -154,41 +154,67 @@ pub fn read_from(path: &Path, start: u64, mut keep: impl FnMut(Entry)) -> Result
 
 /// Cuts a torn last line off, so that appending goes on with a whole line.
 pub fn truncate_torn_tail(path: &Path) -> Result<(), RecordError> {
-    let bytes = match std::fs::read(path) {
-        Ok(bytes) => bytes,
+    let mut file = match File::options().read(true).write(true).open(path) {
+        Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(RecordError::read(path)(e)),
+        Err(e) => return Err(RecordError::write(path)(e)),
     };
-    let whole = memchr::memrchr(b'\n', &bytes).map_or(0, |at| at + 1);
-    if whole < bytes.len() {
-        let file = File::options().write(true).open(path).map_err(RecordError::write(path))?;
-        file.set_len(whole as u64).map_err(RecordError::write(path))?;
+    let mut cut = || -> std::io::Result<()> {
+        let length = file.seek(SeekFrom::End(0))?;
+        let whole = end_of_last_line(&mut file, length)?;
+        if whole < length { file.set_len(whole) } else { Ok(()) }
+    };
+    cut().map_err(RecordError::write(path))
+}
+
+/// Looks from the end backwards: a journal may be larger than the memory.
+fn end_of_last_line(file: &mut File, length: u64) -> std::io::Result<u64> {
+    let mut block = vec![0; 1 << 16];
+    let mut end = length;
+    while end > 0 {
+        let start = end.saturating_sub(block.len() as u64);
+        let piece = &mut block[..(end - start) as usize];
+        file.seek(SeekFrom::Start(start))?;
+        file.read_exact(piece)?;
+        if let Some(at) = memchr::memrchr(b'\n', piece) {
+            return Ok(start + at as u64 + 1);
+        }
+        end = start;
     }
-    Ok(())
+    Ok(0)
 }
 
 /// Drops every line of points that are to be measured again; whole lines of the others stay byte-identical.
 pub fn retain_points(path: &Path, keep: impl Fn(PointKey) -> bool) -> Result<(), RecordError> {
-    let bytes = match std::fs::read(path) {
-        Ok(bytes) => bytes,
+    let file = match File::open(path) {
+        Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(RecordError::read(path)(e)),
     };
-    let mut kept = Vec::with_capacity(bytes.len());
-    for (number, line) in bytes.split_inclusive(|&b| b == b'\n').enumerate() {
-        if line.last() != Some(&b'\n') {
-            break;
+    let mut damage = None;
+    let written = super::dir::replace_atomically(path, |out| {
+        let mut out = BufWriter::with_capacity(1 << 16, out);
+        let mut reader = BufReader::with_capacity(1 << 20, file);
+        let mut line = Vec::new();
+        for number in 1.. {
+            line.clear();
+            reader.read_until(b'\n', &mut line)?;
+            if line.last() != Some(&b'\n') {
+                break;
+            }
+            match serde_json::from_slice::<PointKey>(&line) {
+                Ok(key) if keep(key) => out.write_all(&line)?,
+                Ok(_) => {}
+                Err(e) => {
+                    let path = path.to_path_buf();
+                    damage = Some(RecordError::Journal { path, line: number, detail: e.to_string() });
+                    return Err(std::io::ErrorKind::InvalidData.into());
+                }
+            }
         }
-        let key: PointKey = serde_json::from_slice(line).map_err(|e| RecordError::Journal {
-            path: path.to_path_buf(),
-            line: number + 1,
-            detail: e.to_string(),
-        })?;
-        if keep(key) {
-            kept.extend_from_slice(line);
-        }
-    }
-    super::dir::write_atomically(path, &kept)
+        out.flush()
+    });
+    damage.map_or(written, Err)
 }
 
 #[cfg(test)]

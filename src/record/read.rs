@@ -20,7 +20,7 @@ pub struct RecordedRun {
     pub imported: Option<ImportedFacts>,
     /// Ordered by rate, then attempt.
     pub points: Vec<RecordedPoint>,
-    /// Files that were passed over, and why.
+    /// What was passed over, and why.
     pub skipped: Vec<String>,
 }
 
@@ -29,9 +29,13 @@ pub struct RecordedPoint {
     pub key: PointKey,
     /// `None` for imported files: there is no evidence beside the requests.
     pub facts: Option<PointFacts>,
-    /// Ordered by index.
+    /// Ordered by index. Of a run whose journal is larger than [`WHOLE_JOURNAL_BYTES`] most have neither chunks nor text.
     pub records: Vec<RequestRecord>,
 }
+
+/// Journals up to this size are read whole: some 90,000 requests of 128 tokens. Of larger ones the chunks of every so
+/// many requests are kept, enough for the gaps between tokens; the other times of every request always are.
+pub const WHOLE_JOURNAL_BYTES: u64 = 64 << 20;
 
 /// What vLLM-format files know of their deployment.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -71,6 +75,9 @@ impl ImportedFacts {
     }
 }
 
+/// Records to make room for at once, whatever the manifest says was offered.
+const MOST_RESERVED: u32 = 1 << 20;
+
 impl RecordedRun {
     /// # Errors
     /// When the directory holds no run, or a file of it is damaged in the middle.
@@ -98,17 +105,26 @@ impl RecordedRun {
 }
 
 fn own(run: &Path) -> Result<RecordedRun, RecordError> {
+    own_thinned(run, WHOLE_JOURNAL_BYTES)
+}
+
+fn own_thinned(run: &Path, whole_bytes: u64) -> Result<RecordedRun, RecordError> {
     let manifest = Manifest::read(run)?;
+    let path = run.join(dir::JOURNAL);
+    let bytes = std::fs::metadata(&path).map_err(RecordError::read(&path))?.len();
+    let one_in = bytes.div_ceil(whole_bytes).max(1);
     let mut points: Vec<RecordedPoint> = Vec::new();
-    journal::read(&run.join(dir::JOURNAL), |entry| {
+    journal::read(&path, |mut entry| {
         let at = points.iter().rposition(|p| p.key == entry.key).unwrap_or_else(|| {
-            points.push(RecordedPoint {
-                key: entry.key,
-                facts: manifest.point(entry.key).cloned(),
-                records: Vec::new(),
-            });
+            let facts = manifest.point(entry.key).cloned();
+            let offered = facts.as_ref().map_or(0, |f| f.offered.min(MOST_RESERVED) as usize);
+            points.push(RecordedPoint { key: entry.key, facts, records: Vec::with_capacity(offered) });
             points.len() - 1
         });
+        if !is_kept_whole(entry.record.index, one_in) {
+            entry.record.timeline.chunks = Vec::new();
+            entry.record.text = None;
+        }
         points[at].records.push(entry.record);
     })?;
     // A point without facts was cut off while it was measured: it is not a result.
@@ -125,8 +141,23 @@ fn own(run: &Path) -> Result<RecordedRun, RecordError> {
         manifest: Some(manifest),
         imported: None,
         points,
-        skipped: Vec::new(),
+        skipped: thinned(&path, one_in).into_iter().collect(),
     })
+}
+
+/// Scattered by Knuth's multiplicative hash: every nth request could always be the same turn of a conversation.
+fn is_kept_whole(index: u32, one_in: u64) -> bool {
+    u64::from(index.wrapping_mul(2_654_435_761) >> 8) % one_in == 0
+}
+
+fn thinned(path: &Path, one_in: u64) -> Option<String> {
+    let path = path.display();
+    let told = || {
+        format!(
+            "single tokens of most requests in {path}, which is large: gaps between tokens are those of one request in {one_in}"
+        )
+    };
+    (one_in > 1).then(told)
 }
 
 fn sort(points: &mut [RecordedPoint]) {
@@ -201,4 +232,27 @@ pub fn stamp_position(name: &str) -> Option<usize> {
         window.iter().enumerate().all(|(i, b)| if i == 8 { *b == b'_' } else { b.is_ascii_digit() })
             && (at == 0 || bytes[at - 1] == b'_')
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_journal_of_usual_size_is_kept_whole() {
+        assert!((0..1000).all(|index| is_kept_whole(index, 1)));
+        assert_eq!(thinned(Path::new("requests.jsonl"), 1), None);
+    }
+
+    #[test]
+    fn of_a_large_one_every_turn_of_a_round_is_kept_as_often() {
+        for (one_in, round) in [(4u64, 16u32), (10, 10), (16, 16)] {
+            for turn in 0..round {
+                let all: Vec<u32> = (turn..160_000).step_by(round as usize).collect();
+                let kept = all.iter().filter(|index| is_kept_whole(**index, one_in)).count() as f64;
+                let share = kept * one_in as f64 / all.len() as f64;
+                assert!((0.8..1.2).contains(&share), "turn {turn} of {round}: {share} of one in {one_in}");
+            }
+        }
+    }
 }

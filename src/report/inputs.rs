@@ -162,7 +162,7 @@ pub fn dataset(run: &RecordedRun) -> Option<String> {
 fn dataset_words(dataset: &Dataset) -> String {
     let name = dataset.name();
     match dataset {
-        Dataset::Random { input, output, prefix_len } => {
+        Dataset::Random { input, output, prefix_len, .. } => {
             let prefix = match prefix_len.get() {
                 0 => String::new(),
                 n => format!(" after a shared prefix of {n}"),
@@ -176,6 +176,7 @@ fn dataset_words(dataset: &Dataset) -> String {
             }
         }
         Dataset::TimedTrace { path } => format!("{name} {}", words::short_model(path)),
+        Dataset::Images { output_len, .. } => format!("{name}, {output_len} out"),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::outcome::{
 use crate::plan::arm::ArmSpec;
 use crate::plan::deployment::{Deployment, FleetPlan};
 use crate::plan::environment::Environment;
-use crate::plan::load::{Arrivals, Dataset, Endpoint, Extent, Lengths, Load, Workload};
+use crate::plan::load::{Arrivals, Dataset, Endpoint, Extent, Lengths, Load, Overlong, Prefixes, Workload};
 use crate::plan::slo::{Slo, Target};
 use crate::plan::strategy::Order;
 use crate::plan::topology::Topology;
@@ -249,7 +249,12 @@ fn fleet() -> FleetPlan {
 
 fn sweep(rates: &[f64], requests: u32) -> Sweep {
     let fixed = |n| Lengths::Fixed { tokens: TokenCount(n) };
-    let dataset = Dataset::Random { input: fixed(512), output: fixed(32), prefix_len: TokenCount(0) };
+    let dataset = Dataset::Random {
+        input: fixed(512),
+        output: fixed(32),
+        prefix_len: TokenCount(0),
+        prefixes: Prefixes::default(),
+    };
     Sweep {
         model: "Qwen/Qwen3-8B".to_string(),
         served_model_name: "Qwen/Qwen3-8B".to_string(),
@@ -261,6 +266,7 @@ fn sweep(rates: &[f64], requests: u32) -> Sweep {
             temperature: None,
             extra_body: serde_json::Map::new(),
             save_texts: false,
+            overlong: Overlong::default(),
         },
         load: Load {
             rates: rates.iter().filter_map(|r| RequestRate::new(*r)).collect(),

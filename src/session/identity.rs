@@ -45,8 +45,9 @@ struct Version {
 /// Asks `/v1/models` for the model, and `/version` where there is one.
 pub async fn of_server(url: &str, model: &str, api_key: Option<&Secret>) -> Result<Found, Stranger> {
     let unreachable = |e: reqwest::Error| Stranger {
-        detail: e.without_url().to_string(),
-        hint: "check that the server runs, and the URL; an API key comes from VLLM_API_KEY or OPENAI_API_KEY"
+        detail: innermost(&e.without_url()),
+        hint: "check that the server runs, and the URL; an API key comes from VLLM_API_KEY or OPENAI_API_KEY, the \
+               certificate of a private authority from SSL_CERT_FILE"
             .to_string(),
     };
     let client = http::client(PATIENCE).map_err(unreachable)?;
@@ -82,4 +83,9 @@ pub async fn of_server(url: &str, model: &str, api_key: Option<&Secret>) -> Resu
         _ => None,
     };
     Ok(Found { version, max_model_len: found.max_model_len })
+}
+
+/// The cause that the others wrap: `connection refused` says more than `error sending request`.
+fn innermost(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), innermost)
 }

@@ -7,12 +7,12 @@
 use super::error::SessionError;
 use super::events::{Event, Sink};
 use super::live::LiveArm;
-use crate::drive::{Deadlines, Single, SingleError, Target, send_one};
+use crate::drive::{Capabilities, Deadlines, Single, SingleError, Target, send_one};
 use crate::observe::engine;
-use crate::outcome::{Failure, Request};
+use crate::outcome::Failure;
 use crate::plan::Sweep;
 use crate::plan::topology::Role;
-use crate::plan::workload::PreparedWorkload;
+use crate::plan::workload::{PreparedWorkload, WarmUpRequest};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::path::Path;
 
@@ -20,6 +20,8 @@ use std::path::Path;
 const PAIR_TOKENS: u32 = 4;
 /// vLLM hands over whole blocks; a shorter prompt may be recomputed without any fault.
 const BLOCK: u32 = 16;
+/// What a server may understand (continuous usage, `ignore_eos`), tried in turn.
+const PROBES: [(bool, bool); 3] = [(true, true), (false, true), (false, false)];
 
 /// Everything a warm-up needs to know.
 pub struct WarmUp<'a> {
@@ -37,16 +39,17 @@ type Pins = Vec<(String, String)>;
 
 impl WarmUp<'_> {
     pub async fn run(self) -> Result<(), SessionError> {
-        let requests = self.requests()?;
         let pins = pins(self.live);
         let burst = self.sweep.load.warmups as usize;
         let total = u32::try_from(pins.len() + burst).unwrap_or(u32::MAX);
+        let mut requests = self.workload.warm_ups(total.saturating_add(PROBES.len() as u32))?;
+        let probes = requests.split_off(requests.len().saturating_sub(PROBES.len()));
         (self.events)(Event::WarmingUp { arm: self.live.label.clone(), requests: total });
-        self.live.target.capabilities = self.capabilities(&requests[0]).await?;
+        self.live.target.capabilities = self.capabilities(&probes).await?;
         let before = self.live.scraper.snapshot().await;
         let mut longest = 0;
-        for (i, pins) in pins.into_iter().enumerate() {
-            let request = &requests[i % requests.len()];
+        let burst_requests = requests.split_off(pins.len());
+        for (i, (pins, request)) in pins.into_iter().zip(&requests).enumerate() {
             longest = longest.max(request.prompt_tokens.get());
             let what = name_of(&pins);
             self.send(request, PAIR_TOKENS.min(request.output_tokens.get()), i, pins, &self.live.target)
@@ -56,25 +59,14 @@ impl WarmUp<'_> {
         if longest > BLOCK {
             self.prove_transfer(&before, total - u32::try_from(burst).unwrap_or(0)).await?;
         }
-        self.burst(&requests, burst).await
-    }
-
-    /// Attempt 0 of the first rate: measured attempts count from 1, so these prompts are never sent again.
-    fn requests(&self) -> Result<Vec<Request>, SessionError> {
-        let rate = self.sweep.load.rates[0];
-        let requests = self.workload.schedule(rate, 0)?.requests;
-        match requests.is_empty() {
-            // A short point may have no arrival at all; its warm-up uses the measured one's requests.
-            true => Ok(self.workload.schedule(rate, 1)?.requests),
-            false => Ok(requests),
-        }
+        self.burst(&burst_requests, requests.len()).await
     }
 
     /// What the server understands: vLLM all of it, others less.
-    async fn capabilities(&self, request: &Request) -> Result<crate::drive::Capabilities, SessionError> {
+    async fn capabilities(&self, requests: &[WarmUpRequest]) -> Result<Capabilities, SessionError> {
         let mut target = self.live.target.clone();
-        for (continuous_usage, ignore_eos) in [(true, true), (false, true), (false, false)] {
-            target.capabilities = crate::drive::Capabilities { continuous_usage, ignore_eos };
+        for ((continuous_usage, ignore_eos), request) in PROBES.into_iter().zip(requests) {
+            target.capabilities = Capabilities { continuous_usage, ignore_eos };
             match self.send(request, 1, usize::MAX, Vec::new(), &target).await {
                 Err(SingleError::Failed(Failure::Status { code: 400 | 422, .. })) if ignore_eos => {}
                 Ok(()) => return Ok(target.capabilities),
@@ -86,7 +78,7 @@ impl WarmUp<'_> {
 
     async fn send(
         &self,
-        request: &Request,
+        request: &WarmUpRequest,
         tokens: u32,
         number: usize,
         headers: Pins,
@@ -94,7 +86,7 @@ impl WarmUp<'_> {
     ) -> Result<(), SingleError> {
         let timeouts = self.sweep.timeouts;
         let single = Single {
-            prompt: self.workload.render(request),
+            prompt: request.prompt.clone(),
             max_tokens: tokens,
             id: format!("tb-{}-warm-{number}", self.nonce),
             headers,
@@ -128,14 +120,12 @@ impl WarmUp<'_> {
         }
     }
 
-    /// The last requests of the schedule, all at once: the pairs used the first.
-    async fn burst(&self, requests: &[Request], count: usize) -> Result<(), SessionError> {
+    /// All at once, numbered after the `before` that went to the pairs.
+    async fn burst(&self, requests: &[WarmUpRequest], before: usize) -> Result<(), SessionError> {
         let mut running: FuturesUnordered<_> = requests
             .iter()
-            .rev()
-            .take(count)
             .enumerate()
-            .map(|(i, r)| self.send(r, r.output_tokens.get(), requests.len() + i, Vec::new(), &self.live.target))
+            .map(|(i, r)| self.send(r, r.output_tokens.get(), before + i, Vec::new(), &self.live.target))
             .collect();
         while let Some(answer) = running.next().await {
             answer.map_err(|e| self.smoke("of the warm-up burst".to_string(), &e))?;

@@ -1,6 +1,7 @@
 //! The load client against scripted servers: what it sends, when, and what it makes of every awkward answer.
 
 mod server;
+mod tls;
 
 use server::{Answer, Received, Server};
 use std::sync::Arc;
@@ -13,20 +14,26 @@ use topobench::drive::{
 };
 use topobench::outcome::{Failure, Outcome, RequestRecord};
 use topobench::plan::deployment::Secret;
-use topobench::plan::load::{Arrivals, Dataset, Endpoint, Extent, Lengths, Load, Workload};
+use topobench::plan::load::{Arrivals, Dataset, Endpoint, Extent, Lengths, Load, Overlong, Prefixes, Workload};
 use topobench::plan::workload::{PrepareContext, PreparedWorkload, Prompt};
 use topobench::units::{RequestRate, TokenCount};
 
 fn workload() -> Workload {
     let fixed = |n| Lengths::Fixed { tokens: TokenCount(n) };
     Workload {
-        dataset: Dataset::Random { input: fixed(8), output: fixed(3), prefix_len: TokenCount(0) },
+        dataset: Dataset::Random {
+            input: fixed(8),
+            output: fixed(3),
+            prefix_len: TokenCount(0),
+            prefixes: Prefixes::default(),
+        },
         endpoint: Endpoint::Completions,
         tokenizer: None,
         ignore_eos: true,
         temperature: Some(0.0),
         extra_body: serde_json::Map::new(),
         save_texts: false,
+        overlong: Overlong::default(),
     }
 }
 

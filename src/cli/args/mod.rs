@@ -118,6 +118,9 @@ pub struct AbArgs {
 
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
+    /// Skip measuring what this machine's client can carry, which takes about ten seconds
+    #[arg(long)]
+    pub quick: bool,
     /// As JSON
     #[arg(long)]
     pub json: bool,

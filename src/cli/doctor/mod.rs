@@ -1,5 +1,7 @@
-//! `topobench doctor`: what this machine can run, and what is missing. Starts no engine.
+//! `topobench doctor`: what this machine can run, what its load client can carry, and what is missing. Starts no
+//! engine.
 
+mod client;
 mod python;
 mod words;
 
@@ -8,9 +10,10 @@ use super::exit::{Exit, Failure};
 use super::out;
 use crate::launch::preflight;
 use crate::observe::gpu::{GpuInfo, Gpus};
-use crate::plan::secrecy::EngineEnv;
 use crate::plan::environment::{self, Environment};
+use crate::plan::secrecy::EngineEnv;
 use crate::record::host::HostFacts;
+use client::ClientFacts;
 use python::PythonFacts;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -32,6 +35,9 @@ struct Report {
     api_key: bool,
     can_run: Vec<String>,
     missing: Vec<String>,
+    /// `None`: not measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<ClientFacts>,
 }
 
 /// An engine's program as it would be started.
@@ -44,7 +50,10 @@ struct ProgramFacts {
 }
 
 pub fn run(args: &DoctorArgs) -> Result<Exit, Failure> {
-    let report = examine();
+    let mut report = examine();
+    if !args.quick {
+        report.client = Some(client::measure().map_err(|e| Failure::new(Exit::Internal, e))?);
+    }
     if args.json {
         out::json(&report)?;
     } else {
@@ -67,6 +76,7 @@ fn examine() -> Report {
         api_key: env.api_key().is_some(),
         can_run: Vec::new(),
         missing: Vec::new(),
+        client: None,
         gpus,
         programs,
     };

@@ -31,6 +31,9 @@ pub(super) fn of(report: &Report) -> String {
         let _ = writeln!(out, "/dev/shm: {} MiB free", bytes >> 20);
     }
     let _ = writeln!(out, "API key in the environment: {}", if report.api_key { "yes" } else { "no" });
+    if let Some(client) = &report.client {
+        let _ = writeln!(out, "{client}");
+    }
     let _ = writeln!(out, "\ncan run:");
     for line in &report.can_run {
         let _ = writeln!(out, "  {line}");
@@ -73,7 +76,12 @@ fn gpus(out: &mut String, report: &Report) {
             let _ = writeln!(out, "     in use by pid {}", process.pid);
         }
         for peer in &gpu.peers {
-            let path = peer.topology.as_deref().unwrap_or("unknown path");
+            // Over NVLink the common ancestor on the PCI bus says nothing.
+            let path = match (peer.nvlink, peer.topology.as_deref()) {
+                (Some(true), _) => "NVLink",
+                (_, Some(ancestor)) => ancestor,
+                (_, None) => "unknown path",
+            };
             let p2p = match (peer.p2p_read, peer.p2p_write) {
                 (Some(true), Some(true)) => "P2P read and write",
                 (Some(false), _) | (_, Some(false)) => "no P2P",

@@ -1,3 +1,5 @@
+mod awkward;
+
 use super::*;
 use crate::units::TokenCount;
 use proptest::prelude::*;

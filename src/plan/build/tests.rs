@@ -1,10 +1,10 @@
 use super::*;
 use crate::plan::deployment::Secret;
-use crate::plan::secrecy::EnvValue;
 use crate::plan::deployment::{GpuAssignment, InstancePlan};
 use crate::plan::gpus::Vendor;
 use crate::plan::load::{Extent, Lengths};
 use crate::plan::options::SloOptions;
+use crate::plan::secrecy::EnvValue;
 use crate::plan::slo_words::{self, Metric, Word};
 use crate::plan::typed::number;
 use crate::units::TokenCount;

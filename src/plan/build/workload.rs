@@ -3,10 +3,12 @@
 use super::value;
 use crate::plan::dataset_file;
 use crate::plan::error::PlanError;
-use crate::plan::load::{Dataset, Endpoint, Lengths, Workload};
+use crate::plan::load::{Dataset, Endpoint, Lengths, Prefixes, Workload};
 use crate::plan::options::{DatasetName, WorkloadOptions};
 use crate::plan::topology::Defaults;
 use crate::units::TokenCount;
+
+const IMAGE_PROMPT: &str = "Describe this image in detail.";
 
 pub(super) fn build(
     o: &WorkloadOptions,
@@ -29,6 +31,9 @@ pub(super) fn build(
         "v1/chat/completions" | "chat/completions" | "chat" => Endpoint::Chat,
         _ => return Err(value("--endpoint", &o.endpoint, "endpoints are /v1/completions and /v1/chat/completions")),
     };
+    if matches!(dataset, Dataset::Images { .. }) && endpoint == Endpoint::Completions {
+        return Err(value("--endpoint", &o.endpoint, "pictures go to a chat: give --endpoint /v1/chat/completions"));
+    }
     let temperature = o.temperature.unwrap_or(0.0);
     if !(0.0..=100.0).contains(&temperature) {
         return Err(value("--temperature", temperature, "give a number from 0 up"));
@@ -41,6 +46,7 @@ pub(super) fn build(
         temperature: Some(temperature),
         extra_body,
         save_texts: o.save_texts,
+        overlong: o.overlong,
     })
 }
 
@@ -52,14 +58,23 @@ fn dataset(o: &WorkloadOptions, defaults: &Defaults) -> Result<Dataset, PlanErro
             remedy: format!("--dataset-name {name} reads a local file: give its path"),
         })
     };
+    let multi_turn = positive("--multi-turn", o.multi_turn)?;
+    if let Some(open) = multi_turn.filter(|_| o.dataset_name != DatasetName::Sharegpt) {
+        return Err(value("--multi-turn", open, "conversations come from --dataset-name sharegpt"));
+    }
     match o.dataset_name {
         DatasetName::Random => random(o, defaults),
         DatasetName::Sharegpt => {
-            Ok(Dataset::Sharegpt { path: dataset_file::sharegpt(o.dataset_path.as_deref())?, output_len })
+            Ok(Dataset::Sharegpt { path: dataset_file::sharegpt(o.dataset_path.as_deref())?, output_len, multi_turn })
         }
         DatasetName::Custom => Ok(Dataset::Custom { path: path("custom")?, output_len }),
         DatasetName::Hf => Ok(Dataset::Hf { path: path("hf")?, column: o.hf_column.clone(), output_len }),
         DatasetName::TimedTrace => Ok(Dataset::TimedTrace { path: path("timed_trace")? }),
+        DatasetName::Images => Ok(Dataset::Images {
+            path: path("images")?,
+            prompt: o.image_prompt.clone().unwrap_or_else(|| IMAGE_PROMPT.to_string()),
+            output_len: output_len.unwrap_or(TokenCount(128)),
+        }),
     }
 }
 
@@ -82,7 +97,16 @@ fn random(o: &WorkloadOptions, defaults: &Defaults) -> Result<Dataset, PlanError
             _ => Lengths::Fixed { tokens },
         }
     };
-    Ok(Dataset::Random { input: lengths(input), output: lengths(output), prefix_len: TokenCount(o.random_prefix_len) })
+    let prefix_len = TokenCount(o.random_prefix_len);
+    Ok(Dataset::Random { input: lengths(input), output: lengths(output), prefix_len, prefixes: prefixes(o)? })
+}
+
+fn prefixes(o: &WorkloadOptions) -> Result<Prefixes, PlanError> {
+    let count = positive("--random-prefix-count", o.random_prefix_count)?.unwrap_or(1);
+    match o.random_prefix_share.unwrap_or(1.0) {
+        share if (0.0..=1.0).contains(&share) => Ok(Prefixes { count, share }),
+        share => Err(value("--random-prefix-share", share, "give a share from 0 to 1")),
+    }
 }
 
 fn positive(what: &str, number: Option<u32>) -> Result<Option<u32>, PlanError> {

@@ -29,7 +29,7 @@ pub enum WorkloadError {
     #[error("{which} length: {source}")]
     Lengths { which: &'static str, source: LengthError },
     #[error(
-        "{what}: {prompt} prompt + {output} output tokens exceed the model's context of {limit}; shorten the lengths, serve a longer --max-model-len, or clip or skip such requests"
+        "{what}: {prompt} prompt + {output} output tokens exceed the model's context of {limit}; shorten the lengths, serve a longer --max-model-len, or give --overlong clip or --overlong skip"
     )]
     Overlong { what: String, prompt: u32, output: u32, limit: u32 },
 }

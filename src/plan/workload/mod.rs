@@ -8,46 +8,43 @@
 //! Prompts are fresh at every rate and attempt: otherwise prefix caches would serve the later points. Deliberately
 //! absent: downloads, clocks, HTTP.
 
+mod conversations;
 mod error;
+mod images;
 mod lengths;
 mod prompt;
 mod rows;
 mod seeds;
+mod sharegpt;
+mod source;
 #[cfg(test)]
 mod tests;
 mod texts;
 mod timed;
 mod tokenizer;
 mod trace;
+mod warm_up;
 
 pub use error::WorkloadError;
 pub use lengths::LengthError;
-pub use prompt::{Message, Prompt};
+pub use prompt::{Message, Picture, Prompt, Vision};
 pub use tokenizer::{Tokenizer, TokenizerError, embedded};
 pub use trace::{TraceHasher, TraceLine};
+pub use warm_up::WarmUpRequest;
+
+pub use crate::plan::load::Overlong;
 
 use crate::outcome::Request;
 use crate::plan::arrivals::{self, Pattern};
-use crate::plan::load::{Dataset, Endpoint, Extent, Lengths, Load, Workload};
+use crate::plan::load::{Endpoint, Extent, Load, Workload};
 use crate::units::{Offset, RequestRate, TokenCount};
-use lengths::Sampler;
-use prompt::{Alphabet, Stretch};
+use prompt::Stretch;
 use seeds::Role;
-use std::path::Path;
+use source::Source;
 use texts::Text;
-use timed::Recorded;
 
-/// What to do with a request whose prompt and output together exceed the model's context.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Overlong {
-    /// An error that names the request: nothing is sent that the server must refuse.
-    #[default]
-    Refuse,
-    /// Shorten the prompt until it fits.
-    Clip,
-    /// Leave it out. A recorded trace then has a gap; random lengths, which have nothing to leave out, are clipped.
-    Skip,
-}
+/// A token id with its comma, or a word.
+const BYTES_PER_TOKEN: usize = 7;
 
 /// What is known of the model when a workload is prepared.
 #[derive(Debug, Clone, Copy, Default)]
@@ -110,13 +107,6 @@ pub struct PreparedWorkload {
     report: PrepareReport,
 }
 
-#[derive(Debug)]
-enum Source {
-    Random { input: Sampler, output: Sampler, prefix: Stretch, alphabet: Alphabet },
-    Texts(Vec<Text>),
-    Recorded { trace: Recorded, alphabet: Alphabet },
-}
-
 impl PreparedWorkload {
     /// Reads dataset and tokenizer, and checks that every point of the load has a schedule.
     pub fn prepare(workload: &Workload, load: &Load, context: PrepareContext) -> Result<Self, WorkloadError> {
@@ -130,35 +120,7 @@ impl PreparedWorkload {
         context: PrepareContext,
         tokenizer: Option<&Tokenizer>,
     ) -> Result<Self, WorkloadError> {
-        let mut report = PrepareReport::default();
-        let source = match &workload.dataset {
-            Dataset::Random { input, output, prefix_len } => Source::Random {
-                input: sampler("prompt", *input)?,
-                output: sampler("output", *output)?,
-                prefix: Stretch { seed: seeds::derive(Role::Prefix, &[load.seed]), tokens: prefix_len.get() },
-                alphabet: alphabet(workload.endpoint, tokenizer)?,
-            },
-            Dataset::TimedTrace { path } => {
-                let mut trace = timed::load(Path::new(path))?;
-                fit(&mut trace, path, context, &mut report)?;
-                Source::Recorded { trace, alphabet: alphabet(workload.endpoint, tokenizer)? }
-            }
-            dataset => {
-                let Some(tokenizer) = tokenizer else {
-                    return Err(WorkloadError::NeedsTokenizer { dataset: dataset.name() });
-                };
-                let search = texts::Search {
-                    tokenizer,
-                    seed: load.seed,
-                    wanted: requests_in_run(load)?,
-                    max_model_len: context.max_model_len,
-                    overlong: context.overlong,
-                };
-                let (texts, found) = texts::load(dataset, &search)?;
-                report = found;
-                Source::Texts(texts)
-            }
-        };
+        let (source, report) = Source::read(workload, load, context, tokenizer)?;
         let prepared = PreparedWorkload { load: load.clone(), endpoint: workload.endpoint, context, source, report };
         load.rates.iter().try_for_each(|rate| prepared.schedule(*rate, 1).map(drop))?;
         Ok(prepared)
@@ -180,18 +142,9 @@ impl PreparedWorkload {
         let due = due_offsets(&self.load, rate, attempt, self.recorded_offsets())?;
         let mut schedule = Schedule { rate, attempt, requests: Vec::with_capacity(due.len()), repeats: 0, clipped: 0 };
         match &self.source {
-            Source::Random { input, output, prefix, .. } => {
-                let mut rng = seeds::generator(seeds::derive(Role::Lengths, &[point]));
-                for (index, due) in (0u32..).zip(due) {
-                    let prompt = TokenCount(prefix.tokens.saturating_add(input.sample(&mut rng).get()));
-                    let output_tokens = output.sample(&mut rng);
-                    let prompt_tokens = self.fit_drawn(prompt, output_tokens, &mut schedule.clipped)?;
-                    let seed = seeds::derive(Role::Prompt, &[point, u64::from(index)]);
-                    schedule.requests.push(Request { index, due, prompt_tokens, output_tokens, seed });
-                }
-            }
+            Source::Random { .. } => schedule.requests = self.drawn(point, due.into_iter(), &mut schedule.clipped)?,
             Source::Texts(texts) => {
-                let start = self.sent_before(rate, attempt)?;
+                let start = self.sent_before(rate, attempt)?.iter().sum::<u64>();
                 for (index, due) in (0u32..).zip(due) {
                     let position = start + u64::from(index);
                     let seed = position % texts.len() as u64;
@@ -200,34 +153,56 @@ impl PreparedWorkload {
                     schedule.requests.push(Request { index, due, prompt_tokens, output_tokens, seed });
                 }
             }
-            Source::Recorded { trace, .. } => {
-                for (index, due) in (0u32..).zip(due) {
-                    let arrival = trace.arrival(index);
-                    let (prompt_tokens, output_tokens) = (arrival.prompt_tokens, arrival.output_tokens);
-                    schedule.repeats += u32::from(index as usize >= trace.arrivals.len());
-                    schedule.requests.push(Request { index, due, prompt_tokens, output_tokens, seed: point });
+            Source::Conversations(all) => {
+                let share = all.share(&self.sent_before(rate, attempt)?, due.len());
+                schedule.repeats = share.repeats;
+                for ((index, due), place) in (0u32..).zip(due).zip(share.places) {
+                    let (prompt_tokens, output_tokens) = all.lengths(place);
+                    schedule.requests.push(Request { index, due, prompt_tokens, output_tokens, seed: place.seed() });
                 }
+            }
+            Source::Recorded { trace, .. } => {
+                schedule.requests = (0u32..).zip(due).map(|(index, due)| trace.request(index, due, point)).collect();
+                schedule.repeats = schedule.requests.len().saturating_sub(trace.arrivals.len()) as u32;
             }
         }
         Ok(schedule)
+    }
+
+    /// Random requests of a point; none for other datasets.
+    fn drawn(
+        &self,
+        point: u64,
+        due: impl Iterator<Item = Offset>,
+        clipped: &mut u32,
+    ) -> Result<Vec<Request>, WorkloadError> {
+        let Source::Random { input, output, shared, .. } = &self.source else { return Ok(Vec::new()) };
+        let mut rng = seeds::generator(seeds::derive(Role::Lengths, &[point]));
+        let drawn = (0u32..).zip(due).map(|(index, due)| {
+            let prompt = TokenCount(shared.tokens.saturating_add(input.sample(&mut rng).get()));
+            let output_tokens = output.sample(&mut rng);
+            let prompt_tokens = self.fit_drawn(prompt, output_tokens, clipped)?;
+            let seed = seeds::derive(Role::Prompt, &[point, u64::from(index)]);
+            Ok(Request { index, due, prompt_tokens, output_tokens, seed })
+        });
+        drawn.collect()
     }
 
     /// The prompt of a request of one of this workload's schedules.
     pub fn render(&self, request: &Request) -> Prompt {
         let prompt_tokens = request.prompt_tokens.get();
         match &self.source {
-            Source::Random { prefix, alphabet, .. } => {
-                let shared = Stretch { tokens: prefix.tokens.min(prompt_tokens), ..*prefix };
-                let own = Stretch { seed: request.seed, tokens: prompt_tokens - shared.tokens };
-                alphabet.write([shared, own].into_iter())
+            Source::Random { shared, alphabet, .. } => {
+                let shared = shared.of(request.seed);
+                let shared = shared.map(|s| Stretch { tokens: s.tokens.min(prompt_tokens), ..s });
+                let own = prompt_tokens - shared.map_or(0, |s| s.tokens);
+                alphabet.write(shared.into_iter().chain([Stretch { seed: request.seed, tokens: own }]))
             }
-            Source::Texts(texts) => {
-                let prompt = texts.get(request.seed as usize).map(|t| t.prompt.to_string()).unwrap_or_default();
-                match self.endpoint {
-                    Endpoint::Completions => Prompt::Text(prompt),
-                    Endpoint::Chat => Prompt::user(prompt),
-                }
-            }
+            Source::Texts(texts) => match texts.get(request.seed as usize) {
+                Some(text) => text.render(text.prompt.to_string(), self.endpoint),
+                None => Prompt::Text(String::new()),
+            },
+            Source::Conversations(all) => all.render(request.seed, self.endpoint),
             Source::Recorded { trace, alphabet } => alphabet.write(trace.stretches(request)),
         }
     }
@@ -235,7 +210,7 @@ impl PreparedWorkload {
     fn recorded_offsets(&self) -> Option<&[Offset]> {
         match &self.source {
             Source::Recorded { trace, .. } => Some(&trace.offsets),
-            Source::Random { .. } | Source::Texts(_) => None,
+            Source::Random { .. } | Source::Texts(_) | Source::Conversations(_) => None,
         }
     }
 
@@ -258,87 +233,27 @@ impl PreparedWorkload {
         Ok(TokenCount(room))
     }
 
-    /// Requests of the run's earlier points: where this point goes on in the shuffled dataset.
+    /// Requests of each of the run's earlier points: where this point goes on in the shuffled dataset.
     /// A rate that isn't in the plan comes after all that are.
-    fn sent_before(&self, rate: RequestRate, attempt: u32) -> Result<u64, WorkloadError> {
+    fn sent_before(&self, rate: RequestRate, attempt: u32) -> Result<Vec<u64>, WorkloadError> {
         let rates = &self.load.rates;
         let position = rates.iter().position(|r| *r == rate).unwrap_or(rates.len());
         let earlier_attempts = (1..attempt).flat_map(|a| rates.iter().map(move |r| (*r, a)));
         let points = earlier_attempts.chain(rates[..position].iter().map(|r| (*r, attempt)));
-        points.map(|(rate, attempt)| count(&self.load, rate, attempt)).sum()
-    }
-}
-
-impl Recorded {
-    fn arrival(&self, index: u32) -> &timed::Arrival {
-        &self.arrivals[index as usize % self.arrivals.len()]
+        points.map(|(rate, attempt)| count(&self.load, rate, attempt)).collect()
     }
 
-    /// Named blocks first, then tokens of the request's own.
-    fn stretches(&self, request: &Request) -> impl Iterator<Item = Stretch> {
-        let point = request.seed;
-        let own = Stretch { seed: seeds::derive(Role::Prompt, &[point, u64::from(request.index)]), tokens: u32::MAX };
-        let blocks = self.arrival(request.index).blocks.iter().map(move |hash| Stretch {
-            seed: seeds::derive(Role::Block, &[point, *hash]),
-            tokens: timed::BLOCK_TOKENS,
-        });
-        blocks.chain([own]).scan(request.prompt_tokens.get(), |left, stretch| {
-            let tokens = stretch.tokens.min(*left);
-            *left -= tokens;
-            (tokens > 0).then_some(Stretch { tokens, ..stretch })
-        })
-    }
-}
-
-fn sampler(which: &'static str, lengths: Lengths) -> Result<Sampler, WorkloadError> {
-    Sampler::new(lengths).map_err(|source| WorkloadError::Lengths { which, source })
-}
-
-fn alphabet(endpoint: Endpoint, tokenizer: Option<&Tokenizer>) -> Result<Alphabet, WorkloadError> {
-    match (endpoint, tokenizer) {
-        (Endpoint::Completions, tokenizer) => Ok(Alphabet::ids(tokenizer)),
-        (Endpoint::Chat, Some(tokenizer)) => Ok(Alphabet::words(tokenizer)?),
-        (Endpoint::Chat, None) => Err(WorkloadError::ChatNeedsTokenizer),
-    }
-}
-
-/// Clips or leaves out recorded requests that the model's context can't hold.
-fn fit(
-    trace: &mut Recorded,
-    path: &str,
-    context: PrepareContext,
-    report: &mut PrepareReport,
-) -> Result<(), WorkloadError> {
-    report.candidates = trace.arrivals.len();
-    let limit = context.max_model_len.map_or(u32::MAX, TokenCount::get);
-    let Recorded { offsets, arrivals } = std::mem::take(trace);
-    for (position, (at, mut arrival)) in offsets.into_iter().zip(arrivals).enumerate() {
-        let (prompt, output) = (arrival.prompt_tokens.get(), arrival.output_tokens.get());
-        let room = limit.saturating_sub(output);
-        if prompt > room {
-            match context.overlong {
-                Overlong::Refuse => {
-                    let what = format!("{path}, request {}", position + 1);
-                    return Err(WorkloadError::Overlong { what, prompt, output, limit });
-                }
-                Overlong::Clip if room > 0 => {
-                    report.clipped += 1;
-                    arrival.prompt_tokens = TokenCount(room);
-                }
-                Overlong::Clip | Overlong::Skip => {
-                    report.skipped += 1;
-                    continue;
-                }
+    /// Bytes of the longest prompt of the schedule, about.
+    pub fn largest_prompt_bytes(&self, schedule: &Schedule) -> usize {
+        let longest = schedule.requests.iter().map(|r| r.prompt_tokens.get() as usize).max().unwrap_or(1);
+        let picture = match &self.source {
+            Source::Texts(texts) => {
+                texts.iter().filter_map(|t| Some(t.picture.as_ref()?.bytes.len())).max().unwrap_or(0)
             }
-        }
-        trace.offsets.push(at);
-        trace.arrivals.push(arrival);
+            _ => 0,
+        };
+        longest * BYTES_PER_TOKEN + picture.div_ceil(3) * 4
     }
-    if trace.arrivals.is_empty() {
-        let problem = format!("every request exceeds the model's context of {limit} tokens");
-        return Err(WorkloadError::File { path: path.into(), problem, remedy: "serve a longer --max-model-len" });
-    }
-    Ok(())
 }
 
 fn due_offsets(
@@ -359,8 +274,12 @@ fn count(load: &Load, rate: RequestRate, attempt: u32) -> Result<u64, WorkloadEr
     }
 }
 
+/// Points in the order of attempts; the order of measuring within one is the plan's.
+fn points(load: &Load) -> impl Iterator<Item = (RequestRate, u32)> {
+    (1..=load.attempts).flat_map(|attempt| load.rates.iter().map(move |rate| (*rate, attempt)))
+}
+
 fn requests_in_run(load: &Load) -> Result<usize, WorkloadError> {
-    let points = (1..=load.attempts).flat_map(|attempt| load.rates.iter().map(move |rate| (*rate, attempt)));
-    let total: Result<u64, _> = points.map(|(rate, attempt)| count(load, rate, attempt)).sum();
+    let total: Result<u64, _> = points(load).map(|(rate, attempt)| count(load, rate, attempt)).sum();
     Ok(usize::try_from(total?).unwrap_or(usize::MAX))
 }

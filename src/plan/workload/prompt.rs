@@ -2,8 +2,12 @@
 
 use super::seeds;
 use super::tokenizer::{Tokenizer, TokenizerError, Words};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use rand::Rng;
 use serde::Serialize;
+use serde::ser::{SerializeSeq, Serializer};
+use std::sync::Arc;
 
 /// A rendered prompt. Serialises as the value of a body's `prompt` (ids, text) or `messages`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -12,6 +16,35 @@ pub enum Prompt {
     TokenIds(Vec<u32>),
     Text(String),
     Messages(Vec<Message>),
+    Vision(Vision),
+}
+
+/// A chat of one user turn with a picture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vision {
+    pub words: String,
+    pub picture: Picture,
+}
+
+/// A picture's file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Picture {
+    /// Media type, e.g. `image/png`.
+    pub media: &'static str,
+    pub bytes: Arc<[u8]>,
+}
+
+impl Serialize for Vision {
+    /// As OpenAI's chat has it, the picture as a `data:` URL.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Picture { media, bytes } = &self.picture;
+        let url = format!("data:{media};base64,{}", STANDARD.encode(bytes));
+        let words = serde_json::json!({ "type": "text", "text": self.words });
+        let picture = serde_json::json!({ "type": "image_url", "image_url": { "url": url } });
+        let mut messages = serializer.serialize_seq(Some(1))?;
+        messages.serialize_element(&serde_json::json!({ "role": "user", "content": [words, picture] }))?;
+        messages.end()
+    }
 }
 
 /// One turn of a chat.
@@ -25,6 +58,14 @@ impl Prompt {
     /// A chat of one user turn.
     pub fn user(content: String) -> Self {
         Prompt::Messages(vec![Message { role: "user", content }])
+    }
+
+    /// Name of the body's field that holds it.
+    pub fn field(&self) -> &'static str {
+        match self {
+            Prompt::TokenIds(_) | Prompt::Text(_) => "prompt",
+            Prompt::Messages(_) | Prompt::Vision(_) => "messages",
+        }
     }
 
     /// The prompt's JSON, as it stands in a body.

@@ -16,6 +16,7 @@ pub(super) enum Role {
     Prefix,
     Block,
     Shuffle,
+    PrefixChoice,
 }
 
 pub(super) fn derive(role: Role, parts: &[u64]) -> u64 {

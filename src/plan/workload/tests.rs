@@ -1,6 +1,10 @@
+mod fresh;
+mod multi_turn;
+mod prefixes;
+
 use super::tokenizer::tests::byte_level;
 use super::*;
-use crate::plan::load::Arrivals;
+use crate::plan::load::{Arrivals, Dataset, Lengths, Prefixes};
 use serde_json::json;
 use std::collections::HashSet;
 use std::time::Duration;
@@ -31,13 +35,14 @@ fn workload(dataset: Dataset) -> Workload {
         temperature: None,
         extra_body: serde_json::Map::new(),
         save_texts: false,
+        overlong: Overlong::default(),
     }
 }
 
 fn random(prefix: u32) -> Workload {
     let input = Lengths::Uniform { tokens: TokenCount(100), range_ratio: 0.5 };
     let output = Lengths::Fixed { tokens: TokenCount(16) };
-    workload(Dataset::Random { input, output, prefix_len: TokenCount(prefix) })
+    workload(Dataset::Random { input, output, prefix_len: TokenCount(prefix), prefixes: Prefixes::default() })
 }
 
 fn prepare(workload: &Workload, load: &Load) -> PreparedWorkload {
@@ -190,7 +195,8 @@ fn sharegpt_takes_the_first_question_and_the_length_of_its_answer() {
         {"id": "empty", "conversations": []},
     ]);
     let (_dir, path) = file("sharegpt.json", &conversations.to_string());
-    let prepared = prepare_texts(Dataset::Sharegpt { path, output_len: None }, &load(3)).expect("prepares");
+    let prepared =
+        prepare_texts(Dataset::Sharegpt { path, output_len: None, multi_turn: None }, &load(3)).expect("prepares");
     assert_eq!(prepared.report(), PrepareReport { candidates: 3, too_short: 1, too_long: 1, ..Default::default() });
     let request = prepared.schedule(rate(2.0), 1).expect("schedules").requests[0];
     assert_eq!(prepared.render(&request), Prompt::Text("a b c d e".into()));

@@ -4,22 +4,35 @@
 //! tokenising all of ShareGPT would take minutes for a run of a few hundred requests.
 
 use super::error::WorkloadError;
+use super::prompt::{Picture, Prompt, Vision};
 use super::rows;
 use super::tokenizer::Tokenizer;
 use super::{Overlong, PrepareReport, seeds};
-use crate::plan::load::Dataset;
+use crate::plan::load::{Dataset, Endpoint};
 use crate::units::TokenCount;
 use rand::seq::SliceRandom;
-use serde::Deserialize;
-use serde::de::{SeqAccess, Visitor};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 /// A prompt with its lengths.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Text {
-    pub(super) prompt: Box<str>,
+    pub(super) prompt: Arc<str>,
     pub(super) prompt_tokens: TokenCount,
     pub(super) output_tokens: TokenCount,
+    /// For vision models.
+    pub(super) picture: Option<Picture>,
+}
+
+impl Text {
+    /// The prompt with these words, its own or others.
+    pub(super) fn render(&self, words: String, endpoint: Endpoint) -> Prompt {
+        match (&self.picture, endpoint) {
+            (Some(picture), _) => Prompt::Vision(Vision { words, picture: picture.clone() }),
+            (None, Endpoint::Completions) => Prompt::Text(words),
+            (None, Endpoint::Chat) => Prompt::user(words),
+        }
+    }
 }
 
 /// A prompt before its tokens are counted.
@@ -51,14 +64,16 @@ pub(super) struct Search<'a> {
 /// Texts in the order in which they are sent.
 pub(super) fn load(dataset: &Dataset, search: &Search<'_>) -> Result<(Vec<Text>, PrepareReport), WorkloadError> {
     let (path, filter, mut candidates) = match dataset {
-        Dataset::Sharegpt { path, output_len } => {
+        Dataset::Sharegpt { path, output_len, .. } => {
             (path, Filter::sharegpt(*output_len), sharegpt(Path::new(path), *output_len)?)
         }
         Dataset::Custom { path, output_len } => (path, Filter::none(), rows_of(path, Some("prompt"), *output_len)?),
         Dataset::Hf { path, column, output_len } => {
             (path, Filter::none(), rows_of(path, column.as_deref(), *output_len)?)
         }
-        Dataset::Random { .. } | Dataset::TimedTrace { .. } => return Ok((Vec::new(), PrepareReport::default())),
+        Dataset::Random { .. } | Dataset::TimedTrace { .. } | Dataset::Images { .. } => {
+            return Ok((Vec::new(), PrepareReport::default()));
+        }
     };
     candidates.shuffle(&mut seeds::generator(seeds::derive(seeds::Role::Shuffle, &[search.seed])));
     let mut report = PrepareReport { candidates: candidates.len(), ..PrepareReport::default() };
@@ -120,6 +135,7 @@ fn measure(
         prompt: candidate.prompt.into(),
         prompt_tokens: TokenCount(prompt_tokens),
         output_tokens: TokenCount(output_tokens),
+        picture: None,
     };
     let limit = search.max_model_len.map_or(u32::MAX, TokenCount::get);
     if prompt_tokens.saturating_add(output_tokens) <= limit {
@@ -187,56 +203,13 @@ fn row_output(fields: &serde_json::Map<String, serde_json::Value>) -> Result<Opt
     }
 }
 
-#[derive(Deserialize)]
-struct Conversation {
-    #[serde(default)]
-    conversations: Vec<Turn>,
-}
-
-#[derive(Deserialize)]
-struct Turn {
-    from: String,
-    value: String,
-}
-
-impl Conversation {
-    /// The first human turn and the answer right after it.
-    fn opening(self) -> Option<(String, String)> {
-        let mut turns = self.conversations.into_iter().skip_while(|t| !matches!(t.from.as_str(), "human" | "user"));
-        let (question, answer) = (turns.next()?, turns.next()?);
-        Some((question.value, answer.value))
-    }
-}
-
-/// Reads conversation by conversation: the file is 600 MB, its openings a tenth of that.
+/// The openings alone: a tenth of the file.
 fn sharegpt(path: &Path, output_len: Option<TokenCount>) -> Result<Vec<Candidate>, WorkloadError> {
-    struct Openings(Option<TokenCount>);
-
-    impl<'de> Visitor<'de> for Openings {
-        type Value = Vec<Candidate>;
-
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("an array of conversations")
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-            let mut candidates = Vec::new();
-            let mut line = 0;
-            while let Some(conversation) = seq.next_element::<Conversation>()? {
-                line += 1;
-                let Some((prompt, answer)) = conversation.opening() else { continue };
-                let output = self.0.map_or(Output::LikeText(answer), Output::Tokens);
-                candidates.push(Candidate { prompt, output, line });
-            }
-            Ok(candidates)
-        }
-    }
-
-    let mut json = serde_json::Deserializer::from_reader(rows::open(path)?);
-    serde::Deserializer::deserialize_seq(&mut json, Openings(output_len)).map_err(|e| WorkloadError::Row {
-        path: PathBuf::from(path),
-        line: e.line() as u64,
-        problem: e.to_string(),
-        remedy: "expected ShareGPT's JSON: [{\"conversations\": [{\"from\": \"human\", \"value\": ..}, ..]}, ..]",
-    })
+    let mut candidates = Vec::new();
+    super::sharegpt::for_each(path, &mut |line, conversation| {
+        let Some((prompt, answer)) = conversation.exchanges().next() else { return };
+        let output = output_len.map_or(Output::LikeText(answer), Output::Tokens);
+        candidates.push(Candidate { prompt, output, line });
+    })?;
+    Ok(candidates)
 }

@@ -180,11 +180,11 @@ fn dataset(workload: &Workload) -> String {
     let out = |n: &Option<crate::units::TokenCount>| n.map(|n| format!(", {n} tokens out")).unwrap_or_default();
     let name = workload.dataset.name();
     match &workload.dataset {
-        Dataset::Random { input, output, prefix_len } => {
+        Dataset::Random { input, output, prefix_len, .. } => {
             let prefix = if prefix_len.get() > 0 { format!(" after {prefix_len} shared") } else { String::new() };
             format!("{name}: {} tokens in{prefix}, {} out", lengths(*input), lengths(*output))
         }
-        Dataset::Sharegpt { path, output_len } | Dataset::Custom { path, output_len } => {
+        Dataset::Sharegpt { path, output_len, .. } | Dataset::Custom { path, output_len } => {
             format!("{name}: {path}{}", out(output_len))
         }
         Dataset::Hf { path, column, output_len } => {
@@ -192,6 +192,7 @@ fn dataset(workload: &Workload) -> String {
             format!("{name}: {path}{column}{}", out(output_len))
         }
         Dataset::TimedTrace { path } => format!("{name}: {path}"),
+        Dataset::Images { path, output_len, .. } => format!("{name}: {path}, {output_len} tokens out"),
     }
 }
 

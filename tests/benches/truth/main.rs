@@ -1,54 +1,70 @@
-//! How true the load client's figures are: against a server that notes when it wrote each chunk.
+//! How true a load client's figures are, and what they cost: against a server that notes when it wrote each chunk.
 //!
-//! `cargo bench --bench truth [RATE..]`: server alone on the first core, client alone on the second; constant arrivals at
-//! rates that don't beat against the 10 ms token period. Errors are the client's stamp minus the server's.
+//! `cargo bench --bench truth [RATE..]`: the server alone on the first core, one client at a time alone on the second,
+//! each a fresh process; constant arrivals at rates that don't beat against the 10 ms token period. Beside our client run
+//! a floor, which only reads and stamps, and `vllm-rs bench serve` where `VLLM_RS` names that binary.
+//!
+//! TTFT error: what the client says from sent, minus first chunk written - request received. TPOT error: the absolute
+//! difference. Lateness: receipt beside the schedule that fits its earliest receipt. CPU: beyond what a run of one
+//! request costs, which is told apart. The machine must be idle; on a single core nothing here means anything.
 
+mod clients;
 mod server;
 
+use clients::{Client, Task, Told, truth};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::unistd::Pid;
-use server::monotonic_nanos;
-use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
-use topobench::drive::{Deadlines, PointReport, PointSpec, Progress, Target, run_point};
-use topobench::outcome::RequestRecord;
-use topobench::plan::load::{Arrivals, Dataset, Endpoint, Extent, Lengths, Load, Workload};
-use topobench::plan::workload::{PrepareContext, PreparedWorkload};
-use topobench::units::{Offset, RequestRate, TokenCount};
 
+const RATES: [f64; 5] = [97.0, 193.0, 389.0, 787.0, 1171.0];
 const SECONDS_PER_RATE: f64 = 10.0;
-const OUTPUT_TOKENS: u32 = 128;
+pub const OUTPUT_TOKENS: u32 = 128;
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|w| w != "--bench").collect();
-    if words.first().is_some_and(|w| w == "serve") {
-        pin(0);
-        server::run().expect("the server runs");
-        return;
+    match words.first().map(String::as_str) {
+        Some("serve") => {
+            pin(0);
+            return server::run().expect("the server runs");
+        }
+        Some("topobench" | "floor") => return clients::run(&words),
+        _ => {}
     }
     let rates: Vec<f64> = words.iter().filter_map(|w| w.parse().ok()).collect();
-    let rates = if rates.is_empty() { vec![97.0, 389.0, 787.0] } else { rates };
-    let (mut child, port) = start_server();
-    pin(1);
-    println!(
-        "rate  completed  TTFT error p50/p99 (ms)  TPOT error p50/p99 (us)  lateness p50/p99 (ms)  CPU-s per 1M tokens"
-    );
-    for rate in rates {
-        measure(port, rate);
+    let rates = if rates.is_empty() { RATES.to_vec() } else { rates };
+    let (mut server, port) = start_server();
+    let mut clients = vec![Client::Ours, Client::Floor];
+    match std::env::var_os("VLLM_RS") {
+        Some(_) => clients.push(Client::VllmRs),
+        None => println!("(VLLM_RS=PATH adds `vllm-rs bench serve`)"),
     }
-    let _ = child.kill();
-    let _ = child.wait();
+    let fixed: Vec<(Client, f64)> = clients
+        .iter()
+        .map(|client| (*client, measure(*client, Task { port, rate: 10.0, requests: 1 }, 0.0).cpu_secs))
+        .collect();
+    for rate in rates {
+        println!("\n{rate} req/s");
+        println!(
+            "client     served       TTFT error p50/p99 ms  TPOT error p50/p99 us  late p99 ms  CPU-s/1M tokens  peak MiB"
+        );
+        for (client, fixed) in &fixed {
+            let requests = (rate * SECONDS_PER_RATE) as u32;
+            println!("{}", measure(*client, Task { port, rate, requests }, *fixed).row());
+        }
+    }
+    println!();
+    for (client, secs) in fixed {
+        println!("{:<10} {secs:.2} CPU-s fixed a run", client.name());
+    }
+    let _ = server.kill();
+    let _ = server.wait();
 }
 
 /// Where there is a single core, both share it.
-fn pin(core: usize) {
+pub fn pin(core: usize) {
     let mut set = CpuSet::new();
     set.set(core).expect("a small number");
     let _ = sched_setaffinity(Pid::from_raw(0), &set);
@@ -56,110 +72,112 @@ fn pin(core: usize) {
 
 fn start_server() -> (Child, u16) {
     let program = std::env::current_exe().expect("this program has a path");
-    let mut child = Command::new(program).arg("serve").stdout(Stdio::piped()).spawn().expect("the server starts");
+    let mut command = Command::new(program);
+    let mut child =
+        command.arg("serve").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the server starts");
     let mut line = String::new();
     BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("a port");
     (child, line.trim().parse().expect("a port"))
 }
 
-fn spec(port: u16, rate: f64) -> PointSpec {
-    let fixed = |n| Lengths::Fixed { tokens: TokenCount(n) };
-    let workload = Workload {
-        dataset: Dataset::Random { input: fixed(32), output: fixed(OUTPUT_TOKENS), prefix_len: TokenCount(0) },
-        endpoint: Endpoint::Completions,
-        tokenizer: None,
-        ignore_eos: true,
-        temperature: None,
-        extra_body: serde_json::Map::new(),
-        save_texts: false,
-    };
-    let rate = RequestRate::new(rate).expect("positive");
-    let load = Load {
-        rates: vec![rate],
-        extent: Extent::Duration(Duration::from_secs_f64(SECONDS_PER_RATE)),
-        arrivals: Arrivals::Constant,
-        ramp_up: None,
-        max_concurrency: None,
-        warmups: 0,
-        attempts: 1,
-        seed: 0,
-    };
-    let prompts = PreparedWorkload::prepare(&workload, &load, PrepareContext::default()).expect("prepares");
-    PointSpec {
-        schedule: Arc::new(prompts.schedule(rate, 1).expect("schedules")),
-        prompts: Arc::new(prompts),
-        target: Target::new(format!("http://127.0.0.1:{port}"), "tiny", &workload),
-        id_prefix: format!("truth-{rate}"),
-        deadlines: Deadlines::default(),
-        drain: Duration::from_secs(30),
-        max_concurrency: None,
-        keep_text: false,
+/// One client at one rate.
+struct Outcome {
+    client: Client,
+    task: Task,
+    served: usize,
+    /// Sorted; ms, us, ms.
+    ttft_errors: Vec<f64>,
+    tpot_errors: Vec<f64>,
+    late: Vec<f64>,
+    cpu_secs: f64,
+    /// Beyond the fixed part.
+    load_cpu_secs: f64,
+    peak_mib: f64,
+}
+
+impl Outcome {
+    fn row(&self) -> String {
+        let at = |values: &[f64], q: f64| {
+            let position = ((values.len() as f64 * q).ceil() as usize).saturating_sub(1);
+            values.get(position).copied().unwrap_or(f64::NAN)
+        };
+        let both = |values: &[f64]| format!("{:.3} / {:.3}", at(values, 0.5), at(values, 0.99));
+        let tokens = self.served as f64 * f64::from(OUTPUT_TOKENS);
+        format!(
+            "{:<10} {:>5}/{:<6} {:>21} {:>22} {:>12.3} {:>16.2} {:>9.0}",
+            self.client.name(),
+            self.served,
+            self.task.requests,
+            both(&self.ttft_errors),
+            both(&self.tpot_errors),
+            at(&self.late, 0.99),
+            self.load_cpu_secs / tokens * 1e6,
+            self.peak_mib,
+        )
     }
 }
 
-fn measure(port: u16, rate: f64) {
-    let spec = spec(port, rate);
-    let cpu = cpu_seconds();
-    let (report, records) = drive(spec);
-    let cpu = cpu_seconds() - cpu;
-    // Instant is CLOCK_MONOTONIC: the same moment on the server's clock.
-    let zero = monotonic_nanos() - u64::try_from(report.time_zero.elapsed().as_nanos()).expect("no century");
-    let truth = truth(port);
-    let (mut ttft, mut tpot, mut late) = (Vec::new(), Vec::new(), Vec::new());
-    for record in records.iter().filter(|r| r.completed()) {
-        let [_, first, last] = truth[&record.id].map(|nanos| Offset::from_nanos(nanos.saturating_sub(zero)));
-        ttft.push(record.timeline.first_token.map_or(f64::NAN, |at| at.secs_since(first)) * 1e3);
-        let true_tpot = last.secs_since(first) / f64::from(OUTPUT_TOKENS - 1);
-        tpot.push(record.tpot().map_or(f64::NAN, |t| (t.as_secs() - true_tpot).abs()) * 1e6);
-        late.push(record.lag_secs().unwrap_or(f64::NAN) * 1e3);
+fn measure(client: Client, task: Task, fixed_cpu_secs: f64) -> Outcome {
+    // What an earlier client's check of the server left in the table.
+    truth(task.port);
+    let result = std::env::temp_dir().join(format!("truth-{}-{}", std::process::id(), client.name()));
+    let before = children_cpu_secs();
+    let mut child = client.command(task, &result).spawn().expect("the client starts");
+    let peak_mib = watch_memory(&mut child);
+    let cpu_secs = children_cpu_secs() - before;
+    let (told, table) = (client.told(&result), truth(task.port));
+    let _ = std::fs::remove_file(&result);
+    let _ = std::fs::remove_dir_all(result.with_extension("tokenizer"));
+    // A client that checks the server first leaves a row more at the beginning.
+    let table = &table[table.len().saturating_sub(task.requests as usize)..];
+    let error = |(told, [received, first, _]): (&Told, &[u64; 3])| (told.ttft - (first - received) as f64) / 1e6;
+    let tpot_error = |(told, [_, first, last]): (&Told, &[u64; 3])| {
+        (told.tpot - (last - first) as f64 / f64::from(OUTPUT_TOKENS - 1)).abs() / 1e3
+    };
+    let pairs = || told.iter().zip(table).filter(|(told, _)| told.ttft > 0.0 && told.tpot.is_finite());
+    Outcome {
+        client,
+        task,
+        served: pairs().count(),
+        ttft_errors: sorted(pairs().map(error)),
+        tpot_errors: sorted(pairs().map(tpot_error)),
+        late: lateness(table, task.rate),
+        cpu_secs,
+        load_cpu_secs: cpu_secs - fixed_cpu_secs,
+        peak_mib,
     }
-    let both = |values: &mut Vec<f64>| {
-        values.sort_by(f64::total_cmp);
-        let at = |q: f64| values.get(((values.len() - 1) as f64 * q) as usize).copied().unwrap_or(f64::NAN);
-        format!("{:.3} / {:.3}", at(0.5), at(0.99))
-    };
-    let tokens = report.counts.tokens as f64;
-    println!(
-        "{rate:<5} {:>5}/{:<5} {:>20} {:>24} {:>22} {:>18.2}",
-        report.counts.completed,
-        report.counts.sent,
-        both(&mut ttft),
-        both(&mut tpot),
-        both(&mut late),
-        cpu / tokens * 1e6,
-    );
 }
 
-fn drive(spec: PointSpec) -> (PointReport, Vec<RequestRecord>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async {
-        let (sink, mut records) = mpsc::unbounded_channel();
-        let (cancel, progress) = (CancellationToken::new(), Arc::new(Progress::default()));
-        let report = run_point(spec, sink, cancel, progress).await.expect("the load runs");
-        let mut all = Vec::new();
-        records.recv_many(&mut all, usize::MAX).await;
-        (report, all)
-    })
+/// Receipts beside equal gaps from wherever no receipt is early, ms.
+fn lateness(table: &[[u64; 3]], rate: f64) -> Vec<f64> {
+    let beside =
+        |(i, [received, ..]): (usize, &[u64; 3])| (received - table[0][0]) as f64 / 1e6 - i as f64 * 1e3 / rate;
+    let beside: Vec<f64> = table.iter().enumerate().map(beside).collect();
+    let earliest = beside.iter().copied().fold(f64::INFINITY, f64::min);
+    sorted(beside.into_iter().map(|at| at - earliest))
 }
 
-/// Received, first and last chunk written, by request id.
-fn truth(port: u16) -> HashMap<String, [u64; 3]> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("connects");
-    stream.write_all(b"GET /truth HTTP/1.1\r\n\r\n").expect("asks");
-    let mut text = String::new();
-    stream.read_to_string(&mut text).expect("reads");
-    let table = text.split_once("\r\n\r\n").map_or("", |(_, table)| table);
-    let row = |line: &str| {
-        let mut fields = line.split(',');
-        let id = fields.next()?.to_string();
-        let mut nanos = || fields.next()?.parse().ok();
-        Some((id, [nanos()?, nanos()?, nanos()?]))
-    };
-    table.lines().filter_map(row).collect()
+fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values
 }
 
-fn cpu_seconds() -> f64 {
-    let usage = getrusage(UsageWho::RUSAGE_SELF).expect("own usage");
+/// Waits for the child; the kernel's own high-water mark of its memory, looked at while it lives.
+fn watch_memory(child: &mut Child) -> f64 {
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak_kib = 0.0f64;
+    while child.try_wait().expect("our child").is_none() {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let mark = text.lines().find_map(|l| l.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<f64>().ok());
+        peak_kib = peak_kib.max(mark.unwrap_or(0.0));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    peak_kib / 1024.0
+}
+
+fn children_cpu_secs() -> f64 {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).expect("usage of children");
     let secs = |t: nix::sys::time::TimeVal| t.tv_sec() as f64 + t.tv_usec() as f64 / 1e6;
     secs(usage.user_time()) + secs(usage.system_time())
 }

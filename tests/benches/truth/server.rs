@@ -25,8 +25,12 @@ pub fn monotonic_nanos() -> u64 {
 /// Lines of the table: id, when received, first chunk written, last chunk written, chunks.
 type Truth = Rc<RefCell<String>>;
 
-/// Serves for ever; prints the port first.
+/// Serves until its standard input ends, that is until whoever started it is gone; prints the port first.
 pub fn run() -> io::Result<()> {
+    std::thread::spawn(|| {
+        let _ = io::copy(&mut io::stdin(), &mut io::sink());
+        std::process::exit(0);
+    });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -52,6 +56,14 @@ async fn serve(mut stream: TcpStream, truth: Truth) -> io::Result<()> {
                 return Ok(());
             }
         };
+        if head.starts_with("GET") && !head.starts_with("GET /truth") {
+            // Whatever a client wants to know beforehand.
+            let models = r#"{"object":"list","data":[{"id":"tiny","object":"model","max_model_len":4096}]}"#;
+            let length = models.len();
+            stream.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{models}").as_bytes()).await?;
+            bytes.drain(..head.len() + 4);
+            continue;
+        }
         if head.starts_with("GET") {
             let table = truth.take();
             return stream.write_all(format!("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{table}").as_bytes()).await;

@@ -1,0 +1,200 @@
+//! What this machine's client can carry: the load of [`run_point`] against a server of its own on loopback, at rising
+//! rates, until it is late.
+//!
+//! The server writes 128 chunks of vLLM's shape a request at a fixed pace, from one thread in this process. It takes its
+//! share of the machine, as engines on other machines or on GPUs wouldn't: what is found is a lower bound, far below the
+//! truth on one core or two. Deliberately absent: pinning, which would find what an idle machine carries and not this
+//! one, as it is now.
+
+mod server;
+
+use super::{Deadlines, DriveError, PointSpec, Progress, Target, run_point};
+use crate::outcome::RequestRecord;
+use crate::plan::load::{Arrivals, Dataset, Endpoint, Extent, Lengths, Load, Overlong, Prefixes, Workload};
+use crate::plan::workload::{PrepareContext, PreparedWorkload, WorkloadError};
+use crate::units::{RequestRate, TokenCount};
+use server::{ITL, TTFT};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// Tokens of every answer.
+pub const TOKENS: u32 = 128;
+/// How long each rate is held.
+const HOLD: Duration = Duration::from_millis(1500);
+/// Sends may be so late at the 99th percentile: the strictest limit that makes a point invalid.
+const MOST_LAG: Duration = Duration::from_millis(2);
+/// Last tokens may be so late beside the server's pace at the 99th percentile: four gaps between tokens.
+const MOST_BEHIND: Duration = Duration::from_millis(20);
+
+/// One rate that was tried.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Step {
+    pub rate: RequestRate,
+    pub sent: u32,
+    pub completed: u32,
+    /// sent - due, 99th percentile.
+    pub lag_p99: Duration,
+    /// Last token beside the pace at which the server means to write it, 99th percentile.
+    pub behind_p99: Duration,
+}
+
+impl Step {
+    /// Whether the client carried it.
+    pub fn is_good(&self) -> bool {
+        self.sent > 0 && self.completed == self.sent && self.lag_p99 <= MOST_LAG && self.behind_p99 <= MOST_BEHIND
+    }
+}
+
+/// What the client carried.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Capacity {
+    /// In rising order; only the last can be one that it didn't carry.
+    pub steps: Vec<Step>,
+    /// Cores that client and server shared.
+    pub cores: usize,
+}
+
+impl Capacity {
+    /// The highest rate that was carried; `None` if not even the lowest was.
+    pub fn best(&self) -> Option<&Step> {
+        self.steps.iter().rev().find(|step| step.is_good())
+    }
+
+    /// Whether every rate that was tried was carried: the true limit lies higher.
+    pub fn is_open_ended(&self) -> bool {
+        self.steps.last().is_some_and(Step::is_good)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum CapacityError {
+    #[error("the loopback server could not start: {0}")]
+    Server(#[from] io::Error),
+    #[error(transparent)]
+    Workload(#[from] WorkloadError),
+    #[error(transparent)]
+    Drive(#[from] DriveError),
+}
+
+/// Tries the rates in order, until one isn't carried; about two seconds each.
+pub async fn measure(rates: &[RequestRate]) -> Result<Capacity, CapacityError> {
+    let server = server::start()?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut capacity = Capacity { steps: Vec::new(), cores };
+    for rate in rates {
+        let step = try_rate(server.port, *rate).await?;
+        capacity.steps.push(step);
+        if !step.is_good() {
+            break;
+        }
+    }
+    Ok(capacity)
+}
+
+async fn try_rate(port: u16, rate: RequestRate) -> Result<Step, CapacityError> {
+    let (sink, mut records) = mpsc::unbounded_channel();
+    let spec = spec(port, rate)?;
+    let report = run_point(spec, sink, CancellationToken::new(), Arc::new(Progress::default())).await?;
+    let mut all = Vec::new();
+    records.recv_many(&mut all, usize::MAX).await;
+    let pace = (TTFT + ITL * (TOKENS - 1)).as_secs_f64();
+    let behind = |r: &RequestRecord| Some(r.timeline.last_token?.secs_since(r.timeline.sent?) - pace);
+    Ok(Step {
+        rate,
+        sent: report.counts.sent,
+        completed: report.counts.completed,
+        lag_p99: p99(all.iter().filter_map(RequestRecord::lag_secs)),
+        behind_p99: p99(all.iter().filter_map(behind)),
+    })
+}
+
+/// Order statistic; zero for nothing and for what is early.
+fn p99(secs: impl Iterator<Item = f64>) -> Duration {
+    let mut secs: Vec<f64> = secs.collect();
+    secs.sort_by(f64::total_cmp);
+    let at = (secs.len() * 99).div_ceil(100).saturating_sub(1);
+    secs.get(at).and_then(|s| Duration::try_from_secs_f64(*s).ok()).unwrap_or_default()
+}
+
+fn spec(port: u16, rate: RequestRate) -> Result<PointSpec, WorkloadError> {
+    let fixed = |n| Lengths::Fixed { tokens: TokenCount(n) };
+    let dataset = Dataset::Random {
+        input: fixed(256),
+        output: fixed(TOKENS),
+        prefix_len: TokenCount(0),
+        prefixes: Prefixes::default(),
+    };
+    let workload = Workload {
+        dataset,
+        endpoint: Endpoint::Completions,
+        tokenizer: None,
+        ignore_eos: true,
+        temperature: None,
+        extra_body: serde_json::Map::new(),
+        save_texts: false,
+        overlong: Overlong::default(),
+    };
+    let load = Load {
+        rates: vec![rate],
+        extent: Extent::Duration(HOLD),
+        arrivals: Arrivals::Gamma { burstiness: 1.0 },
+        ramp_up: None,
+        max_concurrency: None,
+        warmups: 0,
+        attempts: 1,
+        seed: 0,
+    };
+    let prompts = PreparedWorkload::prepare(&workload, &load, PrepareContext::default())?;
+    Ok(PointSpec {
+        schedule: Arc::new(prompts.schedule(rate, 1)?),
+        prompts: Arc::new(prompts),
+        target: Target::new(format!("http://127.0.0.1:{port}"), "loopback", &workload),
+        id_prefix: format!("capacity-{rate}"),
+        deadlines: Deadlines::default(),
+        drain: Duration::from_secs(10),
+        max_concurrency: None,
+        keep_text: false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rate(per_second: f64) -> RequestRate {
+        RequestRate::new(per_second).expect("positive")
+    }
+
+    fn good() -> Step {
+        let (lag_p99, behind_p99) = (Duration::from_micros(300), Duration::from_millis(3));
+        Step { rate: rate(50.0), sent: 75, completed: 75, lag_p99, behind_p99 }
+    }
+
+    #[test]
+    fn a_late_send_a_late_token_and_a_lost_request_each_end_it() {
+        assert!(good().is_good());
+        assert!(!Step { lag_p99: Duration::from_micros(2001), ..good() }.is_good());
+        assert!(!Step { behind_p99: Duration::from_millis(21), ..good() }.is_good());
+        assert!(!Step { completed: 74, ..good() }.is_good());
+        assert!(!Step { sent: 0, completed: 0, ..good() }.is_good());
+    }
+
+    #[test]
+    fn the_highest_carried_rate_is_the_result_and_none_is_said_to_be_none() {
+        let late = Step { rate: rate(100.0), lag_p99: Duration::from_secs(1), ..good() };
+        let found = Capacity { steps: vec![good(), late], cores: 2 };
+        assert_eq!((found.best(), found.is_open_ended()), (Some(&good()), false));
+        assert_eq!(Capacity { steps: vec![late], cores: 2 }.best(), None);
+        assert!(Capacity { steps: vec![good()], cores: 2 }.is_open_ended());
+    }
+
+    #[tokio::test]
+    async fn the_loopback_server_answers_every_request_at_its_pace() {
+        let server = server::start().expect("starts");
+        let step = try_rate(server.port, rate(10.0)).await.expect("runs");
+        assert!(step.sent > 0 && step.completed == step.sent, "{step:?}");
+    }
+}

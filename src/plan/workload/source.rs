@@ -1,0 +1,185 @@
+//! Where a workload's requests come from: each dataset, read and checked.
+
+use super::conversations::{self, Conversations};
+use super::error::WorkloadError;
+use super::lengths::Sampler;
+use super::prompt::{Alphabet, Stretch};
+use super::seeds::{self, Role};
+use super::texts::{self, Text};
+use super::timed::{self, Recorded};
+use super::tokenizer::Tokenizer;
+use super::{PrepareContext, PrepareReport, count, images, points, requests_in_run};
+use crate::outcome::Request;
+use crate::plan::load::{Dataset, Endpoint, Lengths, Load, Overlong, Prefixes, Workload};
+use crate::units::{Offset, TokenCount};
+use rand::RngExt;
+use std::path::Path;
+
+#[derive(Debug)]
+pub(super) enum Source {
+    Random { input: Sampler, output: Sampler, shared: Shared, alphabet: Alphabet },
+    Texts(Vec<Text>),
+    Conversations(Conversations),
+    Recorded { trace: Recorded, alphabet: Alphabet },
+}
+
+/// Beginnings that random prompts have in common.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shared {
+    plan_seed: u64,
+    pub(super) tokens: u32,
+    prefixes: Prefixes,
+}
+
+impl Shared {
+    /// The beginning of the prompt with this seed: one of the shared ones, or none.
+    pub(super) fn of(&self, prompt_seed: u64) -> Option<Stretch> {
+        let Prefixes { count, share } = self.prefixes;
+        let mut rng = seeds::generator(seeds::derive(Role::PrefixChoice, &[prompt_seed]));
+        let number = rng.random_range(0..count.max(1));
+        let shares = rng.random_bool(share.clamp(0.0, 1.0));
+        // The only one keeps the name it had when there could be no others: traces stay what they were.
+        let parts = [self.plan_seed, u64::from(number)];
+        let seed = seeds::derive(Role::Prefix, if count > 1 { &parts } else { &parts[..1] });
+        (shares && self.tokens > 0).then_some(Stretch { seed, tokens: self.tokens })
+    }
+}
+
+impl Source {
+    /// Reads the workload's dataset, as much of it as the load needs.
+    pub(super) fn read(
+        workload: &Workload,
+        load: &Load,
+        context: PrepareContext,
+        tokenizer: Option<&Tokenizer>,
+    ) -> Result<(Self, PrepareReport), WorkloadError> {
+        match &workload.dataset {
+            Dataset::Random { input, output, prefix_len, prefixes } => {
+                let random = Source::Random {
+                    input: sampler("prompt", *input)?,
+                    output: sampler("output", *output)?,
+                    shared: Shared { plan_seed: load.seed, tokens: prefix_len.get(), prefixes: *prefixes },
+                    alphabet: alphabet(workload.endpoint, tokenizer)?,
+                };
+                Ok((random, PrepareReport::default()))
+            }
+            Dataset::TimedTrace { path } => {
+                let mut trace = timed::load(Path::new(path))?;
+                let report = fit(&mut trace, path, context)?;
+                Ok((Source::Recorded { trace, alphabet: alphabet(workload.endpoint, tokenizer)? }, report))
+            }
+            Dataset::Images { path, prompt, output_len } => {
+                let search = images::Search {
+                    path: Path::new(path),
+                    words: prompt,
+                    output_tokens: *output_len,
+                    tokenizer,
+                    seed: load.seed,
+                    wanted: requests_in_run(load)?,
+                };
+                let (texts, candidates) = images::load(&search)?;
+                Ok((Source::Texts(texts), PrepareReport { candidates, ..PrepareReport::default() }))
+            }
+            Dataset::Sharegpt { path, output_len, multi_turn: Some(open) } => {
+                let search = conversations::Search {
+                    path: Path::new(path),
+                    tokenizer: needed(tokenizer, &workload.dataset)?,
+                    seed: load.seed,
+                    output_len: *output_len,
+                    max_model_len: context.max_model_len,
+                    open: *open,
+                    points: &points(load).map(|(r, a)| count(load, r, a)).collect::<Result<Vec<_>, _>>()?,
+                };
+                let (conversations, report) = Conversations::load(&search)?;
+                Ok((Source::Conversations(conversations), report))
+            }
+            dataset => {
+                let search = texts::Search {
+                    tokenizer: needed(tokenizer, dataset)?,
+                    seed: load.seed,
+                    wanted: requests_in_run(load)?,
+                    max_model_len: context.max_model_len,
+                    overlong: context.overlong,
+                };
+                let (texts, report) = texts::load(dataset, &search)?;
+                Ok((Source::Texts(texts), report))
+            }
+        }
+    }
+}
+
+impl Recorded {
+    pub(super) fn request(&self, index: u32, due: Offset, seed: u64) -> Request {
+        let timed::Arrival { prompt_tokens, output_tokens, .. } = *self.arrival(index);
+        Request { index, due, prompt_tokens, output_tokens, seed }
+    }
+
+    pub(super) fn arrival(&self, index: u32) -> &timed::Arrival {
+        &self.arrivals[index as usize % self.arrivals.len()]
+    }
+
+    /// Named blocks first, then tokens of the request's own.
+    pub(super) fn stretches(&self, request: &Request) -> impl Iterator<Item = Stretch> {
+        let point = request.seed;
+        let own = Stretch { seed: seeds::derive(Role::Prompt, &[point, u64::from(request.index)]), tokens: u32::MAX };
+        let blocks = self.arrival(request.index).blocks.iter().map(move |hash| Stretch {
+            seed: seeds::derive(Role::Block, &[point, *hash]),
+            tokens: timed::BLOCK_TOKENS,
+        });
+        blocks.chain([own]).scan(request.prompt_tokens.get(), |left, stretch| {
+            let tokens = stretch.tokens.min(*left);
+            *left -= tokens;
+            (tokens > 0).then_some(Stretch { tokens, ..stretch })
+        })
+    }
+}
+
+fn sampler(which: &'static str, lengths: Lengths) -> Result<Sampler, WorkloadError> {
+    Sampler::new(lengths).map_err(|source| WorkloadError::Lengths { which, source })
+}
+
+fn alphabet(endpoint: Endpoint, tokenizer: Option<&Tokenizer>) -> Result<Alphabet, WorkloadError> {
+    match (endpoint, tokenizer) {
+        (Endpoint::Completions, tokenizer) => Ok(Alphabet::ids(tokenizer)),
+        (Endpoint::Chat, Some(tokenizer)) => Ok(Alphabet::words(tokenizer)?),
+        (Endpoint::Chat, None) => Err(WorkloadError::ChatNeedsTokenizer),
+    }
+}
+
+/// Clips or leaves out recorded requests that the model's context can't hold.
+fn fit(trace: &mut Recorded, path: &str, context: PrepareContext) -> Result<PrepareReport, WorkloadError> {
+    let mut report = PrepareReport { candidates: trace.arrivals.len(), ..PrepareReport::default() };
+    let limit = context.max_model_len.map_or(u32::MAX, TokenCount::get);
+    let Recorded { offsets, arrivals } = std::mem::take(trace);
+    for (position, (at, mut arrival)) in offsets.into_iter().zip(arrivals).enumerate() {
+        let (prompt, output) = (arrival.prompt_tokens.get(), arrival.output_tokens.get());
+        let room = limit.saturating_sub(output);
+        if prompt > room {
+            match context.overlong {
+                Overlong::Refuse => {
+                    let what = format!("{path}, request {}", position + 1);
+                    return Err(WorkloadError::Overlong { what, prompt, output, limit });
+                }
+                Overlong::Clip if room > 0 => {
+                    report.clipped += 1;
+                    arrival.prompt_tokens = TokenCount(room);
+                }
+                Overlong::Clip | Overlong::Skip => {
+                    report.skipped += 1;
+                    continue;
+                }
+            }
+        }
+        trace.offsets.push(at);
+        trace.arrivals.push(arrival);
+    }
+    if trace.arrivals.is_empty() {
+        let problem = format!("every request exceeds the model's context of {limit} tokens");
+        return Err(WorkloadError::File { path: path.into(), problem, remedy: "serve a longer --max-model-len" });
+    }
+    Ok(report)
+}
+
+fn needed<'a>(tokenizer: Option<&'a Tokenizer>, dataset: &Dataset) -> Result<&'a Tokenizer, WorkloadError> {
+    tokenizer.ok_or_else(|| WorkloadError::NeedsTokenizer { dataset: dataset.name() })
+}

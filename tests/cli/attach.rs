@@ -1,0 +1,141 @@
+//! Servers that somebody else runs: driven, told apart, and left alone.
+
+use crate::support::{PATIENCE, Place, eventually, read_json, read_json_lines};
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+
+/// A simulated engine under the model name `m`, started by hand.
+pub struct Engine {
+    child: Child,
+    port: u16,
+}
+
+/// Handed to nobody for a moment: the engine takes it before long.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port()
+}
+
+impl Engine {
+    /// With a KV role, or none for an engine that serves requests whole.
+    pub fn start(role: &str) -> Engine {
+        let port = free_port();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_enginesim"));
+        command
+            .args([
+                "serve",
+                "qwen3-0.6b",
+                "--served-model-name",
+                "m",
+                "--host",
+                "127.0.0.1",
+                "--port",
+                &port.to_string(),
+            ])
+            .args(["--sim-start-delay", "0", "--sim-handshake-ms", "1", "--sim-speed", "50"])
+            .env_remove("VLLM_API_KEY")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        if !role.is_empty() {
+            command
+                .args(["--kv-transfer-config", &format!(r#"{{"kv_connector":"NixlConnector","kv_role":"{role}"}}"#)])
+                .env("VLLM_NIXL_SIDE_CHANNEL_HOST", "127.0.0.1")
+                .env("VLLM_NIXL_SIDE_CHANNEL_PORT", free_port().to_string());
+        }
+        let engine = Engine { child: command.spawn().expect("starts"), port };
+        eventually("the engine answers", || engine.get("/health").filter(|a| a.starts_with("HTTP/1.1 200")));
+        engine
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    fn get(&self, path: &str) -> Option<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        Some(answer)
+    }
+
+    /// Sum over the samples of a counter.
+    pub fn metric(&self, name: &str) -> f64 {
+        let page = self.get("/metrics").expect("metrics");
+        let samples = page.lines().filter(|l| l.starts_with(&format!("{name}{{")));
+        samples.filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    fn is_alive(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|ended| ended.is_none())
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+const LOAD: &str = "--model m --tokenizer enginesim --request-rate 40 --num-prompts 6 --random-input-len 64 --random-output-len 8 --num-warmups 1 --ttft-slo 60s --json";
+
+#[test]
+fn one_endpoint_is_measured_and_left_running() {
+    let (place, mut engine) = (Place::new(), Engine::start(""));
+    // The address as people copy it.
+    let ended = place.type_in(&format!("simple --attach {}/v1/ {LOAD}", engine.url())).measured();
+    let arm = &ended.json()["arms"][0];
+    assert_eq!((&arm["label"], &arm["points"][0]["offered"]), (&"simple".into(), &6.into()));
+    assert_eq!(arm["points"][0]["attainment"]["both"], 100.0);
+    assert!(engine.is_alive());
+    assert!(engine.metric("vllm:generation_tokens_total") >= 48.0);
+    let manifest = read_json(place.runs("random")[0].join("manifest.json"));
+    assert_eq!((&manifest["status"], &manifest["arm"]["topology"]), (&"completed".into(), &serde_json::Value::Null));
+}
+
+#[test]
+fn prefill_and_decode_engines_get_our_proxy_in_front() {
+    let place = Place::new();
+    let (prefill, mut decode) = (Engine::start("kv_producer"), Engine::start("kv_consumer"));
+    let line = format!("nixl --prefill-url {} --decode-url {} --name borrowed {LOAD}", prefill.url(), decode.url());
+    let ended = place.type_in(&line).measured();
+    assert_eq!(ended.json()["arms"][0]["label"], "borrowed");
+    assert!(decode.metric("vllm:external_prefix_cache_hits_total") > 0.0);
+    assert!(decode.is_alive());
+    let run = &place.runs("random")[0];
+    assert!(run.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with("borrowed_")), "{}", run.display());
+    let requests = read_json_lines(run.join("requests.jsonl"));
+    assert!(requests.iter().all(|r| r["stages"]["decode"] == 0), "every request went through the proxy");
+    let show = place.type_in("show latest").expect(0).stdout;
+    assert!(show.contains("1P1D") || show.contains("borrowed"), "{show}");
+}
+
+#[test]
+fn a_router_of_somebody_else_is_a_nixl_run_too() {
+    let (place, engine) = (Place::new(), Engine::start(""));
+    place.type_in(&format!("nixl --attach {} {LOAD}", engine.url())).measured();
+    let run = &place.runs("random")[0];
+    assert!(run.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with("nixl_")), "{}", run.display());
+}
+
+#[test]
+fn a_server_of_another_model_is_refused_with_the_names_it_serves() {
+    let (place, engine) = (Place::new(), Engine::start(""));
+    let load = format!("{LOAD} --model other");
+    let ended = place.type_in(&format!("simple --attach {} {load}", engine.url())).expect(3);
+    assert!(ended.stderr.contains("serves m and not `other`") && ended.stderr.contains("hint: "), "{}", ended.stderr);
+    assert_eq!(ended.stdout, "");
+    let served = place.type_in(&format!("simple --attach {} {load} --served-model-name m", engine.url()));
+    served.measured();
+}
+
+#[test]
+fn nobody_there_is_a_launch_that_failed() {
+    let place = Place::new();
+    let ended = place.type_in(&format!("simple --attach http://127.0.0.1:{} {LOAD}", free_port())).expect(3);
+    assert!(ended.stderr.contains("http://127.0.0.1:") && ended.stderr.contains("hint: "), "{}", ended.stderr);
+    assert_eq!(read_json(place.runs("random")[0].join("manifest.json"))["status"], "failed");
+}

@@ -1,0 +1,16 @@
+//! The command line as people and scripts use it: the real programs, their words, files and exit codes.
+
+mod attach;
+mod compare;
+mod compare_files;
+mod dry_run;
+mod help;
+mod list;
+mod measure;
+mod plans;
+mod proxy;
+mod prune;
+mod scripts;
+mod show;
+mod support;
+mod topologies;

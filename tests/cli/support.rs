@@ -1,0 +1,184 @@
+//! A working directory of its own for each test, and the programs run in it.
+
+use serde_json::Value;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Longer than anything here takes on a loaded machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A small load on the simulated engine, fifty times faster than life; limits so wide that a busy machine keeps them.
+pub const QUICK: [&str; 18] = [
+    "--engine",
+    "sim",
+    "--engine-arg=--sim-speed=50",
+    "--engine-arg=--sim-start-delay=0",
+    "--engine-arg=--sim-handshake-ms=1",
+    "--request-rate",
+    "40,80",
+    "--num-prompts",
+    "6",
+    "--random-input-len",
+    "64",
+    "--random-output-len",
+    "8",
+    "--num-warmups",
+    "1",
+    "--ttft-slo",
+    "60s",
+    "--json",
+];
+
+/// An empty directory, and an environment with nothing in it but what a test puts there.
+pub struct Place {
+    dir: tempfile::TempDir,
+    env: Vec<(String, String)>,
+}
+
+/// What a program left behind.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Place {
+    pub fn new() -> Self {
+        Place { dir: tempfile::tempdir().expect("a temporary directory"), env: Vec::new() }
+    }
+
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_string(), value.to_string()));
+        self
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub fn results(&self) -> PathBuf {
+        self.path().join("results")
+    }
+
+    pub fn write(&self, path: &str, text: &str) -> PathBuf {
+        let path = self.path().join(path);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("made");
+        std::fs::write(&path, text).expect("written");
+        path
+    }
+
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command
+            .current_dir(self.path())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.path())
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null());
+        command
+    }
+
+    pub fn topobench(&self, args: &[&str]) -> Ended {
+        run(self.command(env!("CARGO_BIN_EXE_topobench")).args(args))
+    }
+
+    /// A command line as one would type it: no word of it holds a space.
+    pub fn type_in(&self, line: &str) -> Ended {
+        self.topobench(&line.split_whitespace().collect::<Vec<_>>())
+    }
+
+    /// `line`, then [`QUICK`].
+    pub fn measure(&self, line: &str) -> Ended {
+        let args: Vec<&str> = line.split_whitespace().chain(QUICK).collect();
+        self.topobench(&args)
+    }
+
+    /// Runs of a dataset, oldest first.
+    pub fn runs(&self, dataset: &str) -> Vec<PathBuf> {
+        entries(&self.results().join(dataset))
+    }
+
+    /// Snapshots don't depend on where the directory lies.
+    pub fn redacted(&self, text: &str) -> String {
+        let real = self.path().canonicalize().expect("exists");
+        text.replace(&real.display().to_string(), "[dir]").replace(&self.path().display().to_string(), "[dir]")
+    }
+}
+
+pub fn run(command: &mut Command) -> Ended {
+    let output = command.output().expect("starts");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+    Ended { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// Runs a program with words on its stdin.
+pub fn run_with_input(command: &mut Command, input: &str) -> Ended {
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+    // A program that refuses to read closes its end.
+    let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
+    let output = child.wait_with_output().expect("ends");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+    Ended { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+impl Ended {
+    #[track_caller]
+    pub fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// Measured; on a busy machine the load client may have been late, and says so with 4.
+    #[track_caller]
+    pub fn measured(self) -> Self {
+        assert!(matches!(self.code, 0 | 4), "{}\nstdout:\n{}\nstderr:\n{}", self.code, self.stdout, self.stderr);
+        self
+    }
+
+    /// stdout is one JSON document and nothing else.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}: {}", self.stdout))
+    }
+}
+
+pub fn entries(dir: &Path) -> Vec<PathBuf> {
+    let Ok(found) = std::fs::read_dir(dir) else { return Vec::new() };
+    let mut found: Vec<PathBuf> = found.flatten().map(|e| e.path()).collect();
+    found.sort();
+    found
+}
+
+pub fn read_json(path: impl AsRef<Path>) -> Value {
+    let path = path.as_ref();
+    let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+pub fn read_json_lines(path: impl AsRef<Path>) -> Vec<Value> {
+    let path = path.as_ref();
+    let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    text.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect()
+}
+
+/// Results of real vLLM: `simple` (TP2), `nixl` (1P1D), `failed`.
+pub fn recorded(name: &str) -> String {
+    format!("{}/tests/fixtures/h100-vllm/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Waits until `ready` gives something.
+pub fn eventually<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = ready() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "in vain: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,76 @@
+//! Topology files: those that come with the program, and one's own.
+
+use crate::support::{Place, entries, run};
+use std::path::Path;
+
+fn shipped() -> Vec<std::path::PathBuf> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("topologies");
+    entries(&dir).into_iter().filter(|p| p.extension().is_some_and(|e| e == "toml")).collect()
+}
+
+#[test]
+fn every_file_that_is_shipped_makes_a_plan() {
+    let place = Place::new();
+    for path in shipped() {
+        // No engine is asked for its version, and no machine needs its GPUs.
+        let text = std::fs::read_to_string(&path)
+            .expect("readable")
+            .replace("program = \"vllm\"", "program = \"no-such-engine\"");
+        let devices = if text.contains("devices =") { "" } else { "devices = 8\n" };
+        let copy = place.write("topology.toml", &format!("{devices}{text}"));
+        let line = format!(
+            "run {} --model qwen3-8b --tokenizer enginesim --request-rate 1 --num-prompts 2 --dry-run",
+            copy.display()
+        );
+        let ended = place.type_in(&line).expect(0);
+        assert!(ended.stdout.contains(" serve qwen3-8b "), "{}: {}", path.display(), ended.stdout);
+    }
+}
+
+#[test]
+fn prefill_and_decode_may_differ_in_size() {
+    let place = Place::new();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("topologies/heterogeneous-2p1d-sim.toml");
+    let line = format!("run {} --request-rate 1 --num-prompts 2 --dry-run", file.display());
+    let ended = place.type_in(&line).expect(0);
+    let lines: Vec<&str> = ended.stdout.lines().filter(|l| l.starts_with("  ") && l.contains(": GPU ")).collect();
+    let gpus: Vec<&str> = lines.iter().filter_map(|l| l.split(", HTTP").next()).collect();
+    assert_eq!(gpus, ["  prefill-0: GPU 0", "  prefill-1: GPU 1", "  decode-0: GPU 2,3"]);
+    assert!(ended.stdout.starts_with("heterogeneous-2p1d 2P1D TP1/TP2: 4 GPUs\n"), "{}", ended.stdout);
+    assert_eq!(ended.stderr, "", "the larger decode side is the safe direction");
+}
+
+#[test]
+fn a_file_in_topologies_wins_over_the_one_built_in_and_an_engine_is_a_file() {
+    let place = Place::new();
+    let text = |seqs: u32| {
+        format!(
+            "name = 'simple'\nkind = 'simple'\nprogram = 'enginesim'\ndevices = 2\nargs = ['--max-num-seqs', '{seqs}']\n[defaults]\nmodel = 'qwen3-8b'\ntokenizer = 'enginesim'\nrequest_rate = [1]\n"
+        )
+    };
+    place.write("topologies/simple-sim.toml", &text(77));
+    place.write("topologies/simple-mine.toml", &text(78));
+    assert!(place.type_in("simple --engine sim --dry-run").expect(0).stdout.contains("--max-num-seqs 77"));
+    assert!(place.type_in("simple --engine mine --dry-run").expect(0).stdout.contains("--max-num-seqs 78"));
+    place.type_in("nixl --engine mine --dry-run").expect(2);
+}
+
+#[test]
+fn toml_and_yaml_run_alike() {
+    let place = Place::new();
+    place.write("mine.toml", "name = 'mine'\nkind = 'simple'\nprogram = 'enginesim'\ndevices = 2\n[group]\nreplicas = 2\n[defaults]\nmodel = 'qwen3-0.6b'\ntokenizer = 'enginesim'\n");
+    place.write("mine.yaml", "name: mine\nkind: simple\nprogram: enginesim\ndevices: 2\ngroup:\n  replicas: 2\ndefaults:\n  model: qwen3-0.6b\n  tokenizer: enginesim\n");
+    for file in ["mine.toml", "mine.yaml"] {
+        let ended = place.measure(&format!("run {file}")).measured();
+        assert_eq!(ended.json()["arms"][0]["label"], "mine", "{file}");
+    }
+    let runs = place.runs("random");
+    assert_eq!(runs.len(), 2);
+    let shapes: Vec<_> = runs
+        .iter()
+        .map(|r| crate::support::read_json(r.join("manifest.json"))["arm"]["topology"]["shape"].clone())
+        .collect();
+    assert_eq!(shapes[0], shapes[1]);
+    let list = run(place.command(env!("CARGO_BIN_EXE_topobench")).arg("list")).expect(0).stdout;
+    assert_eq!(list.matches("  Config: R:2, TP:1, Model:qwen3-0.6b").count(), 2, "{list}");
+}
