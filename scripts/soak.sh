@@ -34,8 +34,10 @@ left() { # what of it is alive
   local pid
   for pid in $(tagged); do if is_alive "$pid"; then echo "$pid $(cmdline "$pid")"; fi; done
 }
-clean_up() {
+clean_up() { # the runs first: their guardians then see to the engines and their files
   local pid
+  for pid in ${nixl:-} ${simple:-}; do kill -KILL "$pid" 2>/dev/null || true; done
+  for _ in $(seq 50); do [ -n "$(left)" ] && sleep 0.1 || return 0; done
   for pid in $(tagged); do kill -KILL "$pid" 2>/dev/null || true; done
 }
 trap clean_up EXIT
