@@ -12,6 +12,7 @@ use crate::outcome::PointFacts;
 use crate::plan::slo::{Slo, Target};
 use crate::units::RequestRate;
 use serde::Serialize;
+use std::sync::Arc;
 
 /// One measured point: a rate, an attempt at it, its requests, and what is known beside them.
 #[derive(Debug, Clone)]
@@ -21,7 +22,8 @@ pub struct PointInput {
     pub attempt: u32,
     /// `None` for imported files: then validity can't be judged.
     pub facts: Option<PointFacts>,
-    pub samples: Samples,
+    /// Shared with the run it was read from.
+    pub samples: Arc<Samples>,
 }
 
 /// Which way an arm's requests went, as far as it is known.

@@ -5,8 +5,11 @@ use super::error::RecordError;
 use super::import::VllmFile;
 use super::journal;
 use super::manifest::Manifest;
+use crate::analyse::Samples;
+use crate::analyse::samples::SamplesBuilder;
 use crate::outcome::{PointFacts, PointKey, RequestRecord};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A run as far as it was recorded.
 #[derive(Debug, Clone)]
@@ -29,13 +32,21 @@ pub struct RecordedPoint {
     pub key: PointKey,
     /// `None` for imported files: there is no evidence beside the requests.
     pub facts: Option<PointFacts>,
-    /// Ordered by index. Of a run whose journal is larger than [`WHOLE_JOURNAL_BYTES`] most have neither chunks nor text.
-    pub records: Vec<RequestRecord>,
+    /// Shared with whoever judges it: a run may have a million requests.
+    pub samples: Arc<Samples>,
 }
 
-/// Journals up to this size are read whole: some 90,000 requests of 128 tokens. Of larger ones the chunks of every so
-/// many requests are kept, enough for the gaps between tokens; the other times of every request always are.
-pub const WHOLE_JOURNAL_BYTES: u64 = 64 << 20;
+impl RecordedPoint {
+    /// A point from its records. Requests that `facts` say were offered and that left no record count as not served.
+    pub fn new<'a>(
+        key: PointKey,
+        facts: Option<PointFacts>,
+        records: impl IntoIterator<Item = &'a RequestRecord>,
+    ) -> RecordedPoint {
+        let samples = Samples::from_records(records, facts.as_ref().map(|f| f.offered));
+        RecordedPoint { key, facts, samples: Arc::new(samples) }
+    }
+}
 
 /// What vLLM-format files know of their deployment.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -104,36 +115,23 @@ impl RecordedRun {
     }
 }
 
+/// The journal goes by line by line, and only columns of it stay.
 fn own(run: &Path) -> Result<RecordedRun, RecordError> {
-    own_thinned(run, WHOLE_JOURNAL_BYTES)
-}
-
-fn own_thinned(run: &Path, whole_bytes: u64) -> Result<RecordedRun, RecordError> {
     let manifest = Manifest::read(run)?;
-    let path = run.join(dir::JOURNAL);
-    let bytes = std::fs::metadata(&path).map_err(RecordError::read(&path))?.len();
-    let one_in = bytes.div_ceil(whole_bytes).max(1);
-    let mut points: Vec<RecordedPoint> = Vec::new();
-    journal::read(&path, |mut entry| {
-        let at = points.iter().rposition(|p| p.key == entry.key).unwrap_or_else(|| {
-            let facts = manifest.point(entry.key).cloned();
-            let offered = facts.as_ref().map_or(0, |f| f.offered.min(MOST_RESERVED) as usize);
-            points.push(RecordedPoint { key: entry.key, facts, records: Vec::with_capacity(offered) });
-            points.len() - 1
-        });
-        if !is_kept_whole(entry.record.index, one_in) {
-            entry.record.timeline.chunks = Vec::new();
-            entry.record.text = None;
-        }
-        points[at].records.push(entry.record);
-    })?;
     // A point without facts was cut off while it was measured: it is not a result.
-    points.retain(|p| p.facts.is_some());
-    for facts in &manifest.points {
-        if !points.iter().any(|p| p.key == facts.key) {
-            points.push(RecordedPoint { key: facts.key, facts: Some(facts.clone()), records: Vec::new() });
+    let mut building: Vec<(&PointFacts, SamplesBuilder)> =
+        manifest.points.iter().map(|facts| (facts, room_for(facts))).collect();
+    journal::read(&run.join(dir::JOURNAL), |entry| {
+        if let Some((_, builder)) = building.iter_mut().rfind(|(facts, _)| facts.key == entry.key) {
+            builder.push(&entry.record);
         }
-    }
+    })?;
+    let point = |(facts, builder): (&PointFacts, SamplesBuilder)| RecordedPoint {
+        key: facts.key,
+        facts: Some(facts.clone()),
+        samples: Arc::new(builder.finish(Some(facts.offered))),
+    };
+    let mut points: Vec<RecordedPoint> = building.into_iter().map(point).collect();
     sort(&mut points);
     Ok(RecordedRun {
         dir: run.to_path_buf(),
@@ -141,30 +139,16 @@ fn own_thinned(run: &Path, whole_bytes: u64) -> Result<RecordedRun, RecordError>
         manifest: Some(manifest),
         imported: None,
         points,
-        skipped: thinned(&path, one_in).into_iter().collect(),
+        skipped: Vec::new(),
     })
 }
 
-/// Scattered by Knuth's multiplicative hash: every nth request could always be the same turn of a conversation.
-fn is_kept_whole(index: u32, one_in: u64) -> bool {
-    u64::from(index.wrapping_mul(2_654_435_761) >> 8) % one_in == 0
-}
-
-fn thinned(path: &Path, one_in: u64) -> Option<String> {
-    let path = path.display();
-    let told = || {
-        format!(
-            "single tokens of most requests in {path}, which is large: gaps between tokens are those of one request in {one_in}"
-        )
-    };
-    (one_in > 1).then(told)
+fn room_for(facts: &PointFacts) -> SamplesBuilder {
+    SamplesBuilder::with_capacity(facts.offered.min(MOST_RESERVED) as usize)
 }
 
 fn sort(points: &mut [RecordedPoint]) {
     points.sort_by(|a, b| a.key.rate.total_cmp(&b.key.rate).then(a.key.attempt.cmp(&b.key.attempt)));
-    for point in points {
-        point.records.sort_by_key(|r| r.index);
-    }
 }
 
 fn imported(run: &Path) -> Result<RecordedRun, RecordError> {
@@ -188,7 +172,7 @@ fn imported(run: &Path) -> Result<RecordedRun, RecordError> {
         let rate = file.rate().map_err(wrong)?;
         let attempt = 1 + points.iter().filter(|p| p.key.rate == rate).count() as u32;
         let records = file.records().map_err(wrong)?;
-        points.push(RecordedPoint { key: PointKey { rate, attempt }, facts: None, records });
+        points.push(RecordedPoint::new(PointKey { rate, attempt }, None, &records));
     }
     sort(&mut points);
     let first = &files[0].1;
@@ -232,27 +216,4 @@ pub fn stamp_position(name: &str) -> Option<usize> {
         window.iter().enumerate().all(|(i, b)| if i == 8 { *b == b'_' } else { b.is_ascii_digit() })
             && (at == 0 || bytes[at - 1] == b'_')
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_journal_of_usual_size_is_kept_whole() {
-        assert!((0..1000).all(|index| is_kept_whole(index, 1)));
-        assert_eq!(thinned(Path::new("requests.jsonl"), 1), None);
-    }
-
-    #[test]
-    fn of_a_large_one_every_turn_of_a_round_is_kept_as_often() {
-        for (one_in, round) in [(4u64, 16u32), (10, 10), (16, 16)] {
-            for turn in 0..round {
-                let all: Vec<u32> = (turn..160_000).step_by(round as usize).collect();
-                let kept = all.iter().filter(|index| is_kept_whole(**index, one_in)).count() as f64;
-                let share = kept * one_in as f64 / all.len() as f64;
-                assert!((0.8..1.2).contains(&share), "turn {turn} of {round}: {share} of one in {one_in}");
-            }
-        }
-    }
 }

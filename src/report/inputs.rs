@@ -1,7 +1,7 @@
 //! From runs as recorded to arms as `analyse` takes them, and what a run says of itself in words.
 
 use super::words;
-use crate::analyse::{ArmInput, ArmKind, Identity, PointInput, Samples};
+use crate::analyse::{ArmInput, ArmKind, Identity, PointInput};
 use crate::plan::deployment::{AttachPlan, Deployment, GpuAssignment};
 use crate::plan::load::{Arrivals, Dataset, Extent, Lengths};
 use crate::plan::topology::Shape;
@@ -10,6 +10,7 @@ use crate::record::manifest::Manifest;
 use crate::record::read::ImportedFacts;
 use crate::record::{RecordedPoint, RecordedRun};
 use sha2::{Digest, Sha256};
+use std::sync::Arc;
 
 /// A run as an arm of a comparison; `label` instead of the run's mode.
 pub fn arm(run: &RecordedRun, label: Option<String>) -> ArmInput {
@@ -31,7 +32,7 @@ pub fn point(recorded: &RecordedPoint) -> PointInput {
         rate: recorded.key.rate,
         attempt: recorded.key.attempt,
         facts: recorded.facts.clone(),
-        samples: Samples::from_records(&recorded.records, recorded.facts.as_ref().map(|f| f.offered)),
+        samples: Arc::clone(&recorded.samples),
     }
 }
 

@@ -98,13 +98,11 @@ fn exports_are_what_vllm_writes_and_can_be_read_back() {
     assert_eq!((imported.mode.as_str(), imported.gpus()), ("nixl", Some(4)));
     for (own, imported) in own.points.iter().zip(&imported.points) {
         assert_eq!(own.key, imported.key);
-        for (a, b) in own.records.iter().zip(&imported.records) {
-            let first = |r: &topobench::outcome::RequestRecord| {
-                let t = &r.timeline;
-                t.first_token.map(|f| f.secs_since(t.due)).expect("served")
-            };
-            assert!((first(a) - first(b)).abs() < 1e-6, "{} {}\n{a:?}\n{b:?}", first(a), first(b));
-            assert_eq!(a.timeline.output_tokens, b.timeline.output_tokens);
+        assert_eq!(own.samples.len(), imported.samples.len());
+        for (a, b) in own.samples.rows().zip(imported.samples.rows()) {
+            let ttft = |r: &topobench::analyse::Row| r.ttft.expect("served").as_secs();
+            assert!((ttft(&a) - ttft(&b)).abs() < 1e-6, "{a:?}\n{b:?}");
+            assert_eq!(a.output_tokens, b.output_tokens);
         }
     }
 }

@@ -57,15 +57,16 @@ fn course<'a>(arm: &'a ArmReport, look: Look, run: &RecordedRun, unit: RateUnit)
     let finite = arm.rates.iter().map(|r| r.rate).filter(|r| !r.is_infinite());
     let points = finite.map(|rate| {
         let hollow = arm.invalid_points().any(|p| p.rate == rate);
-        (unit.of_arm(arm, rate.per_second()), hollow, Latencies::of(&pooled(run, rate), &PERCENTILES))
+        (unit.of_arm(arm, rate.per_second()), hollow, pooled(run, rate))
     });
     Course { arm, look, points: points.collect() }
 }
 
 /// All requests at a rate, repeats together.
-pub(super) fn pooled(run: &RecordedRun, rate: RequestRate) -> Samples {
+fn pooled(run: &RecordedRun, rate: RequestRate) -> Latencies {
     let points = run.points.iter().filter(|p| p.key.rate == rate);
-    Samples::from_records(points.flat_map(|p| &p.records), None)
+    let repeats: Vec<&Samples> = points.map(|p| p.samples.as_ref()).collect();
+    Latencies::pooled(&repeats, &PERCENTILES)
 }
 
 fn panel(metric: &Metric, courses: &[Course], unit: RateUnit) -> Option<Panel> {
