@@ -53,6 +53,7 @@ impl Measurement<'_> {
         let (number, of) = self.number;
         (self.events)(Event::PointStarted { arm: self.live.label.clone(), key, offered, number, of });
 
+        let journal_start = self.writer.journal_len()?;
         let before = self.live.scraper.snapshot().await;
         let began = self.watch.mark().await;
         let load = self.load(key, &schedule).await?;
@@ -67,7 +68,7 @@ impl Measurement<'_> {
         let window = engine::between(&before, &after);
         let mut facts = facts(key, &schedule, &load, &window, lost.as_ref());
         facts.gpus = self.watch.gpu_facts(began, ended);
-        self.finish(&facts, load.tally.completed)?;
+        self.finish(&facts, load.tally.completed, journal_start)?;
         Ok(lost.map_or(Ended::Measured, Ended::Lost))
     }
 
@@ -155,7 +156,7 @@ impl Measurement<'_> {
             .and_then(Result::ok)
             .ok_or_else(|| system("join the recorder: its thread broke down"))?;
         self.live.proxy = lock(&proxy).take();
-        Ok(Load { report: report?, tally, incident })
+        Ok(Load { report: report?, tally, incident, held_up: progress.backlog.held_up() })
     }
 
     fn spec(&self, key: PointKey, schedule: &Arc<Schedule>) -> PointSpec {
@@ -193,12 +194,16 @@ impl Measurement<'_> {
         }
     }
 
-    fn finish(&mut self, facts: &PointFacts, completed: u32) -> Result<(), SessionError> {
+    fn finish(&mut self, facts: &PointFacts, completed: u32, journal_start: u64) -> Result<(), SessionError> {
         self.writer.update(|m| {
             m.points.retain(|p| p.key != facts.key);
             m.points.push(facts.clone());
         })?;
-        export::write(self.writer.dir(), self.writer.manifest(), facts.key)?;
+        let exported = export::write(self.writer.dir(), self.writer.manifest(), facts.key, journal_start)?;
+        if exported.is_none() {
+            let text = format!("the point at {} req/s is too large for a file in vLLM's format", facts.key.rate);
+            (self.events)(Event::Warning { text });
+        }
         (self.events)(Event::PointFinished { arm: self.live.label.clone(), completed, facts: Box::new(facts.clone()) });
         Ok(())
     }
@@ -208,6 +213,8 @@ struct Load {
     report: PointReport,
     tally: Tally,
     incident: Option<Incident>,
+    /// Sends that waited until more of what had ended was on disk.
+    held_up: u32,
 }
 
 fn facts(key: PointKey, schedule: &Schedule, load: &Load, window: &EngineWindow, lost: Option<&Loss>) -> PointFacts {
@@ -216,6 +223,7 @@ fn facts(key: PointKey, schedule: &Schedule, load: &Load, window: &EngineWindow,
     why.extend(lost.filter(|l| !l.ended).map(|l| format!("{} {}", l.instance, l.how)));
     why.extend(window.restarted.iter().map(|name| format!("{name} was restarted while the point was measured")));
     why.extend(tally.why());
+    why.extend(slow_disk(load.held_up));
     let broken = load.incident.is_some() || lost.is_some() || !window.restarted.is_empty();
     let status = match () {
         () if broken || tally.completed == 0 => PointStatus::Failed,
@@ -234,6 +242,12 @@ fn facts(key: PointKey, schedule: &Schedule, load: &Load, window: &EngineWindow,
         engines: window.counters,
         gpus: None,
     }
+}
+
+fn slow_disk(held_up: u32) -> Option<String> {
+    let told =
+        || format!("{held_up} sends waited for the disk, which is slower than the load: choose another --result-dir");
+    (held_up > 0).then(told)
 }
 
 fn stamp_source(proxy: &Arc<Mutex<Option<ProxyHandle>>>) -> StampSource {

@@ -123,11 +123,12 @@ fn ours(task: Task) -> Vec<Told> {
     let mut records: Vec<RequestRecord> = runtime.block_on(async {
         let (sink, mut records) = mpsc::unbounded_channel();
         let (cancel, progress) = (CancellationToken::new(), Arc::new(Progress::default()));
-        let load = run_point(spec(task), sink, cancel, progress);
+        let load = run_point(spec(task), sink, cancel, Arc::clone(&progress));
         let collect = async {
             let mut all = Vec::new();
             while let Some(mut record) = records.recv().await {
                 // A run writes its records to disk as they come; here they only must not pile up.
+                progress.backlog.take_off(&record);
                 record.timeline.chunks = Vec::new();
                 all.push(record);
             }

@@ -28,7 +28,7 @@ fn main() {
     match words.first().map(String::as_str) {
         Some("serve") => {
             pin(0);
-            return server::run().expect("the server runs");
+            return server::run(words.get(1)).expect("the server runs");
         }
         Some("topobench" | "floor") => return clients::run(&words),
         _ => {}
