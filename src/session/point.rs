@@ -11,8 +11,8 @@ use crate::drive::{self, Deadlines, PointReport, PointSpec, Progress};
 use crate::observe::engine::{self, EngineWindow};
 use crate::outcome::{PointFacts, PointKey, PointStatus};
 use crate::plan::Sweep;
-use crate::plan::workload::{PreparedWorkload, Schedule};
-use crate::record::{RunWriter, dir, export, manifest::TraceRecord};
+use crate::plan::workload::{PreparedWorkload, Schedule, TraceHasher};
+use crate::record::{Repeats, RunWriter, SentBefore, dir, export, manifest::TraceRecord};
 use chrono::{DateTime, Local};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -28,6 +28,7 @@ pub struct Measurement<'a> {
     pub sweep: &'a Sweep,
     pub workload: &'a Arc<PreparedWorkload>,
     pub watch: &'a Watch,
+    pub sent_before: &'a SentBefore,
     pub nonce: &'a str,
     pub events: &'a Sink,
     pub stop: &'a Stop,
@@ -102,28 +103,46 @@ impl Measurement<'_> {
     }
 
     fn note_trace(&mut self, key: PointKey, schedule: &Schedule) -> Result<(), SessionError> {
-        let mut hasher = crate::plan::workload::TraceHasher::default();
-        let lines = self.workload.trace_lines(schedule).inspect(|line| hasher.add(line));
+        let (mut hasher, mut repeats) = (TraceHasher::default(), Repeats::default());
+        let lines = self.workload.trace_lines(schedule).inspect(|line| {
+            hasher.add(line);
+            self.sent_before.count(line, &mut repeats);
+        });
         self.writer.append_lines(dir::TRACE, lines)?;
         let trace = TraceRecord {
             key,
             sha256: hasher.finish(),
             requests: u32::try_from(schedule.requests.len()).unwrap_or(u32::MAX),
         };
+        let exhausted = (schedule.repeats > 0).then(|| {
+            let (repeats, rate) = (schedule.repeats, key.rate);
+            format!("{repeats} of the prompts at {rate} req/s had been sent before: the dataset is exhausted")
+        });
+        let again = self.sent_before.warning(&repeats, key.rate, self.sweep.load.seed).or_else(|| self.cut_short(key));
+        again.iter().for_each(|text| (self.events)(Event::Warning { text: text.clone() }));
         self.writer.update(|m| {
             m.traces.retain(|t| t.key != key);
             m.traces.push(trace);
-            if schedule.repeats > 0 {
-                let text = format!(
-                    "{} of the prompts at {} req/s had been sent before: the dataset is exhausted",
-                    schedule.repeats, key.rate
-                );
+            for text in exhausted.into_iter().chain(again) {
                 if !m.warnings.contains(&text) {
                     m.warnings.push(text);
                 }
             }
         })?;
         Ok(())
+    }
+
+    /// A point that was begun and cut short had sent some of its prompts; a server of others' still knows them.
+    fn cut_short(&self, key: PointKey) -> Option<String> {
+        let begun = self.writer.manifest().traces.iter().any(|t| t.key == key);
+        let told = || {
+            format!(
+                "the point at {} req/s was cut short before: what was sent then may be answered from this server's \
+                 prefix cache now; restart it, or measure anew with another --seed",
+                key.rate
+            )
+        };
+        (begun && self.live.fleet.is_none()).then(told)
     }
 
     async fn load(&mut self, key: PointKey, schedule: &Arc<Schedule>) -> Result<Load, SessionError> {
