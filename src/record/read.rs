@@ -7,7 +7,9 @@ use super::journal;
 use super::manifest::Manifest;
 use crate::analyse::Samples;
 use crate::analyse::samples::SamplesBuilder;
+use crate::analyse::summary::steady_seconds;
 use crate::outcome::{PointFacts, PointKey, RequestRecord};
+use crate::plan::window::Window;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -93,7 +95,16 @@ impl RecordedRun {
     /// # Errors
     /// When the directory holds no run, or a file of it is damaged in the middle.
     pub fn read(run: &Path) -> Result<RecordedRun, RecordError> {
-        if run.join(dir::JOURNAL).is_file() && run.join(dir::MANIFEST).is_file() { own(run) } else { imported(run) }
+        RecordedRun::read_within(run, None)
+    }
+
+    /// Only requests due within `window`; the run's own window where it is `None`.
+    pub fn read_within(run: &Path, window: Option<Window>) -> Result<RecordedRun, RecordError> {
+        if run.join(dir::JOURNAL).is_file() && run.join(dir::MANIFEST).is_file() {
+            own(run, window)
+        } else {
+            imported(run, window.unwrap_or_default())
+        }
     }
 
     pub fn model(&self) -> Option<&str> {
@@ -115,23 +126,17 @@ impl RecordedRun {
     }
 }
 
-/// The journal goes by line by line, and only columns of it stay.
-fn own(run: &Path) -> Result<RecordedRun, RecordError> {
+/// The journal goes by line by line, and only columns of it stay. A steady state has to be found first, so then it goes
+/// by twice.
+fn own(run: &Path, window: Option<Window>) -> Result<RecordedRun, RecordError> {
     let manifest = Manifest::read(run)?;
-    // A point without facts was cut off while it was measured: it is not a result.
-    let mut building: Vec<(&PointFacts, SamplesBuilder)> =
-        manifest.points.iter().map(|facts| (facts, room_for(facts))).collect();
-    journal::read(&run.join(dir::JOURNAL), |entry| {
-        if let Some((_, builder)) = building.iter_mut().rfind(|(facts, _)| facts.key == entry.key) {
-            builder.push(&entry.record);
-        }
-    })?;
-    let point = |(facts, builder): (&PointFacts, SamplesBuilder)| RecordedPoint {
-        key: facts.key,
-        facts: Some(facts.clone()),
-        samples: Arc::new(builder.finish(Some(facts.offered))),
-    };
-    let mut points: Vec<RecordedPoint> = building.into_iter().map(point).collect();
+    let window = window.or(manifest.sweep.window).unwrap_or_default();
+    let mut points = own_points(run, &manifest.points, |_| None)?;
+    if window != Window::All {
+        let stretches: Vec<Stretch> = points.iter().map(|p| Stretch::of(window, &p.samples)).collect();
+        let stretch = |key| points.iter().position(|p| p.key == key).map(|at| stretches[at]);
+        points = own_points(run, &manifest.points, stretch)?;
+    }
     sort(&mut points);
     Ok(RecordedRun {
         dir: run.to_path_buf(),
@@ -143,15 +148,72 @@ fn own(run: &Path) -> Result<RecordedRun, RecordError> {
     })
 }
 
-fn room_for(facts: &PointFacts) -> SamplesBuilder {
-    SamplesBuilder::with_capacity(facts.offered.min(MOST_RESERVED) as usize)
+/// A point without facts was cut off while it was measured: it is not a result.
+fn own_points(
+    run: &Path,
+    facts: &[PointFacts],
+    stretch: impl Fn(PointKey) -> Option<Stretch>,
+) -> Result<Vec<RecordedPoint>, RecordError> {
+    let room = |facts: &PointFacts| SamplesBuilder::with_capacity(facts.offered.min(MOST_RESERVED) as usize);
+    let mut building: Vec<_> = facts.iter().map(|facts| (facts, stretch(facts.key), room(facts))).collect();
+    journal::read(&run.join(dir::JOURNAL), |entry| {
+        let Some((_, stretch, builder)) = building.iter_mut().rfind(|(facts, ..)| facts.key == entry.key) else {
+            return;
+        };
+        if stretch.is_none_or(|s| s.holds(&entry.record)) {
+            builder.push(&entry.record);
+        }
+    })?;
+    let point = |(facts, stretch, builder): (&PointFacts, Option<Stretch>, SamplesBuilder)| {
+        let all = stretch.is_none().then_some(facts.offered);
+        let samples = builder.finish(all);
+        let facts = stretch.map_or_else(|| facts.clone(), |s| s.facts(facts, samples.len()));
+        RecordedPoint { key: facts.key, facts: Some(facts), samples: Arc::new(samples) }
+    };
+    Ok(building.into_iter().map(point).collect())
+}
+
+/// A window's place within one point, seconds of due.
+#[derive(Debug, Clone, Copy)]
+struct Stretch {
+    from: f64,
+    to: f64,
+}
+
+impl Stretch {
+    fn of(window: Window, samples: &Samples) -> Stretch {
+        let whole = Stretch { from: 0.0, to: f64::INFINITY };
+        match window {
+            Window::All => whole,
+            Window::Between { from, to } => Stretch { from, to: to.unwrap_or(f64::INFINITY) },
+            Window::Steady => steady_seconds(samples)
+                .map_or(whole, |seconds| Stretch { from: seconds.start as f64, to: seconds.end as f64 }),
+        }
+    }
+
+    fn holds(self, record: &RequestRecord) -> bool {
+        (self.from..self.to).contains(&record.timeline.due.as_secs())
+    }
+
+    /// What is known of the point, told of its part. Counters stay those of the whole.
+    fn facts(self, whole: &PointFacts, held: usize) -> PointFacts {
+        let end = self.to.min(whole.duration_secs);
+        let mut facts = whole.clone();
+        facts.why.push(format!(
+            "judged by the {held} of {} requests that were due from {} to {:.0} s",
+            whole.offered, self.from, end
+        ));
+        facts.offered = u32::try_from(held).unwrap_or(u32::MAX);
+        facts.duration_secs = (end - self.from).max(0.0);
+        facts
+    }
 }
 
 fn sort(points: &mut [RecordedPoint]) {
     points.sort_by(|a, b| a.key.rate.total_cmp(&b.key.rate).then(a.key.attempt.cmp(&b.key.attempt)));
 }
 
-fn imported(run: &Path) -> Result<RecordedRun, RecordError> {
+fn imported(run: &Path, window: Window) -> Result<RecordedRun, RecordError> {
     let mut skipped = Vec::new();
     let mut files: Vec<(PathBuf, VllmFile)> = Vec::new();
     for path in json_files(run)? {
@@ -172,9 +234,19 @@ fn imported(run: &Path) -> Result<RecordedRun, RecordError> {
         let rate = file.rate().map_err(wrong)?;
         let attempt = 1 + points.iter().filter(|p| p.key.rate == rate).count() as u32;
         let records = file.records().map_err(wrong)?;
-        points.push(RecordedPoint::new(PointKey { rate, attempt }, None, &records));
+        let key = PointKey { rate, attempt };
+        let whole = RecordedPoint::new(key, None, &records);
+        points.push(if window == Window::All {
+            whole
+        } else {
+            let stretch = Stretch::of(window, &whole.samples);
+            RecordedPoint::new(key, None, records.iter().filter(|r| stretch.holds(r)))
+        });
     }
     sort(&mut points);
+    if window != Window::All {
+        skipped.push(format!("requests that were due outside of the window `{window}`"));
+    }
     let first = &files[0].1;
     Ok(RecordedRun {
         dir: run.to_path_buf(),

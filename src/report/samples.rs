@@ -285,6 +285,7 @@ fn sweep(rates: &[f64], requests: u32) -> Sweep {
         slo: Slo::default(),
         target: Target::default(),
         gate: None,
+        window: None,
         timeouts: Timeouts {
             first_token: Duration::from_secs(60),
             idle: Duration::from_secs(30),

@@ -225,3 +225,27 @@ fn a_finished_run_has_nothing_to_resume_and_flags_beside_resume_are_refused() {
     assert_eq!(std::fs::read(run.join("requests.jsonl")).expect("journal"), before);
     assert_eq!(ended.json()["arms"][0]["points"].as_array().map(Vec::len), Some(2));
 }
+
+#[test]
+fn a_window_judges_only_what_was_due_within_it() {
+    let (place, _) = two_by_two();
+    let run = &place.runs("random")[0];
+    let at_40: Vec<f64> = read_json_lines(run.join("requests.jsonl"))
+        .iter()
+        .filter(|r| r["rate"] == 40.0)
+        .map(|r| r["due"].as_f64().expect("a time"))
+        .collect();
+    let later = at_40.iter().filter(|due| **due >= 0.05).count();
+    assert!((1..at_40.len()).contains(&later), "the window cuts {at_40:?}");
+    let shown = |window: &str| place.type_in(&format!("show latest --json --window {window}")).expect(0).json();
+    let judged = &shown("0.05:")["analysis"]["arms"][0]["points"][0];
+    assert_eq!(judged["offered"], later);
+    let why = judged["why"].to_string();
+    assert!(why.contains(&format!("judged by the {later} of 6 requests that were due from 0.05")), "{why}");
+    // Within the first second all of it is steady, and `all` is what nobody has to ask for.
+    for window in ["steady", "all"] {
+        assert_eq!(shown(window)["analysis"]["arms"][0]["points"][0]["offered"], 6);
+    }
+    let refused = place.type_in("show latest --window sometimes").expect(2).stderr;
+    assert!(refused.contains("give `steady`, `all`, or seconds"), "{refused}");
+}

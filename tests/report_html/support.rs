@@ -239,6 +239,7 @@ fn plan() -> Plan {
             result_dir: "results".into(),
             name: None,
             gate: None,
+            window: None,
             on_failure: OnFailure::default(),
             metadata: BTreeMap::new(),
             metrics: MetricChoice::default(),
