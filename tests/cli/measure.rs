@@ -249,3 +249,51 @@ fn a_window_judges_only_what_was_due_within_it() {
     let refused = place.type_in("show latest --window sometimes").expect(2).stderr;
     assert!(refused.contains("give `steady`, `all`, or seconds"), "{refused}");
 }
+
+/// A run of one point with `n` requests of 64 chunks each, made out of a measured one.
+fn grown(run: &Path, n: usize, place: &Place) -> std::path::PathBuf {
+    let mut manifest = read_json(run.join("manifest.json"));
+    let mut point = manifest["points"][0].clone();
+    point["offered"] = n.into();
+    let rate = point["rate"].clone();
+    manifest["points"] = Value::Array(vec![point]);
+    let mut lines = read_json_lines(run.join("requests.jsonl"));
+    let mut line = lines.swap_remove(lines.iter().position(|l| l["rate"] == rate).expect("a request"));
+    line["chunks"] = serde_json::json!({ "gaps_us": vec![9000; 64] });
+    let mut journal = String::new();
+    for index in 0..n {
+        line["index"] = index.into();
+        journal.push_str(&format!("{line}\n"));
+    }
+    let name = format!("results/random/simple_20260101_{n:06}");
+    place.write(&format!("{name}/manifest.json"), &manifest.to_string());
+    place.write(&format!("{name}/requests.jsonl"), &journal);
+    place.path().join(name)
+}
+
+/// The most memory that `show` has in use, KiB.
+fn peak_of_show(place: &Place, run: &Path) -> u64 {
+    let mut command = place.command(env!("CARGO_BIN_EXE_topobench"));
+    let mut child = command.arg("show").arg(run).stdout(std::process::Stdio::null()).spawn().expect("starts");
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    while child.try_wait().expect("our child").is_none() {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let mark = text.lines().find_map(|l| l.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
+        peak = peak.max(mark.unwrap_or(0));
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    peak
+}
+
+#[test]
+fn many_requests_take_little_memory_to_judge() {
+    const MANY: usize = 20_000;
+    let (measured, _) = two_by_two();
+    let (place, run) = (Place::new(), &measured.runs("random")[0]);
+    let small = peak_of_show(&place, &grown(run, 400, &place));
+    let large = peak_of_show(&place, &grown(run, MANY, &place));
+    // Records with their chunks would take 1.5 KB each.
+    let bytes = large.saturating_sub(small) * 1024 / MANY as u64;
+    assert!(bytes < 800, "{bytes} bytes a request ({small} and {large} KiB)");
+}

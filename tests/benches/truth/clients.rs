@@ -102,7 +102,14 @@ fn whole_program(task: Task, result: &Path) -> Command {
     command.args(["-c", &CLIENT_CORE.to_string(), env!("CARGO_BIN_EXE_topobench"), "simple", "--model", "tiny"]);
     command.args(["--attach", &format!("http://127.0.0.1:{}", task.port), "--burstiness", "inf", "--ignore-eos"]);
     command.args(["--request-rate", &task.rate.to_string(), "--num-prompts", &task.requests.to_string()]);
-    command.args(["--random-input-len", "32", "--random-output-len", &OUTPUT_TOKENS.to_string()]);
+    command.args([
+        "--random-input-len",
+        "32",
+        "--random-output-len",
+        &OUTPUT_TOKENS.to_string(),
+        "--tokenizer",
+        "enginesim",
+    ]);
     command.arg("--result-dir").arg(result.with_extension("results")).stdout(Stdio::null()).stderr(Stdio::null());
     command
 }
