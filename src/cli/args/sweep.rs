@@ -53,7 +53,7 @@ pub struct RunFlags {
     /// Exit with 5 if any point's attainment lies below this, percent
     #[arg(long, value_name = "PERCENT", value_parser = number)]
     pub gate: Option<f64>,
-    /// After an engine's death
+    /// After an engine died or hung in mid-sweep: end the run, bring the fleet up again each time, or once and then end
     #[arg(long, value_enum, default_value = "restart")]
     pub on_failure: OnFailure,
     /// Copied into the result files; repeats or takes several words
