@@ -51,6 +51,13 @@ pub struct GpuInfo {
     pub peers: Vec<GpuPeer>,
 }
 
+impl GpuInfo {
+    /// Whether this id, as in `CUDA_VISIBLE_DEVICES`, is its index or an unambiguous beginning of its UUID.
+    pub fn is_called(&self, id: &str) -> bool {
+        self.index.to_string() == id || (id.len() > 4 && self.uuid.starts_with(id))
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct GpuProcess {
     pub pid: u32,

@@ -66,10 +66,15 @@ impl Bench {
         bench
     }
 
-    /// `own.toml`, for `run own.toml`.
+    /// `own.toml`, for `run own.toml`, with simulated GPUs.
     pub fn write_topology(&self, program: &str, more: &str) {
+        self.write_topology_with(program, &format!("devices = 8\n{more}"));
+    }
+
+    /// `own.toml` on the GPUs that the machine has.
+    pub fn write_topology_with(&self, program: &str, more: &str) {
         let text = format!(
-            "name = \"own\"\nkind = \"prefill-decode\"\nprogram = \"{program}\"\ndevices = 8\n{more}\n[prefill]\n[decode]\n\
+            "name = \"own\"\nkind = \"prefill-decode\"\nprogram = \"{program}\"\n{more}\n[prefill]\n[decode]\n\
              [kv]\n[defaults]\nmodel = \"qwen3-8b\"\ntokenizer = \"enginesim\"\n"
         );
         std::fs::write(self.dir.path().join("own.toml"), text).expect("writes");
