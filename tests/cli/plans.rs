@@ -73,6 +73,8 @@ fn load_and_workload() {
             "simple --engine sim --duration -3",
             "simple --engine sim --num-prompts 5 --duration 5",
             "simple --engine sim --random-input-len 32768",
+            "simple --engine sim --trace-arrivals",
+            "simple --engine sim --dataset-name timed_trace --dataset-path trace.csv --trace-arrivals --request-rate 2",
             "simple --engine sim --dataset-name sharegpt",
             "simple --engine sim --dataset-name sharegpt --dataset-path missing.json",
             "simple --engine sim --dataset-name sharegpt --dataset-path broken.json",
