@@ -121,6 +121,8 @@ fn attaching() {
             "simple --attach http://host:8000 --request-rate 1",
             "simple --attach http://host:8000 --model m --tp 2",
             "nixl --attach http://host:8000 --model m --prefill 2 -- --max-num-seqs 8",
+            "simple --engine sim --attach-gpus 2",
+            "simple --attach http://host:8000 --model m --attach-gpus 0",
             "simple --prefill-url http://a --decode-url http://b --model m",
             "nixl --prefill-url http://a --model m",
             "nixl --prefill-url http://a --decode-url http://b --attach http://c --model m",
