@@ -73,6 +73,8 @@ pub struct GpuPeer {
     pub p2p_read: Option<bool>,
     pub p2p_write: Option<bool>,
     pub nvlink: Option<bool>,
+    /// Active NVLinks between the two, directly or through switches: the 18 of `nvidia-smi topo`'s NV18.
+    pub nvlinks: Option<u32>,
 }
 
 /// A GPU at one moment: a row of gpu.csv.

@@ -36,6 +36,9 @@ pub struct AttachArgs {
     /// Decode engines that somebody else runs
     #[arg(long, value_name = "URL", num_args = 1.., requires = "prefill_url")]
     pub decode_url: Vec<String>,
+    /// GPUs that the attached servers use together, for rates per GPU [default: unknown, rates stay per deployment]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub attach_gpus: Option<u32>,
 }
 
 #[derive(Debug, Args)]
