@@ -40,7 +40,7 @@ fn point(rate: f64, due: &[f64], ttfts: &[f64], tpots: Vec<f64>) -> PointInput {
         start_times: Some(due),
     };
     let samples = Samples::from_vllm(&columns).expect("columns are as long as each other");
-    PointInput { rate: RequestRate::new(rate).expect("a rate"), attempt: 1, facts: None, samples }
+    PointInput { rate: RequestRate::new(rate).expect("a rate"), attempt: 1, facts: None, samples: samples.into() }
 }
 
 fn arm(points: Vec<PointInput>) -> ArmInput {
@@ -138,8 +138,11 @@ fn timings() {
     for p in &large[0].points {
         let attained = topobench::analyse::PointAttainment::of(&p.samples, &slo).expect("requests");
         curve.push((p.rate.per_second(), attained.both.percent()));
-        let exact =
-            topobench::analyse::scale::ScaleCurve::new([&p.samples], &slo, topobench::analyse::scale::Limits::Both);
+        let exact = topobench::analyse::scale::ScaleCurve::new(
+            [p.samples.as_ref()],
+            &slo,
+            topobench::analyse::scale::Limits::Both,
+        );
         assert!(exact.at_target(Target::default()).is_some());
     }
     let crossing = topobench::analyse::crossing::crossing(&curve, 90.0);
