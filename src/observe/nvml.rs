@@ -5,7 +5,6 @@
 use super::gpu::{GpuInfo, GpuPeer, GpuProcess, GpuSample, Throttle};
 use crate::units::Offset;
 use nvml_wrapper::enum_wrappers::device::{Clock, P2pCapabilitiesIndex, P2pStatus, TemperatureSensor, TopologyLevel};
-use nvml_wrapper::enum_wrappers::nv_link::IntDeviceType;
 use nvml_wrapper::enums::device::UsedGpuMemory;
 use nvml_wrapper::{Device, Nvml};
 
@@ -59,8 +58,19 @@ impl NvmlGpus {
             compute_mode: device.compute_mode().ok().map(|mode| format!("{mode:?}")),
             power_limit_watts: device.enforced_power_limit().ok().map(watts),
             processes: processes(device),
-            peers: self.devices().filter(|(peer, _)| *peer != index).map(|(i, peer)| link(device, i, peer)).collect(),
+            peers: self.peers(index, device),
         }
+    }
+
+    fn peers(&self, index: u32, device: &Device<'_>) -> Vec<GpuPeer> {
+        let others = || self.devices().filter(|(peer, _)| *peer != index);
+        let addresses: Vec<_> = others().map(|(i, peer)| (i, peer.pci_info().ok().map(|pci| pci.bus_id))).collect();
+        let link = |(i, peer)| {
+            let link = link(device, i, peer);
+            let nvlinks = (link.nvlink == Some(true)).then(|| active_nvlinks(device, i, &addresses)).flatten();
+            GpuPeer { nvlinks, ..link }
+        };
+        others().map(link).collect()
     }
 
     pub fn sample(&self, at: Offset) -> Vec<GpuSample> {
@@ -84,7 +94,6 @@ fn link(device: &Device<'_>, index: u32, peer: Device<'_>) -> GpuPeer {
     let can = |what| device.p2p_status(&peer, what).ok().map(|status| status == P2pStatus::Ok);
     let (p2p_read, p2p_write) = (can(P2pCapabilitiesIndex::Read), can(P2pCapabilitiesIndex::Write));
     let nvlink = can(P2pCapabilitiesIndex::NvLink);
-    let nvlinks = (nvlink == Some(true)).then(|| active_nvlinks(device, &peer)).flatten();
     let level = device.topology_common_ancestor(peer).ok().map(|level| match level {
         TopologyLevel::Internal => "internal",
         TopologyLevel::Single => "single",
@@ -93,26 +102,24 @@ fn link(device: &Device<'_>, index: u32, peer: Device<'_>) -> GpuPeer {
         TopologyLevel::Node => "node",
         TopologyLevel::System => "system",
     });
-    GpuPeer { index, topology: level.map(str::to_string), p2p_read, p2p_write, nvlink, nvlinks }
+    GpuPeer { index, topology: level.map(str::to_string), p2p_read, p2p_write, nvlink, nvlinks: None }
 }
 
-/// Links that end at the peer itself, or, where none does, at a switch, which reaches every GPU over all of them.
-fn active_nvlinks(device: &Device<'_>, peer: &Device<'_>) -> Option<u32> {
-    let bus = peer.pci_info().ok().map(|pci| pci.bus_id);
-    let (mut direct, mut switched) = (0, 0);
+/// Links that end at the peer itself, or, where none does, those that end at no other GPU that is seen here: at a
+/// switch, which reaches every GPU over all of them, or, in a virtual machine, at an address of the host's.
+fn active_nvlinks(device: &Device<'_>, index: u32, others: &[(u32, Option<String>)]) -> Option<u32> {
+    let (mut direct, mut elsewhere) = (0, 0);
     for link in (0..MAX_NVLINKS).map(|link| device.link_wrapper_for(link)) {
         // Past the last link of the card the driver answers with an error.
         if !link.is_active().unwrap_or(false) {
             continue;
         }
-        let at_peer = || bus.is_some() && link.remote_pci_info().ok().map(|pci| pci.bus_id) == bus;
-        match link.remote_device_type(link.link()) {
-            Ok(IntDeviceType::Switch) => switched += 1,
-            _ if at_peer() => direct += 1,
-            _ => {}
-        }
+        let end = link.remote_pci_info().ok().map(|pci| pci.bus_id);
+        let at = others.iter().find(|(_, bus)| bus.is_some() && *bus == end).map(|(index, _)| *index);
+        direct += u32::from(at == Some(index));
+        elsewhere += u32::from(at.is_none());
     }
-    [direct, switched].into_iter().find(|links| *links > 0)
+    [direct, elsewhere].into_iter().find(|links| *links > 0)
 }
 
 fn sample(device: &Device<'_>, index: u32, at: Offset) -> GpuSample {

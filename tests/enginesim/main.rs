@@ -1,5 +1,6 @@
 //! Drives the real enginesim binary over its sockets, as a harness would.
 
+mod calibration;
 mod faults;
 mod handoff;
 mod life;

@@ -6,20 +6,15 @@
 //! all-reduces a layer. The shape follows the usual accounting (Kaplan et al. 2020, 2 FLOP a
 //! weight and token; Pope et al. 2022 for inference).
 //!
-//! Calibration: Qwen3-8B, 2 x H100, vLLM 0.22, 2048 tokens in and 128 out at 2 req/s measured
-//! TTFT p50 66 ms and TPOT p50 5.2 ms for TP2, 119 ms and 7.3 ms for 1P1D.
+//! Calibration: `enginesim calibrate` fitted the H100's numbers to Qwen3-8B on 2 x H100 under vLLM 0.22, 2048 tokens in
+//! and 128 out, 4 to 12 req/s, TP2 and 1P1D. Two TP1 replicas, which the fit never saw, cross 90 % of 250 ms and 10 ms
+//! within a few percent of where they were measured; results/curated tells the errors.
 //! Deliberately absent: kernel warm-up, clock changes, jitter.
 
 use std::time::Duration;
 
 use crate::preset::{ELEMENT_BYTES, Gpu, Model};
 
-/// Seconds that every step costs beside the kernels: scheduling, launches, sampling.
-const STEP_OVERHEAD: f64 = 0.8e-3;
-/// Seconds that the API server spends on any request before the engine sees it.
-const ADMISSION_BASE: f64 = 4e-3;
-/// Seconds that the API server spends on each prompt token (tokenising, validating, copying).
-const ADMISSION_PER_TOKEN: f64 = 6e-6;
 /// Device memory that neither weights nor KV may use: activations, graphs, the runtime.
 const RESERVED_BYTES: f64 = 1.9 * 1024.0 * 1024.0 * 1024.0;
 
@@ -60,13 +55,13 @@ impl StepLoad {
 #[derive(Debug, Clone)]
 pub struct CostModel {
     model: &'static Model,
-    gpu: &'static Gpu,
+    gpu: Gpu,
     tensor_parallel: u32,
 }
 
 impl CostModel {
-    pub fn new(model: &'static Model, gpu: &'static Gpu, tensor_parallel: u32) -> Self {
-        Self { model, gpu, tensor_parallel: tensor_parallel.max(1) }
+    pub fn new(model: &'static Model, gpu: &Gpu, tensor_parallel: u32) -> Self {
+        Self { model, gpu: *gpu, tensor_parallel: tensor_parallel.max(1) }
     }
 
     /// Duration of one forward pass over `load`.
@@ -78,7 +73,7 @@ impl CostModel {
         let matrix = (self.matrix_flops(load) / flops).max(self.model.weight_bytes() / bandwidth);
         let attention = self.prefill_attention_flops(load) / flops
             + load.decode_context as f64 * self.model.kv_bytes_per_token() / bandwidth;
-        let seconds = matrix + attention + self.all_reduces(load.tokens()) + STEP_OVERHEAD;
+        let seconds = matrix + attention + self.all_reduces(load.tokens()) + self.gpu.step_overhead;
         Duration::from_secs_f64(seconds)
     }
 
@@ -114,7 +109,7 @@ impl CostModel {
 
     /// Time from a request's arrival at the API server to its arrival in the engine.
     pub fn admission(&self, prompt_tokens: u32) -> Duration {
-        Duration::from_secs_f64(ADMISSION_BASE + ADMISSION_PER_TOKEN * f64::from(prompt_tokens))
+        Duration::from_secs_f64(self.gpu.admission + self.gpu.admission_per_token * f64::from(prompt_tokens))
     }
 
     /// Bytes of KV that `tokens` tokens occupy over all ranks.
@@ -126,6 +121,11 @@ impl CostModel {
     pub fn wire(&self, bytes: u64) -> Duration {
         let bandwidth = self.gpu.transfer_bandwidth * f64::from(self.tensor_parallel);
         Duration::from_secs_f64(bytes as f64 / bandwidth)
+    }
+
+    /// Time for which a decode instance runs no step for the sake of a transfer of `tokens` tokens.
+    pub fn transfer_setup(&self, tokens: u32) -> Duration {
+        Duration::from_secs_f64(self.gpu.transfer_setup_per_token * f64::from(tokens))
     }
 
     /// Start-up latency of one KV transfer.
@@ -155,10 +155,10 @@ pub struct Link {
 }
 
 impl Link {
-    /// Books `bytes` at `now` and returns how long that transfer takes, waiting included.
-    pub fn transfer(&mut self, now: Duration, cost: &CostModel, bytes: u64) -> Duration {
-        let start = self.free_at.max(now);
-        self.free_at = start + cost.wire(bytes);
+    /// Books `tokens` tokens of KV at `now` and returns how long that transfer takes, setting up and waiting included.
+    pub fn transfer(&mut self, now: Duration, cost: &CostModel, tokens: u32) -> Duration {
+        let start = self.free_at.max(now + cost.transfer_setup(tokens));
+        self.free_at = start + cost.wire(cost.kv_bytes(tokens));
         self.free_at - now + cost.transfer_latency()
     }
 }
@@ -198,7 +198,7 @@ mod tests {
     fn tensor_parallelism_speeds_prefill_up_but_not_twofold() {
         let (one, two) = (qwen_8b(1).step(&prefill(2048)), qwen_8b(2).step(&prefill(2048)));
         let ratio = ms(one) / ms(two);
-        assert!((1.4..1.9).contains(&ratio), "{ratio}");
+        assert!((1.2..1.9).contains(&ratio), "{ratio}");
     }
 
     #[test]
@@ -230,12 +230,11 @@ mod tests {
     #[test]
     fn transfers_share_the_link() {
         let cost = qwen_8b(1);
-        let bytes = cost.kv_bytes(2048);
         let mut link = Link::default();
-        let first = link.transfer(Duration::ZERO, &cost, bytes);
-        let second = link.transfer(Duration::ZERO, &cost, bytes);
-        assert_eq!(second - first, cost.wire(bytes));
-        let later = link.transfer(Duration::from_secs(1), &cost, bytes);
+        let first = link.transfer(Duration::ZERO, &cost, 2048);
+        let second = link.transfer(Duration::ZERO, &cost, 2048);
+        assert_eq!(second - first, cost.wire(cost.kv_bytes(2048)));
+        let later = link.transfer(Duration::from_secs(1), &cost, 2048);
         assert_eq!(later, first);
     }
 }

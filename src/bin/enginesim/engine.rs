@@ -294,7 +294,9 @@ impl Worker {
         let outputs = self.parts.scheduler.end_step(now);
         {
             let mut values = self.parts.metrics.values();
-            values.observe(Distribution::StepTokens, load.tokens() as f64);
+            if load.tokens() > 0 {
+                values.observe(Distribution::StepTokens, load.tokens() as f64);
+            }
             values.add(Counter::GenerationTokens, outputs.len() as f64);
             values.add(Counter::Flops, self.parts.cost.flops(&load));
             values.add(Counter::ReadBytes, self.parts.cost.bytes_read(&load));

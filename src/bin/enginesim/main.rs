@@ -30,6 +30,7 @@ fn main() -> ExitCode {
     match args::parse(std::env::args_os()).command {
         Command::Serve(args) => serve::run(*args),
         Command::Predict(args) => predict::print(&args),
+        Command::Calibrate(args) => predict::calibrate(&args),
         Command::Linger { own_session } => linger(own_session),
     }
 }

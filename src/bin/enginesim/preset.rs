@@ -91,7 +91,7 @@ pub const MODELS: &[Model] = &[
 ];
 
 /// One accelerator and the links between its like.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Gpu {
     pub name: &'static str,
     /// Usable device memory in bytes.
@@ -112,6 +112,16 @@ pub struct Gpu {
     pub transfer_latency: f64,
     /// KV transfer between instances: bytes/s.
     pub transfer_bandwidth: f64,
+    /// Seconds that every step costs beside the kernels: scheduling, launches, sampling.
+    pub step_overhead: f64,
+    /// Seconds that the API server spends on any request before the engine sees it.
+    pub admission: f64,
+    /// Seconds that the API server spends on each prompt token (tokenising, validating, copying).
+    pub admission_per_token: f64,
+    /// Seconds for which a decode instance decodes nothing for the sake of one KV transfer, for each token of it:
+    /// copies of every block and layer are issued one by one while the model's own launches wait. Every sequence that
+    /// it serves sees them as one long gap between tokens.
+    pub transfer_setup_per_token: f64,
     /// vLLM's default for `--max-num-batched-tokens` on this GPU.
     pub default_batched_tokens: u32,
     /// vLLM's default for `--max-num-seqs` on this GPU.
@@ -127,49 +137,53 @@ impl Gpu {
 
 const GIB: f64 = 1024.0 * 1024.0 * 1024.0;
 
-/// Every GPU that can be simulated.
+/// KV arrives beside decoding and holds it up for nothing, as DistServe (OSDI'24) assumes.
+const H100: Gpu = Gpu {
+    name: "h100",
+    memory_bytes: 79.6 * GIB,
+    peak_flops: 989e12,
+    memory_bandwidth: 3.35e12,
+    compute_efficiency: 0.69,
+    memory_efficiency: 0.77,
+    allreduce_latency: 17e-6,
+    allreduce_bandwidth: 125e9,
+    transfer_latency: 5.5e-3,
+    transfer_bandwidth: 40e9,
+    step_overhead: 0.56e-3,
+    admission: 4.1e-3,
+    admission_per_token: 10e-6,
+    transfer_setup_per_token: 0.0,
+    default_batched_tokens: 8192,
+    default_sequences: 1024,
+};
+
+/// Every GPU that can be simulated. `h100-vllm-0.22` is an H100 as it was measured: there a prefilled prompt holds
+/// the decode instance up while its KV comes in.
 pub const GPUS: &[Gpu] = &[
-    Gpu {
-        name: "h100",
-        memory_bytes: 79.6 * GIB,
-        peak_flops: 989e12,
-        memory_bandwidth: 3.35e12,
-        compute_efficiency: 0.53,
-        memory_efficiency: 0.77,
-        allreduce_latency: 10e-6,
-        allreduce_bandwidth: 150e9,
-        transfer_latency: 2e-3,
-        transfer_bandwidth: 40e9,
-        default_batched_tokens: 8192,
-        default_sequences: 1024,
-    },
+    H100,
+    Gpu { name: "h100-vllm-0.22", transfer_setup_per_token: 9.6e-6, ..H100 },
     Gpu {
         name: "a100",
         memory_bytes: 79.3 * GIB,
         peak_flops: 312e12,
         memory_bandwidth: 2.04e12,
-        compute_efficiency: 0.53,
-        memory_efficiency: 0.77,
-        allreduce_latency: 12e-6,
         allreduce_bandwidth: 100e9,
-        transfer_latency: 2e-3,
         transfer_bandwidth: 30e9,
         default_batched_tokens: 2048,
         default_sequences: 256,
+        ..H100
     },
     Gpu {
         name: "l4",
         memory_bytes: 22.5 * GIB,
         peak_flops: 121e12,
         memory_bandwidth: 0.30e12,
-        compute_efficiency: 0.53,
-        memory_efficiency: 0.77,
         allreduce_latency: 30e-6,
         allreduce_bandwidth: 8e9,
-        transfer_latency: 4e-3,
         transfer_bandwidth: 8e9,
         default_batched_tokens: 2048,
         default_sequences: 256,
+        ..H100
     },
 ];
 

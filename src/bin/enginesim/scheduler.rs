@@ -105,7 +105,8 @@ impl Scheduler {
         self.sequences.insert(spec.id, Sequence::new(spec, now));
     }
 
-    /// Composes the next step; `None` when nothing can run. The step lasts the returned time.
+    /// Composes the next step; `None` when nothing can run. The step lasts the returned time, longer where transfers
+    /// are posted in it: vLLM's worker does that before the forward pass, on the same thread.
     pub fn begin_step(&mut self, now: Duration) -> Option<Duration> {
         self.step.clear();
         self.load = StepLoad::default();
@@ -114,7 +115,12 @@ impl Scheduler {
         if !preempted {
             self.admit_waiting(now, &mut budget);
         }
-        (!self.step.is_empty()).then(|| self.cost.step(&self.load))
+        let setup: Duration = self.fetches.iter().map(|fetch| self.cost.transfer_setup(fetch.missing_tokens)).sum();
+        match (self.step.is_empty(), setup.is_zero()) {
+            (true, true) => None,
+            (true, false) => Some(setup),
+            (false, _) => Some(setup + self.cost.step(&self.load)),
+        }
     }
 
     /// Closes the step at `now`: every sequence whose tokens are all computed samples one more.

@@ -189,7 +189,7 @@ impl DecodeSide {
         let post_time = posted.elapsed();
         let bytes = self.cost.kv_bytes(tokens);
         let started = Instant::now();
-        call.hold(self.book(bytes)).await?;
+        call.hold(self.book(tokens)).await?;
         self.record(started.elapsed(), post_time, bytes, tokens);
         if call.ask(&Request::Done { request_id }).await.is_err() {
             // The KV is here; only its owner does not know. It will let the lease run out.
@@ -213,10 +213,10 @@ impl DecodeSide {
         Ok(())
     }
 
-    /// Real time that `bytes` need, behind the transfers already under way.
-    fn book(&self, bytes: u64) -> Duration {
+    /// Real time that the KV of `tokens` tokens needs, behind the transfers already under way.
+    fn book(&self, tokens: u32) -> Duration {
         let mut link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
-        self.clock.real(link.transfer(self.clock.now(), &self.cost, bytes))
+        self.clock.real(link.transfer(self.clock.now(), &self.cost, tokens))
     }
 
     fn record(&self, took: Duration, post_time: Duration, bytes: u64, tokens: u32) {
