@@ -40,7 +40,7 @@ fn point(rate: f64, due: &[f64], ttfts: &[f64], tpots: Vec<f64>) -> PointInput {
         start_times: Some(due),
     };
     let samples = Samples::from_vllm(&columns).expect("columns are as long as each other");
-    PointInput { rate: RequestRate::new(rate).expect("a rate"), attempt: 1, facts: None, samples }
+    PointInput { rate: RequestRate::new(rate).expect("a rate"), attempt: 1, facts: None, duration_secs: None, samples }
 }
 
 fn arm(points: Vec<PointInput>) -> ArmInput {

@@ -21,6 +21,8 @@ pub struct PointInput {
     pub attempt: u32,
     /// `None` for imported files: then validity can't be judged.
     pub facts: Option<PointFacts>,
+    /// Seconds from the first due to the last outcome, where somebody measured them.
+    pub duration_secs: Option<f64>,
     pub samples: Samples,
 }
 

@@ -29,6 +29,8 @@ pub struct RecordedPoint {
     pub key: PointKey,
     /// `None` for imported files: there is no evidence beside the requests.
     pub facts: Option<PointFacts>,
+    /// Seconds from the first due to the last outcome: of the facts, or as an imported file tells.
+    pub duration_secs: Option<f64>,
     /// Ordered by index. Of a run whose journal is larger than [`WHOLE_JOURNAL_BYTES`] most have neither chunks nor text.
     pub records: Vec<RequestRecord>,
 }
@@ -78,6 +80,14 @@ impl ImportedFacts {
 /// Records to make room for at once, whatever the manifest says was offered.
 const MOST_RESERVED: u32 = 1 << 20;
 
+impl RecordedPoint {
+    /// Of our own run.
+    pub fn recorded(key: PointKey, facts: Option<PointFacts>, records: Vec<RequestRecord>) -> Self {
+        let duration_secs = facts.as_ref().map(|f| f.duration_secs);
+        RecordedPoint { key, facts, duration_secs, records }
+    }
+}
+
 impl RecordedRun {
     /// # Errors
     /// When the directory holds no run, or a file of it is damaged in the middle.
@@ -118,7 +128,7 @@ fn own_thinned(run: &Path, whole_bytes: u64) -> Result<RecordedRun, RecordError>
         let at = points.iter().rposition(|p| p.key == entry.key).unwrap_or_else(|| {
             let facts = manifest.point(entry.key).cloned();
             let offered = facts.as_ref().map_or(0, |f| f.offered.min(MOST_RESERVED) as usize);
-            points.push(RecordedPoint { key: entry.key, facts, records: Vec::with_capacity(offered) });
+            points.push(RecordedPoint::recorded(entry.key, facts, Vec::with_capacity(offered)));
             points.len() - 1
         });
         if !is_kept_whole(entry.record.index, one_in) {
@@ -131,7 +141,7 @@ fn own_thinned(run: &Path, whole_bytes: u64) -> Result<RecordedRun, RecordError>
     points.retain(|p| p.facts.is_some());
     for facts in &manifest.points {
         if !points.iter().any(|p| p.key == facts.key) {
-            points.push(RecordedPoint { key: facts.key, facts: Some(facts.clone()), records: Vec::new() });
+            points.push(RecordedPoint::recorded(facts.key, Some(facts.clone()), Vec::new()));
         }
     }
     sort(&mut points);
@@ -188,7 +198,8 @@ fn imported(run: &Path) -> Result<RecordedRun, RecordError> {
         let rate = file.rate().map_err(wrong)?;
         let attempt = 1 + points.iter().filter(|p| p.key.rate == rate).count() as u32;
         let records = file.records().map_err(wrong)?;
-        points.push(RecordedPoint { key: PointKey { rate, attempt }, facts: None, records });
+        let duration_secs = file.duration.filter(|secs| *secs > 0.0 && secs.is_finite());
+        points.push(RecordedPoint { key: PointKey { rate, attempt }, facts: None, duration_secs, records });
     }
     sort(&mut points);
     let first = &files[0].1;

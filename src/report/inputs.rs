@@ -1,6 +1,6 @@
 //! From runs as recorded to arms as `analyse` takes them, and what a run says of itself in words.
 
-use super::words;
+use crate::words;
 use crate::analyse::{ArmInput, ArmKind, Identity, PointInput, Samples};
 use crate::plan::deployment::{AttachPlan, Deployment, GpuAssignment};
 use crate::plan::load::{Arrivals, Dataset, Extent, Lengths};
@@ -31,6 +31,7 @@ pub fn point(recorded: &RecordedPoint) -> PointInput {
         rate: recorded.key.rate,
         attempt: recorded.key.attempt,
         facts: recorded.facts.clone(),
+        duration_secs: recorded.duration_secs,
         samples: Samples::from_records(&recorded.records, recorded.facts.as_ref().map(|f| f.offered)),
     }
 }

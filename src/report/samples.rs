@@ -127,7 +127,7 @@ impl Made {
             engines: Some(self.counters(rate)),
             gpus: None,
         };
-        RecordedPoint { key, facts: Some(facts), records }
+        RecordedPoint::recorded(key, Some(facts), records)
     }
 
     fn counters(&self, rate: f64) -> EngineCounters {

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
+use topobench::analyse::summary::PointSummary;
 use topobench::analyse::{ArmInput, ArmKind, Comparison, Identity, PointInput, Question, Samples};
 use topobench::draw::{Axis, Drawing, Figure, Line, Panel, Stroke, marker, palette};
 use topobench::outcome::{
@@ -19,7 +20,7 @@ use topobench::plan::{MetricChoice, OnFailure, Plan, Timeouts};
 use topobench::record::host::HostFacts;
 use topobench::record::manifest::{InstanceRecord, TraceRecord};
 use topobench::record::{Manifest, RecordedPoint, RecordedRun};
-use topobench::report::html::{self, ArmPage, HtmlError, PageFigure, PageFile, PageInput};
+use topobench::report::{self, html::{self, ArmPage, HtmlError, PageFigure, PageFile, PageInput}};
 use topobench::units::{RequestRate, TokenCount, Tpot, Ttft};
 
 /// Everything a page is made of.
@@ -83,7 +84,7 @@ impl Study {
                 let gap = 1000 / u64::from(rate);
                 let records = (0..1000u64).map(|n| later(&seeds[n as usize % seeds.len()], n * gap)).collect();
                 let key = PointKey { rate: RequestRate::new(f64::from(rate)).expect("a rate"), attempt: 1 };
-                RecordedPoint { key, facts: None, records }
+                RecordedPoint::recorded(key, None, records)
             };
             run.points = (1..=12).map(point).collect();
         }
@@ -123,7 +124,14 @@ impl Study {
 
     pub fn page(&self) -> Result<String, HtmlError> {
         let comparison = Comparison::new(&self.arms, &self.question);
-        let arms: Vec<ArmPage> = self.runs.iter().zip(&self.arms).map(|(run, input)| ArmPage { run, input }).collect();
+        let summaries: Vec<Vec<PointSummary>> = self.arms.iter().map(summaries).collect();
+        let arms: Vec<ArmPage> = self
+            .runs
+            .iter()
+            .zip(&self.arms)
+            .zip(&summaries)
+            .map(|((run, input), summaries)| ArmPage { run, input, summaries })
+            .collect();
         let drawing = figure(&comparison);
         html::page(&PageInput {
             title: &self.title,
@@ -135,6 +143,10 @@ impl Study {
             files: &[PageFile { path: "compare.json", what: "this comparison for programs" }],
         })
     }
+}
+
+fn summaries(arm: &ArmInput) -> Vec<PointSummary> {
+    arm.points.iter().map(|p| report::summary_of(p, &report::PERCENTILES)).collect()
 }
 
 /// Result files of `vllm bench serve`, written and read back.
@@ -176,6 +188,7 @@ fn judged(run: &RecordedRun) -> Vec<PointInput> {
         rate: p.key.rate,
         attempt: p.key.attempt,
         facts: p.facts.clone(),
+        duration_secs: p.duration_secs,
         samples: Samples::from_records(&p.records, p.facts.as_ref().map(|f| f.offered)),
     };
     run.points.iter().map(point).collect()

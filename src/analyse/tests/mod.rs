@@ -67,6 +67,7 @@ pub(super) fn point(per_second: f64, n: usize, misses: usize) -> PointInput {
         rate: rate(per_second),
         attempt: 1,
         facts: Some(fine(per_second, n as u32)),
+        duration_secs: Some(n as f64 / per_second),
         samples: samples(per_second, &ttfts, 0.008),
     }
 }

@@ -2,7 +2,8 @@
 
 use super::{MISSING, Row, Style, Tint, sweep, table};
 use crate::analyse::{ArmReport, Censored, Interval, Ratio, RatioReport};
-use crate::report::{Study, words};
+use crate::report::Study;
+use crate::words;
 
 /// Every arm's sweep, the arms side by side, the verdict and the warnings.
 pub fn comparison(study: &Study, style: Style) -> String {

@@ -4,7 +4,8 @@ use super::style;
 use crate::analyse::attribution::{Attribution, TimeSpent};
 use crate::analyse::{ArmInput, ArmReport};
 use crate::draw::{Axis, Bar, Bars, Figure, Panel, Rgb, Segment, palette, texture};
-use crate::report::{Study, words};
+use crate::report::Study;
+use crate::words;
 use crate::units::RequestRate;
 
 /// With more stacks their names would not fit above them.

@@ -5,7 +5,8 @@ use crate::analyse::ArmReport;
 use crate::draw::{Axis, Dash, Direction, Figure, Line, Panel, Stroke};
 use crate::outcome::RequestRecord;
 use crate::record::RecordedRun;
-use crate::report::{Study, words};
+use crate::report::Study;
+use crate::words;
 use crate::units::RequestRate;
 
 /// Steps of a distribution that are drawn.

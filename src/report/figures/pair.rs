@@ -8,7 +8,8 @@ use crate::draw::{
     Axis, Band, Callout, Direction, Drop, ErrorBars, Figure, Interval, Key, Legend, LegendEntry, Line, Note, Panel,
     Point, Rgb, Rule, Scatter, Spot, Stroke,
 };
-use crate::report::{Study, words};
+use crate::report::Study;
+use crate::words;
 use crate::units::RequestRate;
 
 /// Steps of a scale curve that are drawn; the curve stays within 1/400 of the exact one.

@@ -7,7 +7,8 @@ use crate::analyse::{ArmInput, ArmReport, PointAttainment, PointInput};
 use crate::draw::{Axis, Cell, Cells, ColorKey, Figure, Panel, Ramp};
 use crate::plan::slo::Slo;
 use crate::record::RecordedRun;
-use crate::report::{Study, words};
+use crate::report::Study;
+use crate::words;
 use crate::units::{Tpot, Ttft};
 
 /// Limits on either side, beside the SLO's own.

@@ -19,6 +19,7 @@ mod setup;
 mod tables;
 mod words;
 
+use crate::analyse::summary::PointSummary;
 use crate::analyse::{ArmInput, Comparison};
 use crate::draw::{self, DrawError, Drawing};
 use crate::record::RecordedRun;
@@ -46,6 +47,8 @@ pub struct PageInput<'a> {
 pub struct ArmPage<'a> {
     pub run: &'a RecordedRun,
     pub input: &'a ArmInput,
+    /// Of the input's points, in their order, with the report's percentiles.
+    pub summaries: &'a [PointSummary],
 }
 
 /// A figure to be shown as it was drawn.
@@ -101,7 +104,7 @@ pub fn page(input: &PageInput<'_>) -> Result<String, HtmlError> {
         facts: setup::facts(input.arms),
         comparison: input.comparison,
         slo: words::slo(&input.comparison.slo),
-        colors: script::arm_colors(input.arms.len()),
+        colors: script::colors(input.arms),
         style: include_str!("page.css"),
         fonts: draw::page_font_css(drawings)?,
         policy: script::content_security_policy(SCRIPT),

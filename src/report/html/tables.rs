@@ -1,11 +1,12 @@
 //! The tables of results: key numbers, latencies, validity.
 
-use super::words::{self, UNKNOWN, decimal, millis, number};
+use super::words::{self, UNKNOWN, millis};
 use super::{ArmPage, PageInput};
 use crate::analyse::percentiles::Distribution;
-use crate::analyse::summary::PointSummary;
-use crate::analyse::{ArmReport, Comparison, Interval, PointInput, PointReport, Ratio};
+use crate::analyse::{ArmReport, Comparison, Interval, PointInput, Ratio};
 use crate::outcome::PointStatus;
+use crate::report::{self, Point};
+use crate::words::{decimal, number};
 
 /// A number and, in small, how sure it is.
 pub(super) struct Cell {
@@ -36,7 +37,7 @@ pub(super) fn key_numbers(comparison: &Comparison) -> KeyNumbers {
     let columns = arms.iter().enumerate().map(|(i, arm)| Column { name: arm.name.clone(), arm: Some(i) });
     let ratios =
         comparison.ratios.iter().map(|r| Column { name: format!("{} against {base}", arms[r.b].name), arm: None });
-    let rate = arms.iter().find_map(|arm| arm.scale.at_rate).map(|r| words::number(r.per_second()));
+    let rate = arms.iter().find_map(|arm| arm.scale.at_rate).map(|r| number(r.per_second()));
     let scale_name = rate.map_or("Tightest SLO scale".to_string(), |r| format!("Tightest SLO scale at {r} req/s"));
     let row = |name: String, of: &dyn Fn(&ArmReport) -> Cell, ratio: &dyn Fn(usize) -> Cell| KeyRow {
         name,
@@ -161,19 +162,11 @@ pub(super) struct ValidityRow {
     pub failures: String,
 }
 
-const PERCENTILES: [f64; 3] = [50.0, 90.0, 99.0];
-
-/// A point's report, what was judged, and its summary.
-fn each<'a>(
-    input: &PageInput<'a>,
-) -> impl Iterator<Item = (usize, &'a ArmReport, &'a PointReport, &'a PointInput, PointSummary)> {
+/// Every point with its arm's position.
+fn each<'a>(input: &PageInput<'a>) -> impl Iterator<Item = (usize, &'a ArmReport, Point<'a>)> {
     let arms = input.comparison.arms.iter().zip(input.arms).enumerate();
-    arms.flat_map(|(i, (report, page))| {
-        report.points.iter().filter_map(move |point| {
-            let judged = page.input.points.iter().find(|p| p.rate == point.rate && p.attempt == point.attempt)?;
-            let duration = judged.facts.as_ref().map(|f| f.duration_secs);
-            Some((i, report, point, judged, PointSummary::of(&judged.samples, duration, &PERCENTILES)))
-        })
+    arms.flat_map(|(i, (arm, page))| {
+        report::points(&arm.points, page.input, page.summaries).map(move |point| (i, arm, point))
     })
 }
 
@@ -184,10 +177,9 @@ pub(super) fn measured(input: &PageInput<'_>) -> Vec<MeasuredRow> {
             |i: usize| d.as_ref().and_then(|d| d.percentiles.get(i)).map_or(UNKNOWN.to_string(), |(_, x)| millis(*x));
         [at(0), at(1), at(2)]
     };
-    let row =
-        |(arm, report, point, _, summary): (usize, &ArmReport, &PointReport, &PointInput, PointSummary)| MeasuredRow {
-            arm,
-            name: report.name.clone(),
+    let row = |(index, arm, Point { report: point, summary, .. }): (usize, &ArmReport, Point<'_>)| MeasuredRow {
+            arm: index,
+            name: arm.name.clone(),
             rate: point.rate.per_second().to_string(),
             attempt: point.attempt,
             offered: point.offered,
@@ -203,11 +195,11 @@ pub(super) fn measured(input: &PageInput<'_>) -> Vec<MeasuredRow> {
 }
 
 pub(super) fn validity(input: &PageInput<'_>) -> Vec<ValidityRow> {
-    let row = |(arm, report, point, judged, summary): (usize, &ArmReport, &PointReport, &PointInput, PointSummary)| {
+    let row = |(index, arm, Point { report: point, input: judged, summary }): (usize, &ArmReport, Point<'_>)| {
         let failures = judged.samples.failures().iter().map(|(kind, n)| format!("{n} {kind}"));
         ValidityRow {
-            arm,
-            name: report.name.clone(),
+            arm: index,
+            name: arm.name.clone(),
             rate: point.rate.per_second().to_string(),
             attempt: point.attempt,
             status: match point.status {
