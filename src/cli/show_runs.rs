@@ -30,6 +30,7 @@ pub fn alone(runs: &[ArmRun], plan: &Plan, json: bool) -> Result<Exit, Failure> 
         } else {
             out::text(&points(&study, &plan.sweep.metrics))?;
             out::text(&console::sweep(&study, 0, style()))?;
+            out::text(&console::why(&study, style()))?;
         }
         write_run(&run.dir, &study)?;
         exit = exit.and(judge(&study.comparison, plan.sweep.gate));

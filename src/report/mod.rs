@@ -6,14 +6,15 @@
 pub mod console;
 pub mod csv;
 pub mod figures;
-mod hues;
 pub mod html;
+mod hues;
 pub mod inputs;
 pub mod page;
 #[cfg(feature = "parquet")]
 pub mod parquet;
 #[cfg(test)]
 mod samples;
+mod why;
 
 use crate::analyse::summary::PointSummary;
 use crate::analyse::{ArmInput, Comparison, PointInput, PointReport, Question};

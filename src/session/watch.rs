@@ -30,7 +30,8 @@ pub struct Watch {
 /// because somebody set the clock back, counts from now.
 pub fn epoch(created_at: &str) -> Instant {
     let now = Instant::now();
-    let age = DateTime::parse_from_rfc3339(created_at).ok().and_then(|begun| (Utc::now() - begun.to_utc()).to_std().ok());
+    let age =
+        DateTime::parse_from_rfc3339(created_at).ok().and_then(|begun| (Utc::now() - begun.to_utc()).to_std().ok());
     age.and_then(|age| now.checked_sub(age)).unwrap_or(now)
 }
 
@@ -107,7 +108,8 @@ mod tests {
 
     #[test]
     fn a_run_that_began_elsewhere_goes_on_counting_from_its_beginning() {
-        let began = |seconds_ago: i64| epoch(&(Utc::now() - chrono::Duration::seconds(seconds_ago)).to_rfc3339()).elapsed();
+        let began =
+            |seconds_ago: i64| epoch(&(Utc::now() - chrono::Duration::seconds(seconds_ago)).to_rfc3339()).elapsed();
         let (hour, limit) = (Duration::from_secs(3600), Duration::from_secs(3660));
         assert!(began(3600) + Duration::from_millis(5) >= hour && began(3600) < limit);
     }

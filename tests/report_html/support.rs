@@ -20,7 +20,10 @@ use topobench::plan::{MetricChoice, OnFailure, Plan, Timeouts};
 use topobench::record::host::HostFacts;
 use topobench::record::manifest::{InstanceRecord, TraceRecord};
 use topobench::record::{Manifest, RecordedPoint, RecordedRun};
-use topobench::report::{self, html::{self, ArmPage, HtmlError, PageFigure, PageFile, PageInput}};
+use topobench::report::{
+    self,
+    html::{self, ArmPage, HtmlError, PageFigure, PageFile, PageInput},
+};
 use topobench::units::{RequestRate, TokenCount, Tpot, Ttft};
 
 /// Everything a page is made of.
@@ -176,6 +179,7 @@ fn arm_input(run: &RecordedRun, kind: ArmKind) -> ArmInput {
         size: Some(if kind == ArmKind::Simple { "TP2" } else { "1P1D" }.to_string()),
         dir: run.dir.display().to_string(),
         kind,
+        instances: (kind == ArmKind::PrefillDecode).then_some((1, 1)),
         gpus: Some(2),
         topology: Value::Null,
         identity: Identity { model: run.model().map(str::to_string), engine, ..Identity::default() },

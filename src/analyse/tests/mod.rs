@@ -78,6 +78,7 @@ pub(super) fn arm(label: &str, size: &str, points: Vec<PointInput>) -> ArmInput 
         size: Some(size.to_string()),
         dir: format!("results/random/{label}"),
         kind: if label == "nixl" { ArmKind::PrefillDecode } else { ArmKind::Simple },
+        instances: (label == "nixl").then_some((1, 1)),
         gpus: Some(2),
         topology: serde_json::json!({ "kind": label }),
         identity: Identity { trace_hash: Some("t".to_string()), ..Identity::default() },

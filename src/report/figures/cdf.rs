@@ -6,8 +6,8 @@ use crate::draw::{Axis, Dash, Direction, Figure, Line, Panel, Stroke};
 use crate::outcome::RequestRecord;
 use crate::record::RecordedRun;
 use crate::report::Study;
-use crate::words;
 use crate::units::RequestRate;
+use crate::words;
 
 /// Steps of a distribution that are drawn.
 const STEPS: usize = 800;

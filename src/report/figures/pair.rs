@@ -9,8 +9,8 @@ use crate::draw::{
     Point, Rgb, Rule, Scatter, Spot, Stroke,
 };
 use crate::report::Study;
-use crate::words;
 use crate::units::RequestRate;
+use crate::words;
 
 /// Steps of a scale curve that are drawn; the curve stays within 1/400 of the exact one.
 const STEPS: usize = 400;

@@ -6,8 +6,8 @@ use crate::analyse::{ArmReport, Samples};
 use crate::draw::{Direction, Figure, Legend, Line, Panel, Point, Stroke};
 use crate::record::RecordedRun;
 use crate::report::{PERCENTILES, Study};
-use crate::words;
 use crate::units::RequestRate;
+use crate::words;
 
 /// What one panel shows.
 struct Metric {

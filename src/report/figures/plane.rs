@@ -8,8 +8,8 @@ use crate::draw::{Axis, Cell, Cells, ColorKey, Figure, Panel, Ramp};
 use crate::plan::slo::Slo;
 use crate::record::RecordedRun;
 use crate::report::Study;
-use crate::words;
 use crate::units::{Tpot, Ttft};
+use crate::words;
 
 /// Limits on either side, beside the SLO's own.
 const LIMITS: usize = 6;

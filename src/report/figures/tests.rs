@@ -1,6 +1,6 @@
 use super::*;
-use crate::outcome::PointFacts;
 use crate::draw::{Mark, Panel, Rgb, palette};
+use crate::outcome::PointFacts;
 use crate::record::RecordedRun;
 use crate::record::dir::{ENGINE_METRICS, GPU_CSV};
 use crate::report::samples::{Made, h100_study, question};

@@ -3,9 +3,10 @@
 use super::words::{self, UNKNOWN, millis};
 use super::{ArmPage, PageInput};
 use crate::analyse::percentiles::Distribution;
-use crate::analyse::{ArmReport, Comparison, Interval, PointInput, Ratio};
+use crate::analyse::{ArmInput, ArmReport, Comparison, Interval, PointInput, Ratio};
 use crate::outcome::PointStatus;
-use crate::report::{self, Point};
+use crate::plan::slo::Slo;
+use crate::report::{self, Point, why};
 use crate::words::{decimal, number};
 
 /// A number and, in small, how sure it is.
@@ -129,6 +130,42 @@ fn points(arm: &ArmReport) -> Cell {
     Cell { value: format!("{}{range}", arm.points.len()), note }
 }
 
+/// Where the time of one point goes, as it is written.
+pub(super) struct WhyRow {
+    pub arm: usize,
+    pub name: String,
+    pub rate: String,
+    pub attempt: u32,
+    pub binds: &'static str,
+    pub ttft: String,
+    pub stages: Vec<String>,
+    pub decode: String,
+}
+
+/// Arms as they were judged and as they were put to the judge.
+pub(super) fn arms<'a>(input: &PageInput<'a>) -> impl Iterator<Item = (&'a ArmReport, &'a ArmInput)> {
+    input.comparison.arms.iter().zip(input.arms.iter().map(|arm| arm.input))
+}
+
+/// The stages worth a column, and a row a point; no rows where nothing was served.
+pub(super) fn why(input: &PageInput<'_>, slo: &Slo) -> (Vec<&'static str>, Vec<WhyRow>) {
+    let rows = why::rows(arms(input), slo);
+    let kept = why::worth_a_column(&rows);
+    let told = |ms: Option<f64>| ms.map_or(UNKNOWN.to_string(), |ms| millis(ms / 1e3));
+    let row = |row: why::Row| WhyRow {
+        arm: row.arm,
+        ttft: told(row.ttft),
+        stages: kept.iter().map(|&i| told(row.ttft.map(|_| row.stages[i]))).collect(),
+        decode: told(row.decode),
+        name: row.name,
+        rate: row.rate,
+        attempt: row.attempt,
+        binds: row.binds,
+    };
+    let rows = if rows.iter().all(|row| row.ttft.is_none()) { Vec::new() } else { rows };
+    (kept.iter().map(|&i| why::STAGES[i]).collect(), rows.into_iter().map(row).collect())
+}
+
 /// Attainment and latencies of one point.
 pub(super) struct MeasuredRow {
     pub arm: usize,
@@ -178,19 +215,19 @@ pub(super) fn measured(input: &PageInput<'_>) -> Vec<MeasuredRow> {
         [at(0), at(1), at(2)]
     };
     let row = |(index, arm, Point { report: point, summary, .. }): (usize, &ArmReport, Point<'_>)| MeasuredRow {
-            arm: index,
-            name: arm.name.clone(),
-            rate: point.rate.per_second().to_string(),
-            attempt: point.attempt,
-            offered: point.offered,
-            served: point.served,
-            both: Cell { value: percent(point.attainment.both), note: words::interval(point.clustered95, percent) },
-            ttft_met: percent(point.attainment.ttft),
-            tpot_met: percent(point.attainment.tpot),
-            ttft: three(&summary.latencies.ttft),
-            tpot: three(&summary.latencies.tpot),
-            throughput: summary.output_throughput.map_or(UNKNOWN.to_string(), |x| decimal(x, 0)),
-        };
+        arm: index,
+        name: arm.name.clone(),
+        rate: point.rate.per_second().to_string(),
+        attempt: point.attempt,
+        offered: point.offered,
+        served: point.served,
+        both: Cell { value: percent(point.attainment.both), note: words::interval(point.clustered95, percent) },
+        ttft_met: percent(point.attainment.ttft),
+        tpot_met: percent(point.attainment.tpot),
+        ttft: three(&summary.latencies.ttft),
+        tpot: three(&summary.latencies.tpot),
+        throughput: summary.output_throughput.map_or(UNKNOWN.to_string(), |x| decimal(x, 0)),
+    };
     each(input).map(row).collect()
 }
 

@@ -1,0 +1,159 @@
+//! Where the time goes at every point, which limit binds, and whether other numbers of instances would suit better: what the
+//! breakdown draws, as a table and in sentences.
+
+use crate::analyse::attribution::{Attribution, Binding, Shift, TimeSpent};
+use crate::analyse::balance::{Balance, MOST, Suggestion};
+use crate::analyse::{ArmInput, ArmReport, PointInput};
+use crate::plan::slo::Slo;
+use crate::words;
+
+/// The stages of TTFT from the bottom up; the last is what nobody told.
+pub(super) const STAGES: [&str; 8] = [
+    "waiting for a slot",
+    "client and network",
+    "proxy",
+    "prefill queue",
+    "prefill",
+    "KV transfer",
+    "decode queue and first step",
+    "engine, not told apart",
+];
+
+/// The same, for the heads of narrow columns.
+pub(super) const SHORT: [&str; 8] =
+    ["slot", "client", "proxy", "prefill queue", "prefill", "KV", "decode queue", "engine"];
+
+/// What holds for every hint.
+pub(super) const CAVEAT: &str = "A hint, not a measurement: it takes instances of the same size that share the load evenly, \
+    and knows nothing of queues, of the hand-over, or of other lengths; measure it before you believe it.";
+
+/// A stage that never takes a larger share of TTFT than this is not worth a column.
+const NEGLIGIBLE: f64 = 0.002;
+
+/// Means over the served requests of one point, milliseconds.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Row {
+    /// Position of the arm.
+    pub(super) arm: usize,
+    pub(super) name: String,
+    pub(super) rate: String,
+    pub(super) attempt: u32,
+    pub(super) binds: &'static str,
+    /// As [`STAGES`]; they add up to TTFT.
+    pub(super) stages: [f64; 8],
+    /// `None` if nothing was served.
+    pub(super) ttft: Option<f64>,
+    pub(super) decode: Option<f64>,
+}
+
+/// A row for each point that was judged, in the order of arms and reports.
+pub(super) fn rows<'a>(arms: impl IntoIterator<Item = (&'a ArmReport, &'a ArmInput)>, slo: &Slo) -> Vec<Row> {
+    let mut all = Vec::new();
+    for (arm, (report, input)) in arms.into_iter().enumerate() {
+        for point in &report.points {
+            let twin = input.points.iter().find(|p| p.rate == point.rate && p.attempt == point.attempt);
+            let Some(Attribution { time, binding, .. }) = twin.map(|p| Attribution::of(p, slo)) else { continue };
+            all.push(Row {
+                arm,
+                name: report.name.clone(),
+                rate: words::rate(point.rate),
+                attempt: point.attempt,
+                binds: binds(binding),
+                stages: stages(&time).map(|secs| secs * 1e3),
+                ttft: time.ttft.map(|secs| secs * 1e3),
+                decode: time.decode.map(|secs| secs * 1e3),
+            });
+        }
+    }
+    all
+}
+
+/// Stages that take time anywhere, as positions in [`STAGES`].
+pub(super) fn worth_a_column(rows: &[Row]) -> Vec<usize> {
+    let highest = rows.iter().filter_map(|row| row.ttft).fold(0.0, f64::max);
+    (0..STAGES.len()).filter(|&i| rows.iter().any(|row| row.stages[i] > NEGLIGIBLE * highest)).collect()
+}
+
+fn binds(binding: Binding) -> &'static str {
+    match binding {
+        Binding::Ttft => "TTFT",
+        Binding::Tpot => "TPOT",
+        Binding::Mixed => "TTFT and TPOT",
+        Binding::E2el => "E2EL",
+        Binding::NotServed => "not served",
+        Binding::Nothing => "nothing missed",
+    }
+}
+
+/// What each prefill/decode arm's utilisation suggests; empty without such arms, or without what it takes to tell.
+pub(super) fn hints<'a>(arms: impl IntoIterator<Item = (&'a ArmReport, &'a ArmInput)>, slo: &Slo) -> Vec<String> {
+    arms.into_iter().filter_map(|(report, input)| hint(report, input, slo)).collect()
+}
+
+fn hint(report: &ArmReport, input: &ArmInput, slo: &Slo) -> Option<String> {
+    let valid = |p: &PointInput| !report.invalid_points().any(|r| r.rate == p.rate && r.attempt == p.attempt);
+    match Balance::of(input, slo, valid) {
+        Some(balance) => Some(balanced(&report.name, &balance, slo)),
+        None => queues(report, input, slo),
+    }
+}
+
+fn balanced(name: &str, balance: &Balance, slo: &Slo) -> String {
+    let percent = |share: f64| if share >= 1.0 { "100 %".to_string() } else { format!("{:.0} %", 100.0 * share) };
+    let tpot = words::decimal(slo.tpot.as_millis(), 3);
+    let seen = format!(
+        "{name} at {} req/s: prefill was busy {} of the time, decode ran at {} of the batch that TPOT {tpot} ms allows",
+        words::rate(balance.rate),
+        percent(balance.prefill_load),
+        percent(balance.decode_load)
+    );
+    let advice = match balance.suggestion() {
+        _ if balance.holds() => "the ratio that was measured loads both sides about alike".to_string(),
+        Suggestion::Ratio(p, d) => format!("about {p}P:{d}D would load both sides alike"),
+        Suggestion::MorePrefill => format!("more than {MOST} prefill instances for each decode instance would"),
+        Suggestion::MoreDecode => format!("more than {MOST} decode instances for each prefill instance would"),
+    };
+    let alike = if advice.ends_with("would") { " load both sides alike" } else { "" };
+    format!("{seen}; {advice}{alike}")
+}
+
+/// Where utilisation isn't known: the direction that the queues point in, at the highest rate at which they do.
+fn queues(report: &ArmReport, input: &ArmInput, slo: &Slo) -> Option<String> {
+    let toward = |p: &PointInput| Attribution::of(p, slo).shift.map(|shift| (p.rate, shift));
+    let found = input.points.iter().filter(|p| !p.rate.is_infinite()).filter_map(toward);
+    let (rate, shift) = found.max_by(|a, b| a.0.total_cmp(&b.0))?;
+    let side = match shift {
+        Shift::MorePrefill => "prefill",
+        Shift::MoreDecode => "decode",
+    };
+    let at = words::rate(rate);
+    Some(format!(
+        "{} at {at} req/s: its {side} side is what keeps requests waiting; more {side} would help",
+        report.name
+    ))
+}
+
+/// Parts that add up to TTFT, in the order of [`STAGES`]. The engines' own sums lie within what the proxy saw, so they
+/// are never allowed more than that.
+pub(super) fn stages(t: &TimeSpent) -> [f64; 8] {
+    let known = |part: Option<f64>| part.unwrap_or(0.0).max(0.0);
+    let client = known(t.client_lag) + known(t.to_proxy) + known(t.back);
+    let proxy = known(t.proxy) + known(t.hand_off);
+    let mut parts = [known(t.slot_wait), client, proxy, 0.0, 0.0, 0.0, 0.0, 0.0];
+    match t.prefill {
+        Some(prefill) => {
+            parts[3] = known(t.prefill_queue).min(prefill);
+            parts[4] = (prefill - parts[3]).max(0.0);
+            let first_byte = known(t.first_byte);
+            parts[5] = known(t.kv_transfer).min(first_byte);
+            parts[6] = first_byte - parts[5];
+        }
+        None => {
+            let room = (known(t.ttft) - parts.iter().sum::<f64>()).max(0.0);
+            parts[3] = known(t.prefill_queue).min(room);
+            parts[4] = known(t.prefill_compute).min(room - parts[3]);
+        }
+    }
+    parts[7] = (known(t.ttft) - parts.iter().sum::<f64>()).max(0.0);
+    parts
+}
