@@ -98,8 +98,14 @@ fn hint(report: &ArmReport, input: &ArmInput, slo: &Slo) -> Option<String> {
     }
 }
 
+/// With both sides below this load another ratio has nothing to give.
+const HALF: f64 = 0.5;
+
 fn balanced(name: &str, balance: &Balance, slo: &Slo) -> String {
-    let percent = |share: f64| if share >= 1.0 { "100 %".to_string() } else { format!("{:.0} %", 100.0 * share) };
+    let percent = |share: f64| match share {
+        share if share < 0.01 => "less than 1 %".to_string(),
+        share => format!("{:.0} %", 100.0 * share),
+    };
     let tpot = words::decimal(slo.tpot.as_millis(), 3);
     let seen = format!(
         "{name} at {} req/s: prefill was busy {} of the time, decode ran at {} of the batch that TPOT {tpot} ms allows",
@@ -108,6 +114,9 @@ fn balanced(name: &str, balance: &Balance, slo: &Slo) -> String {
         percent(balance.decode_load)
     );
     let advice = match balance.suggestion() {
+        _ if balance.prefill_load.max(balance.decode_load) < HALF => {
+            "neither side is short, so that the ratio is not what limits".to_string()
+        }
         _ if balance.holds() => "the ratio that was measured loads both sides about alike".to_string(),
         Suggestion::Ratio(p, d) => format!("about {p}P:{d}D would load both sides alike"),
         Suggestion::MorePrefill => format!("more than {MOST} prefill instances for each decode instance would"),
@@ -156,4 +165,60 @@ pub(super) fn stages(t: &TimeSpent) -> [f64; 8] {
     }
     parts[7] = (known(t.ttft) - parts.iter().sum::<f64>()).max(0.0);
     parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Study;
+    use crate::report::samples::{Made, question};
+
+    fn study(tpot_ms: f64) -> Study {
+        Study::new(vec![Made::simple().run(), Made::nixl().run()], question(125.0, tpot_ms))
+    }
+
+    fn arms(study: &Study) -> impl Iterator<Item = (&ArmReport, &ArmInput)> {
+        study.comparison.arms.iter().zip(&study.arms)
+    }
+
+    #[test]
+    fn stages_add_up_to_ttft_at_every_point() {
+        let study = study(9.0);
+        let rows = rows(arms(&study), &study.question.slo);
+        assert_eq!(rows.len(), 12);
+        for row in &rows {
+            let sum: f64 = row.stages.iter().sum();
+            assert!((sum - row.ttft.expect("served")).abs() < 1e-6, "{row:?}");
+        }
+        assert!(rows.iter().any(|row| row.binds == "TTFT") && rows.iter().any(|row| row.binds == "nothing missed"));
+    }
+
+    #[test]
+    fn a_ratio_is_told_of_the_arm_that_has_sides_only() {
+        let study = study(9.0);
+        let hints = hints(arms(&study), &study.question.slo);
+        let [hint] = &hints[..] else { panic!("one hint: {hints:?}") };
+        assert!(
+            hint.starts_with("nixl 1P1D at 8 req/s: prefill was busy 40 % of the time, decode ran at 79 % of "),
+            "{hint}"
+        );
+        assert!(
+            hint.contains("of the batch that TPOT 9 ms allows; ") && hint.ends_with("load both sides alike"),
+            "{hint}"
+        );
+    }
+
+    #[test]
+    fn without_utilisation_the_queues_give_the_direction() {
+        let mut study = study(9.0);
+        for point in &mut study.arms[1].points {
+            let engines = point.facts.as_mut().and_then(|f| f.engines.as_mut()).expect("counters");
+            engines.prefill_time = None;
+        }
+        let hints = hints(arms(&study), &study.question.slo);
+        assert!(
+            hints[0].contains("its prefill side is what keeps requests waiting; more prefill would help"),
+            "{hints:?}"
+        );
+    }
 }

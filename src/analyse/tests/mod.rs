@@ -1,5 +1,6 @@
 //! Tests that need more than one part of the room.
 
+mod balance;
 mod contract;
 mod properties;
 mod queue;
