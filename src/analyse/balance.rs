@@ -15,7 +15,8 @@ use crate::units::RequestRate;
 /// More instances of one side for each of the other than this are no ratio, but an idle side.
 pub const MOST: u32 = 4;
 
-/// Loads of both sides at the highest rate that may be believed, 0 (idle) to 1 (no more can be had).
+/// Loads of both sides at the highest rate that may be believed, 0 (idle) to 1 (all it can do). Decode beyond its limit is
+/// above 1; prefill isn't, because the engines' sums count prompts that overlap twice.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Balance {
     pub rate: RequestRate,
@@ -53,7 +54,7 @@ impl Balance {
         let decode_load = high.requests / allowed;
         let usable = slope > 0.0 && decode_load.is_finite() && decode_load > 0.0;
         let prefill_load = prefill_share(highest, measured.0)?.min(1.0);
-        let balance = Balance { rate: highest.rate, prefill_load, decode_load: decode_load.min(1.0), measured };
+        let balance = Balance { rate: highest.rate, prefill_load, decode_load, measured };
         usable.then_some(balance)
     }
 

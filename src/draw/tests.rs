@@ -269,3 +269,9 @@ fn only_what_leaves_its_panel_is_clipped() {
     assert_eq!(clips(3.0), 0);
     assert!(clips(1.5) > 0);
 }
+
+#[test]
+fn text_in_any_hue_is_dark_enough_and_dark_hues_stay_as_they_are() {
+    assert!((0..8).all(|i| palette(i).for_text().lightness() <= 50.0));
+    assert_eq!(palette(1).for_text(), palette(1));
+}

@@ -1,8 +1,8 @@
 //! Distributions of TTFT and TPOT at the rate of the scale panel.
 
-use super::style::{self, Look, dressed, limit_rule, target_rule};
+use super::style::{self, DASHES, Look, dressed, limit_rule, target_rule};
 use crate::analyse::ArmReport;
-use crate::draw::{Axis, Dash, Direction, Figure, Line, Panel, Stroke};
+use crate::draw::{Axis, Direction, Figure, Line, Panel, Stroke};
 use crate::outcome::RequestRecord;
 use crate::record::RecordedRun;
 use crate::report::Study;
@@ -75,9 +75,8 @@ fn panel(
     if limit < 3.0 * high && limit > low / 3.0 {
         panel = panel.with(limit_rule(limit, Direction::Y, format!("limit {} ms", words::number(limit))));
     }
-    let dashes = [Dash::Solid, Dash::Dashed, Dash::Dotted];
     for (i, (arm, values)) in columns.iter().enumerate() {
-        let stroke = Stroke { dash: dashes[i % dashes.len()], ..Stroke::solid(arm.look.color) };
+        let stroke = Stroke { dash: DASHES[i % DASHES.len()], ..Stroke::solid(arm.look.color) };
         panel = panel.with(Line::new(steps(values, arm.offered), stroke).stepped().labelled(&arm.report.name));
     }
     Some(panel)

@@ -133,7 +133,8 @@ fn duel(a: Sustained, b: Sustained) -> (Option<f64>, String) {
     let said = |ratio: f64, mark: &str| {
         // A bound on the wrong side of 1 names no winner.
         let open = (mark == ">" && ratio < 1.0) || (mark == "<" && ratio > 1.0);
-        ((!open).then(|| ratio.log2()), format!("{mark}{}×", words::decimal(ratio, 2)))
+        let told = if ratio < 0.005 { "<0.01".to_string() } else { format!("{mark}{}", words::decimal(ratio, 2)) };
+        ((!open).then(|| ratio.log2()), format!("{told}×"))
     };
     match (a, b) {
         (At(a), At(b)) => said(b / a, ""),

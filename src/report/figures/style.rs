@@ -13,6 +13,9 @@ pub(super) struct Look {
     pub(super) shape: Shape,
 }
 
+/// Of the arms' lines where nothing else needs dashes: arms that do the same must not hide each other.
+pub(super) const DASHES: [Dash; 3] = [Dash::Solid, Dash::Dashed, Dash::Dotted];
+
 /// Of every arm, in their order.
 pub(super) fn looks(arms: &[ArmInput]) -> Vec<Look> {
     hues(arms).into_iter().map(|hue| Look { color: palette(hue), shape: marker(hue) }).collect()

@@ -46,8 +46,25 @@ fn studies(dir: &Path) -> Vec<(&'static str, Study)> {
         ("broken", Study::new(vec![simple.run(), broken.run()], default())),
         ("dead", Study::new(vec![dead.run()], default())),
         ("one_point", Study::new(vec![lone(&simple), lone(&nixl)], default())),
+        ("wide_rates", Study::new(vec![spread(&simple).run(), spread(&nixl).run()], default())),
+        ("huge_slo", Study::new(vec![simple.run(), nixl.run()], question(60_000.0, 5000.0))),
+        (
+            "long_names",
+            Study::new(vec![named(&simple, "plain"), named(&nixl, "split"), named(&wide, "third")], default()),
+        ),
+        ("three_dead", Study::new(vec![simple.run(), dead.run(), nixl.run()], default())),
         ("alone", Study::new(vec![observed(&nixl, dir)], question(125.0, 9.0))),
     ]
+}
+
+/// Twelve rates over four decades.
+fn spread(made: &Made) -> Made {
+    let rates = vec![0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 500.0, 1000.0];
+    Made { rates, knee: 40.0 * made.knee, requests: 60, ..made.clone() }
+}
+
+fn named(made: &Made, name: &str) -> RecordedRun {
+    RecordedRun { mode: format!("{name}-deployment-with-a-name-that-somebody-made-very-long-indeed"), ..made.run() }
 }
 
 /// Draws into FIGURES_DIR where somebody wants to look at them.

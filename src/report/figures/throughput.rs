@@ -1,6 +1,6 @@
 //! What came out against what was offered.
 
-use super::style::{self, RateUnit, dressed};
+use super::style::{self, DASHES, RateUnit, dressed};
 use crate::analyse::ArmReport;
 use crate::analyse::summary::PointSummary;
 use crate::draw::{Axis, Figure, Legend, Line, Panel, Point, Rgb, Stroke};
@@ -18,7 +18,8 @@ pub fn throughput(study: &Study) -> Option<Figure> {
         let served = points(study, i, (arm, unit), |s| s.request_throughput);
         let output = points(study, i, (arm, unit), |s| s.output_throughput);
         highest = served.iter().map(|p| p.x).fold(highest, f64::max);
-        let line = |points| Line::new(points, Stroke::solid(look.color)).marked(look.shape).labelled(&arm.name);
+        let stroke = Stroke { dash: DASHES[i % DASHES.len()], ..Stroke::solid(look.color) };
+        let line = |points| Line::new(points, stroke).marked(look.shape).labelled(&arm.name);
         requests = requests.with(line(served));
         tokens = tokens.with(line(output));
     }
