@@ -3,6 +3,7 @@
 use super::Study;
 use super::figures::Drawn;
 use super::html::{self, ArmPage, HtmlError, PageFigure, PageFile, PageInput};
+use crate::words;
 
 /// The whole page. `command` made the report; `generated_at` is shown as it stands.
 ///
@@ -26,7 +27,10 @@ pub fn page(study: &Study, figures: &[Drawn], command: &[String], generated_at: 
         .collect();
     let names: Vec<&str> = study.comparison.arms.iter().map(|a| a.name.as_str()).collect();
     let input = PageInput {
-        title: &names.join(" against "),
+        title: &match names.as_slice() {
+            [first, others @ ..] if !others.is_empty() => format!("{first} against {}", words::listed(others)),
+            names => names.join(""),
+        },
         comparison: &study.comparison,
         arms: &arms,
         figures: &shown,

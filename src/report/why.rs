@@ -39,8 +39,8 @@ pub(super) struct Row {
     pub(super) rate: String,
     pub(super) attempt: u32,
     pub(super) binds: &'static str,
-    /// As [`STAGES`]; they add up to TTFT.
-    pub(super) stages: [f64; 8],
+    /// As [`STAGES`]; they add up to TTFT. `None`: nothing told of it.
+    pub(super) stages: [Option<f64>; 8],
     /// `None` if nothing was served.
     pub(super) ttft: Option<f64>,
     pub(super) decode: Option<f64>,
@@ -59,7 +59,7 @@ pub(super) fn rows<'a>(arms: impl IntoIterator<Item = (&'a ArmReport, &'a ArmInp
                 rate: words::rate(point.rate),
                 attempt: point.attempt,
                 binds: binds(binding),
-                stages: stages(&time).map(|secs| secs * 1e3),
+                stages: stages(&time).map(|secs| Some(secs * 1e3).filter(|ms| *ms > 0.0)),
                 ttft: time.ttft.map(|secs| secs * 1e3),
                 decode: time.decode.map(|secs| secs * 1e3),
             });
@@ -71,7 +71,9 @@ pub(super) fn rows<'a>(arms: impl IntoIterator<Item = (&'a ArmReport, &'a ArmInp
 /// Stages that take time anywhere, as positions in [`STAGES`].
 pub(super) fn worth_a_column(rows: &[Row]) -> Vec<usize> {
     let highest = rows.iter().filter_map(|row| row.ttft).fold(0.0, f64::max);
-    (0..STAGES.len()).filter(|&i| rows.iter().any(|row| row.stages[i] > NEGLIGIBLE * highest)).collect()
+    (0..STAGES.len())
+        .filter(|&i| rows.iter().any(|row| row.stages[i].is_some_and(|ms| ms > NEGLIGIBLE * highest)))
+        .collect()
 }
 
 fn binds(binding: Binding) -> &'static str {
@@ -187,7 +189,7 @@ mod tests {
         let rows = rows(arms(&study), &study.question.slo);
         assert_eq!(rows.len(), 12);
         for row in &rows {
-            let sum: f64 = row.stages.iter().sum();
+            let sum: f64 = row.stages.iter().flatten().sum();
             assert!((sum - row.ttft.expect("served")).abs() < 1e-6, "{row:?}");
         }
         assert!(rows.iter().any(|row| row.binds == "TTFT") && rows.iter().any(|row| row.binds == "nothing missed"));

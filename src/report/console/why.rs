@@ -18,7 +18,7 @@ pub fn why(study: &Study, style: Style) -> String {
     let cells = |row: &why::Row| {
         let rate = if row.attempt > 1 { format!("{} ({})", row.rate, row.attempt) } else { row.rate.clone() };
         let mut cells = vec![row.name.clone(), rate, row.binds.to_string(), told(row.ttft)];
-        cells.extend(kept.iter().map(|&i| told(row.ttft.map(|_| row.stages[i]))));
+        cells.extend(kept.iter().map(|&i| told(row.stages[i])));
         cells.push(told(row.decode));
         Row::from(cells)
     };

@@ -155,7 +155,7 @@ pub(super) fn why(input: &PageInput<'_>, slo: &Slo) -> (Vec<&'static str>, Vec<W
     let row = |row: why::Row| WhyRow {
         arm: row.arm,
         ttft: told(row.ttft),
-        stages: kept.iter().map(|&i| told(row.ttft.map(|_| row.stages[i]))).collect(),
+        stages: kept.iter().map(|&i| told(row.stages[i])).collect(),
         decode: told(row.decode),
         name: row.name,
         rate: row.rate,
