@@ -29,7 +29,12 @@ pub fn is_asked(args: &AttachArgs) -> bool {
 /// The servers that `command` is to measure; `None` where it starts its own.
 pub fn servers(command: &str, args: &AttachArgs, matches: &ArgMatches) -> Result<Option<Servers>, Failure> {
     if !is_asked(args) {
-        return Ok(None);
+        return match args.attach_gpus {
+            None => Ok(None),
+            Some(_) => Err(Failure::usage(
+                "--attach-gpus counts the GPUs of servers that run already, and none is named\nhint: add --attach URL or --prefill-url URL.. --decode-url URL..; engines that are started know their GPUs",
+            )),
+        };
     }
     if command == "run" {
         return Err(Failure::usage(

@@ -89,7 +89,7 @@ fn one_arm(name: &str, specs: Vec<ArmSpec>, sweep: &SweepArgs, matches: &ArgMatc
         }
         None => {
             let arms = match attach::servers(name, &sweep.attach, matches)? {
-                Some(servers) => Arms::Attach { servers, name: name.to_string() },
+                Some(servers) => Arms::Attach { servers, name: name.to_string(), gpus: sweep.attach.attach_gpus },
                 None => Arms::Spawn { specs, engine: sweep.run.engine.clone() },
             };
             (plan(arms, None, sweep, matches)?, None)

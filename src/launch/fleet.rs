@@ -7,13 +7,14 @@ use super::argv::{self, EngineCommand};
 use super::diagnose::Cause;
 use super::error::LaunchError;
 use super::events::{EngineState, InstanceExit, LaunchEvent};
+use super::gpu_memory::GpuBaseline;
 use super::member::Member;
 use super::ports::{self, PortLeases, PortRequest, Ports};
-use super::preflight::{self, PreflightError};
+use super::preflight::{self, PreflightError, Warning};
 use super::process::{EngineProcess, ExitStatus};
 use super::readiness::Candidate;
 use super::version::EngineVersion;
-use crate::observe::gpu::{GpuInfo, Gpus};
+use crate::observe::gpu::Gpus;
 use crate::observe::http;
 use crate::plan::deployment::{FleetPlan, GpuAssignment, InstancePlan};
 use crate::plan::topology::Role;
@@ -135,7 +136,7 @@ pub fn plan_commands(
 pub struct Fleet {
     members: Vec<Member>,
     instances: Vec<Instance>,
-    gpus: Vec<GpuInfo>,
+    gpu_baseline: GpuBaseline,
     grace: Duration,
     events: Events,
     _leases: PortLeases,
@@ -160,10 +161,19 @@ impl Fleet {
         };
         let plan = &FleetPlan { program: checked.program.display().to_string(), ..plan.clone() };
         let (planned, leases) = plan_commands(plan, options.http_port, checked.version)?;
+        let gpu_baseline = checked.gpu_baseline;
         let launch = Launch { plan, options, planned: &planned, events: &events, stop: cancel.child_token() };
-        let members = launch.all().await?;
+        let members = match launch.all().await {
+            Ok(members) => members,
+            Err(error) => {
+                for held in gpu_baseline.not_given_back().await {
+                    events(LaunchEvent::Warning { warning: Warning::GpuMemoryHeld(held) });
+                }
+                return Err(error);
+            }
+        };
         let instances = members.iter().map(|member| member.instance.clone()).collect();
-        Ok(Fleet { members, instances, gpus: checked.gpus, grace: options.grace, events, _leases: leases })
+        Ok(Fleet { members, instances, gpu_baseline, grace: options.grace, events, _leases: leases })
     }
 
     /// In the plan's order.
@@ -171,9 +181,9 @@ impl Fleet {
         &self.instances
     }
 
-    /// The machine's GPUs as they were before the start.
-    pub fn gpus(&self) -> &[GpuInfo] {
-        &self.gpus
+    /// What its GPUs held before the start, to be compared with after [`Fleet::shutdown`].
+    pub fn gpu_baseline(&self) -> &GpuBaseline {
+        &self.gpu_baseline
     }
 
     /// The state of each instance's process at this moment, in the plan's order.
@@ -204,7 +214,7 @@ impl Fleet {
 struct Checked {
     program: PathBuf,
     version: Option<EngineVersion>,
-    gpus: Vec<GpuInfo>,
+    gpu_baseline: GpuBaseline,
 }
 
 async fn check(plan: &FleetPlan, options: &LaunchOptions, events: &Events) -> Result<Checked, LaunchError> {
@@ -226,7 +236,7 @@ async fn check(plan: &FleetPlan, options: &LaunchOptions, events: &Events) -> Re
             }
         },
     };
-    Ok(Checked { program, version, gpus: gpus.list() })
+    Ok(Checked { program, version, gpu_baseline: GpuBaseline::of(&plan.instances, &gpus.list()) })
 }
 
 /// A launch under way.

@@ -2,6 +2,7 @@
 //! memory. Ports are checked where they are chosen ([`super::ports`]).
 
 use super::argv::EngineCommand;
+use super::gpu_memory::GpuMemoryHeld;
 use super::process::{EngineProcess, SpawnError};
 use super::procs;
 use super::version::EngineVersion;
@@ -65,6 +66,8 @@ pub enum Warning {
         free_bytes: u64,
         wanted_bytes: u64,
     },
+    /// Left by a launch that failed.
+    GpuMemoryHeld(GpuMemoryHeld),
 }
 
 impl fmt::Display for Warning {
@@ -79,6 +82,7 @@ impl fmt::Display for Warning {
                 free_bytes >> 20,
                 wanted_bytes >> 20
             ),
+            Warning::GpuMemoryHeld(held) => held.fmt(f),
         }
     }
 }
@@ -166,9 +170,7 @@ fn find_gpu<'a>(
     if matches!(gpus, Gpus::None) && present.is_empty() {
         return Err(PreflightError::NoDriver { instance, id });
     }
-    // CUDA takes any unambiguous beginning of a UUID.
-    let is_it = |gpu: &&GpuInfo| gpu.index.to_string() == id || (id.len() > 4 && gpu.uuid.starts_with(&id));
-    present.iter().find(is_it).ok_or_else(|| PreflightError::GpuMissing {
+    present.iter().find(|gpu| gpu.is_called(&id)).ok_or_else(|| PreflightError::GpuMissing {
         instance,
         id,
         present: present.iter().map(|gpu| gpu.index.to_string()).collect(),
@@ -177,8 +179,7 @@ fn find_gpu<'a>(
 
 fn refuse_busy(gpu: &GpuInfo) -> Result<(), PreflightError> {
     if !gpu.processes.is_empty() {
-        let name = |pid: u32| format!("pid {pid} ({})", procs::command_line(pid.cast_signed()));
-        let holders = gpu.processes.iter().map(|process| name(process.pid)).collect();
+        let holders = gpu.processes.iter().map(|process| procs::described(process.pid)).collect();
         return Err(PreflightError::GpuBusy { gpu: gpu.index, holders });
     }
     match gpu.memory_used_bytes {

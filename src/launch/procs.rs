@@ -87,6 +87,11 @@ pub fn command_line(pid: i32) -> String {
     }
 }
 
+/// `pid 4711 (python3 serve.py)`.
+pub fn described(pid: u32) -> String {
+    format!("pid {pid} ({})", command_line(pid.cast_signed()))
+}
+
 /// What a sweep did.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub struct Swept {

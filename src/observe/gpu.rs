@@ -51,6 +51,13 @@ pub struct GpuInfo {
     pub peers: Vec<GpuPeer>,
 }
 
+impl GpuInfo {
+    /// Whether this id, as in `CUDA_VISIBLE_DEVICES`, is its index or an unambiguous beginning of its UUID.
+    pub fn is_called(&self, id: &str) -> bool {
+        self.index.to_string() == id || (id.len() > 4 && self.uuid.starts_with(id))
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct GpuProcess {
     pub pid: u32,
@@ -66,6 +73,8 @@ pub struct GpuPeer {
     pub p2p_read: Option<bool>,
     pub p2p_write: Option<bool>,
     pub nvlink: Option<bool>,
+    /// Active NVLinks between the two, directly or through switches: the 18 of `nvidia-smi topo`'s NV18.
+    pub nvlinks: Option<u32>,
 }
 
 /// A GPU at one moment: a row of gpu.csv.

@@ -5,8 +5,12 @@
 use super::gpu::{GpuInfo, GpuPeer, GpuProcess, GpuSample, Throttle};
 use crate::units::Offset;
 use nvml_wrapper::enum_wrappers::device::{Clock, P2pCapabilitiesIndex, P2pStatus, TemperatureSensor, TopologyLevel};
+use nvml_wrapper::enum_wrappers::nv_link::IntDeviceType;
 use nvml_wrapper::enums::device::UsedGpuMemory;
 use nvml_wrapper::{Device, Nvml};
+
+/// More than any card has (18 on Hopper and Blackwell).
+const MAX_NVLINKS: u32 = 36;
 
 /// The NVIDIA GPUs of this machine.
 #[derive(Debug)]
@@ -80,6 +84,7 @@ fn link(device: &Device<'_>, index: u32, peer: Device<'_>) -> GpuPeer {
     let can = |what| device.p2p_status(&peer, what).ok().map(|status| status == P2pStatus::Ok);
     let (p2p_read, p2p_write) = (can(P2pCapabilitiesIndex::Read), can(P2pCapabilitiesIndex::Write));
     let nvlink = can(P2pCapabilitiesIndex::NvLink);
+    let nvlinks = (nvlink == Some(true)).then(|| active_nvlinks(device, &peer)).flatten();
     let level = device.topology_common_ancestor(peer).ok().map(|level| match level {
         TopologyLevel::Internal => "internal",
         TopologyLevel::Single => "single",
@@ -88,7 +93,26 @@ fn link(device: &Device<'_>, index: u32, peer: Device<'_>) -> GpuPeer {
         TopologyLevel::Node => "node",
         TopologyLevel::System => "system",
     });
-    GpuPeer { index, topology: level.map(str::to_string), p2p_read, p2p_write, nvlink }
+    GpuPeer { index, topology: level.map(str::to_string), p2p_read, p2p_write, nvlink, nvlinks }
+}
+
+/// Links that end at the peer itself, or, where none does, at a switch, which reaches every GPU over all of them.
+fn active_nvlinks(device: &Device<'_>, peer: &Device<'_>) -> Option<u32> {
+    let bus = peer.pci_info().ok().map(|pci| pci.bus_id);
+    let (mut direct, mut switched) = (0, 0);
+    for link in (0..MAX_NVLINKS).map(|link| device.link_wrapper_for(link)) {
+        // Past the last link of the card the driver answers with an error.
+        if !link.is_active().unwrap_or(false) {
+            continue;
+        }
+        let at_peer = || bus.is_some() && link.remote_pci_info().ok().map(|pci| pci.bus_id) == bus;
+        match link.remote_device_type(link.link()) {
+            Ok(IntDeviceType::Switch) => switched += 1,
+            _ if at_peer() => direct += 1,
+            _ => {}
+        }
+    }
+    [direct, switched].into_iter().find(|links| *links > 0)
 }
 
 fn sample(device: &Device<'_>, index: u32, at: Offset) -> GpuSample {

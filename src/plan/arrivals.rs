@@ -1,8 +1,8 @@
 //! When requests fall due: pure arithmetic from a rate, a shape and a seed to sorted offsets.
 //!
-//! Deliberately absent: rescaling. vLLM stretches its draws until N requests span exactly N/rate; a Poisson process
+//! Deliberately absent: rescaling of draws. vLLM stretches them until N requests span exactly N/rate; a Poisson process
 //! whose sum is known beforehand is no Poisson process, so here the draw stays as it fell and the achieved rate is
-//! recorded. Also absent: clocks; whoever sends keeps the time.
+//! recorded. A recorded trace is no draw and is stretched. Also absent: clocks; whoever sends keeps the time.
 //!
 //! The generator is xoshiro256++ seeded by SplitMix64, a named algorithm that doesn't change under us; a golden test
 //! pins its draws.
@@ -20,7 +20,7 @@ pub struct Pattern<'a> {
     pub extent: Extent,
     pub arrivals: Arrivals,
     pub ramp_up: Option<RampUp>,
-    /// Offsets recorded in the dataset, sorted, the first at zero; needed for [`Arrivals::Trace`].
+    /// Offsets recorded in the dataset, sorted, the first at zero; needed for [`Arrivals::Trace`] and [`Arrivals::Recorded`].
     pub recorded: Option<&'a [Offset]>,
 }
 
@@ -45,37 +45,60 @@ pub enum ArrivalError {
 
 /// Due offsets of a point, sorted. The same pattern and seed always give the same offsets.
 pub fn due_offsets(pattern: &Pattern<'_>, seed: u64) -> Result<Vec<Offset>, ArrivalError> {
-    if let (Arrivals::Trace, Some(_)) = (pattern.arrivals, pattern.ramp_up) {
+    if let (Arrivals::Trace | Arrivals::Recorded, Some(_)) = (pattern.arrivals, pattern.ramp_up) {
         return Err(ArrivalError::RampedTrace);
     }
     match (pattern.arrivals, pattern.ramp_up, pattern.extent) {
         (_, None, Extent::Duration(_)) if pattern.rate.is_infinite() => Err(ArrivalError::Endless),
         (_, None, Extent::Requests(n)) if pattern.rate.is_infinite() => Ok(vec![Offset::ZERO; n as usize]),
-        (Arrivals::Trace, ..) => recorded_offsets(pattern),
+        (Arrivals::Trace | Arrivals::Recorded, ..) => recorded_offsets(pattern),
         _ => drawn_offsets(pattern, seed),
     }
 }
 
-/// Mean rate of recorded offsets: gaps over span. `None` for fewer than two, or all at once.
-pub fn mean_rate(recorded: &[Offset]) -> Option<RequestRate> {
-    let (first, last) = (recorded.first()?, recorded.last()?);
+/// The recorded offsets as they were, or with time stretched so that the requests taken have the wanted mean rate:
+/// a trace's first minutes may be far quieter than its whole, and the point is named after its rate.
+fn recorded_offsets(pattern: &Pattern<'_>) -> Result<Vec<Offset>, ArrivalError> {
+    let recorded = pattern.recorded.unwrap_or_default();
+    let whole = mean_rate(recorded).ok_or(ArrivalError::NoTimestamps)?.per_second();
+    if pattern.arrivals == Arrivals::Recorded {
+        return collect(pattern.extent, unrolled(recorded, whole));
+    }
+    let rate = pattern.rate.per_second();
+    let taken = match pattern.extent {
+        Extent::Requests(n) => n,
+        Extent::Duration(window) => (window.as_secs_f64() * rate).round() as u32,
+    };
+    let extent = Extent::Requests(taken);
+    let native = mean_rate(&collect(extent, unrolled(recorded, whole))?).map_or(whole, RequestRate::per_second);
+    collect(extent, unrolled(recorded, whole).map(|at| at * native / rate))
+}
+
+/// Seconds of the trace without end: past its last request it starts over, a mean gap later.
+fn unrolled(recorded: &[Offset], rate: f64) -> impl Iterator<Item = f64> {
+    let lap = recorded.len() as f64 / rate;
+    (0u64..).flat_map(move |round| recorded.iter().map(move |at| round as f64 * lap + at.as_secs()))
+}
+
+/// The rate at which a trace's requests were recorded, over as much of it as a point takes. `None` without timestamps
+/// that span some time.
+pub fn native_rate(recorded: &[Offset], extent: Extent) -> Option<RequestRate> {
+    let whole = mean_rate(recorded)?;
+    let taken = collect(extent, unrolled(recorded, whole.per_second())).ok()?;
+    match extent {
+        Extent::Requests(_) => Some(mean_rate(&taken).unwrap_or(whole)),
+        Extent::Duration(window) => RequestRate::new(taken.len() as f64 / window.as_secs_f64()),
+    }
+}
+
+/// Mean rate of offsets: gaps over span. `None` for fewer than two, or all at once.
+fn mean_rate(offsets: &[Offset]) -> Option<RequestRate> {
+    let (first, last) = (offsets.first()?, offsets.last()?);
     let span = last.secs_since(*first);
     if span <= 0.0 {
         return None;
     }
-    RequestRate::new((recorded.len() - 1) as f64 / span)
-}
-
-/// The recorded offsets with time stretched by one factor, so that the whole trace's mean rate becomes the wanted one.
-/// Past its end the trace starts over, a mean gap after its last request.
-fn recorded_offsets(pattern: &Pattern<'_>) -> Result<Vec<Offset>, ArrivalError> {
-    let recorded = pattern.recorded.unwrap_or_default();
-    let native = mean_rate(recorded).ok_or(ArrivalError::NoTimestamps)?.per_second();
-    let stretch = native / pattern.rate.per_second();
-    let lap = recorded.len() as f64 / native;
-    let endless =
-        (0u64..).flat_map(|round| recorded.iter().map(move |at| (round as f64 * lap + at.as_secs()) * stretch));
-    collect(pattern.extent, endless)
+    RequestRate::new((offsets.len() - 1) as f64 / span)
 }
 
 fn drawn_offsets(pattern: &Pattern<'_>, seed: u64) -> Result<Vec<Offset>, ArrivalError> {
@@ -126,7 +149,7 @@ impl Gaps {
             }
             Arrivals::Gamma { burstiness } => Err(ArrivalError::Burstiness(burstiness)),
             Arrivals::Constant => Ok(Gaps::Equal),
-            Arrivals::Trace => Err(ArrivalError::NoTimestamps),
+            Arrivals::Trace | Arrivals::Recorded => Err(ArrivalError::NoTimestamps),
         }
     }
 }
@@ -259,15 +282,31 @@ mod tests {
     }
 
     #[test]
-    fn recorded_arrivals_are_stretched_as_a_whole_and_start_over_at_their_end() {
+    fn recorded_arrivals_are_stretched_to_the_rate_and_start_over_at_their_end() {
         let recorded = [0.0, 1.0, 4.0].map(Offset::from_secs);
-        let trace = Pattern { recorded: Some(&recorded), ..pattern(1.0, Extent::Requests(5), Arrivals::Trace) };
-        let due: Vec<f64> = due_offsets(&trace, 0).expect("schedules").iter().map(|o| o.as_secs()).collect();
-        assert_eq!(due, [0.0, 0.5, 2.0, 3.0, 3.5]);
-        assert_eq!(mean_rate(&recorded), RequestRate::new(0.5));
+        let due = |arrivals, rate, extent| -> Vec<f64> {
+            let trace = Pattern { recorded: Some(&recorded), ..pattern(rate, extent, arrivals) };
+            due_offsets(&trace, 0).expect("schedules").iter().map(|o| o.as_secs()).collect()
+        };
+        // Whole: two gaps in 4 s, then again from 6 s on.
+        assert_eq!(due(Arrivals::Recorded, 9.0, Extent::Requests(5)), [0.0, 1.0, 4.0, 6.0, 7.0]);
+        assert_eq!(due(Arrivals::Trace, 1.0, Extent::Requests(3)), [0.0, 0.5, 2.0]);
+        // Its first two requests alone came at 1 req/s.
+        assert_eq!(due(Arrivals::Trace, 2.0, Extent::Requests(2)), [0.0, 0.5]);
+        let second = Extent::Duration(Duration::from_secs(1));
+        assert_eq!(due(Arrivals::Trace, 2.0, second), [0.0, 0.5]);
+        assert_eq!(due(Arrivals::Recorded, 2.0, second), [0.0]);
+        assert_eq!(native_rate(&recorded, Extent::Requests(3)), RequestRate::new(0.5));
+        assert_eq!(native_rate(&recorded, Extent::Requests(2)), RequestRate::new(1.0));
+        assert_eq!(native_rate(&recorded, Extent::Duration(Duration::from_secs(2))), RequestRate::new(1.0));
+    }
+
+    #[test]
+    fn timestamps_that_span_no_time_are_refused() {
         let still = [Offset::ZERO; 3];
-        let standing = Pattern { recorded: Some(&still), ..trace };
+        let standing = Pattern { recorded: Some(&still), ..pattern(1.0, Extent::Requests(5), Arrivals::Trace) };
         assert_eq!(due_offsets(&standing, 0), Err(ArrivalError::NoTimestamps));
+        assert_eq!(native_rate(&still, Extent::Requests(3)), None);
     }
 
     proptest! {
@@ -278,6 +317,18 @@ mod tests {
             prop_assert_eq!(offsets.len(), n as usize);
             prop_assert!(offsets.is_sorted());
             prop_assert_eq!(&offsets, &due_offsets(&p, seed).expect("schedules"));
+        }
+
+        #[test]
+        fn a_trace_has_the_rate_that_names_the_point(
+            gaps in prop::collection::vec(0.0f64..5.0, 2..50), rate in 0.1f64..100.0, n in 2u32..200
+        ) {
+            prop_assume!(gaps[0] > 0.0);
+            let recorded: Vec<Offset> = std::iter::once(0.0)
+                .chain(gaps.iter().scan(0.0, |at, gap| { *at += gap; Some(*at) })).map(Offset::from_secs).collect();
+            let trace = Pattern { recorded: Some(&recorded), ..pattern(rate, Extent::Requests(n), Arrivals::Trace) };
+            let achieved = mean_rate(&due_offsets(&trace, 0).expect("schedules")).expect("spans time").per_second();
+            prop_assert!((achieved / rate - 1.0).abs() < 1e-3, "{} for {}", achieved, rate);
         }
 
         #[test]

@@ -42,7 +42,7 @@ pub enum Arms {
     /// Topologies for an engine, by name or file.
     Spawn { specs: Vec<ArmSpec>, engine: String },
     /// Running servers, measured as one arm of this name.
-    Attach { servers: Servers, name: String },
+    Attach { servers: Servers, name: String, gpus: Option<u32> },
 }
 
 /// Servers that somebody else runs, as base URLs.
@@ -78,7 +78,10 @@ pub fn build(request: &Request, env: &Environment, detect: impl Fn() -> GpuPool)
     }
     let (arms, defaults, disjoint) = match &request.arms {
         Arms::Spawn { specs, engine } => arms::spawn(request, specs, engine, env, detect, &mut warnings)?,
-        Arms::Attach { servers, name } => (vec![arms::attach(request, servers, name, env)?], Defaults::default(), true),
+        Arms::Attach { servers, name, gpus } => {
+            let gpus = gpus.unwrap_or(0);
+            (vec![ArmPlan { gpus, ..arms::attach(request, servers, name, env)? }], Defaults::default(), true)
+        }
     };
     let sweep = sweep(request, &arms, &defaults)?;
     check_context(&sweep, &arms)?;

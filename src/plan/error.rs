@@ -44,4 +44,6 @@ pub enum PlanError {
     ContextOverflow { what: String, input: u32, output: u32, context: u32, origin: String },
     #[error("SLO `{word}`: {detail}\nhint: {remedy}")]
     Slo { word: String, detail: String, remedy: String },
+    #[error(transparent)]
+    Workload(#[from] crate::plan::workload::WorkloadError),
 }

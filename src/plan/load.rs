@@ -40,6 +40,8 @@ pub enum Arrivals {
     Constant,
     /// The dataset's own timestamps, rescaled to the rate (`None` in the dataset: an error of the plan).
     Trace,
+    /// The dataset's own timestamps, second for second.
+    Recorded,
 }
 
 /// vLLM's `--ramp-up-strategy`: the rate grows from start to end over the point.

@@ -110,8 +110,8 @@ pub struct LoadOptions {
     /// Shape of the gamma gaps between arrivals: 1 Poisson, less is burstier, `inf` is constant
     #[arg(long, default_value_t = 1.0, value_parser = number)]
     pub burstiness: f64,
-    /// Honour the arrival pattern of a timed_trace, rescaled to each rate (default for timed_trace)
-    #[arg(long, hide = true)]
+    /// Send a timed_trace second for second as it was recorded, one point, instead of rescaled to each --request-rate
+    #[arg(long, conflicts_with = "request_rate")]
     pub trace_arrivals: bool,
     /// Requests in flight at most; queue time counts in TTFT
     #[arg(long, value_parser = whole_number::<u32>)]

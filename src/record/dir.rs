@@ -54,7 +54,11 @@ const HALF_WRITTEN: (&str, &str) = (".", ".tmp");
 
 /// Removes what [`write_atomically`] was writing when it was killed.
 pub fn remove_half_written(dir: &Path) -> Result<(), RecordError> {
-    let entries = std::fs::read_dir(dir).map_err(RecordError::read(dir))?;
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(RecordError::read(dir)(e)),
+    };
     for path in entries.flatten().map(|e| e.path()) {
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         if name.starts_with(HALF_WRITTEN.0) && name.ends_with(HALF_WRITTEN.1) {

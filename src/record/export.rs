@@ -141,7 +141,7 @@ fn head(manifest: &Manifest, facts: &PointFacts) -> Map<String, Value> {
     let burstiness = match sweep.load.arrivals {
         Arrivals::Gamma { burstiness } => json!(burstiness),
         Arrivals::Constant => json!("inf"),
-        Arrivals::Trace => Value::Null,
+        Arrivals::Trace | Arrivals::Recorded => Value::Null,
     };
     let mut out = Map::new();
     let mut set = |name: &str, value: Value| out.insert(name.to_string(), value);

@@ -36,6 +36,7 @@ impl RunWriter {
         let manifest = Manifest::read(&dir)?;
         let finished = |key: PointKey| manifest.point(key).is_some();
         dir::remove_half_written(&dir)?;
+        dir::remove_half_written(&dir.join(dir::PLOTS))?;
         for file in [dir::JOURNAL, dir::TRACE, dir::ENGINE_METRICS, dir::GPU_CSV] {
             journal::truncate_torn_tail(&dir.join(file))?;
         }

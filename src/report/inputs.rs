@@ -214,7 +214,8 @@ pub fn load_words(run: &RecordedRun) -> Vec<String> {
         Arrivals::Gamma { burstiness: 1.0 } => "Poisson arrivals".to_string(),
         Arrivals::Gamma { burstiness } => format!("gamma arrivals of burstiness {}", words::number(burstiness)),
         Arrivals::Constant => "evenly spaced arrivals".to_string(),
-        Arrivals::Trace => "recorded arrivals".to_string(),
+        Arrivals::Trace => "recorded arrivals, rescaled".to_string(),
+        Arrivals::Recorded => "recorded arrivals".to_string(),
     };
     let extent = match load.extent {
         Extent::Requests(n) => format!("{n} requests a point"),

@@ -1,7 +1,7 @@
 //! Walks the stages: fleets up, warmed, measured point by point, and down again, whatever happens.
 
 use super::error::SessionError;
-use super::events::{Event, Sink};
+use super::events::{Event, Sink, Warnings};
 use super::live::LiveArm;
 use super::loss::Loss;
 use super::point::{Ended, Measurement};
@@ -168,13 +168,17 @@ impl Session {
     async fn bring_up(&mut self, arm: usize) -> Result<Up, SessionError> {
         let logs = self.writers[arm].logs();
         let plan = &self.plan.arms[arm];
-        let live = LiveArm::bring_up(plan, &self.plan.sweep, &logs, &self.events, &self.stop).await?;
+        let warnings = Warnings::default();
+        let events = warnings.heard_by(&self.events);
+        let live = LiveArm::bring_up(plan, &self.plan.sweep, &logs, &events, &self.stop).await;
+        let noted = self.note(arm, &warnings);
+        let live = live?;
         self.launches[arm] += 1;
         let launch = self.launches[arm];
         let instances: Vec<_> =
             live.records.iter().cloned().map(|r| manifest::InstanceRecord { launch, ..r }).collect();
-        let noted = self.writers[arm].update(|m| m.instances.extend(instances)).map_err(SessionError::from);
-        let watch = noted.and_then(|()| Watch::start(&live, self.writers[arm].dir(), self.epochs[arm]));
+        let listed = self.writers[arm].update(|m| m.instances.extend(instances)).map_err(SessionError::from);
+        let watch = noted.and(listed).and_then(|()| Watch::start(&live, self.writers[arm].dir(), self.epochs[arm]));
         let mut up = match watch {
             Ok(watch) => Up { arm, live, watch },
             Err(error) => {
@@ -290,14 +294,25 @@ impl Session {
 
     async fn take_down(&mut self, up: Up) -> Result<(), SessionError> {
         drop(up.watch);
-        let exits = up.live.take_down(&self.events, &self.stop).await;
+        let warnings = Warnings::default();
+        let exits = up.live.take_down(&warnings.heard_by(&self.events), &self.stop).await;
         let launch = self.launches[up.arm];
         self.writers[up.arm].update(|m| {
             for instance in m.instances.iter_mut().filter(|i| i.launch == launch) {
                 instance.exit = exits.iter().find(|e| e.name == instance.name).map(exit_words);
             }
         })?;
-        Ok(())
+        self.note(up.arm, &warnings)
+    }
+
+    /// What was warned of goes into the manifest, each once.
+    fn note(&mut self, arm: usize, warnings: &Warnings) -> Result<(), SessionError> {
+        let mut heard = warnings.take();
+        heard.retain(|text| !self.writers[arm].manifest().warnings.contains(text));
+        if heard.is_empty() {
+            return Ok(());
+        }
+        Ok(self.writers[arm].update(|m| m.warnings.append(&mut heard))?)
     }
 
     /// Writes how every run ended.

@@ -3,6 +3,7 @@
 use crate::outcome::{PointFacts, PointKey, RunStatus};
 use serde::Serialize;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -88,4 +89,25 @@ pub enum Event {
 }
 
 /// Where events go; called from several threads.
-pub type Sink = std::sync::Arc<dyn Fn(Event) + Send + Sync>;
+pub type Sink = Arc<dyn Fn(Event) + Send + Sync>;
+
+/// What warnings said, for the manifest.
+#[derive(Debug, Clone, Default)]
+pub struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl Warnings {
+    /// Passes every event on and keeps the warnings among them.
+    pub fn heard_by(&self, sink: &Sink) -> Sink {
+        let (kept, sink) = (Arc::clone(&self.0), Arc::clone(sink));
+        Arc::new(move |event| {
+            if let Event::Warning { text } = &event {
+                kept.lock().unwrap_or_else(PoisonError::into_inner).push(text.clone());
+            }
+            sink(event);
+        })
+    }
+
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

@@ -102,10 +102,18 @@ impl LiveArm {
             }
         }
         let Some(fleet) = self.fleet else { return Vec::new() };
+        let gpus = fleet.gpu_baseline().clone();
         let exits = tokio::select! {
             exits = fleet.shutdown() => exits,
             () = stop.at_once.cancelled() => Vec::new(),
         };
+        let held = tokio::select! {
+            held = gpus.not_given_back() => held,
+            () = stop.at_once.cancelled() => Vec::new(),
+        };
+        for held in held {
+            events(Event::Warning { text: format!("{}: {held}", self.label) });
+        }
         let left = exits.iter().filter(|e| !e.is_clean()).map(leftovers).collect();
         events(Event::TornDown { arm: self.label, secs: began.elapsed().as_secs_f64(), left });
         exits

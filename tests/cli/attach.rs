@@ -86,10 +86,11 @@ const LOAD: &str = "--model m --tokenizer enginesim --request-rate 40 --num-prom
 fn one_endpoint_is_measured_and_left_running() {
     let (place, mut engine) = (Place::new(), Engine::start(""));
     // The address as people copy it.
-    let ended = place.type_in(&format!("simple --attach {}/v1/ {LOAD}", engine.url())).measured();
+    let ended = place.type_in(&format!("simple --attach {}/v1/ --attach-gpus 2 {LOAD}", engine.url())).measured();
     let arm = &ended.json()["arms"][0];
     assert_eq!((&arm["label"], &arm["points"][0]["offered"]), (&"simple".into(), &6.into()));
     assert_eq!(arm["points"][0]["attainment"]["both"], 100.0);
+    assert_eq!(arm["gpus"], 2);
     assert!(engine.is_alive());
     assert!(engine.metric("vllm:generation_tokens_total") >= 48.0);
     let manifest = read_json(place.runs("random")[0].join("manifest.json"));

@@ -25,6 +25,21 @@ fn prefill_and_decode_instances_with_their_gpus_and_the_schedule() {
 }
 
 #[test]
+fn a_trace_keeps_its_own_times_or_takes_the_rates_asked_for() {
+    let place = Place::new();
+    place.write(
+        "trace.csv",
+        "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46,300,44\n2023-11-16 18:15:48,396,109\n2023-11-16 18:15:49,879,55\n",
+    );
+    let summary = |words: &str| {
+        let line = "simple --engine sim --dataset-name timed_trace --dataset-path trace.csv --num-prompts 3 --dry-run";
+        let ended = place.type_in(&format!("{line} {words}")).expect(0);
+        ended.stdout.lines().filter(|line| line.contains("attempt")).collect::<Vec<_>>().join("\n")
+    };
+    insta::assert_snapshot!([summary("--trace-arrivals"), summary("--request-rate 1,4")].join("\n"));
+}
+
+#[test]
 fn two_arms_in_the_order_they_will_take_turns() {
     let ended = Place::new()
         .type_in("ab simple:tp=4 nixl:prefill=4,decode=2 --engine sim --request-rate 4 --num-prompts 10 --dry-run");

@@ -1,6 +1,7 @@
 //! Faults injected into the real programs: nothing is lost, nothing is left running, nobody is misled.
 
 mod disk;
+mod gpus;
 mod hostile;
 mod kill;
 mod resume;

@@ -43,7 +43,10 @@ fn the_second_ctrl_c_does_not_wait_for_the_deaf() {
 #[test]
 fn ctrl_c_while_engines_start_stops_them_politely_and_twice_at_once() {
     for signals in 1..=2 {
-        let bench = Bench::with_engine("trap '' TERM INT; echo loading; while :; do sleep 1; done", "");
+        let bench = Bench::with_engine(
+            "trap '' TERM INT; echo loading; while :; do sleep 1; done",
+            "--request-rate 5 --num-prompts 5",
+        );
         let mut running = bench.start();
         let run = RunDir(running.dir());
         running.wait("engine_progress", |e| e["instance"] == "decode-0");

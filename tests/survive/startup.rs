@@ -56,7 +56,7 @@ fn a_proxys_taken_port_is_named_with_its_holder_too() {
 #[test]
 fn a_stranger_that_answers_health_on_the_engines_port_is_refused_by_name() {
     // The engine is slow to listen; meanwhile this test listens on its port and says that all is well.
-    let bench = Bench::with_engine("echo \"$@\" > args.$$; mv args.$$ args; exec sleep 600", "");
+    let bench = Bench::with_engine("echo \"$@\" > args.$$; mv args.$$ args; exec sleep 600", FEW);
     let running = bench.start();
     let args = bench.dir.path().join("args");
     let port = eventually("the engine's port", || {
@@ -82,7 +82,7 @@ fn a_stranger_that_answers_health_on_the_engines_port_is_refused_by_name() {
 fn an_engine_that_dies_is_quoted_with_cause_and_remedy() {
     let script =
         "echo 'INFO Starting to load model'; echo 'torch.OutOfMemoryError: CUDA out of memory. Tried 2 GiB.'; exit 4";
-    let bench = Bench::with_engine(script, "");
+    let bench = Bench::with_engine(script, FEW);
     let finished = bench.run();
     assert_failed_launch(&bench, &finished);
     let words = &finished.words;
@@ -106,8 +106,7 @@ fn a_stuck_start_ends_at_its_deadline_and_a_slow_one_that_gets_on_does_not() {
     let words = "one two three four five six seven eight";
     let engine = env!("CARGO_BIN_EXE_enginesim");
     let script = format!("for w in {words}; do echo \"loading part $w\"; sleep 0.6; done; exec {engine} \"$@\"");
-    let bench =
-        Bench::with_engine(&script, "--ready-timeout 2.5 --random-input-len 32 --random-output-len 4 --num-warmups 1");
+    let bench = Bench::with_engine(&script, "--ready-timeout 2.5 --random-input-len 32 --num-warmups 1").args(FEW);
     let slow = bench.run();
     assert_eq!(slow.code, Some(0), "{}", slow.words);
     assert!(slow.all("ready").all(|e| e["secs"].as_f64() > Some(4.0)), "{:?}", slow.all("ready").collect::<Vec<_>>());
@@ -118,7 +117,7 @@ fn a_stuck_start_ends_at_its_deadline_and_a_slow_one_that_gets_on_does_not() {
 #[test]
 fn an_engine_that_serves_something_else_is_refused() {
     let engine = env!("CARGO_BIN_EXE_enginesim");
-    let bench = Bench::with_engine(&format!("exec {engine} \"$@\" --served-model-name other"), "");
+    let bench = Bench::with_engine(&format!("exec {engine} \"$@\" --served-model-name other"), FEW);
     let finished = bench.run();
     assert_failed_launch(&bench, &finished);
     assert!(finished.words.contains("it serves `other`"), "{}", finished.words);

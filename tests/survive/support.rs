@@ -57,7 +57,7 @@ impl Bench {
 
     /// A prefill/decode pair whose engine is a shell script.
     pub fn with_engine(script: &str, more: &str) -> Self {
-        let bench = Bench::bare("run own.toml --request-rate 40 --num-prompts 5").args(more);
+        let bench = Bench::bare("run own.toml").args(more);
         let program = bench.dir.path().join("engine");
         let text = format!("#!/bin/sh\nif [ \"$1\" = --version ]; then echo 0.32.0; exit 0; fi\n{script}\n");
         std::fs::write(&program, text).expect("writes");
@@ -66,10 +66,15 @@ impl Bench {
         bench
     }
 
-    /// `own.toml`, for `run own.toml`.
+    /// `own.toml`, for `run own.toml`, with simulated GPUs.
     pub fn write_topology(&self, program: &str, more: &str) {
+        self.write_topology_with(program, &format!("devices = 8\n{more}"));
+    }
+
+    /// `own.toml` on the GPUs that the machine has.
+    pub fn write_topology_with(&self, program: &str, more: &str) {
         let text = format!(
-            "name = \"own\"\nkind = \"prefill-decode\"\nprogram = \"{program}\"\ndevices = 8\n{more}\n[prefill]\n[decode]\n\
+            "name = \"own\"\nkind = \"prefill-decode\"\nprogram = \"{program}\"\n{more}\n[prefill]\n[decode]\n\
              [kv]\n[defaults]\nmodel = \"qwen3-8b\"\ntokenizer = \"enginesim\"\n"
         );
         std::fs::write(self.dir.path().join("own.toml"), text).expect("writes");
@@ -198,6 +203,13 @@ pub fn peak_memory(pid: i32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let mark = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     mark.and_then(|kib| kib.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) * 1024
+}
+
+/// 0 when it is gone.
+pub fn parent(pid: i32) -> i32 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let after_name = stat.rsplit(") ").next().unwrap_or_default();
+    after_name.split(' ').nth(1).and_then(|parent| parent.parse().ok()).unwrap_or(0)
 }
 
 pub fn command_line(pid: i32) -> String {

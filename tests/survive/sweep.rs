@@ -1,6 +1,6 @@
 //! Engines that die, hang or are restarted while points are measured.
 
-use crate::support::{Bench, RunDir, count, signal};
+use crate::support::{Bench, RunDir, command_line, count, parent, signal};
 use nix::sys::signal::Signal;
 use std::time::Duration;
 
@@ -85,6 +85,35 @@ fn an_engine_stopped_in_mid_load_is_told_from_a_slow_one_and_replaced() {
     assert_eq!((requests.len(), count(&requests, "completed") + count(&requests, "stalled")), (40, 40));
     assert_eq!(run.point(21.0)["status"], "measured", "{}", run.point(21.0));
     assert_eq!(finished.all("launching").count(), 2);
+    assert_eq!(bench.left_after(Duration::ZERO), [""; 0]);
+}
+
+#[test]
+fn an_engines_core_killed_behind_its_living_front_is_noticed_and_the_whole_group_torn_down() {
+    // What the guardian watches, the leader, lives on; what computes is its child.
+    let engine = env!("CARGO_BIN_EXE_enginesim");
+    let script = format!("{engine} \"$@\" --sim-speed 10 --sim-handshake-ms 5 & wait $!; while :; do sleep 1; done");
+    let words =
+        "--request-rate 20 --num-prompts 40 --attempts 2 --random-input-len 32 --random-output-len 4 --num-warmups 1";
+    let bench = Bench::with_engine(&script, words).args(DEADLINES);
+    let mut running = bench.start();
+    let run = RunDir(running.dir());
+    running.wait_sent(20.0, 15);
+    let leader = run.engine("decode-0");
+    let is_core = |pid: &i32| *pid != leader && parent(*pid) == leader && command_line(*pid).contains("enginesim");
+    let core = bench.tagged().into_iter().find(is_core).expect("a core");
+    signal(core, Signal::SIGKILL);
+    let finished = running.finish();
+    let mute: Vec<_> = finished.all("engine_mute").map(|e| (&e["instance"], e["how"].as_str().unwrap_or(""))).collect();
+    assert!(
+        matches!(mute.as_slice(), [(name, how)] if *name == "decode-0" && how.starts_with("gives no token")),
+        "{mute:?}"
+    );
+    let failed = run.point(20.0);
+    assert_eq!(failed["status"], "failed", "not averaged: {failed}");
+    let requests = run.requests(20.0);
+    assert_eq!(requests.len(), 80, "both attempts are accounted for");
+    assert_eq!(run.manifest()["points"][1]["status"], "measured");
     assert_eq!(bench.left_after(Duration::ZERO), [""; 0]);
 }
 

@@ -36,6 +36,9 @@ pub struct AttachArgs {
     /// Decode engines that somebody else runs
     #[arg(long, value_name = "URL", num_args = 1.., requires = "prefill_url")]
     pub decode_url: Vec<String>,
+    /// GPUs that the attached servers use together, for rates per GPU [default: unknown, rates stay per deployment]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub attach_gpus: Option<u32>,
 }
 
 #[derive(Debug, Args)]
@@ -53,7 +56,7 @@ pub struct RunFlags {
     /// Exit with 5 if any point's attainment lies below this, percent
     #[arg(long, value_name = "PERCENT", value_parser = number)]
     pub gate: Option<f64>,
-    /// After an engine's death
+    /// After an engine died or hung in mid-sweep: end the run, bring the fleet up again each time, or once and then end
     #[arg(long, value_enum, default_value = "restart")]
     pub on_failure: OnFailure,
     /// Copied into the result files; repeats or takes several words

@@ -22,7 +22,7 @@ use std::path::Path;
 /// Below this a sweep with many streams runs out of file descriptors.
 const FEW_DESCRIPTORS: u64 = 4096;
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Report {
     topobench: &'static str,
     host: HostFacts,

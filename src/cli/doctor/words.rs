@@ -77,10 +77,11 @@ fn gpus(out: &mut String, report: &Report) {
         }
         for peer in &gpu.peers {
             // Over NVLink the common ancestor on the PCI bus says nothing.
-            let path = match (peer.nvlink, peer.topology.as_deref()) {
-                (Some(true), _) => "NVLink",
-                (_, Some(ancestor)) => ancestor,
-                (_, None) => "unknown path",
+            let path = match (peer.nvlink, peer.nvlinks, peer.topology.as_deref()) {
+                (Some(true), Some(links), _) => format!("NVLink (NV{links})"),
+                (Some(true), None, _) => "NVLink".to_string(),
+                (_, _, Some(ancestor)) => ancestor.to_string(),
+                (_, _, None) => "unknown path".to_string(),
             };
             let p2p = match (peer.p2p_read, peer.p2p_write) {
                 (Some(true), Some(true)) => "P2P read and write",
@@ -110,5 +111,52 @@ fn program(out: &mut String, program: &ProgramFacts) {
     }
     if let Some(error) = &python.nixl_error {
         let _ = writeln!(out, "  NIXL does not import: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::gpu::{GpuInfo, GpuPeer};
+
+    fn gpu(index: u32, peer: GpuPeer) -> GpuInfo {
+        GpuInfo {
+            index,
+            name: "NVIDIA H100 80GB HBM3".to_string(),
+            uuid: format!("GPU-{index}"),
+            driver: Some("580.159.04".to_string()),
+            cuda: Some("13.0".to_string()),
+            memory_total_bytes: Some(85_520_809_984),
+            memory_used_bytes: Some(0),
+            peers: vec![peer],
+            ..GpuInfo::default()
+        }
+    }
+
+    #[test]
+    fn the_way_between_gpus_is_named_as_nvidia_smi_names_it() {
+        let peer = |index, nvlink, nvlinks| GpuPeer {
+            index,
+            topology: Some("host_bridge".to_string()),
+            p2p_read: Some(true),
+            p2p_write: Some(nvlink),
+            nvlink: Some(nvlink),
+            nvlinks,
+        };
+        let report = Report {
+            gpus: vec![gpu(0, peer(1, true, Some(18))), gpu(1, peer(0, true, None)), gpu(2, peer(0, false, None))],
+            ..Report::default()
+        };
+        let mut words = String::new();
+        gpus(&mut words, &report);
+        insta::assert_snapshot!(words, @r"
+        GPUs: 3 (driver 580.159.04, CUDA 13.0)
+          0: NVIDIA H100 80GB HBM3, 0.0 of 79.6 GiB used, GPU-0
+             to GPU 1: NVLink (NV18), P2P read and write
+          1: NVIDIA H100 80GB HBM3, 0.0 of 79.6 GiB used, GPU-1
+             to GPU 0: NVLink, P2P read and write
+          2: NVIDIA H100 80GB HBM3, 0.0 of 79.6 GiB used, GPU-2
+             to GPU 0: host_bridge, no P2P
+        ");
     }
 }

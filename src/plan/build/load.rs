@@ -5,14 +5,19 @@ use crate::plan::error::PlanError;
 use crate::plan::load::{Arrivals, Extent, Load, RampUp};
 use crate::plan::options::{DatasetName, LoadOptions, WorkloadOptions};
 use crate::plan::topology::Defaults;
+use crate::plan::workload::recorded_rate;
 use crate::units::RequestRate;
+use std::path::Path;
 use std::time::Duration;
 
 /// Requests of a point at most: a schedule lies in memory as a whole, some forty bytes a request.
 const MOST_REQUESTS: f64 = 2e7;
 
 pub(super) fn build(o: &LoadOptions, workload: &WorkloadOptions, defaults: &Defaults) -> Result<Load, PlanError> {
-    let rates = if o.request_rate.is_empty() {
+    let extent = extent(o, defaults)?;
+    let rates = if o.trace_arrivals {
+        vec![rate_of_trace(workload, extent)?]
+    } else if o.request_rate.is_empty() {
         defaults.request_rate.clone().unwrap_or_default()
     } else {
         o.request_rate.clone()
@@ -28,7 +33,6 @@ pub(super) fn build(o: &LoadOptions, workload: &WorkloadOptions, defaults: &Defa
             return Err(value("--request-rate", rate, "a rate stands once in the list; --attempts repeats it"));
         }
     }
-    let extent = extent(o, defaults)?;
     if matches!(extent, Extent::Duration(_)) && rates.iter().any(|r| r.is_infinite()) {
         return Err(value("--request-rate", "inf", "an infinite rate has no duration: give --num-prompts"));
     }
@@ -87,9 +91,20 @@ fn extent(o: &LoadOptions, defaults: &Defaults) -> Result<Extent, PlanError> {
     }
 }
 
+/// The rate that names the one point of a trace sent as it was recorded.
+fn rate_of_trace(workload: &WorkloadOptions, extent: Extent) -> Result<RequestRate, PlanError> {
+    let (DatasetName::TimedTrace, Some(trace)) = (workload.dataset_name, &workload.dataset_path) else {
+        let remedy = "it needs --dataset-name timed_trace and --dataset-path; other datasets hold no times";
+        return Err(value("--trace-arrivals", true, remedy));
+    };
+    let rate = recorded_rate(Path::new(trace), extent)?;
+    // It names files and rows: a thousandth of a request is enough.
+    Ok(RequestRate::new((rate.per_second() * 1e3).round() / 1e3).unwrap_or(rate))
+}
+
 fn arrivals(o: &LoadOptions, workload: &WorkloadOptions) -> Result<Arrivals, PlanError> {
     if workload.dataset_name == DatasetName::TimedTrace {
-        return Ok(Arrivals::Trace);
+        return Ok(if o.trace_arrivals { Arrivals::Recorded } else { Arrivals::Trace });
     }
     match o.burstiness {
         b if b.is_infinite() && b > 0.0 => Ok(Arrivals::Constant),

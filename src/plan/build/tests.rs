@@ -50,7 +50,7 @@ fn plan_with(text: &str, env: &Environment) -> Result<Plan, String> {
 
 fn request(flags: Flags, env: &Environment) -> Result<Request, PlanError> {
     let arms = match flags.attach {
-        Some(url) => Arms::Attach { servers: Servers::Endpoint(url), name: "simple".to_string() },
+        Some(url) => Arms::Attach { servers: Servers::Endpoint(url), name: "simple".to_string(), gpus: None },
         None => {
             let specs = flags.arms.iter().map(|a| ArmSpec::parse(a)).collect::<Result<_, _>>()?;
             Arms::Spawn { specs, engine: flags.engine }

@@ -35,16 +35,22 @@ pub use warm_up::WarmUpRequest;
 pub use crate::plan::load::Overlong;
 
 use crate::outcome::Request;
-use crate::plan::arrivals::{self, Pattern};
+use crate::plan::arrivals::{self, ArrivalError, Pattern};
 use crate::plan::load::{Endpoint, Extent, Load, Workload};
 use crate::units::{Offset, RequestRate, TokenCount};
 use prompt::Stretch;
 use seeds::Role;
 use source::Source;
+use std::path::Path;
 use texts::Text;
 
 /// A token id with its comma, or a word.
 const BYTES_PER_TOKEN: usize = 7;
+
+/// The rate at which the requests of a trace file were recorded, over as much of it as a point takes.
+pub fn recorded_rate(trace: &Path, extent: Extent) -> Result<RequestRate, WorkloadError> {
+    arrivals::native_rate(&timed::load(trace)?.offsets, extent).ok_or(ArrivalError::NoTimestamps.into())
+}
 
 /// What is known of the model when a workload is prepared.
 #[derive(Debug, Clone, Copy, Default)]
@@ -129,11 +135,6 @@ impl PreparedWorkload {
     /// What became of the dataset's entries; all zero for `random`.
     pub fn report(&self) -> PrepareReport {
         self.report
-    }
-
-    /// Mean rate of a dataset with timestamps: arrivals `trace` at this rate are those recorded, second for second.
-    pub fn native_rate(&self) -> Option<RequestRate> {
-        arrivals::mean_rate(self.recorded_offsets()?)
     }
 
     /// The requests of one point. Equal arguments give equal schedules, whatever is under test.

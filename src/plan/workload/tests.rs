@@ -241,9 +241,9 @@ fn a_bad_row_is_named_with_file_line_value_and_remedy() {
 #[test]
 fn azure_traces_keep_their_times_and_lengths() {
     let trace = workload(Dataset::TimedTrace { path: fixture("azure_head.csv") });
-    let recorded = Load { arrivals: Arrivals::Trace, ..load(3) };
+    let recorded = Load { arrivals: Arrivals::Recorded, ..load(3) };
     let prepared = prepare(&trace, &recorded);
-    let schedule = prepared.schedule(prepared.native_rate().expect("timestamps"), 1).expect("schedules");
+    let schedule = prepared.schedule(rate(9.0), 1).expect("schedules");
     let seen: Vec<_> = schedule.requests.iter().map(|r| (r.prompt_tokens.get(), r.output_tokens.get())).collect();
     assert_eq!(seen, [(374, 44), (396, 109), (879, 55)]);
     let due: Vec<i64> = schedule.requests.iter().map(|r| (r.due.as_secs() * 1e6).round() as i64).collect();

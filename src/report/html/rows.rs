@@ -229,7 +229,8 @@ fn arrivals(load: &Load) -> String {
         Arrivals::Gamma { burstiness: 1.0 } => "Poisson".to_string(),
         Arrivals::Gamma { burstiness } => format!("gamma gaps, burstiness {}", number(burstiness)),
         Arrivals::Constant => "equal gaps".to_string(),
-        Arrivals::Trace => "as recorded in the trace".to_string(),
+        Arrivals::Trace => "as recorded in the trace, rescaled to each rate".to_string(),
+        Arrivals::Recorded => "as recorded in the trace, second for second".to_string(),
     };
     match load.ramp_up {
         Some(ramp) => {
