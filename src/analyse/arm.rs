@@ -203,7 +203,7 @@ impl<'a> Judged<'a> {
 
     fn scale_curves(&self, rate: RequestRate, question: &Question) -> Option<ScaleCurves> {
         let points = &self.rates.iter().find(|r| r.rate == rate)?.points;
-        let of = |limits| ScaleCurve::new(points.iter().map(|p| &p.samples), &question.slo, limits);
+        let of = |limits| ScaleCurve::new(points.iter().map(|p| p.samples.as_ref()), &question.slo, limits);
         Some(ScaleCurves { both: of(Limits::Both), ttft: of(Limits::Ttft), tpot: of(Limits::Tpot) })
     }
 
@@ -230,7 +230,7 @@ impl<'a> Rate<'a> {
     }
 
     fn report(&self) -> RateReport {
-        let samples: Vec<&Samples> = self.points.iter().map(|p| &p.samples).collect();
+        let samples: Vec<&Samples> = self.points.iter().map(|p| p.samples.as_ref()).collect();
         RateReport { rate: self.rate, attainment: self.attainment, median_ttft: median_ttft(&samples) }
     }
 }

@@ -12,6 +12,7 @@ use crate::outcome::PointFacts;
 use crate::plan::slo::{Slo, Target};
 use crate::units::{E2el, RequestRate, Tpot, Ttft};
 use serde::Serialize;
+use std::sync::Arc;
 
 /// One measured point: a rate, an attempt at it, its requests, and what is known beside them.
 #[derive(Debug, Clone)]
@@ -23,7 +24,8 @@ pub struct PointInput {
     pub facts: Option<PointFacts>,
     /// Seconds from the first due to the last outcome, where somebody measured them.
     pub duration_secs: Option<f64>,
-    pub samples: Samples,
+    /// Shared with the run it was read from.
+    pub samples: Arc<Samples>,
 }
 
 /// Which way an arm's requests went, as far as it is known.

@@ -15,6 +15,7 @@ pub mod balance;
 pub mod compare;
 pub mod confidence;
 pub mod crossing;
+pub mod gaps;
 pub mod interval;
 pub mod percentiles;
 mod ratio;
@@ -33,7 +34,7 @@ pub use compare::{ArmKind, Censored, Identity};
 pub use crossing::Crossing;
 pub use interval::Interval;
 pub use ratio::{Ratio, RatioReport};
-pub use samples::{Samples, VllmColumns};
+pub use samples::{Row, Samples, VllmColumns};
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! Percentiles as `vllm bench serve` prints them: type 7 quantiles (numpy's default), standard deviation over n.
 
+use super::gaps::Gaps;
 use super::samples::Samples;
 
 /// Type 7 quantile of values in ascending order, `q` in 0..=1; `None` without values.
@@ -61,14 +62,23 @@ pub struct Latencies {
 impl Latencies {
     /// `percentiles` in 0..=100, e.g. 50, 90, 99.
     pub fn of(samples: &Samples, percentiles: &[f64]) -> Latencies {
-        let column = |values: &[f64]| Distribution::of(values.iter().copied(), percentiles);
+        Latencies::pooled(&[samples], percentiles)
+    }
+
+    /// Of repeats together.
+    pub fn pooled(repeats: &[&Samples], percentiles: &[f64]) -> Latencies {
+        let column = |pick: fn(&Samples) -> &Vec<f64>| {
+            Distribution::of(repeats.iter().flat_map(|s| pick(s).iter().copied()), percentiles)
+        };
+        let mut gaps = Gaps::default();
+        repeats.iter().for_each(|s| gaps.absorb(&s.itl));
         Latencies {
-            ttft: column(&samples.ttft),
-            ttft_from_sent: column(&samples.ttft_from_sent),
-            tpot: column(&samples.tpot),
-            itl: Distribution::of(samples.itl.iter().map(|x| f64::from(*x)), percentiles),
-            itl_per_token: samples.itl_per_token,
-            e2el: column(&samples.e2el),
+            ttft: column(|s| &s.ttft),
+            ttft_from_sent: Distribution::of(repeats.iter().flat_map(|s| s.ttft_from_sent()), percentiles),
+            tpot: column(|s| &s.tpot),
+            itl: gaps.distribution(percentiles),
+            itl_per_token: repeats.iter().all(|s| s.itl_per_token),
+            e2el: column(|s| &s.e2el),
         }
     }
 }

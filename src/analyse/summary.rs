@@ -2,6 +2,7 @@
 
 use super::percentiles::{Latencies, quantile};
 use super::samples::Samples;
+use std::ops::Range;
 
 /// What is told of one point beside attainment. Rates and throughputs are per second.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,7 +38,8 @@ pub struct Lag {
     pub p99: f64,
 }
 
-/// The longest stretch with at least half of the peak in flight, whole seconds from the point's time zero.
+/// The steady state: the longest stretch with at least half of the peak in flight, whole seconds from the point's time
+/// zero.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SteadyWindow {
     pub from_secs: usize,
@@ -94,7 +96,8 @@ pub(super) fn lag(samples: &Samples) -> Option<Lag> {
     Some(Lag { p50: quantile(&sorted, 0.5)?, p99: quantile(&sorted, 0.99)? })
 }
 
-fn steady(samples: &Samples) -> Option<SteadyWindow> {
+/// Whole seconds of the steady state; `None` where nothing was in flight.
+pub fn steady_seconds(samples: &Samples) -> Option<Range<usize>> {
     let flights = &samples.per_second.in_flight;
     let half = flights.iter().copied().max()?.div_ceil(2);
     let mut best = 0..0;
@@ -106,11 +109,12 @@ fn steady(samples: &Samples) -> Option<SteadyWindow> {
             best = from..second + 1;
         }
     }
-    let seconds = best.len();
-    let tokens = samples.per_second.tokens.iter().skip(best.start).take(seconds).map(|n| f64::from(*n)).sum::<f64>();
-    (seconds > 0).then(|| SteadyWindow {
-        from_secs: best.start,
-        to_secs: best.end,
-        output_throughput: tokens / seconds as f64,
-    })
+    (!best.is_empty()).then_some(best)
+}
+
+fn steady(samples: &Samples) -> Option<SteadyWindow> {
+    let best = steady_seconds(samples)?;
+    let tokens = samples.per_second.tokens.iter().skip(best.start).take(best.len()).map(|n| f64::from(*n)).sum::<f64>();
+    let output_throughput = tokens / best.len() as f64;
+    Some(SteadyWindow { from_secs: best.start, to_secs: best.end, output_throughput })
 }

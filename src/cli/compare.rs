@@ -5,6 +5,7 @@ use super::exit::{Exit, Failure};
 use super::{out, show_runs, slo};
 use crate::analyse::Question;
 use crate::plan::environment::{self, Environment};
+use crate::plan::window::Window;
 use crate::record::{RecordedRun, catalog, dir};
 use crate::report::Study;
 use crate::units::Percent;
@@ -42,7 +43,7 @@ pub fn run(args: &CompareArgs, matches: &ArgMatches) -> Result<Exit, Failure> {
         })
     });
     let gate = gate.transpose()?;
-    let runs = names.iter().map(|name| read(&args.result_dir, name)).collect::<Result<Vec<_>, _>>()?;
+    let runs = names.iter().map(|name| read(&args.result_dir, name, args.slo.window)).collect::<Result<Vec<_>, _>>()?;
     for skipped in runs.iter().flat_map(|r| &r.skipped) {
         out::warn(format!("skipped {skipped}"));
     }
@@ -56,6 +57,6 @@ pub fn run(args: &CompareArgs, matches: &ArgMatches) -> Result<Exit, Failure> {
     Ok(show_runs::judge(&study.comparison, gate))
 }
 
-fn read(root: &std::path::Path, name: &str) -> Result<RecordedRun, Failure> {
-    Ok(RecordedRun::read(&catalog::resolve(root, name)?)?)
+fn read(root: &std::path::Path, name: &str, window: Option<Window>) -> Result<RecordedRun, Failure> {
+    Ok(RecordedRun::read_within(&catalog::resolve(root, name)?, window)?)
 }

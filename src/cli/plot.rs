@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 pub fn run(args: &PlotArgs, matches: &ArgMatches) -> Result<Exit, Failure> {
     let dir = catalog::resolve(&args.result_dir, &args.run)?;
-    let run = RecordedRun::read(&dir)?;
+    let run = RecordedRun::read_within(&dir, args.slo.window)?;
     let env = Environment::of_process();
     let question = question(&run, &args.slo, matches, &env)?;
     let study = Study::new(vec![run], question);

@@ -154,6 +154,7 @@ fn run_options(order: Option<Order>, sweep: &SweepArgs) -> Result<RunOptions, Fa
         result_dir: flags.result_dir.clone(),
         name: flags.name.clone(),
         gate: flags.gate,
+        window: sweep.slo.window,
         on_failure: flags.on_failure,
         metadata: flags.metadata.iter().map(|word| (word.key.clone(), word.value.clone())).collect(),
         metrics: MetricChoice {

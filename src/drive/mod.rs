@@ -8,6 +8,7 @@
 //! the URL.
 
 mod answer;
+mod backlog;
 pub mod capacity;
 mod chunk;
 mod connection;

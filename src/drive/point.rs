@@ -68,6 +68,7 @@ pub enum DriveError {
 }
 
 /// Sends the whole schedule, open loop, and puts one record a request into `records`, sent or not, in order of outcome.
+/// Whoever receives a record tells `progress.backlog` when it is done with it: the load waits once too many are not.
 /// Returns when every request has its record; on `cancel` within a second, with the rest as unfinished.
 pub async fn run_point(
     spec: PointSpec,

@@ -1,5 +1,6 @@
 //! Where a point stands, for bars and watchdogs: counters that the load only adds to.
 
+use super::backlog::Backlog;
 use crate::outcome::Outcome;
 use crate::units::Offset;
 use std::sync::OnceLock;
@@ -18,6 +19,8 @@ pub struct Progress {
     /// Nanoseconds from time zero.
     last_end: AtomicU64,
     pub(super) tokens: AtomicU64,
+    /// What has ended and isn't written yet.
+    pub backlog: Backlog,
 }
 
 /// The counters at a moment.

@@ -108,7 +108,7 @@ impl Worker {
         }
         drop(in_flight);
         self.ready.close();
-        self.report_unsent(position);
+        self.report_unsent(position).await;
         self.drain(&mut all_ended).await;
         Ok(())
     }
@@ -128,18 +128,20 @@ impl Worker {
             pool.top_up();
         }
         timer.sleep_until(due).await?;
+        self.common.progress.backlog.room().await;
         let Some(slots) = &mut self.slots else { return Ok(Some((ready, request.due, None))) };
         let Some(free_since) = slots.free.recv().await else { return Ok(None) };
         let held = Slot { release: slots.release.clone(), clock };
         Ok(Some((ready, request.due.max(free_since), Some(held))))
     }
 
-    fn report_unsent(&self, from: usize) {
+    async fn report_unsent(&self, from: usize) {
         let common = &self.common;
         let end = common.clock.now();
         for request in common.schedule.requests.iter().skip(from).step_by(self.of) {
             let timeline = Timeline { due: request.due, slot: request.due, end, ..Timeline::default() };
             let id = request_id(&common.id_prefix, request);
+            common.progress.backlog.room().await;
             common.progress.never_sent();
             common.record(request, id, timeline, Outcome::Unfinished, None);
         }
@@ -216,6 +218,7 @@ impl Common {
             stages: None,
             text,
         };
+        self.progress.backlog.add(&record);
         // The receiver is gone only where the caller has given the point up.
         let _ = self.records.send(record);
     }

@@ -89,6 +89,13 @@ impl Scraper {
     }
 }
 
+impl EngineSnapshot {
+    /// When the engine's process started, seconds since the epoch; `None` where it doesn't tell.
+    pub fn process_started(&self) -> Option<f64> {
+        self.metrics.as_ref().ok()?.sum(START_TIME, &[])
+    }
+}
+
 /// What the engines did between two snapshots.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct EngineWindow {

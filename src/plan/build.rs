@@ -18,6 +18,7 @@ use super::slo::{Slo, Target};
 use super::strategy::{self, Order};
 use super::topology::Defaults;
 use super::topology_file;
+use super::window::Window;
 use super::workload::embedded;
 use super::{ArmPlan, MetricChoice, OnFailure, Plan, Sweep, Timeouts};
 use crate::units::Percent;
@@ -60,6 +61,7 @@ pub struct RunOptions {
     /// Name of the run's directory, instead of the topology's.
     pub name: Option<String>,
     pub gate: Option<f64>,
+    pub window: Option<Window>,
     pub on_failure: OnFailure,
     pub metadata: BTreeMap<String, String>,
     pub metrics: MetricChoice,
@@ -112,6 +114,7 @@ fn sweep(request: &Request, arms: &[ArmPlan], defaults: &Defaults) -> Result<Swe
         served_model_name,
         slo: request.slo,
         target: request.target,
+        window: request.run.window,
         gate: gate.transpose()?,
         timeouts: request.run.timeouts,
         on_failure: request.run.on_failure,

@@ -20,6 +20,7 @@ pub mod strategy;
 pub mod topology;
 pub mod topology_file;
 pub mod typed;
+pub mod window;
 pub mod workload;
 
 pub use error::PlanError;
@@ -34,6 +35,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use strategy::Order;
 use topology::Topology;
+use window::Window;
 
 /// Everything decided before anything starts.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -71,6 +73,9 @@ pub struct Sweep {
     pub load: Load,
     pub slo: Slo,
     pub target: Target,
+    /// Which requests are judged, unless somebody asks otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Window>,
     /// A miss of this attainment at any point makes exit code 5.
     pub gate: Option<Percent>,
     pub timeouts: Timeouts,

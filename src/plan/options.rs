@@ -3,6 +3,7 @@
 use super::load::{Overlong, RampShape};
 use super::slo_words::GoodputWord;
 use super::typed::{number, whole_number};
+use super::window::Window;
 use crate::units::RequestRate;
 use clap::{Args, ValueEnum};
 
@@ -154,4 +155,7 @@ pub struct SloOptions {
     /// Share of offered requests that must meet the SLO, percent [default: 90] [env: TARGET_ATTAINMENT]
     #[arg(long, visible_alias = "atta-target", value_name = "PERCENT", value_parser = number)]
     pub target: Option<f64>,
+    /// Judge only requests due within: `steady` (at least half of the peak in flight), FROM:TO in seconds, or `all`
+    #[arg(long, value_name = "WINDOW")]
+    pub window: Option<Window>,
 }

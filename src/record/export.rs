@@ -13,18 +13,24 @@ use crate::analyse::summary::PointSummary;
 use crate::outcome::{Outcome, PointFacts, PointKey, RequestRecord};
 use crate::plan::load::{Arrivals, Endpoint};
 use crate::plan::topology::Shape;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 /// Points of more requests are not exported: the format wants everything in memory at once, and no tool that reads it
 /// could.
 pub const MOST_REQUESTS: u32 = 100_000;
-/// Nor points of more chunks: each is a number in `itls`, of some fifty bytes until it is written.
+/// Nor points of more chunks: each is a number in `itls`.
 const MOST_CHUNKS: usize = 2_500_000;
 
 /// Columns of the format, one entry a request.
-#[derive(Default)]
+#[derive(Default, Serialize)]
 struct Columns {
+    #[serde(skip)]
+    index: Vec<u32>,
+    #[serde(skip)]
+    chunks: usize,
     input_lens: Vec<u32>,
     output_lens: Vec<u32>,
     ttfts: Vec<Option<f64>>,
@@ -41,6 +47,8 @@ struct Columns {
 impl Columns {
     fn push(&mut self, record: &RequestRecord) {
         let line = &record.timeline;
+        self.index.push(record.index);
+        self.chunks += line.chunks.len();
         self.input_lens.push(line.prompt_tokens.unwrap_or(record.prompt_tokens).get());
         self.output_lens.push(if record.completed() { line.output_tokens.get() } else { 0 });
         self.ttfts.push(record.ttft_from_sent().map(|t| t.as_secs()));
@@ -59,35 +67,74 @@ impl Columns {
             Outcome::Unfinished => "unfinished: cut off by the end of the point".to_string(),
         });
     }
+
+    /// From the order of outcomes to that of the schedule.
+    fn sort(&mut self) {
+        let mut order: Vec<usize> = (0..self.index.len()).collect();
+        order.sort_unstable_by_key(|&i| self.index[i]);
+        fn pick<T: Default>(column: &mut Vec<T>, order: &[usize]) {
+            *column = order.iter().map(|&i| std::mem::take(&mut column[i])).collect();
+        }
+        pick(&mut self.input_lens, &order);
+        pick(&mut self.output_lens, &order);
+        for column in
+            [&mut self.ttfts, &mut self.ttfts_due, &mut self.tpots, &mut self.latencies, &mut self.start_times]
+        {
+            pick(column, &order);
+        }
+        pick(&mut self.itls, &order);
+        pick(&mut self.queue_times, &order);
+        pick(&mut self.generated_texts, &order);
+        pick(&mut self.errors, &order);
+    }
+}
+
+/// The file: what is known of the point, the columns, and their statistics.
+#[derive(Serialize)]
+struct Document<'a> {
+    #[serde(flatten)]
+    head: Map<String, Value>,
+    #[serde(flatten)]
+    columns: &'a Columns,
+    #[serde(flatten)]
+    statistics: Map<String, Value>,
 }
 
 /// Writes what a kill between a point's facts and its export kept from being written.
 pub fn write_missing(run: &Path, manifest: &Manifest) -> Result<(), RecordError> {
     let missing = manifest.points.iter().filter(|facts| !run.join(file_name(manifest, facts)).exists());
-    missing.map(|facts| facts.key).try_for_each(|key| write(run, manifest, key).map(|_| ()))
+    missing.map(|facts| facts.key).try_for_each(|key| write(run, manifest, key, 0).map(|_| ()))
 }
 
-/// Writes the export of one recorded point. `None` when the point is too large for the format.
-pub fn write(run: &Path, manifest: &Manifest, key: PointKey) -> Result<Option<PathBuf>, RecordError> {
+/// Writes the export of one recorded point, whose lines begin at byte `start` of the journal or later. `None` when the
+/// point is too large for the format.
+pub fn write(run: &Path, manifest: &Manifest, key: PointKey, start: u64) -> Result<Option<PathBuf>, RecordError> {
     let Some(facts) = manifest.point(key) else { return Ok(None) };
     if facts.offered > MOST_REQUESTS {
         return Ok(None);
     }
-    let mut records = Vec::with_capacity(facts.offered as usize);
-    let mut chunks = 0;
-    journal::read(&run.join(dir::JOURNAL), |entry| {
-        if entry.key == key && chunks <= MOST_CHUNKS {
-            chunks += entry.record.timeline.chunks.len();
-            records.push(entry.record);
+    let (mut columns, mut samples) = (Columns::default(), SamplesBuilder::default());
+    journal::read_from(&run.join(dir::JOURNAL), start, |entry| {
+        if entry.key == key && columns.chunks <= MOST_CHUNKS {
+            columns.push(&entry.record);
+            samples.push(&entry.record);
         }
     })?;
-    if chunks > MOST_CHUNKS {
+    if columns.chunks > MOST_CHUNKS {
         return Ok(None);
     }
-    records.sort_by_key(|r| r.index);
+    columns.sort();
+    let percentiles = &manifest.sweep.metrics.percentiles;
+    let summary = PointSummary::of(&samples.finish(None), Some(facts.duration_secs), percentiles);
+    let mut head = head(manifest, facts);
+    totals(&mut head, &columns, facts, &summary);
+    let document = Document { head, columns: &columns, statistics: statistics(&summary.latencies) };
     let path = run.join(file_name(manifest, facts));
-    let json = document(manifest, facts, &records);
-    dir::write_atomically(&path, json.to_string().as_bytes())?;
+    dir::replace_atomically(&path, |file| {
+        let mut out = BufWriter::with_capacity(1 << 16, file);
+        serde_json::to_writer(&mut out, &document)?;
+        out.flush()
+    })?;
     Ok(Some(path))
 }
 
@@ -101,35 +148,6 @@ fn file_name(manifest: &Manifest, facts: &PointFacts) -> String {
 fn stamp(facts: &PointFacts) -> String {
     let parsed = chrono::DateTime::parse_from_rfc3339(&facts.started_at);
     parsed.map_or_else(|_| "undated".to_string(), |t| t.format("%Y%m%d-%H%M%S").to_string())
-}
-
-fn document(manifest: &Manifest, facts: &PointFacts, records: &[RequestRecord]) -> Value {
-    let mut columns = Columns::default();
-    let mut samples = SamplesBuilder::default();
-    for record in records {
-        columns.push(record);
-        samples.push(record);
-    }
-    let percentiles = &manifest.sweep.metrics.percentiles;
-    let summary = PointSummary::of(&samples.finish(None), Some(facts.duration_secs), percentiles);
-    let mut out = head(manifest, facts);
-    totals(&mut out, &columns, facts, &summary);
-    let detail = [
-        ("input_lens", json!(columns.input_lens)),
-        ("output_lens", json!(columns.output_lens)),
-        ("ttfts", json!(columns.ttfts)),
-        ("ttfts_due", json!(columns.ttfts_due)),
-        ("tpots", json!(columns.tpots)),
-        ("itls", json!(columns.itls)),
-        ("latencies", json!(columns.latencies)),
-        ("start_times", json!(columns.start_times)),
-        ("queue_times", json!(columns.queue_times)),
-        ("generated_texts", json!(columns.generated_texts)),
-        ("errors", json!(columns.errors)),
-    ];
-    out.extend(detail.map(|(name, value)| (name.to_string(), value)));
-    statistics(&mut out, &summary.latencies);
-    Value::Object(out)
 }
 
 fn head(manifest: &Manifest, facts: &PointFacts) -> Map<String, Value> {
@@ -204,7 +222,8 @@ fn totals(out: &mut Map<String, Value>, columns: &Columns, facts: &PointFacts, s
 }
 
 /// `{mean,median,std,pNN}_{ttft,tpot,itl,e2el}_ms`; null where nothing was served.
-fn statistics(out: &mut Map<String, Value>, latencies: &Latencies) {
+fn statistics(latencies: &Latencies) -> Map<String, Value> {
+    let mut out = Map::new();
     let metrics = [
         ("ttft", &latencies.ttft_from_sent),
         ("tpot", &latencies.tpot),
@@ -220,4 +239,5 @@ fn statistics(out: &mut Map<String, Value>, latencies: &Latencies) {
             out.insert(format!("p{p}_{metric}_ms"), json!(value * 1e3));
         }
     }
+    out
 }

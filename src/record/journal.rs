@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
+/// Lines between whoever appends and the disk.
+const MOST_QUEUED: usize = 256;
+
 /// A line of the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
@@ -38,16 +41,16 @@ enum Message {
 /// The writing end. Cloneable senders come from [`Journal::sender`].
 pub struct Journal {
     path: PathBuf,
-    messages: Option<mpsc::Sender<Message>>,
+    messages: Option<mpsc::SyncSender<Message>>,
     writer: Option<JoinHandle<()>>,
 }
 
-/// Appends lines from any thread; never blocks.
+/// Appends lines from any thread; waits while the disk is [`MOST_QUEUED`] lines behind.
 #[derive(Clone)]
-pub struct JournalSender(mpsc::Sender<Message>);
+pub struct JournalSender(mpsc::SyncSender<Message>);
 
 impl JournalSender {
-    /// A write error is told by the next [`Journal::sync`], not here: the load must not wait for the disk.
+    /// A write error is told by the next [`Journal::sync`], not here: whoever appends has nothing to do about it.
     pub fn append(&self, key: PointKey, record: RequestRecord) {
         let _ = self.0.send(Message::Line(key, Box::new(record)));
     }
@@ -57,7 +60,7 @@ impl Journal {
     /// Opens for appending; a torn last line of an earlier life has to be cut off first (see [`truncate_torn_tail`]).
     pub fn open(path: &Path) -> Result<Journal, RecordError> {
         let file = File::options().create(true).append(true).open(path).map_err(RecordError::write(path))?;
-        let (messages, inbox) = mpsc::channel();
+        let (messages, inbox) = mpsc::sync_channel(MOST_QUEUED);
         let writer = std::thread::Builder::new()
             .name("journal".to_string())
             .spawn(move || write_all(BufWriter::with_capacity(1 << 16, file), &inbox))

@@ -61,6 +61,9 @@ pub struct InstanceRecord {
     /// What /version said.
     pub engine_version: Option<String>,
     pub max_model_len: Option<u32>,
+    /// When its process started, seconds since the epoch, where its metrics tell; for servers that were attached to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process_started: Option<f64>,
     /// Seconds from its spawn until it had proved itself.
     pub ready_secs: Option<f64>,
     /// How it ended, in words; `None` while it runs or was not ours.

@@ -12,9 +12,11 @@ pub mod import;
 pub mod journal;
 pub mod manifest;
 pub mod read;
+mod sent_before;
 pub mod writer;
 
 pub use error::RecordError;
 pub use manifest::Manifest;
 pub use read::{RecordedPoint, RecordedRun};
+pub use sent_before::{Repeats, SentBefore};
 pub use writer::RunWriter;

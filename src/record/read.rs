@@ -5,8 +5,13 @@ use super::error::RecordError;
 use super::import::VllmFile;
 use super::journal;
 use super::manifest::Manifest;
+use crate::analyse::Samples;
+use crate::analyse::samples::SamplesBuilder;
+use crate::analyse::summary::steady_seconds;
 use crate::outcome::{PointFacts, PointKey, RequestRecord};
+use crate::plan::window::Window;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A run as far as it was recorded.
 #[derive(Debug, Clone)]
@@ -31,13 +36,26 @@ pub struct RecordedPoint {
     pub facts: Option<PointFacts>,
     /// Seconds from the first due to the last outcome: of the facts, or as an imported file tells.
     pub duration_secs: Option<f64>,
-    /// Ordered by index. Of a run whose journal is larger than [`WHOLE_JOURNAL_BYTES`] most have neither chunks nor text.
-    pub records: Vec<RequestRecord>,
+    /// Shared with whoever judges it: a run may have a million requests.
+    pub samples: Arc<Samples>,
 }
 
-/// Journals up to this size are read whole: some 90,000 requests of 128 tokens. Of larger ones the chunks of every so
-/// many requests are kept, enough for the gaps between tokens; the other times of every request always are.
-pub const WHOLE_JOURNAL_BYTES: u64 = 64 << 20;
+impl RecordedPoint {
+    /// A point from its records. Requests that `facts` say were offered and that left no record count as not served.
+    pub fn new<'a>(
+        key: PointKey,
+        facts: Option<PointFacts>,
+        records: impl IntoIterator<Item = &'a RequestRecord>,
+    ) -> RecordedPoint {
+        let samples = Samples::from_records(records, facts.as_ref().map(|f| f.offered));
+        RecordedPoint::of_samples(key, facts, samples)
+    }
+
+    fn of_samples(key: PointKey, facts: Option<PointFacts>, samples: Samples) -> RecordedPoint {
+        let duration_secs = facts.as_ref().map(|f| f.duration_secs);
+        RecordedPoint { key, facts, duration_secs, samples: Arc::new(samples) }
+    }
+}
 
 /// What vLLM-format files know of their deployment.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -80,19 +98,20 @@ impl ImportedFacts {
 /// Records to make room for at once, whatever the manifest says was offered.
 const MOST_RESERVED: u32 = 1 << 20;
 
-impl RecordedPoint {
-    /// Of our own run.
-    pub fn recorded(key: PointKey, facts: Option<PointFacts>, records: Vec<RequestRecord>) -> Self {
-        let duration_secs = facts.as_ref().map(|f| f.duration_secs);
-        RecordedPoint { key, facts, duration_secs, records }
-    }
-}
-
 impl RecordedRun {
     /// # Errors
     /// When the directory holds no run, or a file of it is damaged in the middle.
     pub fn read(run: &Path) -> Result<RecordedRun, RecordError> {
-        if run.join(dir::JOURNAL).is_file() && run.join(dir::MANIFEST).is_file() { own(run) } else { imported(run) }
+        RecordedRun::read_within(run, None)
+    }
+
+    /// Only requests due within `window`; the run's own window where it is `None`.
+    pub fn read_within(run: &Path, window: Option<Window>) -> Result<RecordedRun, RecordError> {
+        if run.join(dir::JOURNAL).is_file() && run.join(dir::MANIFEST).is_file() {
+            own(run, window)
+        } else {
+            imported(run, window.unwrap_or_default())
+        }
     }
 
     pub fn model(&self) -> Option<&str> {
@@ -114,35 +133,16 @@ impl RecordedRun {
     }
 }
 
-fn own(run: &Path) -> Result<RecordedRun, RecordError> {
-    own_thinned(run, WHOLE_JOURNAL_BYTES)
-}
-
-fn own_thinned(run: &Path, whole_bytes: u64) -> Result<RecordedRun, RecordError> {
+/// The journal goes by line by line, and only columns of it stay. A steady state has to be found first, so then it goes
+/// by twice.
+fn own(run: &Path, window: Option<Window>) -> Result<RecordedRun, RecordError> {
     let manifest = Manifest::read(run)?;
-    let path = run.join(dir::JOURNAL);
-    let bytes = std::fs::metadata(&path).map_err(RecordError::read(&path))?.len();
-    let one_in = bytes.div_ceil(whole_bytes).max(1);
-    let mut points: Vec<RecordedPoint> = Vec::new();
-    journal::read(&path, |mut entry| {
-        let at = points.iter().rposition(|p| p.key == entry.key).unwrap_or_else(|| {
-            let facts = manifest.point(entry.key).cloned();
-            let offered = facts.as_ref().map_or(0, |f| f.offered.min(MOST_RESERVED) as usize);
-            points.push(RecordedPoint::recorded(entry.key, facts, Vec::with_capacity(offered)));
-            points.len() - 1
-        });
-        if !is_kept_whole(entry.record.index, one_in) {
-            entry.record.timeline.chunks = Vec::new();
-            entry.record.text = None;
-        }
-        points[at].records.push(entry.record);
-    })?;
-    // A point without facts was cut off while it was measured: it is not a result.
-    points.retain(|p| p.facts.is_some());
-    for facts in &manifest.points {
-        if !points.iter().any(|p| p.key == facts.key) {
-            points.push(RecordedPoint::recorded(facts.key, Some(facts.clone()), Vec::new()));
-        }
+    let window = window.or(manifest.sweep.window).unwrap_or_default();
+    let mut points = own_points(run, &manifest.points, |_| None)?;
+    if window != Window::All {
+        let stretches: Vec<Stretch> = points.iter().map(|p| Stretch::of(window, &p.samples)).collect();
+        let stretch = |key| points.iter().position(|p| p.key == key).map(|at| stretches[at]);
+        points = own_points(run, &manifest.points, stretch)?;
     }
     sort(&mut points);
     Ok(RecordedRun {
@@ -151,33 +151,76 @@ fn own_thinned(run: &Path, whole_bytes: u64) -> Result<RecordedRun, RecordError>
         manifest: Some(manifest),
         imported: None,
         points,
-        skipped: thinned(&path, one_in).into_iter().collect(),
+        skipped: Vec::new(),
     })
 }
 
-/// Scattered by Knuth's multiplicative hash: every nth request could always be the same turn of a conversation.
-fn is_kept_whole(index: u32, one_in: u64) -> bool {
-    u64::from(index.wrapping_mul(2_654_435_761) >> 8) % one_in == 0
+/// A point without facts was cut off while it was measured: it is not a result.
+fn own_points(
+    run: &Path,
+    facts: &[PointFacts],
+    stretch: impl Fn(PointKey) -> Option<Stretch>,
+) -> Result<Vec<RecordedPoint>, RecordError> {
+    let room = |facts: &PointFacts| SamplesBuilder::with_capacity(facts.offered.min(MOST_RESERVED) as usize);
+    let mut building: Vec<_> = facts.iter().map(|facts| (facts, stretch(facts.key), room(facts))).collect();
+    journal::read(&run.join(dir::JOURNAL), |entry| {
+        let Some((_, stretch, builder)) = building.iter_mut().rfind(|(facts, ..)| facts.key == entry.key) else {
+            return;
+        };
+        if stretch.is_none_or(|s| s.holds(&entry.record)) {
+            builder.push(&entry.record);
+        }
+    })?;
+    let point = |(facts, stretch, builder): (&PointFacts, Option<Stretch>, SamplesBuilder)| {
+        let all = stretch.is_none().then_some(facts.offered);
+        let samples = builder.finish(all);
+        let facts = stretch.map_or_else(|| facts.clone(), |s| s.facts(facts, samples.len()));
+        RecordedPoint::of_samples(facts.key, Some(facts), samples)
+    };
+    Ok(building.into_iter().map(point).collect())
 }
 
-fn thinned(path: &Path, one_in: u64) -> Option<String> {
-    let path = path.display();
-    let told = || {
-        format!(
-            "single tokens of most requests in {path}, which is large: gaps between tokens are those of one request in {one_in}"
-        )
-    };
-    (one_in > 1).then(told)
+/// A window's place within one point, seconds of due.
+#[derive(Debug, Clone, Copy)]
+struct Stretch {
+    from: f64,
+    to: f64,
+}
+
+impl Stretch {
+    fn of(window: Window, samples: &Samples) -> Stretch {
+        let whole = Stretch { from: 0.0, to: f64::INFINITY };
+        match window {
+            Window::All => whole,
+            Window::Between { from, to } => Stretch { from, to: to.unwrap_or(f64::INFINITY) },
+            Window::Steady => steady_seconds(samples)
+                .map_or(whole, |seconds| Stretch { from: seconds.start as f64, to: seconds.end as f64 }),
+        }
+    }
+
+    fn holds(self, record: &RequestRecord) -> bool {
+        (self.from..self.to).contains(&record.timeline.due.as_secs())
+    }
+
+    /// What is known of the point, told of its part. Counters stay those of the whole.
+    fn facts(self, whole: &PointFacts, held: usize) -> PointFacts {
+        let end = self.to.min(whole.duration_secs);
+        let mut facts = whole.clone();
+        facts.why.push(format!(
+            "judged by the {held} of {} requests that were due from {} to {:.0} s",
+            whole.offered, self.from, end
+        ));
+        facts.offered = u32::try_from(held).unwrap_or(u32::MAX);
+        facts.duration_secs = (end - self.from).max(0.0);
+        facts
+    }
 }
 
 fn sort(points: &mut [RecordedPoint]) {
     points.sort_by(|a, b| a.key.rate.total_cmp(&b.key.rate).then(a.key.attempt.cmp(&b.key.attempt)));
-    for point in points {
-        point.records.sort_by_key(|r| r.index);
-    }
 }
 
-fn imported(run: &Path) -> Result<RecordedRun, RecordError> {
+fn imported(run: &Path, window: Window) -> Result<RecordedRun, RecordError> {
     let mut skipped = Vec::new();
     let mut files: Vec<(PathBuf, VllmFile)> = Vec::new();
     for path in json_files(run)? {
@@ -198,10 +241,21 @@ fn imported(run: &Path) -> Result<RecordedRun, RecordError> {
         let rate = file.rate().map_err(wrong)?;
         let attempt = 1 + points.iter().filter(|p| p.key.rate == rate).count() as u32;
         let records = file.records().map_err(wrong)?;
-        let duration_secs = file.duration.filter(|secs| *secs > 0.0 && secs.is_finite());
-        points.push(RecordedPoint { key: PointKey { rate, attempt }, facts: None, duration_secs, records });
+        let duration_secs = file.duration.filter(|secs| *secs > 0.0 && secs.is_finite() && window == Window::All);
+        let key = PointKey { rate, attempt };
+        let whole = RecordedPoint::new(key, None, &records);
+        let point = if window == Window::All {
+            whole
+        } else {
+            let stretch = Stretch::of(window, &whole.samples);
+            RecordedPoint::new(key, None, records.iter().filter(|r| stretch.holds(r)))
+        };
+        points.push(RecordedPoint { duration_secs, ..point });
     }
     sort(&mut points);
+    if window != Window::All {
+        skipped.push(format!("requests that were due outside of the window `{window}`"));
+    }
     let first = &files[0].1;
     Ok(RecordedRun {
         dir: run.to_path_buf(),
@@ -243,27 +297,4 @@ pub fn stamp_position(name: &str) -> Option<usize> {
         window.iter().enumerate().all(|(i, b)| if i == 8 { *b == b'_' } else { b.is_ascii_digit() })
             && (at == 0 || bytes[at - 1] == b'_')
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_journal_of_usual_size_is_kept_whole() {
-        assert!((0..1000).all(|index| is_kept_whole(index, 1)));
-        assert_eq!(thinned(Path::new("requests.jsonl"), 1), None);
-    }
-
-    #[test]
-    fn of_a_large_one_every_turn_of_a_round_is_kept_as_often() {
-        for (one_in, round) in [(4u64, 16u32), (10, 10), (16, 16)] {
-            for turn in 0..round {
-                let all: Vec<u32> = (turn..160_000).step_by(round as usize).collect();
-                let kept = all.iter().filter(|index| is_kept_whole(**index, one_in)).count() as f64;
-                let share = kept * one_in as f64 / all.len() as f64;
-                assert!((0.8..1.2).contains(&share), "turn {turn} of {round}: {share} of one in {one_in}");
-            }
-        }
-    }
 }

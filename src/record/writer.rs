@@ -69,6 +69,12 @@ impl RunWriter {
         self.journal.sender()
     }
 
+    /// Bytes of the journal so far: where the next point begins.
+    pub fn journal_len(&self) -> Result<u64, RecordError> {
+        let path = self.dir.join(dir::JOURNAL);
+        Ok(std::fs::metadata(&path).map_err(RecordError::read(&path))?.len())
+    }
+
     /// Returns when every request appended so far is on disk.
     pub fn sync(&self) -> Result<(), RecordError> {
         self.journal.sync()

@@ -1,6 +1,6 @@
 //! From runs as recorded to arms as `analyse` takes them, and what a run says of itself in words.
 
-use crate::analyse::{ArmInput, ArmKind, Identity, PointInput, Samples};
+use crate::analyse::{ArmInput, ArmKind, Identity, PointInput};
 use crate::plan::deployment::{AttachPlan, Deployment, GpuAssignment};
 use crate::plan::load::{Arrivals, Dataset, Extent, Lengths};
 use crate::plan::topology::Shape;
@@ -10,6 +10,7 @@ use crate::record::read::ImportedFacts;
 use crate::record::{RecordedPoint, RecordedRun};
 use crate::words;
 use sha2::{Digest, Sha256};
+use std::sync::Arc;
 
 /// A run as an arm of a comparison; `label` instead of the run's mode.
 pub fn arm(run: &RecordedRun, label: Option<String>) -> ArmInput {
@@ -33,7 +34,7 @@ pub fn point(recorded: &RecordedPoint) -> PointInput {
         attempt: recorded.key.attempt,
         facts: recorded.facts.clone(),
         duration_secs: recorded.duration_secs,
-        samples: Samples::from_records(&recorded.records, recorded.facts.as_ref().map(|f| f.offered)),
+        samples: Arc::clone(&recorded.samples),
     }
 }
 

@@ -2,7 +2,7 @@
 //! Deliberately without arrow: fifteen columns do not need it.
 
 use super::Study;
-use crate::outcome::{Outcome, RequestRecord};
+use crate::analyse;
 use crate::record::RecordedPoint;
 use ::parquet::basic::Compression;
 use ::parquet::column::writer::ColumnWriter;
@@ -35,7 +35,7 @@ const SCHEMA: &str = "message requests {
 struct Row<'a> {
     arm: &'a str,
     point: &'a RecordedPoint,
-    record: &'a RequestRecord,
+    request: analyse::Row,
 }
 
 /// The bytes of requests.parquet: a row group for each point.
@@ -47,8 +47,9 @@ pub fn requests(study: &Study) -> Result<Vec<u8>, ParquetError> {
     let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
     let mut writer = SerializedFileWriter::new(Vec::new(), schema, Arc::new(properties))?;
     for (arm, run) in study.arms.iter().zip(&study.runs) {
-        for point in run.points.iter().filter(|p| !p.records.is_empty()) {
-            let rows: Vec<Row> = point.records.iter().map(|record| Row { arm: &arm.label, point, record }).collect();
+        for point in run.points.iter().filter(|p| !p.samples.is_empty()) {
+            let recorded = point.samples.rows().filter(analyse::Row::is_recorded);
+            let rows: Vec<Row> = recorded.map(|request| Row { arm: &arm.label, point, request }).collect();
             let mut group = writer.next_row_group()?;
             write(&mut group, &rows)?;
             group.close()?;
@@ -62,22 +63,18 @@ fn write(group: &mut SerializedRowGroupWriter<'_, Vec<u8>>, rows: &[Row<'_>]) ->
     words(group, rows, |r| r.arm)?;
     numbers(group, rows, |r| Some(r.point.key.rate.per_second()))?;
     counts(group, rows, |r| r.point.key.attempt)?;
-    counts(group, rows, |r| r.record.index)?;
-    words(group, rows, |r| match &r.record.outcome {
-        Outcome::Completed => "completed",
-        Outcome::Failed(failure) => failure.kind(),
-        Outcome::Unfinished => "unfinished",
-    })?;
-    counts(group, rows, |r| r.record.timeline.prompt_tokens.unwrap_or(r.record.prompt_tokens).get())?;
-    counts(group, rows, |r| r.record.timeline.output_tokens.get())?;
-    numbers(group, rows, |r| Some(r.record.timeline.due.as_secs()))?;
-    numbers(group, rows, |r| Some(r.record.timeline.sent?.as_secs()))?;
-    numbers(group, rows, |r| Some(r.record.timeline.first_token?.as_secs()))?;
-    numbers(group, rows, |r| Some(r.record.timeline.last_token?.as_secs()))?;
-    numbers(group, rows, |r| Some(r.record.timeline.end.as_secs()))?;
-    numbers(group, rows, |r| Some(r.record.ttft()?.as_secs()))?;
-    numbers(group, rows, |r| Some(r.record.tpot()?.as_secs()))?;
-    numbers(group, rows, |r| Some(r.record.e2el()?.as_secs()))
+    counts(group, rows, |r| r.request.index)?;
+    words(group, rows, |r| r.request.fate)?;
+    counts(group, rows, |r| r.request.prompt_tokens.get())?;
+    counts(group, rows, |r| r.request.output_tokens.get())?;
+    numbers(group, rows, |r| Some(r.request.due))?;
+    numbers(group, rows, |r| r.request.sent)?;
+    numbers(group, rows, |r| Some(r.request.due + r.request.ttft?.as_secs()))?;
+    numbers(group, rows, |r| Some(r.request.due + r.request.e2el?.as_secs()))?;
+    numbers(group, rows, |r| Some(r.request.end))?;
+    numbers(group, rows, |r| Some(r.request.ttft?.as_secs()))?;
+    numbers(group, rows, |r| Some(r.request.tpot?.as_secs()))?;
+    numbers(group, rows, |r| Some(r.request.e2el?.as_secs()))
 }
 
 type Group<'a, 'b> = &'a mut SerializedRowGroupWriter<'b, Vec<u8>>;

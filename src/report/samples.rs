@@ -107,9 +107,13 @@ impl Made {
         }
     }
 
+    pub(super) fn records(&self, rate: f64) -> Vec<RequestRecord> {
+        (0..self.requests).map(|i| self.record(i, rate)).collect()
+    }
+
     fn point(&self, rate: f64) -> RecordedPoint {
         let key = PointKey { rate: RequestRate::new(rate).expect("a rate"), attempt: 1 };
-        let records: Vec<RequestRecord> = (0..self.requests).map(|i| self.record(i, rate)).collect();
+        let records = self.records(rate);
         let failed = records.iter().filter(|r| !r.completed()).count() as u32;
         let status = match failed {
             0 => PointStatus::Measured,
@@ -127,7 +131,7 @@ impl Made {
             engines: Some(self.counters(rate)),
             gpus: None,
         };
-        RecordedPoint::recorded(key, Some(facts), records)
+        RecordedPoint::new(key, Some(facts), &records)
     }
 
     fn counters(&self, rate: f64) -> EngineCounters {
@@ -281,6 +285,7 @@ fn sweep(rates: &[f64], requests: u32) -> Sweep {
         slo: Slo::default(),
         target: Target::default(),
         gate: None,
+        window: None,
         timeouts: Timeouts {
             first_token: Duration::from_secs(60),
             idle: Duration::from_secs(30),

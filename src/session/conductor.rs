@@ -17,7 +17,7 @@ use crate::plan::workload::PreparedWorkload;
 use crate::plan::{OnFailure, Plan};
 use crate::record::host::HostFacts;
 use crate::record::manifest::{self, Manifest};
-use crate::record::{RunWriter, dir, export};
+use crate::record::{RunWriter, SentBefore, dir, export};
 use chrono::Local;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -58,6 +58,7 @@ struct Up {
     arm: usize,
     live: LiveArm,
     watch: Watch,
+    sent_before: SentBefore,
 }
 
 impl Session {
@@ -179,8 +180,9 @@ impl Session {
             live.records.iter().cloned().map(|r| manifest::InstanceRecord { launch, ..r }).collect();
         let listed = self.writers[arm].update(|m| m.instances.extend(instances)).map_err(SessionError::from);
         let watch = noted.and(listed).and_then(|()| Watch::start(&live, self.writers[arm].dir(), self.epochs[arm]));
+        let sent_before = self.sent_before(arm, &live);
         let mut up = match watch {
-            Ok(watch) => Up { arm, live, watch },
+            Ok(watch) => Up { arm, live, watch, sent_before },
             Err(error) => {
                 live.take_down(&self.events, &self.stop).await;
                 return Err(error);
@@ -194,6 +196,14 @@ impl Session {
                 let _ = self.take_down(up).await;
                 Err(error)
             }
+        }
+    }
+
+    /// Engines of our own are new; servers of others live on between runs.
+    fn sent_before(&self, arm: usize, live: &LiveArm) -> SentBefore {
+        match live.fleet {
+            Some(_) => SentBefore::default(),
+            None => SentBefore::to(&live.records, &self.plan.result_dir, self.writers[arm].dir()),
         }
     }
 
@@ -220,13 +230,14 @@ impl Session {
             self.done += 1;
             self.replace_fallen(arm, up).await?;
             let Some(position) = up.iter().position(|u| u.arm == arm) else { continue };
-            let Up { live, watch, .. } = &mut up[position];
+            let Up { live, watch, sent_before, .. } = &mut up[position];
             let measurement = Measurement {
                 live,
                 writer: &mut self.writers[arm],
                 sweep: &self.plan.sweep,
                 workload: &self.workload,
                 watch,
+                sent_before,
                 nonce: &self.nonce,
                 events: &self.events,
                 stop: &self.stop,

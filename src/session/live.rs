@@ -207,11 +207,15 @@ async fn attach(arm: &ArmPlan, plan: &AttachPlan, sweep: &Sweep) -> Result<LiveA
         });
         engines.push(EngineTarget { name, role, base_url: url.clone(), api_key: api_key.clone() });
     }
+    let scraper = scraper(&engines)?;
+    for (record, snapshot) in records.iter_mut().zip(scraper.snapshot().await.engines) {
+        record.process_started = snapshot.process_started();
+    }
     let (base_url, proxy) = front(arm, &engines, &ProxyPolicies::default())?;
     Ok(LiveArm {
         label: arm.label.clone(),
         target: target(base_url, model, api_key.as_ref(), sweep),
-        scraper: scraper(&engines)?,
+        scraper,
         proxy,
         fleet: None,
         max_model_len: records.iter().filter_map(|r| r.max_model_len).min(),
@@ -278,6 +282,7 @@ fn record(instance: &Instance) -> InstanceRecord {
         env,
         engine_version: instance.version.clone(),
         max_model_len: instance.max_model_len,
+        process_started: None,
         ready_secs: Some(instance.ready_after.as_secs_f64()),
         exit: None,
     }

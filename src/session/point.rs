@@ -11,8 +11,8 @@ use crate::drive::{self, Deadlines, PointReport, PointSpec, Progress};
 use crate::observe::engine::{self, EngineWindow};
 use crate::outcome::{PointFacts, PointKey, PointStatus};
 use crate::plan::Sweep;
-use crate::plan::workload::{PreparedWorkload, Schedule};
-use crate::record::{RunWriter, dir, export, manifest::TraceRecord};
+use crate::plan::workload::{PreparedWorkload, Schedule, TraceHasher};
+use crate::record::{Repeats, RunWriter, SentBefore, dir, export, manifest::TraceRecord};
 use chrono::{DateTime, Local};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -28,6 +28,7 @@ pub struct Measurement<'a> {
     pub sweep: &'a Sweep,
     pub workload: &'a Arc<PreparedWorkload>,
     pub watch: &'a Watch,
+    pub sent_before: &'a SentBefore,
     pub nonce: &'a str,
     pub events: &'a Sink,
     pub stop: &'a Stop,
@@ -53,6 +54,7 @@ impl Measurement<'_> {
         let (number, of) = self.number;
         (self.events)(Event::PointStarted { arm: self.live.label.clone(), key, offered, number, of });
 
+        let journal_start = self.writer.journal_len()?;
         let before = self.live.scraper.snapshot().await;
         let began = self.watch.mark().await;
         let load = self.load(key, &schedule).await?;
@@ -67,7 +69,7 @@ impl Measurement<'_> {
         let window = engine::between(&before, &after);
         let mut facts = facts(key, &schedule, &load, &window, lost.as_ref());
         facts.gpus = self.watch.gpu_facts(began, ended);
-        self.finish(&facts, load.tally.completed)?;
+        self.finish(&facts, load.tally.completed, journal_start)?;
         Ok(lost.map_or(Ended::Measured, Ended::Lost))
     }
 
@@ -101,28 +103,46 @@ impl Measurement<'_> {
     }
 
     fn note_trace(&mut self, key: PointKey, schedule: &Schedule) -> Result<(), SessionError> {
-        let mut hasher = crate::plan::workload::TraceHasher::default();
-        let lines = self.workload.trace_lines(schedule).inspect(|line| hasher.add(line));
+        let (mut hasher, mut repeats) = (TraceHasher::default(), Repeats::default());
+        let lines = self.workload.trace_lines(schedule).inspect(|line| {
+            hasher.add(line);
+            self.sent_before.count(line, &mut repeats);
+        });
         self.writer.append_lines(dir::TRACE, lines)?;
         let trace = TraceRecord {
             key,
             sha256: hasher.finish(),
             requests: u32::try_from(schedule.requests.len()).unwrap_or(u32::MAX),
         };
+        let exhausted = (schedule.repeats > 0).then(|| {
+            let (repeats, rate) = (schedule.repeats, key.rate);
+            format!("{repeats} of the prompts at {rate} req/s had been sent before: the dataset is exhausted")
+        });
+        let again = self.sent_before.warning(&repeats, key.rate, self.sweep.load.seed).or_else(|| self.cut_short(key));
+        again.iter().for_each(|text| (self.events)(Event::Warning { text: text.clone() }));
         self.writer.update(|m| {
             m.traces.retain(|t| t.key != key);
             m.traces.push(trace);
-            if schedule.repeats > 0 {
-                let text = format!(
-                    "{} of the prompts at {} req/s had been sent before: the dataset is exhausted",
-                    schedule.repeats, key.rate
-                );
+            for text in exhausted.into_iter().chain(again) {
                 if !m.warnings.contains(&text) {
                     m.warnings.push(text);
                 }
             }
         })?;
         Ok(())
+    }
+
+    /// A point that was begun and cut short had sent some of its prompts; a server of others' still knows them.
+    fn cut_short(&self, key: PointKey) -> Option<String> {
+        let begun = self.writer.manifest().traces.iter().any(|t| t.key == key);
+        let told = || {
+            format!(
+                "the point at {} req/s was cut short before: what was sent then may be answered from this server's \
+                 prefix cache now; restart it, or measure anew with another --seed",
+                key.rate
+            )
+        };
+        (begun && self.live.fleet.is_none()).then(told)
     }
 
     async fn load(&mut self, key: PointKey, schedule: &Arc<Schedule>) -> Result<Load, SessionError> {
@@ -155,7 +175,7 @@ impl Measurement<'_> {
             .and_then(Result::ok)
             .ok_or_else(|| system("join the recorder: its thread broke down"))?;
         self.live.proxy = lock(&proxy).take();
-        Ok(Load { report: report?, tally, incident })
+        Ok(Load { report: report?, tally, incident, held_up: progress.backlog.held_up() })
     }
 
     fn spec(&self, key: PointKey, schedule: &Arc<Schedule>) -> PointSpec {
@@ -193,12 +213,16 @@ impl Measurement<'_> {
         }
     }
 
-    fn finish(&mut self, facts: &PointFacts, completed: u32) -> Result<(), SessionError> {
+    fn finish(&mut self, facts: &PointFacts, completed: u32, journal_start: u64) -> Result<(), SessionError> {
         self.writer.update(|m| {
             m.points.retain(|p| p.key != facts.key);
             m.points.push(facts.clone());
         })?;
-        export::write(self.writer.dir(), self.writer.manifest(), facts.key)?;
+        let exported = export::write(self.writer.dir(), self.writer.manifest(), facts.key, journal_start)?;
+        if exported.is_none() {
+            let text = format!("the point at {} req/s is too large for a file in vLLM's format", facts.key.rate);
+            (self.events)(Event::Warning { text });
+        }
         (self.events)(Event::PointFinished { arm: self.live.label.clone(), completed, facts: Box::new(facts.clone()) });
         Ok(())
     }
@@ -208,6 +232,8 @@ struct Load {
     report: PointReport,
     tally: Tally,
     incident: Option<Incident>,
+    /// Sends that waited until more of what had ended was on disk.
+    held_up: u32,
 }
 
 fn facts(key: PointKey, schedule: &Schedule, load: &Load, window: &EngineWindow, lost: Option<&Loss>) -> PointFacts {
@@ -216,6 +242,7 @@ fn facts(key: PointKey, schedule: &Schedule, load: &Load, window: &EngineWindow,
     why.extend(lost.filter(|l| !l.ended).map(|l| format!("{} {}", l.instance, l.how)));
     why.extend(window.restarted.iter().map(|name| format!("{name} was restarted while the point was measured")));
     why.extend(tally.why());
+    why.extend(slow_disk(load.held_up));
     let broken = load.incident.is_some() || lost.is_some() || !window.restarted.is_empty();
     let status = match () {
         () if broken || tally.completed == 0 => PointStatus::Failed,
@@ -234,6 +261,12 @@ fn facts(key: PointKey, schedule: &Schedule, load: &Load, window: &EngineWindow,
         engines: window.counters,
         gpus: None,
     }
+}
+
+fn slow_disk(held_up: u32) -> Option<String> {
+    let told =
+        || format!("{held_up} sends waited for the disk, which is slower than the load: choose another --result-dir");
+    (held_up > 0).then(told)
 }
 
 fn stamp_source(proxy: &Arc<Mutex<Option<ProxyHandle>>>) -> StampSource {

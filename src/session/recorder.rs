@@ -173,6 +173,7 @@ impl Recorder {
                 entry.0 += 1;
             }
         }
+        self.point.progress.backlog.take_off(&record);
         self.point.journal.append(self.point.key, record);
     }
 }

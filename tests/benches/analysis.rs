@@ -90,7 +90,7 @@ fn curves(python: &Python, rates: &[f64]) -> Task {
 fn exact(arm: &ArmInput, asked: &Question) -> [f64; 3] {
     [Limits::Both, Limits::Ttft, Limits::Tpot].map(|limits| {
         let of = |p: &topobench::analyse::PointInput| {
-            let curve = ScaleCurve::new([&p.samples], &asked.slo, limits);
+            let curve = ScaleCurve::new([p.samples.as_ref()], &asked.slo, limits);
             std::hint::black_box(curve.at_target(asked.target));
             (p.rate.per_second(), curve.attainment_at(1.0))
         };

@@ -140,3 +140,25 @@ fn nobody_there_is_a_launch_that_failed() {
     assert!(ended.stderr.contains("http://127.0.0.1:") && ended.stderr.contains("hint: "), "{}", ended.stderr);
     assert_eq!(read_json(place.runs("random")[0].join("manifest.json"))["status"], "failed");
 }
+
+#[test]
+fn prompts_that_a_living_server_has_seen_are_told_and_so_is_what_its_cache_gave() {
+    let (place, engine) = (Place::new(), Engine::start(""));
+    let sweep = |more: &str| place.type_in(&format!("simple --attach {} {LOAD} {more}", engine.url())).measured();
+    let warnings = |run: usize| read_json(place.runs("random")[run].join("manifest.json"))["warnings"].to_string();
+    let first = sweep("");
+    assert!(!first.stderr.contains("were already sent"), "{}", first.stderr);
+    assert!(place.type_in("show latest").expect(0).stdout.find("prefix cache").is_none());
+    // The same prompts, of which the second point has two more.
+    let again = sweep("--num-prompts 8");
+    let told = "6 of the 8 prompts at 40.0 req/s were already sent to this server by run random/simple_";
+    assert!(again.stderr.contains(told) && again.stderr.contains("--seed 1"), "{}", again.stderr);
+    assert!(warnings(1).contains(told), "{}", warnings(1));
+    let shown = place.type_in("show latest").expect(0).stdout;
+    assert!(shown.contains("% of the prompt tokens came from a prefix cache"), "{shown}");
+    let other = sweep("--seed 1");
+    assert!(!other.stderr.contains("were already sent"), "{}", other.stderr);
+    let engine = Engine::start("");
+    let fresh = place.type_in(&format!("simple --attach {} {LOAD}", engine.url())).measured();
+    assert!(!fresh.stderr.contains("were already sent"), "another server: {}", fresh.stderr);
+}

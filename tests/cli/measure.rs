@@ -98,13 +98,11 @@ fn exports_are_what_vllm_writes_and_can_be_read_back() {
     assert_eq!((imported.mode.as_str(), imported.gpus()), ("nixl", Some(4)));
     for (own, imported) in own.points.iter().zip(&imported.points) {
         assert_eq!(own.key, imported.key);
-        for (a, b) in own.records.iter().zip(&imported.records) {
-            let first = |r: &topobench::outcome::RequestRecord| {
-                let t = &r.timeline;
-                t.first_token.map(|f| f.secs_since(t.due)).expect("served")
-            };
-            assert!((first(a) - first(b)).abs() < 1e-6, "{} {}\n{a:?}\n{b:?}", first(a), first(b));
-            assert_eq!(a.timeline.output_tokens, b.timeline.output_tokens);
+        assert_eq!(own.samples.len(), imported.samples.len());
+        for (a, b) in own.samples.rows().zip(imported.samples.rows()) {
+            let ttft = |r: &topobench::analyse::Row| r.ttft.expect("served").as_secs();
+            assert!((ttft(&a) - ttft(&b)).abs() < 1e-6, "{a:?}\n{b:?}");
+            assert_eq!(a.output_tokens, b.output_tokens);
         }
     }
 }
@@ -226,4 +224,76 @@ fn a_finished_run_has_nothing_to_resume_and_flags_beside_resume_are_refused() {
     let ended = place.type_in("simple --resume latest --json").measured();
     assert_eq!(std::fs::read(run.join("requests.jsonl")).expect("journal"), before);
     assert_eq!(ended.json()["arms"][0]["points"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn a_window_judges_only_what_was_due_within_it() {
+    let (place, _) = two_by_two();
+    let run = &place.runs("random")[0];
+    let at_40: Vec<f64> = read_json_lines(run.join("requests.jsonl"))
+        .iter()
+        .filter(|r| r["rate"] == 40.0)
+        .map(|r| r["due"].as_f64().expect("a time"))
+        .collect();
+    let later = at_40.iter().filter(|due| **due >= 0.05).count();
+    assert!((1..at_40.len()).contains(&later), "the window cuts {at_40:?}");
+    let shown = |window: &str| place.type_in(&format!("show latest --json --window {window}")).expect(0).json();
+    let judged = &shown("0.05:")["analysis"]["arms"][0]["points"][0];
+    assert_eq!(judged["offered"], later);
+    let why = judged["why"].to_string();
+    assert!(why.contains(&format!("judged by the {later} of 6 requests that were due from 0.05")), "{why}");
+    // Within the first second all of it is steady, and `all` is what nobody has to ask for.
+    for window in ["steady", "all"] {
+        assert_eq!(shown(window)["analysis"]["arms"][0]["points"][0]["offered"], 6);
+    }
+    let refused = place.type_in("show latest --window sometimes").expect(2).stderr;
+    assert!(refused.contains("give `steady`, `all`, or seconds"), "{refused}");
+}
+
+/// A run of one point with `n` requests of 64 chunks each, made out of a measured one.
+fn grown(run: &Path, n: usize, place: &Place) -> std::path::PathBuf {
+    let mut manifest = read_json(run.join("manifest.json"));
+    let mut point = manifest["points"][0].clone();
+    point["offered"] = n.into();
+    let rate = point["rate"].clone();
+    manifest["points"] = Value::Array(vec![point]);
+    let mut lines = read_json_lines(run.join("requests.jsonl"));
+    let mut line = lines.swap_remove(lines.iter().position(|l| l["rate"] == rate).expect("a request"));
+    line["chunks"] = serde_json::json!({ "gaps_us": vec![9000; 64] });
+    let mut journal = String::new();
+    for index in 0..n {
+        line["index"] = index.into();
+        journal.push_str(&format!("{line}\n"));
+    }
+    let name = format!("results/random/simple_20260101_{n:06}");
+    place.write(&format!("{name}/manifest.json"), &manifest.to_string());
+    place.write(&format!("{name}/requests.jsonl"), &journal);
+    place.path().join(name)
+}
+
+/// The most memory that `show` has in use, KiB.
+fn peak_of_show(place: &Place, run: &Path) -> u64 {
+    let mut command = place.command(env!("CARGO_BIN_EXE_topobench"));
+    let mut child = command.arg("show").arg(run).stdout(std::process::Stdio::null()).spawn().expect("starts");
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    while child.try_wait().expect("our child").is_none() {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let mark = text.lines().find_map(|l| l.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
+        peak = peak.max(mark.unwrap_or(0));
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    peak
+}
+
+#[test]
+fn many_requests_take_little_memory_to_judge() {
+    const MANY: usize = 20_000;
+    let (measured, _) = two_by_two();
+    let (place, run) = (Place::new(), &measured.runs("random")[0]);
+    let small = peak_of_show(&place, &grown(run, 400, &place));
+    let large = peak_of_show(&place, &grown(run, MANY, &place));
+    // Records with their chunks would take 1.5 KB each.
+    let bytes = large.saturating_sub(small) * 1024 / MANY as u64;
+    assert!(bytes < 800, "{bytes} bytes a request ({small} and {large} KiB)");
 }

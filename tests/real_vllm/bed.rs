@@ -99,6 +99,7 @@ impl Bed {
                 result_dir: PathBuf::new(),
                 name: None,
                 gate: None,
+                window: None,
                 on_failure: OnFailure::default(),
                 metadata: Default::default(),
                 metrics: MetricChoice::default(),

@@ -75,7 +75,8 @@ fn failures_repeats_and_odd_rates_are_judged_alike() {
 fn the_selftest_finds_a_difference() {
     let mut study = Study::recorded();
     // Judged before one more request was lost: the report's numbers are no longer those of the requests.
-    study.runs[0].points[2].records[0].outcome = Outcome::Unfinished;
+    study.points[0][2].records[0].outcome = Outcome::Unfinished;
+    study.record();
     let Some(dom) = opened(&study, "selftest") else { return };
     let result = text(&dom, "selftest-result");
     assert!(result.contains("differences") && result.contains("simple TP2 at 8 req/s, attempt 1, both"), "{result}");

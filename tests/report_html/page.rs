@@ -31,13 +31,16 @@ fn names_that_look_like_markup_stay_text() {
     let mut study = Study::recorded();
     study.title = hostile.to_string();
     study.command = vec![hostile.to_string()];
+    for points in &mut study.points {
+        points[0].records[0].outcome = Outcome::Failed(Failure::Protocol { detail: hostile.to_string() });
+    }
+    study.record();
     for (run, arm) in study.runs.iter_mut().zip(&mut study.arms) {
         arm.label = hostile.to_string();
         let manifest = run.manifest.as_mut().expect("a manifest");
         manifest.sweep.model = hostile.to_string();
         manifest.sweep.metadata.insert(hostile.to_string(), hostile.to_string());
         manifest.instances[0].argv.push(hostile.to_string());
-        run.points[0].records[0].outcome = Outcome::Failed(Failure::Protocol { detail: hostile.to_string() });
     }
     let page = study.page().expect("a page");
     assert_eq!(page.matches("<script").count(), 2, "the data's and the page's own");
@@ -63,9 +66,9 @@ fn nothing_is_asked_of_any_server() {
 #[test]
 fn every_request_is_in_the_page_in_whole_units() {
     let mut study = Study::recorded();
-    study.runs[0].points[0].records[3].outcome = Outcome::Failed(Failure::Shed { code: 429 });
+    study.points[0][0].records[3].outcome = Outcome::Failed(Failure::Shed { code: 429 });
     study.rejudge();
-    let point = &study.runs[0].points[0];
+    let point = &study.points[0][0];
     let page = data(&study.page().expect("a page"));
     let shown = &page["arms"][0]["points"][0];
     let (ttft, tpot) = (column(&shown["ttft"]), column(&shown["tpot"]));
@@ -92,8 +95,9 @@ fn end_to_end_limits_bring_their_column() {
 #[test]
 fn a_run_that_changed_after_it_was_judged_is_refused() {
     let mut study = Study::recorded();
-    study.runs[1].points[0].records.pop();
-    study.runs[1].points[0].facts = None;
+    study.points[1][0].records.pop();
+    study.points[1][0].facts = None;
+    study.record();
     let error = study.page().expect_err("stale");
     assert!(matches!(error, HtmlError::Stale { judged: 20, recorded: 19, .. }), "{error}");
     study.runs.pop();

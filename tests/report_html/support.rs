@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use topobench::analyse::summary::PointSummary;
-use topobench::analyse::{ArmInput, ArmKind, Comparison, Identity, PointInput, Question, Samples};
+use topobench::analyse::{ArmInput, ArmKind, Comparison, Identity, PointInput, Question};
 use topobench::draw::{Axis, Drawing, Figure, Line, Panel, Stroke, marker, palette};
 use topobench::outcome::{
     EngineCounters, Failure, Outcome, PointFacts, PointKey, PointStatus, RequestRecord, RunStatus,
@@ -18,6 +19,7 @@ use topobench::plan::slo::{Slo, Target};
 use topobench::plan::strategy::Order;
 use topobench::plan::{MetricChoice, OnFailure, Plan, Timeouts};
 use topobench::record::host::HostFacts;
+use topobench::record::import::VllmFile;
 use topobench::record::manifest::{InstanceRecord, TraceRecord};
 use topobench::record::{Manifest, RecordedPoint, RecordedRun};
 use topobench::report::{
@@ -26,9 +28,19 @@ use topobench::report::{
 };
 use topobench::units::{RequestRate, TokenCount, Tpot, Ttft};
 
+/// A point with its requests one by one, to be changed at will.
+#[derive(Clone)]
+pub struct Point {
+    pub key: PointKey,
+    pub facts: Option<PointFacts>,
+    pub records: Vec<RequestRecord>,
+}
+
 /// Everything a page is made of.
 pub struct Study {
     pub title: String,
+    /// Of each run; what the runs hold is made from them.
+    pub points: Vec<Vec<Point>>,
     pub runs: Vec<RecordedRun>,
     pub arms: Vec<ArmInput>,
     pub question: Question,
@@ -40,14 +52,14 @@ impl Study {
     pub fn recorded() -> Study {
         let mut study = Study::imported();
         let plan = plan();
-        for (arm, run) in study.runs.iter_mut().enumerate() {
-            run.manifest = Some(manifest(&plan, arm, &run.points));
-            run.imported = None;
-            let kind = [ArmKind::Simple, ArmKind::PrefillDecode][arm];
-            for point in &mut run.points {
+        for (arm, kind) in [ArmKind::Simple, ArmKind::PrefillDecode].into_iter().enumerate() {
+            for point in &mut study.points[arm] {
                 point.facts = Some(facts(point, kind));
             }
-            study.arms[arm] = arm_input(run, kind);
+            study.runs[arm].manifest = Some(manifest(&plan, arm, &study.points[arm]));
+            study.runs[arm].imported = None;
+            study.record();
+            study.arms[arm] = arm_input(&study.runs[arm], kind);
         }
         study.title = "Qwen3-8B on 2 × H100: simple TP2 against nixl 1P1D".to_string();
         study
@@ -57,22 +69,22 @@ impl Study {
     /// and everything at once.
     pub fn odd() -> Study {
         let mut study = Study::recorded();
-        for run in &mut study.runs {
-            let mut all_at_once = run.points[0].clone();
+        for points in &mut study.points {
+            let mut all_at_once = points[0].clone();
             all_at_once.key.rate = RequestRate::INFINITE;
-            let mut repeat = run.points[2].clone();
+            let mut repeat = points[2].clone();
             repeat.key.attempt = 2;
             repeat.records[7].outcome = Outcome::Unfinished;
             repeat.records[8].timeline.output_tokens = TokenCount(1);
-            let mut unsent = run.points[0].clone();
+            let mut unsent = points[0].clone();
             unsent.key.rate = RequestRate::new(11.0).expect("a rate");
             for record in &mut unsent.records {
                 record.outcome = Outcome::Failed(Failure::Connect { detail: "refused".to_string() });
                 record.timeline.sent = None;
             }
             // Cut off: 30 requests left no record.
-            run.points[2].facts.as_mut().expect("facts").offered += 30;
-            run.points.extend([repeat, unsent, all_at_once]);
+            points[2].facts.as_mut().expect("facts").offered += 30;
+            points.extend([repeat, unsent, all_at_once]);
         }
         study.rejudge();
         study
@@ -81,15 +93,15 @@ impl Study {
     /// 12 rates with 1000 requests each, out of the same few.
     pub fn large() -> Study {
         let mut study = Study::recorded();
-        for run in &mut study.runs {
-            let seeds = run.points[2].records.clone();
+        for points in &mut study.points {
+            let seeds = points[2].records.clone();
             let point = |rate: u32| {
                 let gap = 1000 / u64::from(rate);
                 let records = (0..1000u64).map(|n| later(&seeds[n as usize % seeds.len()], n * gap)).collect();
                 let key = PointKey { rate: RequestRate::new(f64::from(rate)).expect("a rate"), attempt: 1 };
-                RecordedPoint::recorded(key, None, records)
+                Point { key, facts: None, records }
             };
-            run.points = (1..=12).map(point).collect();
+            *points = (1..=12).map(point).collect();
         }
         study.rejudge();
         study
@@ -97,13 +109,14 @@ impl Study {
 
     /// The same as bare result files: nothing is known beside the requests.
     pub fn imported() -> Study {
-        let runs: Vec<RecordedRun> =
-            [("simple", "tp2"), ("nixl", "pd")].map(|(mode, file)| result_files(mode, file)).into();
+        let (runs, points): (Vec<_>, Vec<_>) =
+            [("simple", "tp2"), ("nixl", "pd")].map(|(mode, file)| result_files(mode, file)).into_iter().unzip();
         let kinds = [ArmKind::Simple, ArmKind::PrefillDecode];
         let arms = runs.iter().zip(kinds).map(|(run, kind)| arm_input(run, kind)).collect();
         let slo = Slo { ttft: Ttft::from_millis(250.0), tpot: Tpot::from_millis(9.0), e2el: None };
         Study {
             title: "Imported result files".to_string(),
+            points,
             runs,
             arms,
             question: Question { slo, scale_rate: RequestRate::new(8.0), ..Question::default() },
@@ -113,13 +126,23 @@ impl Study {
 
     /// The first arm alone.
     pub fn alone(mut self) -> Study {
+        self.points.truncate(1);
         self.runs.truncate(1);
         self.arms.truncate(1);
         self
     }
 
-    /// Judges the runs anew after they were changed.
+    /// Makes the runs hold what was changed in `points`; they stay judged as they were.
+    pub fn record(&mut self) {
+        let recorded = |p: &Point| RecordedPoint::new(p.key, p.facts.clone(), &p.records);
+        for (run, points) in self.runs.iter_mut().zip(&self.points) {
+            run.points = points.iter().map(recorded).collect();
+        }
+    }
+
+    /// Records and judges what was changed.
     pub fn rejudge(&mut self) {
+        self.record();
         for (arm, run) in self.arms.iter_mut().zip(&self.runs) {
             arm.points = judged(run);
         }
@@ -152,11 +175,12 @@ fn summaries(arm: &ArmInput) -> Vec<PointSummary> {
     arm.points.iter().map(|p| report::summary_of(p, &report::PERCENTILES)).collect()
 }
 
-/// Result files of `vllm bench serve`, written and read back.
-fn result_files(mode: &str, prefix: &str) -> RecordedRun {
+/// Result files of `vllm bench serve`, written and read back, and their requests.
+fn result_files(mode: &str, prefix: &str) -> (RecordedRun, Vec<Point>) {
     let all: BTreeMap<String, Value> =
         serde_json::from_str(include_str!("../fixtures/h100/columns.json")).expect("fixture");
     let dir = tempfile::tempdir().expect("tempdir");
+    let mut points = Vec::new();
     for rate in [2.0, 5.0, 8.0] {
         let mut file = all[&format!("{prefix}-{rate}qps")].clone();
         let (prefill, decode, tp) = if mode == "nixl" { (1, 1, 1) } else { (0, 0, 2) };
@@ -166,10 +190,14 @@ fn result_files(mode: &str, prefix: &str) -> RecordedRun {
             "tensor_parallel_size": tp,
         });
         file.as_object_mut().expect("an object").extend(told.as_object().expect("an object").clone());
-        std::fs::write(dir.path().join(format!("{rate}.json")), file.to_string()).expect("written");
+        let text = file.to_string();
+        let records = VllmFile::parse(text.as_bytes()).and_then(|file| file.records()).expect("a result file");
+        let key = PointKey { rate: RequestRate::new(rate).expect("a rate"), attempt: 1 };
+        points.push(Point { key, facts: None, records });
+        std::fs::write(dir.path().join(format!("{rate}.json")), text).expect("written");
     }
     let run = RecordedRun::read(dir.path()).expect("result files");
-    RecordedRun { dir: format!("results/random/{mode}_20261121_214630").into(), ..run }
+    (RecordedRun { dir: format!("results/random/{mode}_20261121_214630").into(), ..run }, points)
 }
 
 fn arm_input(run: &RecordedRun, kind: ArmKind) -> ArmInput {
@@ -193,7 +221,7 @@ fn judged(run: &RecordedRun) -> Vec<PointInput> {
         attempt: p.key.attempt,
         facts: p.facts.clone(),
         duration_secs: p.duration_secs,
-        samples: Samples::from_records(&p.records, p.facts.as_ref().map(|f| f.offered)),
+        samples: Arc::clone(&p.samples),
     };
     run.points.iter().map(point).collect()
 }
@@ -228,6 +256,7 @@ fn plan() -> Plan {
             result_dir: "results".into(),
             name: None,
             gate: None,
+            window: None,
             on_failure: OnFailure::default(),
             metadata: BTreeMap::new(),
             metrics: MetricChoice::default(),
@@ -241,7 +270,7 @@ fn plan() -> Plan {
     build(&request, &Environment::default(), gpus).expect("a plan")
 }
 
-fn manifest(plan: &Plan, arm: usize, points: &[RecordedPoint]) -> Manifest {
+fn manifest(plan: &Plan, arm: usize, points: &[Point]) -> Manifest {
     let words = |line: &str| line.split(' ').map(str::to_string).collect::<Vec<_>>();
     let gpu = json!({"name": "NVIDIA H100 80GB HBM3", "memory_total_bytes": 85_520_809_984u64, "driver": "580.95.05", "cuda": "13.0"});
     let names: &[&str] = if arm == 0 { &["replica-0"] } else { &["prefill-0", "decode-0"] };
@@ -263,7 +292,7 @@ fn manifest(plan: &Plan, arm: usize, points: &[RecordedPoint]) -> Manifest {
         ready_secs: Some(61.25),
         ..InstanceRecord::default()
     };
-    let trace = |p: &RecordedPoint| TraceRecord {
+    let trace = |p: &Point| TraceRecord {
         key: p.key,
         sha256: format!("{:016x}", 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(p.records.len() as u64)).repeat(4),
         requests: p.records.len() as u32,
@@ -298,7 +327,7 @@ fn manifest(plan: &Plan, arm: usize, points: &[RecordedPoint]) -> Manifest {
 }
 
 /// A prefix cache helped in the recorded run, as it did in truth; one point has lost two KV transfers.
-fn facts(point: &RecordedPoint, kind: ArmKind) -> PointFacts {
+fn facts(point: &Point, kind: ArmKind) -> PointFacts {
     let PointKey { rate, attempt } = point.key;
     let lost = kind == ArmKind::PrefillDecode && rate.per_second() == 5.0;
     let prompts = 2048.0 * point.records.len() as f64;

@@ -45,7 +45,7 @@ fn loaded(per_second: f64, tpot: f64, busy: f64) -> PointInput {
         attempt: 1,
         duration_secs: Some(seconds),
         facts: Some(facts),
-        samples: Samples::from_records(&records, None),
+        samples: Samples::from_records(&records, None).into(),
     }
 }
 

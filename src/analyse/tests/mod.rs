@@ -69,7 +69,7 @@ pub(super) fn point(per_second: f64, n: usize, misses: usize) -> PointInput {
         attempt: 1,
         facts: Some(fine(per_second, n as u32)),
         duration_secs: Some(n as f64 / per_second),
-        samples: samples(per_second, &ttfts, 0.008),
+        samples: samples(per_second, &ttfts, 0.008).into(),
     }
 }
 

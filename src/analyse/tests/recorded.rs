@@ -42,7 +42,7 @@ fn imported(label: &str, size: &str, prefix: &str, rates: &[f64]) -> ArmInput {
         attempt: 1,
         facts: None,
         duration_secs: None,
-        samples: all[&format!("{prefix}-{r}qps")].samples(),
+        samples: all[&format!("{prefix}-{r}qps")].samples().into(),
     });
     ArmInput { identity: Identity::default(), ..arm(label, size, points.collect()) }
 }

@@ -44,7 +44,13 @@ fn measured(records: &[RequestRecord], change: impl FnOnce(&mut PointFacts)) -> 
     let mut facts = fine(10.0, records.len() as u32);
     change(&mut facts);
     let samples = Samples::from_records(records, Some(facts.offered));
-    PointInput { rate: rate(10.0), attempt: 1, duration_secs: Some(facts.duration_secs), facts: Some(facts), samples }
+    PointInput {
+        rate: rate(10.0),
+        attempt: 1,
+        duration_secs: Some(facts.duration_secs),
+        facts: Some(facts),
+        samples: samples.into(),
+    }
 }
 
 fn why(point: &PointInput, kind: ArmKind) -> Vec<String> {
@@ -150,7 +156,8 @@ fn cached_prompts_are_said_and_do_not_invalidate() {
 
 #[test]
 fn imported_files_are_neither_valid_nor_invalid_unless_nothing_was_served() {
-    let import = |ttfts: &[f64]| PointInput { facts: None, samples: samples(2.0, ttfts, 0.01), ..point(2.0, 1, 0) };
+    let import =
+        |ttfts: &[f64]| PointInput { facts: None, samples: samples(2.0, ttfts, 0.01).into(), ..point(2.0, 1, 0) };
     assert_eq!(judge(&import(&[0.1, 0.2]), ArmKind::Unknown, &slo(150.0, 20.0)).valid, None);
     let dead = judge(&import(&[f64::INFINITY]), ArmKind::Unknown, &slo(150.0, 20.0));
     assert_eq!((dead.valid, dead.status), (Some(false), PointStatus::Failed));

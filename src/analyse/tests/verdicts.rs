@@ -16,7 +16,7 @@ fn slow_first_token(points: Vec<PointInput>, at: &[f64]) -> Vec<PointInput> {
         if at.contains(&p.rate.per_second()) {
             let rate = p.rate.per_second();
             let ttfts: Vec<f64> = p.samples.ttft.iter().map(|t| if *t < 0.15 { t + 0.04 } else { *t }).collect();
-            p.samples = samples(rate, &ttfts, 0.008);
+            p.samples = samples(rate, &ttfts, 0.008).into();
         }
         p
     };
@@ -118,7 +118,7 @@ fn one_arm_alone_is_told_what_it_carries() {
 fn nothing_served_is_no_verdict() {
     let dead = || {
         let lost = samples(2.0, &[f64::INFINITY; 110], 0.01);
-        vec![PointInput { samples: lost, ..point(2.0, 110, 0) }]
+        vec![PointInput { samples: lost.into(), ..point(2.0, 110, 0) }]
     };
     insta::assert_snapshot!(verdict(misses(400, &[(2.0, 0)]), dead()));
     insta::assert_snapshot!(verdict(dead(), dead()));

@@ -76,7 +76,10 @@ impl From<&Step> for StepFacts {
 /// The loopback server runs on the same cores, and whatever else runs now counts too.
 fn note(cores: usize) -> &'static str {
     match cores {
-        0..=1 => "one core for client and loopback server together: far below what the client alone carries",
+        0..=1 => {
+            "one core for client and loopback server together: far below what the client alone carries; where engines share it \
+             too, trust TTFT to some milliseconds, and only well below this rate"
+        }
         n if n < ENOUGH_CORES => "few cores, shared with the loopback server and all that runs now: a lower bound",
         _ => "as loaded as the machine is now; a lower bound, since the loopback server takes its share",
     }

@@ -75,6 +75,7 @@ fn request(flags: Flags, env: &Environment) -> Result<Request, PlanError> {
             result_dir: PathBuf::from("results"),
             name: flags.name,
             gate: flags.gate,
+            window: flags.slo.window,
             on_failure: OnFailure::default(),
             metadata: BTreeMap::new(),
             metrics: MetricChoice::default(),

@@ -1,9 +1,8 @@
 //! Distributions of TTFT and TPOT at the rate of the scale panel.
 
 use super::style::{self, DASHES, Look, dressed, limit_rule, target_rule};
-use crate::analyse::ArmReport;
+use crate::analyse::{ArmReport, Row, Samples};
 use crate::draw::{Axis, Direction, Figure, Line, Panel, Stroke};
-use crate::outcome::RequestRecord;
 use crate::record::RecordedRun;
 use crate::report::Study;
 use crate::units::RequestRate;
@@ -16,7 +15,7 @@ const STEPS: usize = 800;
 struct Arm<'a> {
     report: &'a ArmReport,
     look: Look,
-    records: Vec<&'a RequestRecord>,
+    repeats: Vec<&'a Samples>,
     offered: usize,
 }
 
@@ -27,8 +26,8 @@ pub fn cdf(study: &Study) -> Option<Figure> {
     let arms: Vec<Arm> =
         dressed(study).zip(&study.runs).map(|((report, look), run)| arm(report, look, run, rate)).collect();
     let slo = &study.question.slo;
-    let ttft = |r: &RequestRecord| r.ttft().map(|t| t.as_millis());
-    let tpot = |r: &RequestRecord| r.tpot().map(|t| t.as_millis());
+    let ttft = |r: &Row| r.ttft.map(|t| t.as_millis());
+    let tpot = |r: &Row| r.tpot.map(|t| t.as_millis());
     let panels: Vec<Panel> = [
         panel("TTFT", &arms, ttft, slo.ttft.as_millis(), study),
         panel("TPOT", &arms, tpot, slo.tpot.as_millis(), study),
@@ -46,22 +45,17 @@ pub fn cdf(study: &Study) -> Option<Figure> {
 }
 
 fn arm<'a>(report: &'a ArmReport, look: Look, run: &'a RecordedRun, rate: RequestRate) -> Arm<'a> {
-    let records = run.points.iter().filter(|p| p.key.rate == rate).flat_map(|p| &p.records).collect();
+    let repeats = run.points.iter().filter(|p| p.key.rate == rate).map(|p| p.samples.as_ref()).collect();
     let offered = report.points.iter().filter(|p| p.rate == rate).map(|p| p.offered).sum();
-    Arm { report, look, records, offered }
+    Arm { report, look, repeats, offered }
 }
 
-fn panel(
-    name: &str,
-    arms: &[Arm],
-    pick: fn(&RequestRecord) -> Option<f64>,
-    limit: f64,
-    study: &Study,
-) -> Option<Panel> {
+fn panel(name: &str, arms: &[Arm], pick: fn(&Row) -> Option<f64>, limit: f64, study: &Study) -> Option<Panel> {
     let columns: Vec<(&Arm, Vec<f64>)> = arms
         .iter()
         .map(|arm| {
-            let mut values: Vec<f64> = arm.records.iter().filter_map(|r| pick(r)).filter(|v| *v > 0.0).collect();
+            let mut values: Vec<f64> =
+                arm.repeats.iter().flat_map(|s| s.rows()).filter_map(|r| pick(&r)).filter(|v| *v > 0.0).collect();
             values.sort_unstable_by(f64::total_cmp);
             (arm, values)
         })

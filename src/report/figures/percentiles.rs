@@ -65,14 +65,15 @@ fn latencies(study: &Study, arm: usize, rate: RequestRate) -> Latencies {
     let mut repeats = study.points(arm).filter(|p| p.report.rate == rate);
     match (repeats.next(), repeats.next()) {
         (Some(only), None) => only.summary.latencies.clone(),
-        _ => Latencies::of(&pooled(&study.runs[arm], rate), &PERCENTILES),
+        _ => pooled(&study.runs[arm], rate),
     }
 }
 
 /// All requests at a rate, repeats together.
-fn pooled(run: &RecordedRun, rate: RequestRate) -> Samples {
+fn pooled(run: &RecordedRun, rate: RequestRate) -> Latencies {
     let points = run.points.iter().filter(|p| p.key.rate == rate);
-    Samples::from_records(points.flat_map(|p| &p.records), None)
+    let repeats: Vec<&Samples> = points.map(|p| p.samples.as_ref()).collect();
+    Latencies::pooled(&repeats, &PERCENTILES)
 }
 
 fn panel(metric: &Metric, courses: &[Course], unit: RateUnit) -> Option<Panel> {

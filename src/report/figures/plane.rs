@@ -3,7 +3,7 @@
 use super::style::{self, RateUnit, looks};
 use crate::analyse::crossing::{Crossing, crossing};
 use crate::analyse::percentiles::quantile;
-use crate::analyse::{ArmInput, ArmReport, PointAttainment, PointInput};
+use crate::analyse::{ArmInput, ArmReport, PointAttainment, PointInput, Row};
 use crate::draw::{Axis, Cell, Cells, ColorKey, Figure, Panel, Ramp};
 use crate::plan::slo::Slo;
 use crate::record::RecordedRun;
@@ -20,8 +20,8 @@ const OCTAVES: f64 = 2.0;
 pub fn plane(study: &Study) -> Option<Figure> {
     let unit = RateUnit::of(&study.comparison);
     let slo = study.question.slo;
-    let ttfts = limits(&study.runs, |r| r.ttft().map(|t| t.as_millis()), slo.ttft.as_millis())?;
-    let tpots = limits(&study.runs, |r| r.tpot().map(|t| t.as_millis()), slo.tpot.as_millis())?;
+    let ttfts = limits(&study.runs, |r| r.ttft.map(|t| t.as_millis()), slo.ttft.as_millis())?;
+    let tpots = limits(&study.runs, |r| r.tpot.map(|t| t.as_millis()), slo.tpot.as_millis())?;
     let others = study.comparison.arms.get(1..).filter(|others| !others.is_empty())?;
     let panels: Vec<Panel> = (1..=others.len()).map(|b| panel(study, b, &ttfts, &tpots)).collect();
     let per = if unit.is_per_gpu() { "rate per GPU" } else { "rate" };
@@ -37,9 +37,9 @@ pub fn plane(study: &Study) -> Option<Figure> {
 }
 
 /// Limits that spread over what was measured, and the SLO's own, ascending, in ms.
-fn limits(runs: &[RecordedRun], pick: fn(&crate::outcome::RequestRecord) -> Option<f64>, own: f64) -> Option<Vec<f64>> {
-    let records = runs.iter().flat_map(|run| &run.points).flat_map(|p| &p.records);
-    let mut values: Vec<f64> = records.filter_map(pick).filter(|v| *v > 0.0).collect();
+fn limits(runs: &[RecordedRun], pick: fn(&Row) -> Option<f64>, own: f64) -> Option<Vec<f64>> {
+    let rows = runs.iter().flat_map(|run| &run.points).flat_map(|p| p.samples.rows());
+    let mut values: Vec<f64> = rows.filter_map(|row| pick(&row)).filter(|v| *v > 0.0).collect();
     values.sort_unstable_by(f64::total_cmp);
     let (low, high) = (quantile(&values, 0.35)?, quantile(&values, 0.995)? * 1.2);
     let step = (high / low).powf(1.0 / (LIMITS - 1) as f64);

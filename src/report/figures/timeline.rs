@@ -1,8 +1,8 @@
 //! One point over time: what arrived, what was in flight, what engines and GPUs said.
 
 use super::gauges::{Gauges, Series};
+use crate::analyse::{Row as Request, Samples};
 use crate::draw::{Axis, Figure, Legend, LegendPlace, Line, Panel, Point, Rgb, Scatter, Shape, Spot, Stroke, palette};
-use crate::outcome::RequestRecord;
 use crate::record::{RecordedPoint, RecordedRun};
 use crate::report::inputs;
 use crate::words;
@@ -11,17 +11,20 @@ use crate::words;
 const BINS: f64 = 120.0;
 /// More spots than this are a cloud that costs and tells nothing.
 const SPOTS: usize = 1500;
+/// Across the requests in flight, each with a lowest and a highest level.
+const COLUMNS: usize = 1500;
 
 /// Arrivals, requests in flight, TTFT of each request, and the gauges that were recorded. `None` if nothing was sent,
 /// or for imported files, whose points have no time zero.
 pub fn timeline(run: &RecordedRun, point: &RecordedPoint) -> Option<Figure> {
     let facts = point.facts.as_ref()?;
-    let end = point.records.iter().map(|r| r.timeline.end.as_secs()).fold(0.0, f64::max);
-    if end <= 0.0 || point.records.iter().all(|r| r.timeline.sent.is_none()) {
+    let samples = &point.samples;
+    let end = recorded(samples).map(|r| r.end).fold(0.0, f64::max);
+    if end <= 0.0 || samples.sent() == 0 {
         return None;
     }
     let gauges = Gauges::read(run, facts);
-    let mut rows: Vec<Row> = vec![arrivals(&point.records, end), in_flight(&point.records), ttfts(&point.records)];
+    let mut rows: Vec<Row> = vec![arrivals(samples, end), in_flight(samples, end), ttfts(samples)];
     let percent = |axis: Axis| axis.fixed(0.0, 100.0).in_unit(" %");
     let gauge = |name: &str, series: &[Series], hue| Row {
         axis: Axis::linear(name).including(0.0),
@@ -65,7 +68,11 @@ fn panel(row: Row, end: f64, last: bool) -> Panel {
     }
 }
 
-fn arrivals(records: &[RequestRecord], end: f64) -> Row {
+fn recorded(samples: &Samples) -> impl Iterator<Item = Request> + '_ {
+    samples.rows().filter(Request::is_recorded)
+}
+
+fn arrivals(samples: &Samples, end: f64) -> Row {
     let width = (end / BINS).max(1.0);
     let bins = (end / width).ceil().max(1.0) as usize;
     let per_second = |times: &mut dyn Iterator<Item = f64>| -> Vec<(f64, f64)> {
@@ -75,8 +82,8 @@ fn arrivals(records: &[RequestRecord], end: f64) -> Row {
         steps.push((end, counts[bins - 1]));
         steps
     };
-    let due = per_second(&mut records.iter().map(|r| r.timeline.due.as_secs()));
-    let done = per_second(&mut records.iter().filter(|r| r.completed()).map(|r| r.timeline.end.as_secs()));
+    let due = per_second(&mut recorded(samples).map(|r| r.due));
+    let done = per_second(&mut recorded(samples).filter(Request::served).map(|r| r.end));
     let line = |points, stroke, label| Line::new::<(f64, f64)>(points, stroke).stepped().labelled(label);
     Row {
         axis: Axis::linear("Requests/s").including(0.0),
@@ -88,10 +95,9 @@ fn arrivals(records: &[RequestRecord], end: f64) -> Row {
     }
 }
 
-fn in_flight(records: &[RequestRecord]) -> Row {
-    let mut changes: Vec<(f64, f64)> = records
-        .iter()
-        .filter_map(|r| Some((r.timeline.sent?.as_secs(), r.timeline.end.as_secs())))
+fn in_flight(samples: &Samples, end: f64) -> Row {
+    let mut changes: Vec<(f64, f64)> = recorded(samples)
+        .filter_map(|r| Some((r.sent?, r.end)))
         .flat_map(|(sent, end)| [(sent, 1.0), (end, -1.0)])
         .collect();
     changes.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
@@ -101,13 +107,28 @@ fn in_flight(records: &[RequestRecord]) -> Row {
         level += change;
         steps.push((at, level));
     }
-    let line = Line::new(steps, Stroke::thin(Rgb::BLACK, 1.0)).stepped();
+    let line = Line::new(thinned(steps, end), Stroke::thin(Rgb::BLACK, 1.0)).stepped();
     Row { axis: Axis::linear("In flight").including(0.0), marks: vec![line], scatter: None }
 }
 
-fn ttfts(records: &[RequestRecord]) -> Row {
-    let served: Vec<(f64, f64)> =
-        records.iter().filter_map(|r| Some((r.timeline.due.as_secs(), r.ttft()?.as_millis()))).collect();
+/// More steps than the paper has room for become the lowest and the highest of each column.
+fn thinned(steps: Vec<(f64, f64)>, end: f64) -> Vec<(f64, f64)> {
+    if steps.len() <= 2 * COLUMNS {
+        return steps;
+    }
+    let column = |at: f64| ((at / end * COLUMNS as f64) as usize).min(COLUMNS - 1);
+    let ends = |within: &[(f64, f64)]| {
+        let by_level = |a: &&(f64, f64), b: &&(f64, f64)| a.1.total_cmp(&b.1);
+        let (low, high) = (within.iter().min_by(by_level).copied(), within.iter().max_by(by_level).copied());
+        let mut both: Vec<(f64, f64)> = low.into_iter().chain(high).collect();
+        both.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+        both
+    };
+    steps.chunk_by(|a, b| column(a.0) == column(b.0)).flat_map(ends).collect()
+}
+
+fn ttfts(samples: &Samples) -> Row {
+    let served: Vec<(f64, f64)> = samples.rows().filter_map(|r| Some((r.due, r.ttft?.as_millis()))).collect();
     let stride = served.len().div_ceil(SPOTS).max(1);
     let spots = served.iter().step_by(stride).map(|&(x, y)| Spot { point: Point::new(x, y), text: None });
     let scatter = Scatter { spots: spots.collect(), shape: Shape::Circle, color: palette(4), label: None };

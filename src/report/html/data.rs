@@ -5,8 +5,7 @@
 
 use super::{ArmPage, HtmlError, PageInput};
 use crate::analyse::compare::{Censored, SloMillis};
-use crate::analyse::{ArmReport, ByLimit, Interval, PointReport};
-use crate::outcome::RequestRecord;
+use crate::analyse::{ArmReport, ByLimit, Interval, PointReport, Row, Samples};
 use crate::record::RecordedPoint;
 use crate::units::RequestRate;
 use base64::Engine;
@@ -119,7 +118,7 @@ impl PointData {
         dues: &mut Vec<String>,
     ) -> Result<PointData, HtmlError> {
         let same = |p: &&RecordedPoint| p.key.rate == report.rate && p.key.attempt == report.attempt;
-        let columns = page.run.points.iter().find(same).map(|p| Columns::new(p, slo)).unwrap_or_default();
+        let columns = page.run.points.iter().find(same).map(|p| Columns::new(&p.samples, slo)).unwrap_or_default();
         if columns.ttft.len() != report.offered {
             return Err(HtmlError::Stale {
                 arm: arm.name.clone(),
@@ -161,26 +160,19 @@ pub(super) struct Columns {
 }
 
 impl Columns {
-    pub(super) fn new(point: &RecordedPoint, slo: &SloMillis) -> Columns {
-        let mut records: Vec<&RequestRecord> = point.records.iter().collect();
-        records.sort_by_key(|r| r.timeline.due);
+    pub(super) fn new(samples: &Samples, slo: &SloMillis) -> Columns {
         let mut columns = Columns::default();
-        for record in records {
-            columns.push(record, slo);
+        for column in [&mut columns.due, &mut columns.ttft, &mut columns.tpot, &mut columns.e2el] {
+            column.reserve_exact(samples.len());
         }
-        let offered = point.facts.as_ref().map_or(0, |f| f.offered as usize).max(columns.ttft.len());
-        let last_due = columns.due.last().copied().unwrap_or(0);
-        columns.due.resize(offered, last_due);
-        for column in [&mut columns.ttft, &mut columns.tpot, &mut columns.e2el] {
-            column.resize(offered, NOT_SERVED);
-        }
+        samples.rows().for_each(|row| columns.push(&row, slo));
         columns
     }
 
-    fn push(&mut self, record: &RequestRecord, slo: &SloMillis) {
-        self.sent |= record.timeline.sent.is_some();
-        self.due.push((record.timeline.due.as_secs() * 1e3).round() as u32);
-        let Some((ttft, e2el)) = record.ttft().zip(record.e2el()) else {
+    fn push(&mut self, row: &Row, slo: &SloMillis) {
+        self.sent |= row.sent.is_some();
+        self.due.push((row.due * 1e3).round() as u32);
+        let Some((ttft, e2el)) = row.ttft.zip(row.e2el) else {
             for column in [&mut self.ttft, &mut self.tpot, &mut self.e2el] {
                 column.push(NOT_SERVED);
             }
@@ -188,7 +180,7 @@ impl Columns {
         };
         self.ttft.push(units(ttft.as_secs(), slo.ttft_ms, UNITS.ttft));
         // A single token keeps every TPOT limit.
-        self.tpot.push(record.tpot().map_or(0, |tpot| units(tpot.as_secs(), slo.tpot_ms, UNITS.tpot)));
+        self.tpot.push(row.tpot.map_or(0, |tpot| units(tpot.as_secs(), slo.tpot_ms, UNITS.tpot)));
         self.e2el.push(units(e2el.as_secs(), slo.e2el_ms.unwrap_or(f64::INFINITY), UNITS.e2el));
     }
 }

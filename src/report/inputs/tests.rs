@@ -39,9 +39,11 @@ fn a_deployment_without_gpus_has_no_number_of_them() {
 
 #[test]
 fn requests_that_left_no_record_were_offered() {
-    let mut run = Made { rates: vec![2.0], requests: 10, ..Made::simple() }.run();
-    run.points[0].records.truncate(7);
-    let point = point(&run.points[0]);
+    let mut run = Made { rates: vec![2.0], requests: 7, ..Made::simple() }.run();
+    let mut facts = run.points.remove(0).facts.expect("ours");
+    facts.offered = 10;
+    let seven = Made { requests: 7, ..Made::simple() }.records(2.0);
+    let point = point(&RecordedPoint::new(facts.key, Some(facts), &seven));
     assert_eq!((point.samples.len(), point.samples.served()), (10, 7));
 }
 

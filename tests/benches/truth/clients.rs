@@ -2,7 +2,7 @@
 //!
 //! All report the same: TTFT from sent and TPOT, in nanoseconds, one line a request in order of sending.
 
-use super::{OUTPUT_TOKENS, pin};
+use super::{CLIENT_CORE, OUTPUT_TOKENS, pin};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -34,7 +34,10 @@ pub struct Task {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Client {
+    /// The load client alone, as a library.
     Ours,
+    /// The program, from plan to report.
+    Whole,
     /// Raw sockets, only reads and stamps: what any client must pay.
     Floor,
     /// `vllm-rs bench serve`, where `VLLM_RS` names the binary.
@@ -45,6 +48,7 @@ impl Client {
     pub fn name(self) -> &'static str {
         match self {
             Client::Ours => "topobench",
+            Client::Whole => "whole program",
             Client::Floor => "floor",
             Client::VllmRs => "vllm-rs",
         }
@@ -53,6 +57,9 @@ impl Client {
     /// The client as a process that prints what it measured, or writes it to `result`.
     pub fn command(self, task: Task, result: &Path) -> Command {
         let Task { port, rate, requests } = task;
+        if self == Client::Whole {
+            return whole_program(task, result);
+        }
         if self != Client::VllmRs {
             let mut command = Command::new(std::env::current_exe().expect("this program has a path"));
             command.args([self.name(), &port.to_string(), &rate.to_string(), &requests.to_string()]);
@@ -60,7 +67,7 @@ impl Client {
             return command;
         }
         let mut command = Command::new("taskset");
-        command.args(["-c", "1", &std::env::var("VLLM_RS").unwrap_or_default(), "bench", "serve"]);
+        command.args(["-c", &CLIENT_CORE.to_string(), &std::env::var("VLLM_RS").unwrap_or_default(), "bench", "serve"]);
         command.args(["--backend", "openai", "--model", "tiny", "--prompt-token-ids"]);
         command.arg("--tokenizer").arg(tokenizer_beside(result)).env("RUST_LOG", "error");
         command.args(["--dataset-name", "random", "--random-input-len", "32", "--ignore-eos", "--disable-tqdm"]);
@@ -74,6 +81,9 @@ impl Client {
 
     /// What it measured.
     pub fn told(self, result: &Path) -> Vec<Told> {
+        if self == Client::Whole {
+            return journal_columns(&result.with_extension("results"));
+        }
         let text = std::fs::read_to_string(result).expect("the client left its result");
         if self == Client::VllmRs {
             return vllm_columns(&text);
@@ -84,6 +94,35 @@ impl Client {
         };
         text.lines().filter_map(row).collect()
     }
+}
+
+/// The program on its core, attached to the server, with as much told as in any run.
+fn whole_program(task: Task, result: &Path) -> Command {
+    let mut command = Command::new("taskset");
+    command.args(["-c", &CLIENT_CORE.to_string(), env!("CARGO_BIN_EXE_topobench"), "simple", "--model", "tiny"]);
+    command.args(["--attach", &format!("http://127.0.0.1:{}", task.port), "--burstiness", "inf", "--ignore-eos"]);
+    command.args(["--request-rate", &task.rate.to_string(), "--num-prompts", &task.requests.to_string()]);
+    command.args([
+        "--random-input-len",
+        "32",
+        "--random-output-len",
+        &OUTPUT_TOKENS.to_string(),
+        "--tokenizer",
+        "enginesim",
+    ]);
+    command.arg("--result-dir").arg(result.with_extension("results")).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+fn journal_columns(results: &Path) -> Vec<Told> {
+    let below = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path()).next();
+    let run = below(results).and_then(|group| below(&group)).expect("the program made its directory");
+    let run = topobench::record::RecordedRun::read(&run).expect("a run");
+    let told = |row: topobench::analyse::Row| Told {
+        ttft: row.ttft.zip(row.sent).map_or(f64::NAN, |(ttft, sent)| (ttft.as_secs() - (sent - row.due)) * 1e9),
+        tpot: row.tpot.map_or(f64::NAN, |tpot| tpot.as_secs() * 1e9),
+    };
+    run.points.iter().flat_map(|point| point.samples.rows()).map(told).collect()
 }
 
 /// The embedded tokenizer as a directory, which it wants even where it sends token ids.
@@ -110,7 +149,7 @@ fn vllm_columns(text: &str) -> Vec<Told> {
 
 /// Runs one of this program's own clients, named on its command line.
 pub fn run(words: &[String]) {
-    pin(1);
+    pin(CLIENT_CORE);
     let number = |i: usize| words[i].parse::<f64>().expect("a number");
     let task = Task { port: number(1) as u16, rate: number(2), requests: number(3) as u32 };
     let told = if words[0] == Client::Floor.name() { floor(task) } else { ours(task) };
@@ -123,11 +162,12 @@ fn ours(task: Task) -> Vec<Told> {
     let mut records: Vec<RequestRecord> = runtime.block_on(async {
         let (sink, mut records) = mpsc::unbounded_channel();
         let (cancel, progress) = (CancellationToken::new(), Arc::new(Progress::default()));
-        let load = run_point(spec(task), sink, cancel, progress);
+        let load = run_point(spec(task), sink, cancel, Arc::clone(&progress));
         let collect = async {
             let mut all = Vec::new();
             while let Some(mut record) = records.recv().await {
                 // A run writes its records to disk as they come; here they only must not pile up.
+                progress.backlog.take_off(&record);
                 record.timeline.chunks = Vec::new();
                 all.push(record);
             }

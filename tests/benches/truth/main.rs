@@ -1,12 +1,14 @@
 //! How true a load client's figures are, and what they cost: against a server that notes when it wrote each chunk.
 //!
-//! `cargo bench --bench truth [RATE..]`: the server alone on the first core, one client at a time alone on the second,
-//! each a fresh process; constant arrivals at rates that don't beat against the 10 ms token period. Beside our client run
-//! a floor, which only reads and stamps, and `vllm-rs bench serve` where `VLLM_RS` names that binary.
+//! `cargo bench --bench truth [one-core] [RATE..]`: the server alone on the first core, one client at a time alone on
+//! the second, each a fresh process; constant arrivals at rates that don't beat against the 10 ms token period. Beside our
+//! load client run a floor, which only reads and stamps; the whole program, `topobench simple --attach`, with its journal,
+//! figures and report; and `vllm-rs bench serve` where `VLLM_RS` names that binary. With `one-core` all share the second
+//! core: how far a client can be trusted that has none to itself.
 //!
 //! TTFT error: what the client says from sent, minus first chunk written - request received. TPOT error: the absolute
 //! difference. Lateness: receipt beside the schedule that fits its earliest receipt. CPU: beyond what a run of one
-//! request costs, which is told apart. The machine must be idle; on a single core nothing here means anything.
+//! request costs, which is told apart. The machine must be idle.
 
 mod clients;
 mod server;
@@ -20,6 +22,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 const RATES: [f64; 5] = [97.0, 193.0, 389.0, 787.0, 1171.0];
+/// Asks for client and server on the same core.
+const ONE_CORE: &str = "one-core";
+/// Where every client runs.
+pub const CLIENT_CORE: usize = 1;
 const SECONDS_PER_RATE: f64 = 10.0;
 pub const OUTPUT_TOKENS: u32 = 128;
 
@@ -27,16 +33,17 @@ fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|w| w != "--bench").collect();
     match words.first().map(String::as_str) {
         Some("serve") => {
-            pin(0);
-            return server::run().expect("the server runs");
+            pin(if words.iter().any(|w| w == ONE_CORE) { CLIENT_CORE } else { 0 });
+            return server::run(words.get(1)).expect("the server runs");
         }
         Some("topobench" | "floor") => return clients::run(&words),
         _ => {}
     }
     let rates: Vec<f64> = words.iter().filter_map(|w| w.parse().ok()).collect();
     let rates = if rates.is_empty() { RATES.to_vec() } else { rates };
-    let (mut server, port) = start_server();
-    let mut clients = vec![Client::Ours, Client::Floor];
+    let one_core = words.iter().any(|w| w == ONE_CORE);
+    let (mut server, port) = start_server(one_core);
+    let mut clients = vec![Client::Ours, Client::Floor, Client::Whole];
     match std::env::var_os("VLLM_RS") {
         Some(_) => clients.push(Client::VllmRs),
         None => println!("(VLLM_RS=PATH adds `vllm-rs bench serve`)"),
@@ -48,7 +55,7 @@ fn main() {
     for rate in rates {
         println!("\n{rate} req/s");
         println!(
-            "client     served       TTFT error p50/p99 ms  TPOT error p50/p99 us  late p99 ms  CPU-s/1M tokens  peak MiB"
+            "client        served       TTFT error p50/p99 ms  TPOT error p50/p99 us  late p99 ms  CPU-s/1M tokens  peak MiB"
         );
         for (client, fixed) in &fixed {
             let requests = (rate * SECONDS_PER_RATE) as u32;
@@ -57,7 +64,7 @@ fn main() {
     }
     println!();
     for (client, secs) in fixed {
-        println!("{:<10} {secs:.2} CPU-s fixed a run", client.name());
+        println!("{:<13} {secs:.2} CPU-s fixed a run", client.name());
     }
     let _ = server.kill();
     let _ = server.wait();
@@ -70,11 +77,11 @@ pub fn pin(core: usize) {
     let _ = sched_setaffinity(Pid::from_raw(0), &set);
 }
 
-fn start_server() -> (Child, u16) {
+fn start_server(one_core: bool) -> (Child, u16) {
     let program = std::env::current_exe().expect("this program has a path");
     let mut command = Command::new(program);
-    let mut child =
-        command.arg("serve").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the server starts");
+    command.args(["serve", "timed"]).args(one_core.then_some(ONE_CORE));
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the server starts");
     let mut line = String::new();
     BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("a port");
     (child, line.trim().parse().expect("a port"))
@@ -104,7 +111,7 @@ impl Outcome {
         let both = |values: &[f64]| format!("{:.3} / {:.3}", at(values, 0.5), at(values, 0.99));
         let tokens = self.served as f64 * f64::from(OUTPUT_TOKENS);
         format!(
-            "{:<10} {:>5}/{:<6} {:>21} {:>22} {:>12.3} {:>16.2} {:>9.0}",
+            "{:<13} {:>5}/{:<6} {:>21} {:>22} {:>12.3} {:>16.2} {:>9.0}",
             self.client.name(),
             self.served,
             self.task.requests,
@@ -127,7 +134,9 @@ fn measure(client: Client, task: Task, fixed_cpu_secs: f64) -> Outcome {
     let cpu_secs = children_cpu_secs() - before;
     let (told, table) = (client.told(&result), truth(task.port));
     let _ = std::fs::remove_file(&result);
-    let _ = std::fs::remove_dir_all(result.with_extension("tokenizer"));
+    for made in ["tokenizer", "results"] {
+        let _ = std::fs::remove_dir_all(result.with_extension(made));
+    }
     // A client that checks the server first leaves a row more at the beginning.
     let table = &table[table.len().saturating_sub(task.requests as usize)..];
     let error = |(told, [received, first, _]): (&Told, &[u64; 3])| (told.ttft - (first - received) as f64) / 1e6;

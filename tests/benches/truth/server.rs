@@ -25,8 +25,25 @@ pub fn monotonic_nanos() -> u64 {
 /// Lines of the table: id, when received, first chunk written, last chunk written, chunks.
 type Truth = Rc<RefCell<String>>;
 
+/// How tokens leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// [`TTFT`], then a token every [`ITL`], each in a write of its own and its times in the table.
+    Timed,
+    /// At once and in one write: for as many requests as possible. No table is kept.
+    Flood,
+}
+
+impl Pace {
+    /// As it stands on a command line.
+    fn named(word: Option<&String>) -> Pace {
+        if word.is_some_and(|w| w == "flood") { Pace::Flood } else { Pace::Timed }
+    }
+}
+
 /// Serves until its standard input ends, that is until whoever started it is gone; prints the port first.
-pub fn run() -> io::Result<()> {
+pub fn run(pace: Option<&String>) -> io::Result<()> {
+    let pace = Pace::named(pace);
     std::thread::spawn(|| {
         let _ = io::copy(&mut io::stdin(), &mut io::sink());
         std::process::exit(0);
@@ -39,13 +56,13 @@ pub fn run() -> io::Result<()> {
         loop {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            tokio::task::spawn_local(serve(stream, Rc::clone(&truth)));
+            tokio::task::spawn_local(serve(stream, pace, Rc::clone(&truth)));
         }
     })
 }
 
 /// A connection that breaks belongs to a client that left; there is nothing to do about it.
-async fn serve(mut stream: TcpStream, truth: Truth) -> io::Result<()> {
+async fn serve(mut stream: TcpStream, pace: Pace, truth: Truth) -> io::Result<()> {
     let mut bytes = Vec::with_capacity(4096);
     loop {
         let (head, length) = loop {
@@ -75,10 +92,15 @@ async fn serve(mut stream: TcpStream, truth: Truth) -> io::Result<()> {
             }
         }
         let body: serde_json::Value = serde_json::from_slice(&bytes[head.len() + 4..whole])?;
-        let line = answer(&mut stream, body["max_tokens"].as_u64().unwrap_or(1)).await?;
+        bytes.drain(..whole);
+        let tokens = body["max_tokens"].as_u64().unwrap_or(1);
+        if pace == Pace::Flood {
+            stream.write_all(&whole_answer(tokens)).await?;
+            continue;
+        }
+        let line = answer(&mut stream, tokens).await?;
         let id = header(&head, "x-request-id").unwrap_or_default();
         truth.borrow_mut().push_str(&format!("{id},{line}\n"));
-        bytes.drain(..whole);
     }
 }
 
@@ -94,22 +116,34 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     fields.filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).next()
 }
 
+const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nserver: uvicorn\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n";
+const END: &[u8] = b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n";
+
+/// A chunk of vLLM's shape with one token.
+fn chunk(token: u64) -> String {
+    let data = format!(
+        "data: {{\"id\":\"cmpl-bf4cb11e4454e20c\",\"object\":\"text_completion\",\"created\":1795293761,\"model\":\"tiny\",\"choices\":[{{\"index\":0,\"text\":\" variable\",\"logprobs\":null,\"finish_reason\":null,\"stop_reason\":null,\"prompt_token_ids\":null,\"token_ids\":null}}],\"usage\":{{\"prompt_tokens\":32,\"total_tokens\":{},\"completion_tokens\":{token}}}}}\n\n",
+        token + 32
+    );
+    format!("{:x}\r\n{data}\r\n", data.len())
+}
+
+fn whole_answer(tokens: u64) -> Vec<u8> {
+    let chunks: String = (1..=tokens).map(chunk).collect();
+    [HEAD, chunks.as_bytes(), END].concat()
+}
+
 async fn answer(stream: &mut TcpStream, tokens: u64) -> io::Result<String> {
     let (received, start) = (monotonic_nanos(), Instant::now());
-    stream
-        .write_all(b"HTTP/1.1 200 OK\r\nserver: uvicorn\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n")
-        .await?;
+    stream.write_all(HEAD).await?;
     let (mut first, mut last) = (0, 0);
     for token in 1..=tokens {
         sleep_until(start + TTFT + ITL * (token as u32 - 1)).await;
-        let data = format!(
-            "data: {{\"id\":\"cmpl-bf4cb11e4454e20c\",\"object\":\"text_completion\",\"created\":1795293761,\"model\":\"tiny\",\"choices\":[{{\"index\":0,\"text\":\" variable\",\"logprobs\":null,\"finish_reason\":null,\"stop_reason\":null,\"prompt_token_ids\":null,\"token_ids\":null}}],\"usage\":{{\"prompt_tokens\":32,\"total_tokens\":{},\"completion_tokens\":{token}}}}}\n\n",
-            token + 32
-        );
+        let chunk = chunk(token);
         last = monotonic_nanos();
         first = if token == 1 { last } else { first };
-        stream.write_all(format!("{:x}\r\n{data}\r\n", data.len()).as_bytes()).await?;
+        stream.write_all(chunk.as_bytes()).await?;
     }
-    stream.write_all(b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n").await?;
+    stream.write_all(END).await?;
     Ok(format!("{received},{first},{last},{tokens}"))
 }
