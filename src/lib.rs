@@ -14,3 +14,4 @@ pub mod record;
 pub mod report;
 pub mod session;
 pub mod units;
+pub mod words;

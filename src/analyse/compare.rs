@@ -10,7 +10,7 @@ use super::series::by_rate;
 use super::{verdict, warnings};
 use crate::outcome::PointFacts;
 use crate::plan::slo::{Slo, Target};
-use crate::units::RequestRate;
+use crate::units::{E2el, RequestRate, Tpot, Ttft};
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -22,6 +22,8 @@ pub struct PointInput {
     pub attempt: u32,
     /// `None` for imported files: then validity can't be judged.
     pub facts: Option<PointFacts>,
+    /// Seconds from the first due to the last outcome, where somebody measured them.
+    pub duration_secs: Option<f64>,
     /// Shared with the run it was read from.
     pub samples: Arc<Samples>,
 }
@@ -54,6 +56,8 @@ pub struct ArmInput {
     pub size: Option<String>,
     pub dir: String,
     pub kind: ArmKind,
+    /// Prefill and decode instances, where there are such.
+    pub instances: Option<(u32, u32)>,
     /// All GPUs of the deployment; 0: it has none.
     pub gpus: Option<u32>,
     pub topology: serde_json::Value,
@@ -89,6 +93,16 @@ impl From<Slo> for SloMillis {
             ttft_ms: tidy(slo.ttft.as_millis()),
             tpot_ms: tidy(slo.tpot.as_millis()),
             e2el_ms: slo.e2el.map(|limit| tidy(limit.as_millis())),
+        }
+    }
+}
+
+impl From<SloMillis> for Slo {
+    fn from(slo: SloMillis) -> Self {
+        Slo {
+            ttft: Ttft::from_millis(slo.ttft_ms),
+            tpot: Tpot::from_millis(slo.tpot_ms),
+            e2el: slo.e2el_ms.map(E2el::from_millis),
         }
     }
 }

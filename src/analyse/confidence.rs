@@ -19,7 +19,7 @@
 //! With them, over the same simulations: crossing covered in 93 to 99 %, equal arms told apart in at most 3.3 %, a true
 //! factor of 1.3 found in at least 85 % with 500 requests a point and always with 1000. Bias correction (BC) was tried and
 //! dropped: it made equal arms differ in 10 to 25 % of runs. With 100 requests a point near saturation no method saved the
-//! coverage (83 %), which is why few requests are a warning of their own. `examples/interval_coverage.rs` is that study;
+//! coverage (83 %), which is why few requests are a warning of their own. `cargo bench --bench intervals` is that study;
 //! the tests repeat a part of it.
 
 use super::crossing;

@@ -11,6 +11,7 @@
 mod arm;
 pub mod attainment;
 pub mod attribution;
+pub mod balance;
 pub mod compare;
 pub mod confidence;
 pub mod crossing;

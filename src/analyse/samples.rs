@@ -202,6 +202,12 @@ impl Samples {
         self.ttft.is_empty()
     }
 
+    /// TTFT and TPOT of every request in seconds, in the order they fell due; infinite where it was not served, and a TPOT
+    /// of minus infinity for a single token.
+    pub fn latencies(&self) -> impl Iterator<Item = (f64, f64)> {
+        self.ttft.iter().copied().zip(self.tpot.iter().copied())
+    }
+
     /// Requests that were served to the end.
     pub fn served(&self) -> usize {
         self.ttft.iter().filter(|t| t.is_finite()).count()

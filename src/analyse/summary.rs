@@ -9,6 +9,8 @@ use std::ops::Range;
 pub struct PointSummary {
     pub offered: usize,
     pub served: usize,
+    /// As it was recorded, or from the first sent to the last token; `None` if nothing was served and none was recorded.
+    pub duration_secs: Option<f64>,
     /// Served requests over the duration. `None` without a duration.
     pub request_throughput: Option<f64>,
     /// Output tokens of served requests.
@@ -58,6 +60,7 @@ impl PointSummary {
         PointSummary {
             offered: samples.len(),
             served: samples.served(),
+            duration_secs: duration,
             request_throughput: per_second(samples.served() as u64),
             output_throughput: per_second(output),
             total_throughput: per_second(output + prompt),

@@ -7,6 +7,7 @@ use super::arm::ArmReport;
 use super::compare::{Censored, Question};
 use super::interval::Interval;
 use super::ratio::{Ratio, RatioReport};
+use crate::words::number;
 
 /// Above this many requests a point, more requests are no advice.
 const PATIENCE: f64 = 100_000.0;
@@ -273,11 +274,4 @@ fn times(value: f64, interval: Interval) -> String {
 fn floored(x: f64) -> String {
     let tenths = (x * 10.0).floor() / 10.0;
     if tenths > 1.0 { format!("{tenths}") } else { format!("{}", (x * 100.0).floor() / 100.0) }
-}
-
-/// Three significant digits without trailing zeros: 6.68, 0.875, 125.
-fn number(x: f64) -> String {
-    let decimals = (2 - x.abs().max(1e-9).log10().floor() as i32).clamp(0, 6) as usize;
-    let text = format!("{x:.decimals$}");
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_string() } else { text }
 }

@@ -4,6 +4,7 @@ use super::arm::{ArmReport, PointReport};
 use super::compare::{ArmInput, Identity, Question, same_trace};
 use crate::outcome::PointStatus;
 use crate::units::RequestRate;
+use crate::words;
 
 /// Below it a point's interval is wider than most differences between topologies (Wilson at 90 %: 12 points wide).
 const FEW_REQUESTS: usize = 100;
@@ -83,7 +84,7 @@ fn within(arm: &ArmInput, report: &ArmReport, question: &Question) -> Vec<String
     let rates = |wanted: &dyn Fn(&PointReport) -> bool| {
         let mut rates: Vec<RequestRate> = points.iter().filter(|p| wanted(p)).map(|p| p.rate).collect();
         rates.dedup();
-        listed(rates.iter().map(|rate| short(*rate)))
+        listed(rates.iter().map(|rate| words::rate(*rate)))
     };
     let mut say = |at: String, text: &str| {
         if !at.is_empty() {
@@ -99,7 +100,7 @@ fn within(arm: &ArmInput, report: &ArmReport, question: &Question) -> Vec<String
     );
     let imported = arm.points.iter().any(|p| p.facts.is_none());
     for point in points.iter().filter(|p| p.valid == Some(false)) {
-        all.push(format!("{name} at {} req/s is invalid: {}", short(point.rate), point.why.join("; ")));
+        all.push(format!("{name} at {} req/s is invalid: {}", words::rate(point.rate), point.why.join("; ")));
     }
     all.extend(notes(name, points));
     if imported {
@@ -124,8 +125,8 @@ fn notes(name: &str, points: &[PointReport]) -> Vec<String> {
     for point in points {
         for note in &point.notes {
             match said.iter_mut().find(|(text, _)| text == note) {
-                Some((_, rates)) => rates.push(short(point.rate)),
-                None => said.push((note, vec![short(point.rate)])),
+                Some((_, rates)) => rates.push(words::rate(point.rate)),
+                None => said.push((note, vec![words::rate(point.rate)])),
             }
         }
     }
@@ -134,9 +135,4 @@ fn notes(name: &str, points: &[PointReport]) -> Vec<String> {
 
 fn listed(items: impl IntoIterator<Item = String>) -> String {
     items.into_iter().collect::<Vec<_>>().join(", ")
-}
-
-/// `2`, `0.5`, `inf`.
-pub(super) fn short(rate: RequestRate) -> String {
-    format!("{}", rate.per_second())
 }

@@ -30,6 +30,7 @@ pub fn alone(runs: &[ArmRun], plan: &Plan, json: bool) -> Result<Exit, Failure> 
         } else {
             out::text(&points(&study, &plan.sweep.metrics))?;
             out::text(&console::sweep(&study, 0, style()))?;
+            out::text(&console::why(&study, style()))?;
         }
         write_run(&run.dir, &study)?;
         exit = exit.and(judge(&study.comparison, plan.sweep.gate));
@@ -82,8 +83,9 @@ pub fn comparison(study: &Study, output: &Path, json: bool) -> Result<(), Failur
     } else {
         out::text(&console::comparison(study, style()))?;
     }
-    figures::write_comparison(output, study).map_err(|e| Failure::new(Exit::Internal, e))?;
-    write_texts(output, study, &figures::of_comparison(study))?;
+    let drawn = figures::draw(figures::of_comparison(study)).map_err(|e| Failure::new(Exit::Internal, e))?;
+    figures::write(output, &drawn).map_err(|e| Failure::new(Exit::Internal, e))?;
+    write_texts(output, study, &drawn)?;
     if !json {
         let figure = output.join("vllm_comparison_plots.svg");
         out::line(format!("figure: {}\nreport: {}", figure.display(), output.join(REPORT).display()))?;
@@ -93,8 +95,9 @@ pub fn comparison(study: &Study, output: &Path, json: bool) -> Result<(), Failur
 
 /// Figures, table and report of one run, into the run's own directory.
 pub fn write_run(run: &Path, study: &Study) -> Result<Vec<PathBuf>, Failure> {
-    let written = figures::write_run(run, study).map_err(|e| Failure::new(Exit::Internal, e))?;
-    write_texts(run, study, &figures::of_run(study))?;
+    let drawn = figures::draw(figures::of_run(study)).map_err(|e| Failure::new(Exit::Internal, e))?;
+    let written = figures::write(&run.join(dir::PLOTS), &drawn).map_err(|e| Failure::new(Exit::Internal, e))?;
+    write_texts(run, study, &drawn)?;
     Ok(written)
 }
 
@@ -109,7 +112,7 @@ pub fn points(study: &Study, choice: &MetricChoice) -> String {
 }
 
 /// summary.csv and report.html.
-fn write_texts(output: &Path, study: &Study, figures: &[figures::Named]) -> Result<(), Failure> {
+fn write_texts(output: &Path, study: &Study, figures: &[figures::Drawn]) -> Result<(), Failure> {
     let csv = csv::summary(study).map_err(|e| Failure::new(Exit::Internal, e))?;
     dir::write_atomically(&output.join("summary.csv"), &csv)?;
     let command: Vec<String> = std::env::args().collect();

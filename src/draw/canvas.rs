@@ -124,9 +124,28 @@ impl Canvas {
 
     fn path(&mut self, mut points: Vec<BackendCoord>, closed: bool, look: Look) {
         points.dedup();
-        if !points.is_empty() {
+        let corners = points
+            .iter()
+            .map(|&(x, y)| [x, y, x, y])
+            .reduce(|a, b| [a[0].min(b[0]), a[1].min(b[1]), a[2].max(b[2]), a[3].max(b[3])]);
+        if let Some(corners) = corners {
+            let look = self.clipped_where_needed(look, corners);
             self.items.push(Item::Path { points, closed, look });
         }
+    }
+
+    /// A shape that lies within its clip anyway goes without: a renderer gives every clip a layer as large as the panel,
+    /// which cost a third of the time of all figures together.
+    fn clipped_where_needed(&self, look: Look, [left, top, right, bottom]: [Centi; 4]) -> Look {
+        let rim = look.contour.map_or(0, |contour| contour.width / 2 + 1);
+        let within = |clip: &[Centi; 4]| {
+            left.saturating_sub(rim) >= clip[0]
+                && top.saturating_sub(rim) >= clip[1]
+                && right.saturating_add(rim) <= clip[2]
+                && bottom.saturating_add(rim) <= clip[3]
+        };
+        let clip = look.clip.filter(|&clip| self.clips.get(clip).is_none_or(|clip| !within(clip)));
+        Look { clip, ..look }
     }
 }
 
@@ -172,8 +191,12 @@ impl DrawingBackend for Canvas {
     }
 
     fn draw_circle<S: BackendStyle>(&mut self, center: BackendCoord, radius: u32, style: &S, fill: bool) -> Drawn {
-        let radius = radius.try_into().unwrap_or(Centi::MAX);
-        self.items.push(Item::Circle { center, radius, look: self.look(style, fill) });
+        let radius = Centi::try_from(radius).unwrap_or(Centi::MAX);
+        let (x, y) = center;
+        let reach =
+            [x.saturating_sub(radius), y.saturating_sub(radius), x.saturating_add(radius), y.saturating_add(radius)];
+        let look = self.clipped_where_needed(self.look(style, fill), reach);
+        self.items.push(Item::Circle { center, radius, look });
         Ok(())
     }
 

@@ -25,7 +25,18 @@ const LONGEST: f64 = 20_000.0;
 /// # Errors
 /// If the SVG cannot be parsed or the PDF not be written.
 pub fn svg_to_pdf(svg: &str, title: &str) -> Result<Vec<u8>, DrawError> {
-    let tree = parse(svg)?;
+    pdf(&parse(svg)?, title)
+}
+
+/// Renders an SVG on white at `scale` pixels to the px; 2 suits screens of high density.
+///
+/// # Errors
+/// If the SVG cannot be parsed, or the picture would be empty or longer than 20000 px.
+pub fn svg_to_png(svg: &str, scale: f32) -> Result<Vec<u8>, DrawError> {
+    png(&parse(svg)?, scale)
+}
+
+pub(super) fn pdf(tree: &Tree, title: &str) -> Result<Vec<u8>, DrawError> {
     let page_size = (tree.size().width() * POINTS_PER_PX, tree.size().height() * POINTS_PER_PX);
     let refused = |what: &str| DrawError::Pdf(format!("{what} of {} x {} pt", page_size.0, page_size.1));
     let settings = PageSettings::from_wh(page_size.0, page_size.1).ok_or_else(|| refused("a page"))?;
@@ -34,18 +45,13 @@ pub fn svg_to_pdf(svg: &str, title: &str) -> Result<Vec<u8>, DrawError> {
     document.set_metadata(Metadata::new().title(title.to_owned()).language("en".to_owned()));
     let mut page = document.start_page_with(settings);
     let mut surface = page.surface();
-    surface.draw_svg(&tree, size, SvgSettings::default()).ok_or_else(|| refused("a drawing"))?;
+    surface.draw_svg(tree, size, SvgSettings::default()).ok_or_else(|| refused("a drawing"))?;
     surface.finish();
     page.finish();
     document.finish().map_err(|error| DrawError::Pdf(format!("{error:?}")))
 }
 
-/// Renders an SVG on white at `scale` pixels to the px; 2 suits screens of high density.
-///
-/// # Errors
-/// If the SVG cannot be parsed, or the picture would be empty or longer than 20000 px.
-pub fn svg_to_png(svg: &str, scale: f32) -> Result<Vec<u8>, DrawError> {
-    let tree = parse(svg)?;
+pub(super) fn png(tree: &Tree, scale: f32) -> Result<Vec<u8>, DrawError> {
     let (width, height) = (f64::from(tree.size().width()), f64::from(tree.size().height()));
     let refused = || DrawError::Png { width, height, scale: f64::from(scale) };
     let side = |length: f64| (length * f64::from(scale)).ceil();
@@ -54,13 +60,16 @@ pub fn svg_to_png(svg: &str, scale: f32) -> Result<Vec<u8>, DrawError> {
     }
     let mut picture = Pixmap::new(side(width) as u32, side(height) as u32).ok_or_else(refused)?;
     picture.fill(Color::WHITE);
-    resvg::render(&tree, Transform::from_scale(scale, scale), &mut picture.as_mut());
+    resvg::render(tree, Transform::from_scale(scale, scale), &mut picture.as_mut());
     encode(&picture).map_err(|_| refused())
 }
 
 /// Opaque RGB at the fast level: a tenth of the default level's time, twice its size.
 fn encode(picture: &Pixmap) -> Result<Vec<u8>, png::EncodingError> {
-    let rgb: Vec<u8> = picture.data().chunks_exact(4).flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect();
+    let mut rgb = Vec::with_capacity(picture.data().len() / 4 * 3);
+    for pixel in picture.data().chunks_exact(4) {
+        rgb.extend_from_slice(&pixel[..3]);
+    }
     let mut file = Vec::new();
     let mut encoder = png::Encoder::new(&mut file, picture.width(), picture.height());
     encoder.set_color(png::ColorType::Rgb);
@@ -71,7 +80,7 @@ fn encode(picture: &Pixmap) -> Result<Vec<u8>, png::EncodingError> {
     Ok(file)
 }
 
-fn parse(svg: &str) -> Result<Tree, DrawError> {
+pub(super) fn parse(svg: &str) -> Result<Tree, DrawError> {
     Tree::from_str(svg, options()).map_err(|error| DrawError::Svg(error.to_string()))
 }
 

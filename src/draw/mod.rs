@@ -124,6 +124,16 @@ impl Drawing {
         svg::document(&self.canvas, &self.title, "")
     }
 
+    /// The three files at once. Parsing the SVG and laying its texts out is half the work of the other formats, and is
+    /// done once for both.
+    ///
+    /// # Errors
+    /// As [`Drawing::svg`], [`Drawing::pdf`] and [`Drawing::png`].
+    pub fn files(&self, png_scale: f32) -> Result<Files, DrawError> {
+        let tree = export::parse(&self.inline_svg())?;
+        Ok(Files { svg: self.svg()?, pdf: export::pdf(&tree, &self.title)?, png: export::png(&tree, png_scale)? })
+    }
+
     /// One page of the figure's physical size; text stays text.
     ///
     /// # Errors
@@ -139,6 +149,14 @@ impl Drawing {
     pub fn png(&self, scale: f32) -> Result<Vec<u8>, DrawError> {
         svg_to_png(&self.inline_svg(), scale)
     }
+}
+
+/// A drawing in every format.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Files {
+    pub svg: String,
+    pub pdf: Vec<u8>,
+    pub png: Vec<u8>,
 }
 
 /// The `@font-face` rules for the [`Drawing::inline_svg`]s of one page.

@@ -81,7 +81,7 @@ fn line(plot: &mut Plot, line: &Line) -> Drawn {
             let point = line.points[(share * (line.points.len() - 1) as f64) as usize];
             request = request.or_around(plot.frame.nearest(plot.px(point.x, point.y)));
         }
-        plot.want(Wanted::new(text, LABEL_FONT, line.stroke.color, request));
+        plot.want(Wanted::new(text, LABEL_FONT, line.stroke.color.for_text(), request));
     }
     Ok(())
 }
@@ -226,7 +226,7 @@ fn callout(plot: &mut Plot, callout: &Callout) -> Drawn {
         request.spots.splice(0..0, right.into_iter().chain(left));
         request.anchors = vec![Rect::new(point.0, point.1, point.0, foot.1)];
     }
-    plot.want(Wanted::new(text, STRONG_FONT, color, request));
+    plot.want(Wanted::new(text, STRONG_FONT, color.for_text(), request));
     Ok(())
 }
 
@@ -249,5 +249,5 @@ fn note(plot: &mut Plot, note: &Note) {
     let mut request = Request::around(at, size, 3);
     request.points = false;
     request.spots.insert(0, (at.0 - size.0 / 2.0, at.1 - size.1 / 2.0));
-    plot.want(Wanted::new(text, LABEL_FONT, note.color, request));
+    plot.want(Wanted::new(text, LABEL_FONT, note.color.for_text(), request));
 }

@@ -31,6 +31,15 @@ impl Rgb {
         if y > 0.008_856 { 116.0 * y.cbrt() - 16.0 } else { 903.3 * y }
     }
 
+    /// This colour, darkened until small text in it is readable on white: lines may be lighter than words.
+    #[must_use]
+    pub fn for_text(self) -> Self {
+        /// About WCAG's contrast of 4.5 with white.
+        const LIGHTEST: f64 = 50.0;
+        let darker = (0..=20).map(|step| self.mix(Self::BLACK, f64::from(step) / 20.0));
+        darker.into_iter().find(|color| color.lightness() <= LIGHTEST).unwrap_or(Self::BLACK)
+    }
+
     /// Black or white, whichever is easier to read on this colour.
     #[must_use]
     pub fn ink(self) -> Self {

@@ -37,10 +37,13 @@ pub(super) fn document(canvas: &Canvas, title: &str, style: &str) -> String {
     if !style.is_empty() {
         svg += &format!("<style>{style}</style>\n");
     }
-    if !canvas.clips.is_empty() {
+    let used = |index: &usize| body.contains(&format!("url(#c-{index})"));
+    let clips: Vec<usize> = (0..canvas.clips.len()).filter(used).collect();
+    if !clips.is_empty() {
         svg += "<defs>";
-        for (index, [left, top, right, bottom]) in canvas.clips.iter().enumerate() {
-            let (x, y, w, h) = (px(*left), px(*top), px(right - left), px(bottom - top));
+        for index in clips {
+            let [left, top, right, bottom] = canvas.clips[index];
+            let (x, y, w, h) = (px(left), px(top), px(right - left), px(bottom - top));
             svg += &format!(
                 "<clipPath id=\"c{id}-{index}\"><rect x=\"{x}\" y=\"{y}\" width=\"{w}\" height=\"{h}\"/></clipPath>"
             );

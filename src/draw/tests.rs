@@ -99,7 +99,10 @@ fn words_are_escaped_and_stay_text() {
 #[test]
 fn a_page_of_several_figures_has_no_ids_in_common() {
     let ids = |points| {
-        let svg = one_line(points).draw().unwrap().inline_svg();
+        let mut figure = one_line(points);
+        // A line that leaves its panel needs a clip, and a clip a name.
+        figure.panels[0].y = Axis::linear("").fixed(0.0, 1.5);
+        let svg = figure.draw().unwrap().inline_svg();
         let start = svg.find("clipPath id=\"").unwrap() + 13;
         svg[start..start + 9].to_owned()
     };
@@ -166,7 +169,7 @@ fn a_dense_line_is_thinned_but_keeps_its_peaks() {
     let points = (0..100_000).map(|i| (f64::from(i), peak(i))).collect();
     let drawing = one_line(points).draw().unwrap();
     let paths = drawing.canvas.items.iter().filter_map(|item| match item {
-        Item::Path { points, closed: false, look } if look.clip.is_some() => Some(points),
+        Item::Path { points, closed: false, .. } => Some(points),
         _ => None,
     });
     let longest = paths.max_by_key(|points| points.len()).unwrap();
@@ -254,4 +257,21 @@ proptest! {
         let drawing = figure.draw().unwrap();
         prop_assert!(svg_to_png(&drawing.svg().unwrap(), 0.2).is_ok());
     }
+}
+
+#[test]
+fn only_what_leaves_its_panel_is_clipped() {
+    let clips = |top: f64| {
+        let mut figure = one_line(vec![(1.0, 1.0), (2.0, 2.0)]);
+        figure.panels[0].y = Axis::linear("").fixed(0.0, top);
+        figure.draw().unwrap().inline_svg().matches("clip-path").count()
+    };
+    assert_eq!(clips(3.0), 0);
+    assert!(clips(1.5) > 0);
+}
+
+#[test]
+fn text_in_any_hue_is_dark_enough_and_dark_hues_stay_as_they_are() {
+    assert!((0..8).all(|i| palette(i).for_text().lightness() <= 50.0));
+    assert_eq!(palette(1).for_text(), palette(1));
 }

@@ -34,6 +34,8 @@ pub struct RecordedPoint {
     pub key: PointKey,
     /// `None` for imported files: there is no evidence beside the requests.
     pub facts: Option<PointFacts>,
+    /// Seconds from the first due to the last outcome: of the facts, or as an imported file tells.
+    pub duration_secs: Option<f64>,
     /// Shared with whoever judges it: a run may have a million requests.
     pub samples: Arc<Samples>,
 }
@@ -46,7 +48,12 @@ impl RecordedPoint {
         records: impl IntoIterator<Item = &'a RequestRecord>,
     ) -> RecordedPoint {
         let samples = Samples::from_records(records, facts.as_ref().map(|f| f.offered));
-        RecordedPoint { key, facts, samples: Arc::new(samples) }
+        RecordedPoint::of_samples(key, facts, samples)
+    }
+
+    fn of_samples(key: PointKey, facts: Option<PointFacts>, samples: Samples) -> RecordedPoint {
+        let duration_secs = facts.as_ref().map(|f| f.duration_secs);
+        RecordedPoint { key, facts, duration_secs, samples: Arc::new(samples) }
     }
 }
 
@@ -168,7 +175,7 @@ fn own_points(
         let all = stretch.is_none().then_some(facts.offered);
         let samples = builder.finish(all);
         let facts = stretch.map_or_else(|| facts.clone(), |s| s.facts(facts, samples.len()));
-        RecordedPoint { key: facts.key, facts: Some(facts), samples: Arc::new(samples) }
+        RecordedPoint::of_samples(facts.key, Some(facts), samples)
     };
     Ok(building.into_iter().map(point).collect())
 }
@@ -234,14 +241,16 @@ fn imported(run: &Path, window: Window) -> Result<RecordedRun, RecordError> {
         let rate = file.rate().map_err(wrong)?;
         let attempt = 1 + points.iter().filter(|p| p.key.rate == rate).count() as u32;
         let records = file.records().map_err(wrong)?;
+        let duration_secs = file.duration.filter(|secs| *secs > 0.0 && secs.is_finite() && window == Window::All);
         let key = PointKey { rate, attempt };
         let whole = RecordedPoint::new(key, None, &records);
-        points.push(if window == Window::All {
+        let point = if window == Window::All {
             whole
         } else {
             let stretch = Stretch::of(window, &whole.samples);
             RecordedPoint::new(key, None, records.iter().filter(|r| stretch.holds(r)))
-        });
+        };
+        points.push(RecordedPoint { duration_secs, ..point });
     }
     sort(&mut points);
     if window != Window::All {

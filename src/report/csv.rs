@@ -1,12 +1,9 @@
 //! summary.csv: one line a point and arm, for spreadsheets. Units stand in the header; what is missing is empty.
 
-use super::Study;
+use super::{PERCENTILES, Point, Study};
+use crate::analyse::ArmReport;
 use crate::analyse::percentiles::Distribution;
-use crate::analyse::summary::PointSummary;
-use crate::analyse::{ArmReport, PointInput, PointReport};
 use crate::outcome::PointStatus;
-
-const PERCENTILES: [f64; 3] = [50.0, 90.0, 99.0];
 
 /// The bytes of summary.csv.
 ///
@@ -15,12 +12,9 @@ const PERCENTILES: [f64; 3] = [50.0, 90.0, 99.0];
 pub fn summary(study: &Study) -> Result<Vec<u8>, ::csv::Error> {
     let mut table = ::csv::Writer::from_writer(Vec::new());
     table.write_record(header())?;
-    for (input, report) in study.arms.iter().zip(&study.comparison.arms) {
-        for point in &report.points {
-            let twin = input.points.iter().find(|p| p.rate == point.rate && p.attempt == point.attempt);
-            if let Some(twin) = twin {
-                table.write_record(line(report, point, twin))?;
-            }
+    for (i, arm) in study.comparison.arms.iter().enumerate() {
+        for point in study.points(i) {
+            table.write_record(line(arm, point))?;
         }
     }
     table.into_inner().map_err(|e| e.into_error().into())
@@ -58,9 +52,7 @@ fn header() -> Vec<String> {
     all
 }
 
-fn line(arm: &ArmReport, report: &PointReport, input: &PointInput) -> Vec<String> {
-    let duration = input.facts.as_ref().map(|f| f.duration_secs);
-    let summary = PointSummary::of(&input.samples, duration, &PERCENTILES);
+fn line(arm: &ArmReport, Point { report, summary, .. }: Point<'_>) -> Vec<String> {
     let number = |value: Option<f64>| value.map_or_else(String::new, |v| v.to_string());
     let status = match report.status {
         PointStatus::Measured => "measured",
@@ -81,7 +73,7 @@ fn line(arm: &ArmReport, report: &PointReport, input: &PointInput) -> Vec<String
         number(report.ci95.both.hi),
         report.attainment.ttft.to_string(),
         report.attainment.tpot.to_string(),
-        number(duration),
+        number(summary.duration_secs),
         number(summary.request_throughput),
         number(summary.output_throughput),
         number(summary.total_throughput),

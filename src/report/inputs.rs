@@ -1,6 +1,5 @@
 //! From runs as recorded to arms as `analyse` takes them, and what a run says of itself in words.
 
-use super::words;
 use crate::analyse::{ArmInput, ArmKind, Identity, PointInput};
 use crate::plan::deployment::{AttachPlan, Deployment, GpuAssignment};
 use crate::plan::load::{Arrivals, Dataset, Extent, Lengths};
@@ -9,6 +8,7 @@ use crate::plan::{ArmPlan, Sweep};
 use crate::record::manifest::Manifest;
 use crate::record::read::ImportedFacts;
 use crate::record::{RecordedPoint, RecordedRun};
+use crate::words;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ pub fn arm(run: &RecordedRun, label: Option<String>) -> ArmInput {
         size: size(run),
         dir: run.dir.display().to_string(),
         kind: kind(run),
+        instances: instances(run),
         gpus: run.gpus().filter(|&n| n > 0),
         topology: topology(run),
         identity: identity(run),
@@ -32,6 +33,7 @@ pub fn point(recorded: &RecordedPoint) -> PointInput {
         rate: recorded.key.rate,
         attempt: recorded.key.attempt,
         facts: recorded.facts.clone(),
+        duration_secs: recorded.duration_secs,
         samples: Arc::clone(&recorded.samples),
     }
 }
@@ -101,6 +103,23 @@ fn kind(run: &RecordedRun) -> ArmKind {
             _ => ArmKind::Unknown,
         },
         (None, None) => ArmKind::Unknown,
+    }
+}
+
+fn instances(run: &RecordedRun) -> Option<(u32, u32)> {
+    let Some(manifest) = &run.manifest else {
+        let facts = run.imported.as_ref()?;
+        return facts.prefill.zip(facts.decode);
+    };
+    match (&manifest.arm.topology, &manifest.arm.deployment) {
+        (Some(topology), _) => match &topology.shape {
+            Shape::PrefillDecode { prefill, decode, .. } => Some((prefill.replicas, decode.replicas)),
+            Shape::Simple { .. } => None,
+        },
+        (None, Deployment::Attach(AttachPlan::PrefillDecode { prefill, decode, .. })) => {
+            Some((u32::try_from(prefill.len()).ok()?, u32::try_from(decode.len()).ok()?))
+        }
+        (None, _) => None,
     }
 }
 

@@ -1,40 +1,36 @@
-//! report.html of a study: its figures drawn once more for the page, and what lies beside it.
+//! report.html of a study: its figures as they were drawn for their files, and what lies beside it.
 
 use super::Study;
-use super::figures::{FigureError, Named};
+use super::figures::Drawn;
 use super::html::{self, ArmPage, HtmlError, PageFigure, PageFile, PageInput};
-use crate::draw::Drawing;
-
-#[derive(Debug, thiserror::Error)]
-pub enum PageError {
-    #[error(transparent)]
-    Figure(#[from] FigureError),
-    #[error(transparent)]
-    Html(#[from] HtmlError),
-}
+use crate::words;
 
 /// The whole page. `command` made the report; `generated_at` is shown as it stands.
-pub fn page(study: &Study, figures: &[Named], command: &[String], generated_at: &str) -> Result<String, PageError> {
-    let drawings = figures
-        .iter()
-        .map(|named| {
-            let failed = |source| FigureError::Draw { name: named.name.clone(), source };
-            named.figure.draw().map_err(failed)
-        })
-        .collect::<Result<Vec<Drawing>, _>>()?;
+///
+/// # Errors
+/// If the study's parts don't belong together, or the figures' font can't be cut down.
+pub fn page(study: &Study, figures: &[Drawn], command: &[String], generated_at: &str) -> Result<String, HtmlError> {
     let ids: Vec<String> = figures.iter().map(|f| f.name.replace(|c: char| !c.is_ascii_alphanumeric(), "-")).collect();
     let titles: Vec<String> = figures.iter().map(title).collect();
     let shown: Vec<PageFigure<'_>> = ids
         .iter()
         .zip(&titles)
-        .zip(&drawings)
-        .map(|((id, title), drawing)| PageFigure { id, title, drawing })
+        .zip(figures)
+        .map(|((id, title), figure)| PageFigure { id, title, drawing: &figure.drawing })
         .collect();
-    let arms: Vec<ArmPage<'_>> =
-        study.runs.iter().zip(&study.arms).map(|(run, input)| ArmPage { run, input }).collect();
+    let arms: Vec<ArmPage<'_>> = study
+        .runs
+        .iter()
+        .zip(&study.arms)
+        .zip(&study.summaries)
+        .map(|((run, input), summaries)| ArmPage { run, input, summaries })
+        .collect();
     let names: Vec<&str> = study.comparison.arms.iter().map(|a| a.name.as_str()).collect();
     let input = PageInput {
-        title: &names.join(" against "),
+        title: &match names.as_slice() {
+            [first, others @ ..] if !others.is_empty() => format!("{first} against {}", words::listed(others)),
+            names => names.join(""),
+        },
         comparison: &study.comparison,
         arms: &arms,
         figures: &shown,
@@ -42,12 +38,12 @@ pub fn page(study: &Study, figures: &[Named], command: &[String], generated_at: 
         generated_at,
         files: &files(study),
     };
-    Ok(html::page(&input)?)
+    html::page(&input)
 }
 
-fn title(named: &Named) -> String {
-    match named.figure.title.as_str() {
-        "" => named.name.replace('_', " "),
+fn title(figure: &Drawn) -> String {
+    match figure.title.as_str() {
+        "" => figure.name.replace('_', " "),
         title => title.to_string(),
     }
 }

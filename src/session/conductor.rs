@@ -7,7 +7,7 @@ use super::loss::Loss;
 use super::point::{Ended, Measurement};
 use super::stop::Stop;
 use super::warm::WarmUp;
-use super::watch::Watch;
+use super::watch::{self, Watch};
 use crate::launch::InstanceExit;
 use crate::observe::gpu::Gpus;
 use crate::outcome::{PointKey, RunStatus};
@@ -43,7 +43,8 @@ pub struct Session {
     writers: Vec<RunWriter>,
     /// Unique to this session: part of every request id.
     nonce: String,
-    epoch: Instant,
+    /// When each arm's run began, as its manifest has it: resumed, that was in another process.
+    epochs: Vec<Instant>,
     /// How often each arm's fleet was brought up.
     launches: Vec<u32>,
     /// How often each arm lost an engine.
@@ -112,7 +113,7 @@ impl Session {
             events,
             stop,
             nonce: format!("{:08x}", rand::random::<u32>()),
-            epoch: Instant::now(),
+            epochs: writers.iter().map(|w| watch::epoch(&w.manifest().created_at)).collect(),
             launches,
             losses: vec![0; arms],
             done: 0,
@@ -178,7 +179,7 @@ impl Session {
         let instances: Vec<_> =
             live.records.iter().cloned().map(|r| manifest::InstanceRecord { launch, ..r }).collect();
         let listed = self.writers[arm].update(|m| m.instances.extend(instances)).map_err(SessionError::from);
-        let watch = noted.and(listed).and_then(|()| Watch::start(&live, self.writers[arm].dir(), self.epoch));
+        let watch = noted.and(listed).and_then(|()| Watch::start(&live, self.writers[arm].dir(), self.epochs[arm]));
         let sent_before = self.sent_before(arm, &live);
         let mut up = match watch {
             Ok(watch) => Up { arm, live, watch, sent_before },

@@ -7,6 +7,7 @@ use crate::observe::gpu::{GpuSample, GpuSampler, Gpus};
 use crate::outcome::GpuFacts;
 use crate::record::dir;
 use crate::units::Offset;
+use chrono::{DateTime, Utc};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -22,6 +23,16 @@ pub struct Watch {
     gpus: Option<GpuSampler>,
     _engines: EngineSampler,
     _writer: tokio::task::JoinHandle<()>,
+}
+
+/// A wall time on this process's clock. Samples count from when the manifest was created, whichever process takes them, so
+/// that a point's own wall time finds its samples, after a resume too. A time that can't be read, or lies in the future
+/// because somebody set the clock back, counts from now.
+pub fn epoch(created_at: &str) -> Instant {
+    let now = Instant::now();
+    let age =
+        DateTime::parse_from_rfc3339(created_at).ok().and_then(|begun| (Utc::now() - begun.to_utc()).to_std().ok());
+    age.and_then(|age| now.checked_sub(age)).unwrap_or(now)
 }
 
 impl Watch {
@@ -89,4 +100,25 @@ fn gpu_sampler(
     };
     let sampler = GpuSampler::start(gpus, Some(only), epoch, GPU_PERIOD, sink);
     sampler.map(Some).map_err(|source| SessionError::System { what: "start the GPU sampler's thread", source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_began_elsewhere_goes_on_counting_from_its_beginning() {
+        let began =
+            |seconds_ago: i64| epoch(&(Utc::now() - chrono::Duration::seconds(seconds_ago)).to_rfc3339()).elapsed();
+        let (hour, limit) = (Duration::from_secs(3600), Duration::from_secs(3660));
+        assert!(began(3600) + Duration::from_millis(5) >= hour && began(3600) < limit);
+    }
+
+    #[test]
+    fn times_that_make_no_sense_count_from_now() {
+        let minute = Duration::from_secs(60);
+        let tomorrow = (Utc::now() + chrono::Duration::days(1)).to_rfc3339();
+        assert!(epoch(&tomorrow).elapsed() < minute);
+        assert!(epoch("yesterday").elapsed() < minute);
+    }
 }

@@ -152,3 +152,48 @@ fn sliders_entries_legend_and_keys_do_what_they_say() {
     assert!(text(&dom, "answer-verdict").contains("TTFT 150 ms"), "{}", text(&dom, "answer-verdict"));
     assert!(!dom.contains("id=\"reset\" disabled"), "there is something to reset");
 }
+
+#[test]
+fn copy_buttons_copy_or_else_select_their_command() {
+    let hands = r##"
+        const first = document.querySelector("#reproduce .command");
+        const [button, code] = [first.querySelector("button"), first.querySelector("code").textContent];
+        const pressed = async (writeText) => {
+            Object.defineProperty(navigator, "clipboard", { value: { writeText }, configurable: true });
+            button.click();
+            await new Promise((done) => setTimeout(done));
+            return button.textContent;
+        };
+        (async () => {
+            let copied = "";
+            const allowed = await pressed(async (text) => { copied = text; });
+            const refused = await pressed(async () => { throw new Error("not here"); });
+            const selected = getSelection().toString();
+            document.title = [allowed, copied === code, refused, selected === code, code.startsWith("topobench ab")].join("|");
+        })();"##;
+    let Some(dom) = handled(&Study::recorded(), hands) else { return };
+    let (_, rest) = dom.split_once("<title>").expect("a title");
+    assert!(rest.starts_with("Copied|true|Selected|true|true<"), "{}", &rest[..60]);
+    assert!(dom.contains(">Copy</button>"), "the button offers itself again");
+}
+
+#[test]
+fn every_slider_moves_attainment_and_verdict_and_reset_brings_both_back() {
+    let hands = r##"
+        const told = () => document.getElementById("answer-verdict").textContent + document.getElementById("answer-table").textContent;
+        const line = () => document.querySelector("#rate-chart .line").getAttribute("d");
+        const seen = [told() + line()];
+        for (const limit of ["ttft", "tpot", "target"]) {
+            const slider = document.getElementById(`${limit}-slider`);
+            slider.value = slider.min;
+            slider.dispatchEvent(new Event("input"));
+            seen.push(told() + line());
+            document.getElementById("reset").click();
+            seen.push(told() + line());
+        }
+        document.title = seen.map((state) => seen.indexOf(state)).join(" ");"##;
+    let Some(dom) = handled(&Study::imported(), hands) else { return };
+    let (_, rest) = dom.split_once("<title>").expect("a title");
+    // Each slider makes a state of its own, and every reset the first.
+    assert!(rest.starts_with("0 1 0 3 0 5 0<"), "{}", &rest[..60]);
+}

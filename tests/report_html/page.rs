@@ -135,3 +135,13 @@ fn a_large_comparison_stays_small() {
     assert_eq!(data(&page)["arms"][1]["points"].as_array().map(Vec::len), Some(12));
     assert!(data_text(&page).len() < 400_000, "{} bytes of data", data_text(&page).len());
 }
+
+#[test]
+fn where_the_time_goes_is_told_of_every_point() {
+    let page = Study::recorded().page().expect("a page");
+    let (_, section) = page.split_once("<section id=\"why\"").expect("the section");
+    let section = section.split_once("</section>").expect("its end").0;
+    assert_eq!(section.matches("<tr>").count(), 2 + 6, "a head of two lines and six points");
+    assert!(section.contains("nothing missed") && section.contains("TPOT"));
+    assert!(!section.contains("<td>0</td>"), "what nobody told is no zero");
+}

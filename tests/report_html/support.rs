@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use topobench::analyse::summary::PointSummary;
 use topobench::analyse::{ArmInput, ArmKind, Comparison, Identity, PointInput, Question};
 use topobench::draw::{Axis, Drawing, Figure, Line, Panel, Stroke, marker, palette};
 use topobench::outcome::{
@@ -21,7 +22,10 @@ use topobench::record::host::HostFacts;
 use topobench::record::import::VllmFile;
 use topobench::record::manifest::{InstanceRecord, TraceRecord};
 use topobench::record::{Manifest, RecordedPoint, RecordedRun};
-use topobench::report::html::{self, ArmPage, HtmlError, PageFigure, PageFile, PageInput};
+use topobench::report::{
+    self,
+    html::{self, ArmPage, HtmlError, PageFigure, PageFile, PageInput},
+};
 use topobench::units::{RequestRate, TokenCount, Tpot, Ttft};
 
 /// A point with its requests one by one, to be changed at will.
@@ -146,7 +150,14 @@ impl Study {
 
     pub fn page(&self) -> Result<String, HtmlError> {
         let comparison = Comparison::new(&self.arms, &self.question);
-        let arms: Vec<ArmPage> = self.runs.iter().zip(&self.arms).map(|(run, input)| ArmPage { run, input }).collect();
+        let summaries: Vec<Vec<PointSummary>> = self.arms.iter().map(summaries).collect();
+        let arms: Vec<ArmPage> = self
+            .runs
+            .iter()
+            .zip(&self.arms)
+            .zip(&summaries)
+            .map(|((run, input), summaries)| ArmPage { run, input, summaries })
+            .collect();
         let drawing = figure(&comparison);
         html::page(&PageInput {
             title: &self.title,
@@ -158,6 +169,10 @@ impl Study {
             files: &[PageFile { path: "compare.json", what: "this comparison for programs" }],
         })
     }
+}
+
+fn summaries(arm: &ArmInput) -> Vec<PointSummary> {
+    arm.points.iter().map(|p| report::summary_of(p, &report::PERCENTILES)).collect()
 }
 
 /// Result files of `vllm bench serve`, written and read back, and their requests.
@@ -192,6 +207,7 @@ fn arm_input(run: &RecordedRun, kind: ArmKind) -> ArmInput {
         size: Some(if kind == ArmKind::Simple { "TP2" } else { "1P1D" }.to_string()),
         dir: run.dir.display().to_string(),
         kind,
+        instances: (kind == ArmKind::PrefillDecode).then_some((1, 1)),
         gpus: Some(2),
         topology: Value::Null,
         identity: Identity { model: run.model().map(str::to_string), engine, ..Identity::default() },
@@ -204,6 +220,7 @@ fn judged(run: &RecordedRun) -> Vec<PointInput> {
         rate: p.key.rate,
         attempt: p.key.attempt,
         facts: p.facts.clone(),
+        duration_secs: p.duration_secs,
         samples: Arc::clone(&p.samples),
     };
     run.points.iter().map(point).collect()

@@ -70,8 +70,21 @@ impl Reference {
             let indices: BTreeSet<_> = requests.iter().filter_map(|r| r["index"].as_u64()).collect();
             assert_eq!((requests.len(), indices.len(), count(&requests, "completed")), (15, 15, 15));
         }
-        json_lines(&run.0.join("engine-metrics.jsonl"));
+        assert_samples_count_from_the_runs_beginning(&run);
     }
+}
+
+/// However many processes took them: the samples of each go on where the last one's ended, up to the points' wall times.
+fn assert_samples_count_from_the_runs_beginning(run: &RunDir) {
+    let lines = json_lines(&run.0.join("engine-metrics.jsonl"));
+    let at: Vec<f64> = lines.iter().filter_map(|line| line["at"].as_f64()).collect();
+    assert!(at.windows(2).all(|pair| pair[1] > pair[0] - 1.0), "{at:?}");
+    let manifest = run.manifest();
+    let wall = |time: &Value| chrono::DateTime::parse_from_rfc3339(time.as_str().expect("a time")).expect("RFC 3339");
+    let last = wall(&run.point(RATES[2])["started_at"]) - wall(&manifest["created_at"]);
+    let (latest, began) = (at.iter().copied().fold(0.0, f64::max), last.as_seconds_f64());
+    // A sample a second, and a machine that may be busy.
+    assert!((latest - began).abs() < 10.0, "the last sample at {latest} s, the last point began at {began} s");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Tests that need more than one part of the room.
 
+mod balance;
 mod contract;
 mod properties;
 mod queue;
@@ -67,6 +68,7 @@ pub(super) fn point(per_second: f64, n: usize, misses: usize) -> PointInput {
         rate: rate(per_second),
         attempt: 1,
         facts: Some(fine(per_second, n as u32)),
+        duration_secs: Some(n as f64 / per_second),
         samples: samples(per_second, &ttfts, 0.008).into(),
     }
 }
@@ -77,6 +79,7 @@ pub(super) fn arm(label: &str, size: &str, points: Vec<PointInput>) -> ArmInput 
         size: Some(size.to_string()),
         dir: format!("results/random/{label}"),
         kind: if label == "nixl" { ArmKind::PrefillDecode } else { ArmKind::Simple },
+        instances: (label == "nixl").then_some((1, 1)),
         gpus: Some(2),
         topology: serde_json::json!({ "kind": label }),
         identity: Identity { trace_hash: Some("t".to_string()), ..Identity::default() },

@@ -1,5 +1,5 @@
 //! A queue that knows the truth: prefills one at a time in order of arrival, decoding slowed by every prefill that
-//! runs meanwhile. Misses come in clusters, as they do in engines. Also used by `examples/interval_coverage.rs`.
+//! runs meanwhile. Misses come in clusters, as they do in engines. Also used by `tests/benches/sweeps.rs`.
 
 /// Marsaglia's xorshift64*: this file knows nothing of the crate.
 pub struct Dice(pub u64);

@@ -41,6 +41,7 @@ fn imported(label: &str, size: &str, prefix: &str, rates: &[f64]) -> ArmInput {
         rate: rate(*r),
         attempt: 1,
         facts: None,
+        duration_secs: None,
         samples: all[&format!("{prefix}-{r}qps")].samples().into(),
     });
     ArmInput { identity: Identity::default(), ..arm(label, size, points.collect()) }

@@ -1,5 +1,5 @@
 //! Whether the intervals keep their promise, on queues whose truth is known. A small part of
-//! `examples/interval_coverage.rs`, sized for a debug build; the bounds leave room for that few runs, the seeds are fixed.
+//! `tests/benches/intervals.rs`, sized for a debug build; the bounds leave room for that few runs, the seeds are fixed.
 
 use super::queue::{Dice, SCENES, SWEEP, Scene, serve, trace};
 use crate::analyse::confidence::{RateSeries, Resampling, crossings};

@@ -44,7 +44,13 @@ fn measured(records: &[RequestRecord], change: impl FnOnce(&mut PointFacts)) -> 
     let mut facts = fine(10.0, records.len() as u32);
     change(&mut facts);
     let samples = Samples::from_records(records, Some(facts.offered));
-    PointInput { rate: rate(10.0), attempt: 1, facts: Some(facts), samples: samples.into() }
+    PointInput {
+        rate: rate(10.0),
+        attempt: 1,
+        duration_secs: Some(facts.duration_secs),
+        facts: Some(facts),
+        samples: samples.into(),
+    }
 }
 
 fn why(point: &PointInput, kind: ArmKind) -> Vec<String> {

@@ -1,8 +1,9 @@
 //! Arms side by side, what may be concluded, and what to mind.
 
-use super::{MISSING, Row, Style, Tint, sweep, table};
+use super::{MISSING, Row, Style, Tint, sweep, table, why};
 use crate::analyse::{ArmReport, Censored, Interval, Ratio, RatioReport};
-use crate::report::{Study, words};
+use crate::report::Study;
+use crate::words;
 
 /// Every arm's sweep, the arms side by side, the verdict and the warnings.
 pub fn comparison(study: &Study, style: Style) -> String {
@@ -10,6 +11,10 @@ pub fn comparison(study: &Study, style: Style) -> String {
     for arm in 0..study.arms.len() {
         text.push_str(&sweep(study, arm, style));
         text.push('\n');
+    }
+    let why = why(study, style);
+    if !why.is_empty() {
+        text.push_str(&format!("{why}\n"));
     }
     text.push_str(&side_by_side(study, style));
     text.push_str(&format!("\n{}\n", style.paint(&study.comparison.verdict, Tint::Bold)));

@@ -3,10 +3,12 @@
 mod comparison;
 mod point;
 mod sweep;
+mod why;
 
 pub use comparison::comparison;
 pub use point::point;
 pub use sweep::sweep;
+pub use why::why;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 

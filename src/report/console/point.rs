@@ -6,14 +6,14 @@ use crate::analyse::summary::PointSummary;
 use crate::analyse::validity::{self, Validity};
 use crate::analyse::{ArmKind, Attainment, PointAttainment, PointInput, Question};
 use crate::plan::MetricChoice;
-use crate::report::words;
+use crate::report::summary_of;
+use crate::words;
 
 const WIDTH: usize = 50;
 
 /// The summary of one point. Latencies count from due; what nobody had is `n/a`, not 0.
 pub fn point(point: &PointInput, kind: ArmKind, question: &Question, choice: &MetricChoice, style: Style) -> String {
-    let facts = point.facts.as_ref();
-    let summary = PointSummary::of(&point.samples, facts.map(|f| f.duration_secs), &choice.percentiles);
+    let summary = summary_of(point, &choice.percentiles);
     let mut page = Page { text: String::new(), style };
     page.title("Serving Benchmark Result", '=');
     counts(&mut page, point, &summary, question);
@@ -52,9 +52,7 @@ impl Page {
 }
 
 fn counts(page: &mut Page, point: &PointInput, summary: &PointSummary, question: &Question) {
-    let recorded = point.facts.as_ref().map(|f| f.duration_secs);
-    let throughput = summary.request_throughput.filter(|t| *t > 0.0);
-    let duration = recorded.or_else(|| throughput.map(|t| summary.served as f64 / t));
+    let duration = summary.duration_secs;
     let total = |per_second: Option<f64>| match (per_second.zip(duration), summary.served) {
         (_, 0) => "0".to_string(),
         (Some((rate, secs)), _) => format!("{:.0}", rate * secs),

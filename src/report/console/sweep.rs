@@ -1,38 +1,30 @@
 //! The points of one arm, one line each.
 
 use super::{MISSING, Row, Style, Tint, table};
-use crate::analyse::percentiles::{Distribution, Latencies};
-use crate::analyse::{ArmInput, ArmReport, Interval, PointInput, PointReport};
+use crate::analyse::percentiles::Distribution;
+use crate::analyse::{ArmReport, Interval};
 use crate::outcome::PointStatus;
-use crate::report::{Study, words};
-
-const PERCENTILES: [f64; 3] = [50.0, 90.0, 99.0];
+use crate::report::{Point, Study};
+use crate::words;
 
 /// A table of an arm's points, and below it why points are doubtful. Empty for an arm that isn't there.
 pub fn sweep(study: &Study, arm: usize, style: Style) -> String {
-    let (Some(input), Some(report)) = (study.arms.get(arm), study.comparison.arms.get(arm)) else {
-        return String::new();
-    };
+    let Some(report) = study.comparison.arms.get(arm) else { return String::new() };
     let title = style.paint(&report.name, Tint::Bold);
     let goal = format!("{}, target {}", study.question.slo, study.question.target.percent());
     let mut text = format!("{title}: attainment of {goal}\n");
     let several = report.points.iter().any(|p| p.attempt > 1);
     let mut header = vec!["req/s", "offered", "served", "attained %", "95 % CI", "TTFT %", "TPOT %"];
     header.extend(["TTFT ms p50/p90/p99", "TPOT ms p50/p90/p99", "valid"]);
-    let rows = report.points.iter().map(|p| row(p, twin(input, p), several, study)).collect();
+    let rows = study.points(arm).map(|p| row(p, several, study)).collect();
     text.push_str(&table(header, rows, style));
     text.push_str(&doubts(report, style));
     text
 }
 
-fn twin<'a>(input: &'a ArmInput, report: &PointReport) -> Option<&'a PointInput> {
-    input.points.iter().find(|p| p.rate == report.rate && p.attempt == report.attempt)
-}
-
-fn row(p: &PointReport, input: Option<&PointInput>, several: bool, study: &Study) -> Row {
+fn row(Point { report: p, summary, .. }: Point<'_>, several: bool, study: &Study) -> Row {
     let rate = words::rate(p.rate);
     let met = p.attainment.both >= study.question.target.percent().get();
-    let latencies = input.map(|i| Latencies::of(&i.samples, &PERCENTILES));
     let (valid, tint) = match (p.valid, p.status) {
         (_, PointStatus::Failed) => ("failed", Some(Tint::Bad)),
         (Some(false), _) => ("no", Some(Tint::Bad)),
@@ -48,8 +40,8 @@ fn row(p: &PointReport, input: Option<&PointInput>, several: bool, study: &Study
         percent_interval(p.ci95.both),
         format!("{:.1}", p.attainment.ttft),
         format!("{:.1}", p.attainment.tpot),
-        triple(latencies.as_ref().and_then(|l| l.ttft.as_ref()), 0),
-        triple(latencies.as_ref().and_then(|l| l.tpot.as_ref()), 1),
+        triple(summary.latencies.ttft.as_ref(), 0),
+        triple(summary.latencies.tpot.as_ref(), 1),
         valid.to_string(),
     ];
     Row { cells, tint }

@@ -4,25 +4,15 @@ use super::style;
 use crate::analyse::attribution::{Attribution, TimeSpent};
 use crate::analyse::{ArmInput, ArmReport};
 use crate::draw::{Axis, Bar, Bars, Figure, Panel, Rgb, Segment, palette, texture};
-use crate::report::{Study, words};
+use crate::report::Study;
+use crate::report::why::{STAGES, stages};
 use crate::units::RequestRate;
+use crate::words;
 
 /// With more stacks their names would not fit above them.
 const NAMED_STACKS: usize = 18;
 /// A stage that never takes a larger share than this is not worth its place in the legend.
 const NEGLIGIBLE: f64 = 0.002;
-
-/// The stages of TTFT from the bottom up; the last is what nobody told.
-const STAGES: [&str; 8] = [
-    "waiting for a slot",
-    "client and network",
-    "proxy",
-    "prefill queue",
-    "prefill",
-    "KV transfer",
-    "decode queue and first step",
-    "engine, not told apart",
-];
 
 /// Mean time of served requests: the stages of TTFT, and TTFT beside decoding. `None` if nothing was served.
 pub fn breakdown(study: &Study) -> Option<Figure> {
@@ -93,31 +83,6 @@ fn stacks(study: &Study, slot: usize, report: &ArmReport, input: &ArmInput, rate
         })
     };
     rates.iter().enumerate().filter_map(stack).collect()
-}
-
-/// Parts that add up to TTFT, in the order of [`STAGES`]. The engines' own sums lie within what the proxy saw, so they
-/// are never allowed more than that.
-fn stages(t: &TimeSpent) -> [f64; 8] {
-    let known = |part: Option<f64>| part.unwrap_or(0.0).max(0.0);
-    let client = known(t.client_lag) + known(t.to_proxy) + known(t.back);
-    let proxy = known(t.proxy) + known(t.hand_off);
-    let mut parts = [known(t.slot_wait), client, proxy, 0.0, 0.0, 0.0, 0.0, 0.0];
-    match t.prefill {
-        Some(prefill) => {
-            parts[3] = known(t.prefill_queue).min(prefill);
-            parts[4] = (prefill - parts[3]).max(0.0);
-            let first_byte = known(t.first_byte);
-            parts[5] = known(t.kv_transfer).min(first_byte);
-            parts[6] = first_byte - parts[5];
-        }
-        None => {
-            let room = (known(t.ttft) - parts.iter().sum::<f64>()).max(0.0);
-            parts[3] = known(t.prefill_queue).min(room);
-            parts[4] = known(t.prefill_compute).min(room - parts[3]);
-        }
-    }
-    parts[7] = (known(t.ttft) - parts.iter().sum::<f64>()).max(0.0);
-    parts
 }
 
 /// `None` without stacks. Stages that take no time anywhere are left out.

@@ -1,11 +1,12 @@
 //! Distributions of TTFT and TPOT at the rate of the scale panel.
 
-use super::style::{self, Look, dressed, limit_rule, target_rule};
+use super::style::{self, DASHES, Look, dressed, limit_rule, target_rule};
 use crate::analyse::{ArmReport, Row, Samples};
-use crate::draw::{Axis, Dash, Direction, Figure, Line, Panel, Stroke};
+use crate::draw::{Axis, Direction, Figure, Line, Panel, Stroke};
 use crate::record::RecordedRun;
-use crate::report::{Study, words};
+use crate::report::Study;
 use crate::units::RequestRate;
+use crate::words;
 
 /// Steps of a distribution that are drawn.
 const STEPS: usize = 800;
@@ -68,9 +69,8 @@ fn panel(name: &str, arms: &[Arm], pick: fn(&Row) -> Option<f64>, limit: f64, st
     if limit < 3.0 * high && limit > low / 3.0 {
         panel = panel.with(limit_rule(limit, Direction::Y, format!("limit {} ms", words::number(limit))));
     }
-    let dashes = [Dash::Solid, Dash::Dashed, Dash::Dotted];
     for (i, (arm, values)) in columns.iter().enumerate() {
-        let stroke = Stroke { dash: dashes[i % dashes.len()], ..Stroke::solid(arm.look.color) };
+        let stroke = Stroke { dash: DASHES[i % DASHES.len()], ..Stroke::solid(arm.look.color) };
         panel = panel.with(Line::new(steps(values, arm.offered), stroke).stepped().labelled(&arm.report.name));
     }
     Some(panel)

@@ -1,8 +1,7 @@
 //! What engines and GPUs said of themselves during a point: engine-metrics.jsonl and gpu.csv.
 //!
-//! Their times count from the run's beginning, as the manifest has it; here they count from the point's time zero. A run
-//! that was taken up again counts anew: what it appended is passed over, because nothing tells when that was.
-//! Lines that can't be read are passed over: these files are evidence beside the measurement, never part of it.
+//! Their times count from the run's beginning, as the manifest has it, also where a second process went on with the run;
+//! here they count from the point's time zero. Lines that can't be read are passed over: these files are evidence beside the measurement, never part of it.
 
 use crate::outcome::PointFacts;
 use crate::record::RecordedRun;
@@ -60,11 +59,7 @@ impl Gauges {
     fn read_engines(&mut self, run: &RecordedRun, zero: f64, span: &RangeInclusive<f64>) {
         let Ok(file) = File::open(run.dir.join(ENGINE_METRICS)) else { return };
         let lines = BufReader::new(file).lines().map_while(Result::ok);
-        let mut latest = 0.0;
         for line in lines.filter_map(|line| serde_json::from_str::<EngineLine>(&line).ok()) {
-            if went_back(&mut latest, line.at) {
-                return;
-            }
             let at = line.at - zero;
             if !span.contains(&at) {
                 continue;
@@ -77,23 +72,13 @@ impl Gauges {
 
     fn read_gpus(&mut self, run: &RecordedRun, zero: f64, span: &RangeInclusive<f64>) {
         let Ok(mut file) = csv::Reader::from_path(run.dir.join(GPU_CSV)) else { return };
-        let mut latest = 0.0;
         for line in file.deserialize::<GpuLine>().flatten() {
-            if went_back(&mut latest, line.at) {
-                return;
-            }
             let at = line.at - zero;
             if span.contains(&at) {
                 add(&mut self.power, &format!("GPU {}", line.gpu), at, line.power_watts);
             }
         }
     }
-}
-
-/// Samples of several instances may come a little out of order; a new beginning is farther back.
-fn went_back(latest: &mut f64, at: f64) -> bool {
-    *latest = latest.max(at);
-    at < *latest - 10.0
 }
 
 fn add(all: &mut Vec<Series>, name: &str, at: f64, value: Option<f64>) {

@@ -8,8 +8,9 @@ use crate::draw::{
     Axis, Band, Callout, Direction, Drop, ErrorBars, Figure, Interval, Key, Legend, LegendEntry, Line, Note, Panel,
     Point, Rgb, Rule, Scatter, Spot, Stroke,
 };
-use crate::report::{Study, words};
+use crate::report::Study;
 use crate::units::RequestRate;
+use crate::words;
 
 /// Steps of a scale curve that are drawn; the curve stays within 1/400 of the exact one.
 const STEPS: usize = 400;

@@ -1,10 +1,11 @@
 //! The trade between users and owners: tokens a second that one user gets, against tokens a second that a GPU gives.
 
 use super::style::{self, RateUnit, dressed};
+use crate::analyse::PointReport;
 use crate::analyse::summary::PointSummary;
-use crate::analyse::{ArmInput, PointReport};
 use crate::draw::{Axis, Figure, Legend, Line, Panel, Point, Scatter, Spot, Stroke};
-use crate::report::{Study, words};
+use crate::report::Study;
+use crate::words;
 
 /// Each point of a sweep as a place; the line follows the rate. `None` if no TPOT is known.
 pub fn pareto(study: &Study) -> Option<Figure> {
@@ -12,13 +13,12 @@ pub fn pareto(study: &Study) -> Option<Figure> {
     let label = if unit.is_per_gpu() { "Output tokens/s per GPU" } else { "Output tokens/s" };
     let mut panel = Panel::new(Axis::linear("Tokens/s per user (1 / median TPOT)"), Axis::linear(label).including(0.0));
     let mut places = 0;
-    for ((arm, look), input) in dressed(study).zip(&study.arms) {
-        let found: Vec<(Point, &PointReport)> = arm
-            .points
-            .iter()
+    for (i, (arm, look)) in dressed(study).enumerate() {
+        let found: Vec<(Point, &PointReport)> = study
+            .points(i)
             .filter_map(|p| {
-                let (x, y) = trade(input, p)?;
-                Some((Point { x, y: unit.of_arm(arm, y), hollow: p.valid == Some(false) }, p))
+                let (x, y) = trade(p.summary)?;
+                Some((Point { x, y: unit.of_arm(arm, y), hollow: p.report.valid == Some(false) }, p.report))
             })
             .collect();
         places += found.len();
@@ -34,10 +34,7 @@ pub fn pareto(study: &Study) -> Option<Figure> {
 }
 
 /// (tokens/s of one user, tokens/s of the deployment).
-fn trade(input: &ArmInput, p: &PointReport) -> Option<(f64, f64)> {
-    let twin = input.points.iter().find(|i| i.rate == p.rate && i.attempt == p.attempt)?;
-    let duration = twin.facts.as_ref().map(|f| f.duration_secs);
-    let summary = PointSummary::of(&twin.samples, duration, &[]);
-    let tpot = summary.latencies.tpot?.median;
+fn trade(summary: &PointSummary) -> Option<(f64, f64)> {
+    let tpot = summary.latencies.tpot.as_ref()?.median;
     Some((1.0 / tpot, summary.output_throughput?)).filter(|_| tpot > 0.0)
 }

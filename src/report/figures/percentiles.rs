@@ -5,10 +5,9 @@ use crate::analyse::percentiles::{Distribution, Latencies};
 use crate::analyse::{ArmReport, Samples};
 use crate::draw::{Direction, Figure, Legend, Line, Panel, Point, Stroke};
 use crate::record::RecordedRun;
-use crate::report::{Study, words};
+use crate::report::{PERCENTILES, Study};
 use crate::units::RequestRate;
-
-const PERCENTILES: [f64; 3] = [50.0, 90.0, 99.0];
+use crate::words;
 
 /// What one panel shows.
 struct Metric {
@@ -28,8 +27,7 @@ struct Course<'a> {
 /// TTFT, TPOT, ITL and E2EL at p50, p90 and p99. `None` if nothing was served.
 pub fn percentiles(study: &Study) -> Option<Figure> {
     let unit = RateUnit::of(&study.comparison);
-    let arms = dressed(study).zip(&study.runs);
-    let courses: Vec<Course> = arms.map(|((arm, look), run)| course(arm, look, run, unit)).collect();
+    let courses: Vec<Course> = (0..).zip(dressed(study)).map(|(i, dressed)| course(study, i, dressed, unit)).collect();
     let slo = &study.question.slo;
     let metrics = [
         Metric { name: "TTFT", pick: |l| l.ttft.as_ref(), limit: Some(slo.ttft.as_millis()) },
@@ -53,13 +51,22 @@ fn gap_name(courses: &[Course]) -> &'static str {
     if all.map(|(.., l)| l).filter(|l| l.itl.is_some()).all(|l| l.itl_per_token) { "ITL" } else { "Chunk latency" }
 }
 
-fn course<'a>(arm: &'a ArmReport, look: Look, run: &RecordedRun, unit: RateUnit) -> Course<'a> {
+fn course<'a>(study: &Study, index: usize, (arm, look): (&'a ArmReport, Look), unit: RateUnit) -> Course<'a> {
     let finite = arm.rates.iter().map(|r| r.rate).filter(|r| !r.is_infinite());
     let points = finite.map(|rate| {
         let hollow = arm.invalid_points().any(|p| p.rate == rate);
-        (unit.of_arm(arm, rate.per_second()), hollow, pooled(run, rate))
+        (unit.of_arm(arm, rate.per_second()), hollow, latencies(study, index, rate))
     });
     Course { arm, look, points: points.collect() }
+}
+
+/// Of all requests at a rate, repeats together.
+fn latencies(study: &Study, arm: usize, rate: RequestRate) -> Latencies {
+    let mut repeats = study.points(arm).filter(|p| p.report.rate == rate);
+    match (repeats.next(), repeats.next()) {
+        (Some(only), None) => only.summary.latencies.clone(),
+        _ => pooled(&study.runs[arm], rate),
+    }
 }
 
 /// All requests at a rate, repeats together.

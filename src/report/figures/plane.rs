@@ -7,8 +7,9 @@ use crate::analyse::{ArmInput, ArmReport, PointAttainment, PointInput, Row};
 use crate::draw::{Axis, Cell, Cells, ColorKey, Figure, Panel, Ramp};
 use crate::plan::slo::Slo;
 use crate::record::RecordedRun;
-use crate::report::{Study, words};
+use crate::report::Study;
 use crate::units::{Tpot, Ttft};
+use crate::words;
 
 /// Limits on either side, beside the SLO's own.
 const LIMITS: usize = 6;
@@ -132,7 +133,8 @@ fn duel(a: Sustained, b: Sustained) -> (Option<f64>, String) {
     let said = |ratio: f64, mark: &str| {
         // A bound on the wrong side of 1 names no winner.
         let open = (mark == ">" && ratio < 1.0) || (mark == "<" && ratio > 1.0);
-        ((!open).then(|| ratio.log2()), format!("{mark}{}×", words::decimal(ratio, 2)))
+        let told = if ratio < 0.005 { "<0.01".to_string() } else { format!("{mark}{}", words::decimal(ratio, 2)) };
+        ((!open).then(|| ratio.log2()), format!("{told}×"))
     };
     match (a, b) {
         (At(a), At(b)) => said(b / a, ""),

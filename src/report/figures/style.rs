@@ -1,8 +1,10 @@
 //! What all figures of a study share: an arm's colour and marker, the unit of rates, titles and captions.
 
-use crate::analyse::{ArmInput, ArmKind, ArmReport, Comparison};
+use crate::analyse::{ArmInput, ArmReport, Comparison};
 use crate::draw::{Axis, Dash, Direction, Key, LegendEntry, Rgb, Rule, Shape, Stroke, marker, palette};
-use crate::report::{Study, inputs, words};
+use crate::report::hues::hues;
+use crate::report::{Study, inputs};
+use crate::words;
 
 /// How an arm is told from the others, in every figure alike.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -11,21 +13,12 @@ pub(super) struct Look {
     pub(super) shape: Shape,
 }
 
-/// The first simple arm is red and the first prefill/decode arm blue, whatever their order; further arms take other
-/// hues. Where no arm's kind is known, they take the hues in their order.
+/// Of the arms' lines where nothing else needs dashes: arms that do the same must not hide each other.
+pub(super) const DASHES: [Dash; 3] = [Dash::Solid, Dash::Dashed, Dash::Dotted];
+
+/// Of every arm, in their order.
 pub(super) fn looks(arms: &[ArmInput]) -> Vec<Look> {
-    let first = |kind| arms.iter().position(|arm| arm.kind == kind);
-    let reserved = [first(ArmKind::Simple), first(ArmKind::PrefillDecode)];
-    let mut next = if reserved == [None, None] { 0 } else { 2 };
-    let mut index = |at: usize| match reserved.iter().position(|r| *r == Some(at)) {
-        Some(index) => index,
-        None => {
-            next += 1;
-            next - 1
-        }
-    };
-    let look = |index| Look { color: palette(index), shape: marker(index) };
-    (0..arms.len()).map(|at| look(index(at))).collect()
+    hues(arms).into_iter().map(|hue| Look { color: palette(hue), shape: marker(hue) }).collect()
 }
 
 /// Arms as they are reported, each with its look.

@@ -1,5 +1,6 @@
 use super::*;
 use crate::draw::{Mark, Panel, Rgb, palette};
+use crate::outcome::PointFacts;
 use crate::record::RecordedRun;
 use crate::record::dir::{ENGINE_METRICS, GPU_CSV};
 use crate::report::samples::{Made, h100_study, question};
@@ -20,9 +21,9 @@ fn observed(made: &Made, dir: &Path) -> RecordedRun {
             gpus.push_str(&format!("{second}.5,{i},{},1980\n", 400.0 + 120.0 * i as f64 + 60.0 * wave));
         }
     }
-    // Taken up again: these seconds are not the first run's.
-    engines.push_str("{\"at\":12.0,\"instance\":\"prefill-0\",\"answered\":true,\"running\":99}\n");
-    engines.push_str("{\"at\":13.0,\"inst");
+    // Killed, and taken up again an hour later by a process of its own.
+    engines.push_str("{\"at\":240.0,\"inst\n");
+    engines.push_str("{\"at\":3612.0,\"instance\":\"prefill-0\",\"answered\":true,\"running\":99}\n");
     std::fs::write(dir.join(ENGINE_METRICS), engines).expect("write");
     std::fs::write(dir.join(GPU_CSV), gpus).expect("write");
     RecordedRun { dir: dir.to_path_buf(), ..made.run() }
@@ -45,8 +46,25 @@ fn studies(dir: &Path) -> Vec<(&'static str, Study)> {
         ("broken", Study::new(vec![simple.run(), broken.run()], default())),
         ("dead", Study::new(vec![dead.run()], default())),
         ("one_point", Study::new(vec![lone(&simple), lone(&nixl)], default())),
+        ("wide_rates", Study::new(vec![spread(&simple).run(), spread(&nixl).run()], default())),
+        ("huge_slo", Study::new(vec![simple.run(), nixl.run()], question(60_000.0, 5000.0))),
+        (
+            "long_names",
+            Study::new(vec![named(&simple, "plain"), named(&nixl, "split"), named(&wide, "third")], default()),
+        ),
+        ("three_dead", Study::new(vec![simple.run(), dead.run(), nixl.run()], default())),
         ("alone", Study::new(vec![observed(&nixl, dir)], question(125.0, 9.0))),
     ]
+}
+
+/// Twelve rates over four decades.
+fn spread(made: &Made) -> Made {
+    let rates = vec![0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 500.0, 1000.0];
+    Made { rates, knee: 40.0 * made.knee, requests: 60, ..made.clone() }
+}
+
+fn named(made: &Made, name: &str) -> RecordedRun {
+    RecordedRun { mode: format!("{name}-deployment-with-a-name-that-somebody-made-very-long-indeed"), ..made.run() }
 }
 
 /// Draws into FIGURES_DIR where somebody wants to look at them.
@@ -140,8 +158,9 @@ fn invalid_points_are_hollow_and_the_legend_says_so() {
 fn the_same_study_gives_the_same_files() {
     let study = h100_study(250.0, 9.0);
     let (first, second) = (tempfile::tempdir().expect("tempdir"), tempfile::tempdir().expect("tempdir"));
-    let files = write_comparison(first.path(), &study).expect("writes");
-    let again = write_comparison(&second.path().join("made"), &h100_study(250.0, 9.0)).expect("writes");
+    let files = write(first.path(), &draw(of_comparison(&study)).expect("draws")).expect("writes");
+    let drawn_again = draw(of_comparison(&h100_study(250.0, 9.0))).expect("draws");
+    let again = write(&second.path().join("made"), &drawn_again).expect("writes");
     let names: Vec<_> = files.iter().filter_map(|f| f.file_name()).collect();
     for extension in ["svg", "pdf", "png"] {
         let name = format!("vllm_comparison_plots.{extension}");
@@ -157,7 +176,8 @@ fn the_same_study_gives_the_same_files() {
 fn a_run_gets_its_plots_beside_its_files() {
     let root = tempfile::tempdir().expect("tempdir");
     let run = Made { rates: vec![2.0], requests: 30, ..Made::nixl() }.run();
-    let files = write_run(root.path(), &Study::new(vec![run], question(125.0, 200.0))).expect("writes");
+    let figures = of_run(&Study::new(vec![run], question(125.0, 200.0)));
+    let files = write(&root.path().join("plots"), &draw(figures).expect("draws")).expect("writes");
     assert!(files.iter().any(|f| f.ends_with("plots/vllm_benchmark_plots.pdf")), "{files:?}");
     assert!(files.iter().any(|f| f.ends_with("plots/timeline_2.0qps_1.svg")), "{files:?}");
 }
@@ -173,8 +193,7 @@ fn gauges_are_read_for_the_point_and_torn_lines_are_passed_over() {
     // The point began 10 s into the run and lasted 11 s.
     let seconds: Vec<f64> = gauges.running[0].points.iter().map(|p| p.0).collect();
     assert_eq!((seconds[0], seconds[seconds.len() - 1]), (0.0, 11.0));
-    assert!(
-        gauges.running[0].points.iter().all(|p| p.1 < 99.0),
-        "what a later beginning appended is not of this point"
-    );
+    assert!(gauges.running[0].points.iter().all(|p| p.1 < 99.0), "what came an hour later is not of this point");
+    let resumed = PointFacts { started_at: "2026-11-21T16:00:10+00:00".to_string(), ..facts.clone() };
+    assert_eq!(gauges::Gauges::read(&run, &resumed).running[0].points, [(2.0, 99.0)], "but of the one measured then");
 }

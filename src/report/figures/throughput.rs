@@ -1,8 +1,8 @@
 //! What came out against what was offered.
 
-use super::style::{self, RateUnit, dressed};
+use super::style::{self, DASHES, RateUnit, dressed};
+use crate::analyse::ArmReport;
 use crate::analyse::summary::PointSummary;
-use crate::analyse::{ArmInput, ArmReport};
 use crate::draw::{Axis, Figure, Legend, Line, Panel, Point, Rgb, Stroke};
 use crate::report::Study;
 
@@ -14,11 +14,12 @@ pub fn throughput(study: &Study) -> Option<Figure> {
     let mut requests = Panel::new(unit.axis(), axis("Served requests/s")).titled("Requests");
     let mut tokens = Panel::new(unit.axis(), axis("Output tokens/s")).titled("Output tokens");
     let mut highest = 0.0f64;
-    for ((arm, look), input) in dressed(study).zip(&study.arms) {
-        let served = points(arm, input, unit, |s| s.request_throughput);
-        let output = points(arm, input, unit, |s| s.output_throughput);
+    for (i, (arm, look)) in dressed(study).enumerate() {
+        let served = points(study, i, (arm, unit), |s| s.request_throughput);
+        let output = points(study, i, (arm, unit), |s| s.output_throughput);
         highest = served.iter().map(|p| p.x).fold(highest, f64::max);
-        let line = |points| Line::new(points, Stroke::solid(look.color)).marked(look.shape).labelled(&arm.name);
+        let stroke = Stroke { dash: DASHES[i % DASHES.len()], ..Stroke::solid(look.color) };
+        let line = |points| Line::new(points, stroke).marked(look.shape).labelled(&arm.name);
         requests = requests.with(line(served));
         tokens = tokens.with(line(output));
     }
@@ -36,15 +37,17 @@ pub fn throughput(study: &Study) -> Option<Figure> {
     Some(Figure::new(vec![requests, tokens]).sized(720.0, 190.0).titled(title).captioned(caption).with_legend(legend))
 }
 
-fn points(arm: &ArmReport, input: &ArmInput, unit: RateUnit, pick: fn(&PointSummary) -> Option<f64>) -> Vec<Point> {
-    let finite = arm.points.iter().filter(|p| !p.rate.is_infinite() && p.served > 0);
+fn points(
+    study: &Study,
+    index: usize,
+    (arm, unit): (&ArmReport, RateUnit),
+    pick: fn(&PointSummary) -> Option<f64>,
+) -> Vec<Point> {
+    let finite = study.points(index).filter(|p| !p.report.rate.is_infinite() && p.report.served > 0);
     finite
         .filter_map(|p| {
-            let twin = input.points.iter().find(|i| i.rate == p.rate && i.attempt == p.attempt)?;
-            let duration = twin.facts.as_ref().map(|f| f.duration_secs);
-            let value = pick(&PointSummary::of(&twin.samples, duration, &[]))?;
-            let x = unit.of_arm(arm, p.rate.per_second());
-            Some(Point { x, y: unit.of_arm(arm, value), hollow: p.valid == Some(false) })
+            let (x, value) = (unit.of_arm(arm, p.report.rate.per_second()), pick(p.summary)?);
+            Some(Point { x, y: unit.of_arm(arm, value), hollow: p.report.valid == Some(false) })
         })
         .collect()
 }

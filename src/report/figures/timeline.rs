@@ -4,7 +4,8 @@ use super::gauges::{Gauges, Series};
 use crate::analyse::{Row as Request, Samples};
 use crate::draw::{Axis, Figure, Legend, LegendPlace, Line, Panel, Point, Rgb, Scatter, Shape, Spot, Stroke, palette};
 use crate::record::{RecordedPoint, RecordedRun};
-use crate::report::{inputs, words};
+use crate::report::inputs;
+use crate::words;
 
 /// Bars of arrivals across the point, where a second each would be more.
 const BINS: f64 = 120.0;

@@ -1,10 +1,9 @@
 //! Figures to files: SVG for pages, PDF for papers, PNG for everything else.
 
-use super::{Named, of_comparison, of_run};
-use crate::draw::DrawError;
+use super::Named;
+use crate::draw::{DrawError, Drawing};
 use crate::record::RecordError;
-use crate::record::dir::{PLOTS, write_atomically};
-use crate::report::Study;
+use crate::record::dir::write_atomically;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,37 +21,32 @@ pub enum FigureError {
     Write(#[from] RecordError),
 }
 
-/// The three files of one figure: (extension, bytes).
+/// A figure as it was drawn, once for its files and the page.
+#[derive(Debug)]
+pub struct Drawn {
+    /// Of its files, without extension.
+    pub name: String,
+    pub title: String,
+    pub drawing: Drawing,
+}
+
+/// Draws every figure, in their order.
 ///
 /// # Errors
 /// If a number has no place on its axis, which is a mistake of the builder.
-pub fn render(named: &Named) -> Result<[(&'static str, Vec<u8>); 3], FigureError> {
-    let failed = |source| FigureError::Draw { name: named.name.clone(), source };
-    let drawing = named.figure.draw().map_err(failed)?;
-    Ok([
-        ("svg", drawing.svg().map_err(failed)?.into_bytes()),
-        ("pdf", drawing.pdf().map_err(failed)?),
-        ("png", drawing.png(PNG_SCALE).map_err(failed)?),
-    ])
+pub fn draw(figures: Vec<Named>) -> Result<Vec<Drawn>, FigureError> {
+    let one = |Named { name, figure }: Named| match figure.draw() {
+        Ok(drawing) => Ok(Drawn { title: figure.title, name, drawing }),
+        Err(source) => Err(FigureError::Draw { name, source }),
+    };
+    figures.into_iter().map(one).collect()
 }
 
-/// Writes every figure of a comparison into `dir` (made if missing); returns the files in order of name.
+/// Writes the three files of every figure into `dir` (made if missing); returns them in order of name.
 ///
 /// # Errors
-/// If a figure can't be drawn, or a file not be written.
-pub fn write_comparison(dir: &Path, study: &Study) -> Result<Vec<PathBuf>, FigureError> {
-    write_all(dir, &of_comparison(study))
-}
-
-/// Writes every figure of one run into `run/plots`; returns the files in order of name.
-///
-/// # Errors
-/// As [`write_comparison`].
-pub fn write_run(run: &Path, study: &Study) -> Result<Vec<PathBuf>, FigureError> {
-    write_all(&run.join(PLOTS), &of_run(study))
-}
-
-fn write_all(dir: &Path, figures: &[Named]) -> Result<Vec<PathBuf>, FigureError> {
+/// If a format can't be made, or a file not be written.
+pub fn write(dir: &Path, figures: &[Drawn]) -> Result<Vec<PathBuf>, FigureError> {
     std::fs::create_dir_all(dir).map_err(|source| RecordError::Write { path: dir.to_path_buf(), source })?;
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::new());
@@ -73,12 +67,13 @@ fn write_all(dir: &Path, figures: &[Named]) -> Result<Vec<PathBuf>, FigureError>
     Ok(files)
 }
 
-fn write_one(dir: &Path, named: &Named) -> Result<Vec<PathBuf>, FigureError> {
-    let files = render(named)?;
-    let write = |(extension, bytes): (&str, Vec<u8>)| {
-        let path = dir.join(format!("{}.{extension}", named.name));
-        write_atomically(&path, &bytes)?;
+fn write_one(dir: &Path, figure: &Drawn) -> Result<Vec<PathBuf>, FigureError> {
+    let failed = |source| FigureError::Draw { name: figure.name.clone(), source };
+    let files = figure.drawing.files(PNG_SCALE).map_err(failed)?;
+    let write = |(extension, bytes): (&str, &[u8])| {
+        let path = dir.join(format!("{}.{extension}", figure.name));
+        write_atomically(&path, bytes)?;
         Ok(path)
     };
-    files.into_iter().map(write).collect()
+    [("svg", files.svg.as_bytes()), ("pdf", &files.pdf), ("png", &files.png)].into_iter().map(write).collect()
 }

@@ -19,8 +19,11 @@ mod setup;
 mod tables;
 mod words;
 
+use super::why;
+use crate::analyse::summary::PointSummary;
 use crate::analyse::{ArmInput, Comparison};
 use crate::draw::{self, DrawError, Drawing};
+use crate::plan::slo::Slo;
 use crate::record::RecordedRun;
 use askama::Template;
 
@@ -46,6 +49,8 @@ pub struct PageInput<'a> {
 pub struct ArmPage<'a> {
     pub run: &'a RecordedRun,
     pub input: &'a ArmInput,
+    /// Of the input's points, in their order, with the report's percentiles.
+    pub summaries: &'a [PointSummary],
 }
 
 /// A figure to be shown as it was drawn.
@@ -96,12 +101,14 @@ pub fn page(input: &PageInput<'_>) -> Result<String, HtmlError> {
     let data = data::PageData::new(input)?;
     let drawings = input.figures.iter().map(|figure| figure.drawing);
     let figures = input.figures.iter().map(|f| Figure { id: f.id, title: f.title, svg: f.drawing.inline_svg() });
+    let slo = Slo::from(input.comparison.slo);
+    let (stages, why) = tables::why(input, &slo);
     let layout = Layout {
         title: input.title,
         facts: setup::facts(input.arms),
         comparison: input.comparison,
         slo: words::slo(&input.comparison.slo),
-        colors: script::arm_colors(input.arms.len()),
+        colors: script::colors(input.arms),
         style: include_str!("page.css"),
         fonts: draw::page_font_css(drawings)?,
         policy: script::content_security_policy(SCRIPT),
@@ -109,6 +116,10 @@ pub fn page(input: &PageInput<'_>) -> Result<String, HtmlError> {
         data: script::json_for_html(&data)?,
         key_numbers: tables::key_numbers(input.comparison),
         figures: figures.collect(),
+        why,
+        stages,
+        hints: why::hints(tables::arms(input), &slo),
+        caveat: why::CAVEAT,
         measured: tables::measured(input),
         validity: tables::validity(input),
         failures: tables::has_failures(input.arms),
@@ -157,6 +168,11 @@ struct Layout<'a> {
     data: String,
     key_numbers: tables::KeyNumbers,
     figures: Vec<Figure<'a>>,
+    why: Vec<tables::WhyRow>,
+    /// Heads of its columns.
+    stages: Vec<&'static str>,
+    hints: Vec<String>,
+    caveat: &'static str,
     measured: Vec<tables::MeasuredRow>,
     validity: Vec<tables::ValidityRow>,
     failures: bool,

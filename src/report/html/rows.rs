@@ -11,6 +11,7 @@ use crate::plan::topology::{Shape, Topology};
 use crate::record::Manifest;
 use crate::record::manifest::InstanceRecord;
 use crate::record::read::ImportedFacts;
+use crate::words::{distinct, number};
 use std::collections::BTreeMap;
 
 pub(super) type Row = (&'static str, fn(&ArmPage<'_>) -> Option<String>);
@@ -42,7 +43,7 @@ pub(super) const WORKLOAD: [Row; 16] = [
     ("Dataset", |arm| workload(arm).map(dataset).or_else(|| imported(arm).and_then(|i| i.dataset.clone()))),
     ("Endpoint", |arm| workload(arm).map(|w| w.endpoint.path().to_string())),
     ("Answers end", |arm| workload(arm).map(|w| ending(w.ignore_eos))),
-    ("Temperature", |arm| workload(arm).and_then(|w| w.temperature).map(words::number)),
+    ("Temperature", |arm| workload(arm).and_then(|w| w.temperature).map(number)),
     ("Extra fields", |arm| workload(arm).and_then(extra)),
     ("Rates (req/s)", |arm| Some(rates(arm))),
     ("A point lasts", |arm| load(arm).map(|l| extent(l.extent))),
@@ -173,7 +174,7 @@ pub(super) fn launched_once(manifest: &Manifest) -> impl Iterator<Item = &Instan
 
 fn ready(manifest: &Manifest) -> Option<String> {
     let slowest = manifest.instances.iter().filter_map(|i| i.ready_secs).max_by(f64::total_cmp)?;
-    Some(format!("{} s at most", words::number(slowest)))
+    Some(format!("{} s at most", number(slowest)))
 }
 
 fn dataset(workload: &Workload) -> String {
@@ -199,8 +200,8 @@ fn dataset(workload: &Workload) -> String {
 fn lengths(lengths: Lengths) -> String {
     match lengths {
         Lengths::Fixed { tokens } => tokens.to_string(),
-        Lengths::Uniform { tokens, range_ratio } => format!("{tokens} ± {} %", words::number(100.0 * range_ratio)),
-        Lengths::LogNormal { tokens, sigma } => format!("{tokens} (log-normal, sigma {})", words::number(sigma)),
+        Lengths::Uniform { tokens, range_ratio } => format!("{tokens} ± {} %", number(100.0 * range_ratio)),
+        Lengths::LogNormal { tokens, sigma } => format!("{tokens} (log-normal, sigma {})", number(sigma)),
     }
 }
 
@@ -219,21 +220,21 @@ fn rates(arm: &ArmPage<'_>) -> String {
 fn extent(extent: Extent) -> String {
     match extent {
         Extent::Requests(n) => format!("{n} requests"),
-        Extent::Duration(d) => format!("{} s", words::number(d.as_secs_f64())),
+        Extent::Duration(d) => format!("{} s", number(d.as_secs_f64())),
     }
 }
 
 fn arrivals(load: &Load) -> String {
     let pattern = match load.arrivals {
         Arrivals::Gamma { burstiness: 1.0 } => "Poisson".to_string(),
-        Arrivals::Gamma { burstiness } => format!("gamma gaps, burstiness {}", words::number(burstiness)),
+        Arrivals::Gamma { burstiness } => format!("gamma gaps, burstiness {}", number(burstiness)),
         Arrivals::Constant => "equal gaps".to_string(),
         Arrivals::Trace => "as recorded in the trace, rescaled to each rate".to_string(),
         Arrivals::Recorded => "as recorded in the trace, second for second".to_string(),
     };
     match load.ramp_up {
         Some(ramp) => {
-            format!("{pattern}, ramped from {} to {} req/s", words::number(ramp.start), words::number(ramp.end))
+            format!("{pattern}, ramped from {} to {} req/s", number(ramp.start), number(ramp.end))
         }
         None => pattern,
     }
@@ -285,14 +286,4 @@ fn driver(manifest: &Manifest) -> Option<String> {
     };
     let all = distinct(manifest.gpus.iter().filter_map(one));
     (!all.is_empty()).then(|| all.join(", "))
-}
-
-pub(super) fn distinct<T: PartialEq>(items: impl IntoIterator<Item = T>) -> Vec<T> {
-    let mut kept = Vec::new();
-    for item in items {
-        if !kept.contains(&item) {
-            kept.push(item);
-        }
-    }
-    kept
 }

@@ -1,7 +1,8 @@
 //! What makes data and scripts safe inside HTML.
 
-use super::HtmlError;
+use super::{ArmPage, HtmlError};
 use crate::draw::palette;
+use crate::report::hues::hues;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
@@ -31,12 +32,15 @@ pub(super) fn content_security_policy(script: &str) -> String {
     )
 }
 
-/// The figures' colours as custom properties, so that page and figures agree; `page.css` has their dark counterparts.
-pub(super) fn arm_colors(arms: usize) -> String {
-    let one = |i: usize| {
+/// Hues that the page's dark scheme has counterparts of; arms beyond them repeat the first.
+const HUES: usize = 8;
+
+/// The figures' colours as custom properties, so that page and figures agree: every hue, and which of them each arm wears.
+pub(super) fn colors(arms: &[ArmPage<'_>]) -> String {
+    let hue = |i: usize| {
         let color = palette(i);
-        format!("--arm-{i}:#{:02x}{:02x}{:02x};", color.0, color.1, color.2)
+        format!("--hue-{i}:#{:02x}{:02x}{:02x};", color.0, color.1, color.2)
     };
-    // The dark scheme knows eight; arms beyond them repeat the first.
-    (0..arms.max(2)).map(one).collect()
+    let worn = hues(arms.iter().map(|arm| arm.input)).into_iter().take(HUES).enumerate();
+    (0..HUES).map(hue).chain(worn.map(|(arm, hue)| format!("--arm-{arm}:var(--hue-{});", hue % HUES))).collect()
 }

@@ -1,10 +1,11 @@
 //! How the arms were set up, side by side with the differences marked; how to do it again; where the files lie.
 
-use super::rows::{self, Row, distinct};
+use super::rows::{self, Row};
 use super::words;
 use super::{ArmPage, PageInput};
 use crate::outcome::PointKey;
 use crate::record::dir;
+use crate::words::distinct;
 
 /// One line below the title.
 pub(super) struct Fact {

@@ -1,11 +1,13 @@
 //! The tables of results: key numbers, latencies, validity.
 
-use super::words::{self, UNKNOWN, decimal, millis, number};
+use super::words::{self, UNKNOWN, millis};
 use super::{ArmPage, PageInput};
 use crate::analyse::percentiles::Distribution;
-use crate::analyse::summary::PointSummary;
-use crate::analyse::{ArmReport, Comparison, Interval, PointInput, PointReport, Ratio};
+use crate::analyse::{ArmInput, ArmReport, Comparison, Interval, PointInput, Ratio};
 use crate::outcome::PointStatus;
+use crate::plan::slo::Slo;
+use crate::report::{self, Point, why};
+use crate::words::{decimal, number};
 
 /// A number and, in small, how sure it is.
 pub(super) struct Cell {
@@ -36,7 +38,7 @@ pub(super) fn key_numbers(comparison: &Comparison) -> KeyNumbers {
     let columns = arms.iter().enumerate().map(|(i, arm)| Column { name: arm.name.clone(), arm: Some(i) });
     let ratios =
         comparison.ratios.iter().map(|r| Column { name: format!("{} against {base}", arms[r.b].name), arm: None });
-    let rate = arms.iter().find_map(|arm| arm.scale.at_rate).map(|r| words::number(r.per_second()));
+    let rate = arms.iter().find_map(|arm| arm.scale.at_rate).map(|r| number(r.per_second()));
     let scale_name = rate.map_or("Tightest SLO scale".to_string(), |r| format!("Tightest SLO scale at {r} req/s"));
     let row = |name: String, of: &dyn Fn(&ArmReport) -> Cell, ratio: &dyn Fn(usize) -> Cell| KeyRow {
         name,
@@ -128,6 +130,42 @@ fn points(arm: &ArmReport) -> Cell {
     Cell { value: format!("{}{range}", arm.points.len()), note }
 }
 
+/// Where the time of one point goes, as it is written.
+pub(super) struct WhyRow {
+    pub arm: usize,
+    pub name: String,
+    pub rate: String,
+    pub attempt: u32,
+    pub binds: &'static str,
+    pub ttft: String,
+    pub stages: Vec<String>,
+    pub decode: String,
+}
+
+/// Arms as they were judged and as they were put to the judge.
+pub(super) fn arms<'a>(input: &PageInput<'a>) -> impl Iterator<Item = (&'a ArmReport, &'a ArmInput)> {
+    input.comparison.arms.iter().zip(input.arms.iter().map(|arm| arm.input))
+}
+
+/// The stages worth a column, and a row a point; no rows where nothing was served.
+pub(super) fn why(input: &PageInput<'_>, slo: &Slo) -> (Vec<&'static str>, Vec<WhyRow>) {
+    let rows = why::rows(arms(input), slo);
+    let kept = why::worth_a_column(&rows);
+    let told = |ms: Option<f64>| ms.map_or(UNKNOWN.to_string(), |ms| millis(ms / 1e3));
+    let row = |row: why::Row| WhyRow {
+        arm: row.arm,
+        ttft: told(row.ttft),
+        stages: kept.iter().map(|&i| told(row.stages[i])).collect(),
+        decode: told(row.decode),
+        name: row.name,
+        rate: row.rate,
+        attempt: row.attempt,
+        binds: row.binds,
+    };
+    let rows = if rows.iter().all(|row| row.ttft.is_none()) { Vec::new() } else { rows };
+    (kept.iter().map(|&i| why::STAGES[i]).collect(), rows.into_iter().map(row).collect())
+}
+
 /// Attainment and latencies of one point.
 pub(super) struct MeasuredRow {
     pub arm: usize,
@@ -161,19 +199,11 @@ pub(super) struct ValidityRow {
     pub failures: String,
 }
 
-const PERCENTILES: [f64; 3] = [50.0, 90.0, 99.0];
-
-/// A point's report, what was judged, and its summary.
-fn each<'a>(
-    input: &PageInput<'a>,
-) -> impl Iterator<Item = (usize, &'a ArmReport, &'a PointReport, &'a PointInput, PointSummary)> {
+/// Every point with its arm's position.
+fn each<'a>(input: &PageInput<'a>) -> impl Iterator<Item = (usize, &'a ArmReport, Point<'a>)> {
     let arms = input.comparison.arms.iter().zip(input.arms).enumerate();
-    arms.flat_map(|(i, (report, page))| {
-        report.points.iter().filter_map(move |point| {
-            let judged = page.input.points.iter().find(|p| p.rate == point.rate && p.attempt == point.attempt)?;
-            let duration = judged.facts.as_ref().map(|f| f.duration_secs);
-            Some((i, report, point, judged, PointSummary::of(&judged.samples, duration, &PERCENTILES)))
-        })
+    arms.flat_map(|(i, (arm, page))| {
+        report::points(&arm.points, page.input, page.summaries).map(move |point| (i, arm, point))
     })
 }
 
@@ -184,30 +214,29 @@ pub(super) fn measured(input: &PageInput<'_>) -> Vec<MeasuredRow> {
             |i: usize| d.as_ref().and_then(|d| d.percentiles.get(i)).map_or(UNKNOWN.to_string(), |(_, x)| millis(*x));
         [at(0), at(1), at(2)]
     };
-    let row =
-        |(arm, report, point, _, summary): (usize, &ArmReport, &PointReport, &PointInput, PointSummary)| MeasuredRow {
-            arm,
-            name: report.name.clone(),
-            rate: point.rate.per_second().to_string(),
-            attempt: point.attempt,
-            offered: point.offered,
-            served: point.served,
-            both: Cell { value: percent(point.attainment.both), note: words::interval(point.clustered95, percent) },
-            ttft_met: percent(point.attainment.ttft),
-            tpot_met: percent(point.attainment.tpot),
-            ttft: three(&summary.latencies.ttft),
-            tpot: three(&summary.latencies.tpot),
-            throughput: summary.output_throughput.map_or(UNKNOWN.to_string(), |x| decimal(x, 0)),
-        };
+    let row = |(index, arm, Point { report: point, summary, .. }): (usize, &ArmReport, Point<'_>)| MeasuredRow {
+        arm: index,
+        name: arm.name.clone(),
+        rate: point.rate.per_second().to_string(),
+        attempt: point.attempt,
+        offered: point.offered,
+        served: point.served,
+        both: Cell { value: percent(point.attainment.both), note: words::interval(point.clustered95, percent) },
+        ttft_met: percent(point.attainment.ttft),
+        tpot_met: percent(point.attainment.tpot),
+        ttft: three(&summary.latencies.ttft),
+        tpot: three(&summary.latencies.tpot),
+        throughput: summary.output_throughput.map_or(UNKNOWN.to_string(), |x| decimal(x, 0)),
+    };
     each(input).map(row).collect()
 }
 
 pub(super) fn validity(input: &PageInput<'_>) -> Vec<ValidityRow> {
-    let row = |(arm, report, point, judged, summary): (usize, &ArmReport, &PointReport, &PointInput, PointSummary)| {
+    let row = |(index, arm, Point { report: point, input: judged, summary }): (usize, &ArmReport, Point<'_>)| {
         let failures = judged.samples.failures().iter().map(|(kind, n)| format!("{n} {kind}"));
         ValidityRow {
-            arm,
-            name: report.name.clone(),
+            arm: index,
+            name: arm.name.clone(),
             rate: point.rate.per_second().to_string(),
             attempt: point.attempt,
             status: match point.status {

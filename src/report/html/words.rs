@@ -2,24 +2,10 @@
 
 use crate::analyse::Interval;
 use crate::analyse::compare::{Censored, SloMillis};
+use crate::words::decimal;
 
 /// What stands where nothing is known.
 pub(super) const UNKNOWN: &str = "–";
-
-/// Three significant digits without trailing zeros: 6.68, 0.875, 125.
-pub(super) fn number(x: f64) -> String {
-    if !x.is_finite() {
-        return if x > 0.0 { "inf".to_string() } else { UNKNOWN.to_string() };
-    }
-    let decimals = (2 - x.abs().max(1e-9).log10().floor() as i32).clamp(0, 6) as usize;
-    decimal(x, decimals)
-}
-
-/// At most `decimals`, no trailing zeros.
-pub(super) fn decimal(x: f64, decimals: usize) -> String {
-    let text = format!("{x:.decimals$}");
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_string() } else { text }
-}
 
 /// `3.1 to 3.7`, `from 3.1`, `up to 3.7`; nothing without any end.
 pub(super) fn interval(interval: Interval, show: impl Fn(f64) -> String) -> String {
@@ -75,12 +61,7 @@ fn quoted(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_keep_three_digits() {
-        assert_eq!([6.684, 0.875, 125.0, 1249.6].map(number), ["6.68", "0.875", "125", "1250"]);
-        assert_eq!(number(f64::INFINITY), "inf");
-    }
+    use crate::words::number;
 
     #[test]
     fn open_intervals_say_on_which_side_they_are_open() {

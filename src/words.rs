@@ -1,9 +1,9 @@
-//! Numbers and names as people read them.
+//! Numbers and names as people read them, in every sentence alike.
 
 use crate::units::RequestRate;
 
 /// Three significant digits without trailing zeros: 6.68, 0.875, 1250.
-pub(super) fn number(x: f64) -> String {
+pub fn number(x: f64) -> String {
     if !x.is_finite() {
         return x.to_string();
     }
@@ -12,7 +12,7 @@ pub(super) fn number(x: f64) -> String {
 }
 
 /// At most this many decimals, no trailing zeros.
-pub(super) fn decimal(x: f64, decimals: usize) -> String {
+pub fn decimal(x: f64, decimals: usize) -> String {
     trimmed(&format!("{x:.decimals$}"))
 }
 
@@ -21,18 +21,18 @@ fn trimmed(text: &str) -> String {
 }
 
 /// `2`, `0.5`, `inf`.
-pub(super) fn rate(rate: RequestRate) -> String {
+pub fn rate(rate: RequestRate) -> String {
     rate.per_second().to_string()
 }
 
 /// `/models/Qwen3-8B/` and `Qwen/Qwen3-8B` are `Qwen3-8B`.
-pub(super) fn short_model(model: &str) -> &str {
+pub fn short_model(model: &str) -> &str {
     let whole = model.trim_end_matches('/');
     whole.rsplit('/').next().unwrap_or(whole)
 }
 
 /// `a, b and c`.
-pub(super) fn listed<S: AsRef<str>>(items: &[S]) -> String {
+pub fn listed<S: AsRef<str>>(items: &[S]) -> String {
     match items {
         [] => String::new(),
         [one] => one.as_ref().to_string(),
@@ -43,7 +43,7 @@ pub(super) fn listed<S: AsRef<str>>(items: &[S]) -> String {
 }
 
 /// Each once, in the order of first appearance.
-pub(super) fn distinct<T: PartialEq>(items: impl IntoIterator<Item = T>) -> Vec<T> {
+pub fn distinct<T: PartialEq>(items: impl IntoIterator<Item = T>) -> Vec<T> {
     let mut kept = Vec::new();
     for item in items {
         if !kept.contains(&item) {
@@ -59,6 +59,7 @@ mod tests {
 
     #[test]
     fn numbers_keep_what_matters() {
+        assert_eq!(number(f64::INFINITY), "inf");
         let words: Vec<String> = [6.684, 0.875, 125.0, 1249.6, 0.000_123_4, 0.0, 2.0].map(number).to_vec();
         assert_eq!(words, ["6.68", "0.875", "125", "1250", "0.000123", "0", "2"]);
     }

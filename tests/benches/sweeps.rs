@@ -1,0 +1,60 @@
+//! Simulated sweeps as `analyse` takes them, for the benches that judge it.
+
+#[path = "../../src/analyse/tests/queue.rs"]
+#[allow(dead_code, reason = "each bench uses a part")]
+pub mod queue;
+
+use queue::{Dice, Scene, serve, trace};
+use topobench::analyse::{ArmInput, ArmKind, Identity, PointInput, Question, Samples, VllmColumns};
+use topobench::plan::slo::{Slo, Target};
+use topobench::units::{RequestRate, Tpot, Ttft};
+
+pub fn point(rate: f64, due: &[f64], ttfts: &[f64], tpots: Vec<f64>) -> PointInput {
+    let tpots: Vec<Option<f64>> = tpots.into_iter().map(Some).collect();
+    let columns = VllmColumns {
+        ttfts,
+        latencies: None,
+        tpots: Some(&tpots),
+        itls: None,
+        input_lens: None,
+        output_lens: None,
+        errors: None,
+        start_times: Some(due),
+    };
+    let samples = Samples::from_vllm(&columns).expect("columns are as long as each other");
+    let rate = RequestRate::new(rate).expect("a rate");
+    PointInput { rate, attempt: 1, facts: None, duration_secs: None, samples: samples.into() }
+}
+
+fn arm(points: Vec<PointInput>) -> ArmInput {
+    ArmInput {
+        label: "arm".to_string(),
+        size: None,
+        dir: String::new(),
+        kind: ArmKind::Unknown,
+        instances: None,
+        gpus: None,
+        topology: serde_json::Value::Null,
+        identity: Identity { trace_hash: Some("one".to_string()), ..Identity::default() },
+        points,
+    }
+}
+
+/// The plain arm, its twin, and one that carries 1.3 times the rate, on one trace.
+pub fn sweep(scene: &Scene, requests: usize, rates: &[f64], seed: u64) -> Vec<ArmInput> {
+    let mut dice = Dice::seeded(seed);
+    let mut arms = vec![Vec::new(); 3];
+    for &rate in rates {
+        let load = trace(&mut dice, rate, requests, scene.spread);
+        for (arm, speed) in arms.iter_mut().zip([1.0, 1.0, scene.speed_for_1_3]) {
+            let (ttfts, tpots) = serve(&mut dice, &load, speed);
+            arm.push(point(rate, &load.due, &ttfts, tpots));
+        }
+    }
+    arms.into_iter().map(arm).collect()
+}
+
+pub fn question(scene: &Scene) -> Question {
+    let slo = Slo { ttft: Ttft::from_secs(scene.ttft), tpot: Tpot::from_secs(scene.tpot), e2el: None };
+    Question { slo, target: Target::default(), ..Question::default() }
+}
