@@ -63,12 +63,18 @@ fn unlike(arms: &[ArmInput]) -> Vec<String> {
     for (what, stated) in facts {
         let known: Vec<(&str, &String)> =
             arms.iter().filter_map(|arm| Some((arm.label.as_str(), stated(&arm.identity)?))).collect();
-        if known.windows(2).any(|pair| pair[0].1 != pair[1].1) {
+        if known.windows(2).any(|pair| !agree(pair[0].1, pair[1].1)) {
             let each = listed(known.into_iter().map(|(label, value)| format!("{label}: {value}")));
             all.push(format!("the arms ran different {what} ({each})"));
         }
     }
     all
+}
+
+/// A server that was attached to tells its version and not its program's name.
+fn agree(a: &str, b: &str) -> bool {
+    let names = |long: &str, short: &str| long.strip_suffix(short).is_some_and(|program| program.ends_with(' '));
+    a == b || names(a, b) || names(b, a)
 }
 
 fn missing_scale_rate(reports: &[ArmReport], context: &Context) -> Option<String> {
@@ -135,4 +141,15 @@ fn notes(name: &str, points: &[PointReport]) -> Vec<String> {
 
 fn listed(items: impl IntoIterator<Item = String>) -> String {
     items.into_iter().collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::agree;
+
+    #[test]
+    fn an_attached_server_without_a_program_agrees_by_its_version() {
+        assert!(agree("vllm 0.22.0", "0.22.0") && agree("0.22.0", "vllm 0.22.0") && agree("0.22.0", "0.22.0"));
+        assert!(!agree("vllm 0.22.0", "0.22.1") && !agree("vllm 0.22.0", "22.0") && !agree("vllm 0.22.0", "sgl 0.22.0"));
+    }
 }
