@@ -127,8 +127,10 @@ fn message(port: u16, more: &str) -> Rc<[u8]> {
     format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes().into()
 }
 
+/// Says why the first stream broke; how many did is in the table.
 fn told(error: &io::Error) {
-    eprintln!("a stream broke: {error}");
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| eprintln!("a stream broke: {error}"));
 }
 
 /// Connections that no stream is using.

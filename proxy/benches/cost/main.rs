@@ -131,7 +131,7 @@ struct Row {
     /// ms, at 20 req/s.
     added_p50: f64,
     added_p99: f64,
-    /// CPU-s per million paced chunks at the first fast rate.
+    /// CPU-s per million paced chunks at the first fast rate; NaN where streams broke.
     cpu: f64,
     /// Highest fast rate that was good, with its added p99; none if the first was not.
     good: Option<(f64, f64)>,
@@ -185,8 +185,9 @@ fn measure(contestant: Contestant, engines: &Engines, front: &Front, secs: f64, 
         let (added, lost, used) = bed.added(rate, secs / 2.0);
         let p99 = at(&added, 0.99) - floor[1];
         if rate == FAST[0] {
-            cpu = used / (added.len() as f64 * f64::from(TOKENS)) * 1e6;
             broken += lost;
+            // Streams that broke cost something too, and count no chunks.
+            cpu = if lost == 0 { used / (added.len() as f64 * f64::from(TOKENS)) * 1e6 } else { f64::NAN };
         }
         if lost > 0 || p99 > GOOD_MS {
             break;
