@@ -19,6 +19,10 @@ fn free_port() -> u16 {
 impl Engine {
     /// With a KV role, or none for an engine that serves requests whole.
     pub fn start(role: &str) -> Engine {
+        Engine::start_with(role, &["--sim-speed", "50"])
+    }
+
+    pub fn start_with(role: &str, args: &[&str]) -> Engine {
         let port = free_port();
         let mut command = Command::new(env!("CARGO_BIN_EXE_enginesim"));
         command
@@ -32,7 +36,8 @@ impl Engine {
                 "--port",
                 &port.to_string(),
             ])
-            .args(["--sim-start-delay", "0", "--sim-handshake-ms", "1", "--sim-speed", "50"])
+            .args(["--sim-start-delay", "0", "--sim-handshake-ms", "1"])
+            .args(args)
             .env_remove("VLLM_API_KEY")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -63,8 +68,13 @@ impl Engine {
 
     /// Sum over the samples of a counter.
     pub fn metric(&self, name: &str) -> f64 {
+        self.metric_with(name, "")
+    }
+
+    /// Of those with this label.
+    pub fn metric_with(&self, name: &str, label: &str) -> f64 {
         let page = self.get("/metrics").expect("metrics");
-        let samples = page.lines().filter(|l| l.starts_with(&format!("{name}{{")));
+        let samples = page.lines().filter(|l| l.starts_with(&format!("{name}{{")) && l.contains(label));
         samples.filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 

@@ -26,7 +26,14 @@ impl Proxy {
 
     /// Status line and body of a completion.
     fn complete(&self) -> String {
-        let body = r#"{"model":"m","prompt":[1,2,3],"max_tokens":4,"temperature":0,"ignore_eos":true}"#;
+        let mut stream =
+            self.send(r#"{"model":"m","prompt":[1,2,3],"max_tokens":4,"temperature":0,"ignore_eos":true}"#);
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        answer
+    }
+
+    fn send(&self, body: &str) -> TcpStream {
         let mut stream = TcpStream::connect(&self.address).expect("connects");
         stream.set_read_timeout(Some(crate::support::PATIENCE)).expect("set");
         let head = format!(
@@ -34,9 +41,7 @@ impl Proxy {
             body.len()
         );
         stream.write_all(format!("{head}{body}").as_bytes()).expect("sent");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("an answer");
-        answer
+        stream
     }
 }
 
@@ -75,4 +80,49 @@ fn replicas_take_turns() {
     }
     let served: Vec<f64> = engines.iter().map(|e| e.metric("vllm:generation_tokens_total")).collect();
     assert_eq!(served, [8.0, 8.0]);
+}
+
+const ENDLESS: &str =
+    r#"{"model":"m","prompt":[1,2,3],"max_tokens":3000,"temperature":0,"ignore_eos":true,"stream":true}"#;
+
+/// Waits until an engine has noticed that nobody wants its answer any more.
+fn aborted(engine: &Engine) {
+    let noticed = || engine.metric_with("vllm:request_success_total", "\"abort\"") == 1.0;
+    eventually("the engine's abort", || noticed().then_some(()));
+    assert_eq!(engine.metric("vllm:num_requests_running"), 0.0);
+}
+
+#[test]
+fn a_client_that_leaves_during_prefill_is_gone_from_the_prefill_engine_and_never_reaches_decode() {
+    let place = Place::new();
+    // A long prompt in many small and slow steps: an engine looks at what was aborted after each.
+    let slow = ["--sim-speed", "0.02", "--max-num-batched-tokens", "64"];
+    let prefill = Engine::start_with("kv_producer", &slow);
+    let decode = Engine::start("kv_consumer");
+    let proxy = Proxy::start(&place, &["--prefill", &prefill.url(), "--decode", &decode.url()]);
+    let prompt: Vec<u32> = (1..8000).collect();
+    let client = proxy.send(&ENDLESS.replace("[1,2,3]", &format!("{prompt:?}")));
+    eventually("prefill", || (prefill.metric("vllm:num_requests_running") == 1.0).then_some(()));
+    drop(client);
+    aborted(&prefill);
+    assert_eq!(decode.metric("vllm:prompt_tokens_total"), 0.0);
+}
+
+#[test]
+fn a_client_that_leaves_in_mid_stream_is_gone_from_decode_and_holds_no_kv_in_prefill() {
+    let place = Place::new();
+    let (prefill, decode) = (Engine::start("kv_producer"), Engine::start_with("kv_consumer", &["--sim-speed", "1"]));
+    let proxy = Proxy::start(&place, &["--prefill", &prefill.url(), "--decode", &decode.url()]);
+    let mut client = proxy.send(ENDLESS);
+    let mut seen = String::new();
+    while !seen.contains("data: ") {
+        let mut buffer = [0; 4096];
+        let read = client.read(&mut buffer).expect("a stream");
+        seen.push_str(&String::from_utf8_lossy(&buffer[..read]));
+    }
+    drop(client);
+    aborted(&decode);
+    assert!(decode.metric("vllm:generation_tokens_total") < 3000.0, "it was cut short");
+    eventually("free blocks", || (prefill.metric("vllm:kv_cache_usage_perc") == 0.0).then_some(()));
+    assert_eq!(prefill.metric("vllm:nixl_num_kv_expired_reqs_total"), 0.0, "it was fetched, not forgotten");
 }

@@ -169,7 +169,8 @@ fn readiness_can_be_late_or_never() {
 
     let mut never = Sim::spawn(free_port(), &["--sim-fault", "never-ready"], &[]);
     eventually("log", || never.log().contains("GPU KV cache size").then_some(()));
-    std::thread::sleep(Duration::from_millis(300));
+    // A healthy one that was started later is ready by now.
+    drop(Sim::start(&[]));
     assert!(never.get("/health").is_err());
     assert!(never.child.try_wait().unwrap().is_none());
 }
@@ -177,8 +178,11 @@ fn readiness_can_be_late_or_never() {
 #[test]
 fn sigterm_can_be_ignored() {
     let mut sim = faulty("ignore-sigterm");
+    let mut healthy = Sim::start(&[]);
     sim.signal(Signal::SIGTERM);
-    std::thread::sleep(Duration::from_millis(300));
+    // One that listens, and is told later, is gone by now.
+    healthy.signal(Signal::SIGTERM);
+    healthy.wait_exit();
     assert_eq!(sim.get("/health").unwrap().status, 200);
     assert!(sim.child.try_wait().unwrap().is_none());
 }

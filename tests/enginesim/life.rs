@@ -54,7 +54,10 @@ fn a_taken_side_channel_hangs_the_start_deaf_to_sigterm() {
     eventually("traceback", || sim.log().contains("zmq.error.ZMQError: Address already in use").then_some(()));
     eventually("deaf", || signals_caught(sim.child.id(), 15).then_some(()));
     sim.signal(Signal::SIGTERM);
-    std::thread::sleep(std::time::Duration::from_millis(200));
+    // One that listens, and is told later, is gone by now.
+    let mut healthy = Sim::start(&[]);
+    healthy.signal(Signal::SIGTERM);
+    healthy.wait_exit();
     assert!(sim.child.try_wait().unwrap().is_none(), "still there");
     assert!(sim.get("/health").is_err(), "never ready");
 }

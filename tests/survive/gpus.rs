@@ -1,8 +1,6 @@
 //! GPUs that somebody else uses, and memory that stays behind. The driver is a test's; everything else is real.
 
-use crate::support::{Bench, RunDir};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use crate::support::{Bench, RunDir, compiled};
 
 const FEW: &str = "--request-rate 40 --num-prompts 5 --random-input-len 32 --random-output-len 4 --num-warmups 1";
 
@@ -17,24 +15,9 @@ fn bench(held: [&str; 2], script: &str) -> Bench {
     for (index, held) in held.iter().enumerate() {
         std::fs::write(gpus.join(index.to_string()), held).expect("writes");
     }
-    let driver = driver(bench.dir.path());
+    let driver = compiled(bench.dir.path(), "nvml.rs", "libnvidia-ml.so.1");
+    let driver = driver.parent().expect("a directory").to_path_buf();
     bench.env("GPUS_OF_TEST", &gpus.display().to_string()).env("LD_LIBRARY_PATH", &driver.display().to_string())
-}
-
-/// Compiles the test's driver; gives its directory.
-fn driver(dir: &Path) -> PathBuf {
-    let dir = dir.join("driver");
-    std::fs::create_dir(&dir).expect("creates");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/survive/nvml.rs");
-    let rustc = std::env::var_os("RUSTC").map_or_else(|| PathBuf::from("rustc"), PathBuf::from);
-    let library = dir.join("libnvidia-ml.so.1");
-    let compiler = Command::new(rustc)
-        .args(["--edition", "2024", "--crate-type", "cdylib", "--crate-name", "nvml", "-A", "missing_docs", "-o"])
-        .args([&library, &source])
-        .output()
-        .expect("rustc runs");
-    assert!(compiler.status.success(), "{}", String::from_utf8_lossy(&compiler.stderr));
-    dir
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// Of each fleet; there are four.
+/// Of each fleet; there are four. `TOPOBENCH_KILLS` gives another number.
 const KILLS: u32 = 25;
 /// How long everything may take to vanish.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -89,13 +89,14 @@ fn kill_once(fleet: &str, faults: &str, delay: Duration, tally: &mut Tally) -> b
 
 /// As many kills as asked for, at moments from the first child to beyond the end of the run.
 fn kill_often(fleet: &str, faults: &str) -> Tally {
+    let kills = std::env::var("TOPOBENCH_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(KILLS);
     let mut tally = Tally::default();
     let mut hits = 0;
-    while hits < KILLS {
+    while hits < kills {
         let delay = Duration::from_millis(rand::random_range(0..1500));
         hits += u32::from(kill_once(fleet, faults, delay, &mut tally));
     }
-    assert!(tally.descendants > KILLS as usize, "there was something to leave behind: {}", tally.descendants);
+    assert!(tally.descendants > kills as usize, "there was something to leave behind: {}", tally.descendants);
     assert!(tally.ports > 0, "there were ports to hold");
     tally
 }

@@ -1,5 +1,6 @@
 //! Faults injected into the real programs: nothing is lost, nothing is left running, nobody is misled.
 
+mod clock;
 mod disk;
 mod gpus;
 mod hostile;

@@ -133,6 +133,21 @@ fn a_prefill_side_that_hands_nothing_over_is_found_before_the_sweep() {
 }
 
 #[test]
+fn a_pair_that_does_not_fit_together_is_found_before_the_sweep() {
+    // vLLM tells it at the first hand-over and not at the start: the smoke request is that one.
+    let bench = Bench::bare("run own.toml").args(FEW).args("--num-warmups 1");
+    bench.write_topology("enginesim", "");
+    let file = bench.dir.path().join("own.toml");
+    let topology = std::fs::read_to_string(&file).expect("reads");
+    let unlike = topology.replace("[decode]", "[decode]\nargs = [\"--block-size\", \"32\"]");
+    std::fs::write(&file, unlike).expect("writes");
+    let finished = bench.run();
+    assert_failed_launch(&bench, &finished);
+    assert!(finished.words.contains("smoke request"), "{}", finished.words);
+    assert_eq!(finished.all("point_started").count(), 0);
+}
+
+#[test]
 fn a_log_of_fifty_megabytes_without_a_newline_blocks_nobody() {
     let bench = Bench::new("simple").args(FEW).args(&fault("huge-log"));
     let finished = bench.run();

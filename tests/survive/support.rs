@@ -28,6 +28,21 @@ pub fn eventually<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// A library made of a source among the fixtures, to stand before one of the system's.
+pub fn compiled(dir: &Path, source: &str, name: &str) -> PathBuf {
+    let library = dir.join("libraries").join(name);
+    std::fs::create_dir_all(dir.join("libraries")).expect("creates");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/survive").join(source);
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let compiler = Command::new(rustc)
+        .args(["--edition", "2024", "--crate-type", "cdylib", "--crate-name", "stand_in", "-o"])
+        .args([&library, &source])
+        .output()
+        .expect("rustc runs");
+    assert!(compiler.status.success(), "{}", String::from_utf8_lossy(&compiler.stderr));
+    library
+}
+
 /// A topobench to be started, and the directory that it lives in.
 pub struct Bench {
     pub dir: Rc<tempfile::TempDir>,

@@ -266,3 +266,21 @@ fn answers_that_are_always_broken_are_found_before_the_sweep() {
         assert!(finished.words.contains(word), "{arm} {fault}: {}", finished.words);
     }
 }
+
+#[test]
+fn kv_that_is_fetched_after_its_lease_is_served_and_the_point_doubted() {
+    // A lease so short that no decode instance is in time. vLLM answers 200 all the same.
+    let bench = Bench::bare("run own.toml").args("--request-rate 20 --num-prompts 20 --random-output-len 4");
+    bench.write_topology("enginesim", "args = [\"--sim-speed\", \"10\"]");
+    let file = bench.dir.path().join("own.toml");
+    let topology = std::fs::read_to_string(&file).expect("reads");
+    let short = topology.replace("[kv]", "[kv]\nextra_config = { kv_lease_duration = 0.00001 }");
+    std::fs::write(&file, short).expect("writes");
+    let finished = bench.args("--random-input-len 32 --num-warmups 1").run();
+    assert_eq!(finished.code, Some(4), "{}", finished.words);
+    let run = RunDir(finished.dir());
+    assert_eq!(count(&run.requests(20.0), "completed"), 20, "nobody was refused");
+    let engines = &run.point(20.0)["engines"];
+    assert!(engines["kv_expired"].as_f64().is_some_and(|n| n > 0.0), "{engines}");
+    assert!(finished.stdout.contains("KV hand-offs expired before they were fetched"), "{}", finished.stdout);
+}

@@ -1,0 +1,268 @@
+//! What a proxy costs: ours beside a direct connection, nginx, vllm-router and vLLM's toy proxy, in front of the same
+//! engines, in one run.
+//!
+//! `cargo bench -p topobench-proxy --bench cost [quick] [NAME..]`: engines and load on the first core, one contestant at a
+//! time alone on the second; names choose among them. nginx is taken from PATH; `VLLM_ROUTER` names vllm-router's program, `VLLM_TOY_PROXY` the command
+//! that starts vLLM's toy proxy. The figures go to stdout as a table, and as JSON to the file that it names.
+//!
+//! Added TTFT: what the client saw from its send to its first chunk, beyond what the engines took themselves, less the
+//! same quantile of a direct connection. CPU: the contestant's own, by the kernel's account, while the load ran. A rate
+//! is good while every stream is whole and the 99th percentile of the added TTFT is at most 5 ms. Cancellation: from the
+//! client's close to the engine's. The machine must be idle, and have two cores.
+
+mod client;
+mod contestant;
+mod server;
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use client::Seen;
+use contestant::{Contestant, Front};
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+
+/// Of every stream.
+pub const TOKENS: u32 = 128;
+const SLOW: f64 = 20.0;
+/// Rates that don't beat against the 10 ms between tokens.
+const FAST: [f64; 5] = [389.0, 487.0, 587.0, 687.0, 787.0];
+const GOOD_MS: f64 = 5.0;
+const AT_ONCE: u32 = 64;
+
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    match words.first().map(String::as_str) {
+        Some("serve") => {
+            pin(0);
+            return server::run().expect("the engines run");
+        }
+        Some("proxy") => return contestant::run_ours(&words),
+        _ => {}
+    }
+    pin(0);
+    let secs = if words.iter().any(|word| word == "quick") { 4.0 } else { 20.0 };
+    let names: Vec<&String> = words.iter().filter(|word| *word != "quick").collect();
+    let chosen = |c: &Contestant| {
+        *c == Contestant::Direct || names.is_empty() || names.iter().any(|name| c.name().contains(name.as_str()))
+    };
+    let scratch = std::env::temp_dir().join(format!("proxy-cost-{}", std::process::id()));
+    std::fs::create_dir_all(&scratch).expect("a scratch directory");
+    let mut engines = Engines::start();
+    println!("{HEADING}");
+    let (mut rows, mut floor) = (Vec::new(), [0.0; 2]);
+    for contestant in Contestant::all().into_iter().filter(chosen) {
+        let front = contestant.start(engines.ports, &scratch);
+        let row = measure(contestant, &engines, &front, secs, floor);
+        if contestant == Contestant::Direct {
+            floor = [row.added_p50, row.added_p99];
+        }
+        println!("{}", row.line());
+        rows.push(row.json());
+    }
+    engines.stop();
+    let _ = std::fs::remove_dir_all(scratch);
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("proxy-cost.json");
+    let report = json!({"seconds_a_rate": secs, "floor_ms": floor, "contestants": rows});
+    std::fs::write(&file, serde_json::to_vec_pretty(&report).expect("JSON")).expect("a writable target directory");
+    println!("(direct's TTFT is its own beyond the engine's; the others' is added to that)\n{}", file.display());
+}
+
+/// Where there is a single core, all share it.
+pub fn pin(core: usize) {
+    let mut set = CpuSet::new();
+    set.set(core).expect("a small number");
+    let _ = sched_setaffinity(Pid::from_raw(0), &set);
+}
+
+/// A process that plays a prefill and a decode instance.
+struct Engines {
+    child: Child,
+    ports: [u16; 2],
+}
+
+/// When an engine received a request and first wrote to it, monotonic ns.
+#[derive(Debug, Clone, Copy, Default)]
+struct Served {
+    received: u64,
+    first: u64,
+    closed: u64,
+}
+
+impl Engines {
+    fn start() -> Engines {
+        let mut command = Command::new(std::env::current_exe().expect("this program has a path"));
+        let command = command.arg("serve").stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("the engines start");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("two ports");
+        let ports: Vec<u16> = line.split_whitespace().map(|port| port.parse().expect("a port")).collect();
+        Engines { child, ports: [ports[0], ports[1]] }
+    }
+
+    /// One line a request that ended since the last call.
+    fn table(&self) -> String {
+        client::get(self.ports[0], "/truth").expect("a table")
+    }
+
+    fn stop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The requests of a kind, in the order of receipt.
+fn rows(table: &str, kind: &str) -> Vec<Served> {
+    let row = |line: &str| {
+        let mut fields = line.strip_prefix(kind)?.split(',').skip(1);
+        let mut nanos = || fields.next()?.parse().ok();
+        Some(Served { received: nanos()?, first: nanos()?, closed: nanos()? })
+    };
+    let mut rows: Vec<Served> = table.lines().filter_map(row).collect();
+    rows.sort_unstable_by_key(|row| row.received);
+    rows
+}
+
+/// A contestant's figures.
+struct Row {
+    contestant: Contestant,
+    /// ms, at 20 req/s.
+    added_p50: f64,
+    added_p99: f64,
+    /// CPU-s per million paced chunks at the first fast rate; NaN where streams broke.
+    cpu: f64,
+    /// Highest fast rate that was good, with its added p99; none if the first was not.
+    good: Option<(f64, f64)>,
+    coalesced: f64,
+    /// Share of its core that the contestant used meanwhile.
+    busy: f64,
+    broken: u32,
+    /// Median and worst ms from the client's close to the engine's: before the first chunk, and after it.
+    cancelled: [[f64; 2]; 2],
+}
+
+const HEADING: &str = "                 added TTFT at 20 req/s    CPU-s per    last good rate    coalesced    busy   cancelled ms p50/max\n                 p50 / p99 ms              1M chunks    (p99 ms)          req/s        %      before / after 1st chunk";
+
+impl Row {
+    fn line(&self) -> String {
+        let good = self.good.map_or("none".to_owned(), |(rate, p99)| format!("{rate} ({p99:.2})"));
+        let [before, after] = self.cancelled.map(|[p50, max]| format!("{p50:.1}/{max:.1}"));
+        format!(
+            "{:<16} {:>7.3} / {:<14.3} {:>9.2}     {good:<17} {:<12.0} {:<6.0} {before}  {after}{}",
+            self.contestant.name(),
+            self.added_p50,
+            self.added_p99,
+            self.cpu,
+            self.coalesced,
+            self.busy * 100.0,
+            if self.broken > 0 { format!("  {} streams broken", self.broken) } else { String::new() }
+        )
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "name": self.contestant.name(),
+            "added_ttft_ms": {"p50": self.added_p50, "p99": self.added_p99},
+            "cpu_secs_per_million_chunks": self.cpu,
+            "last_good_rate": self.good.map(|(rate, _)| rate),
+            "coalesced_requests_per_second": self.coalesced,
+            "coalesced_core_share": self.busy,
+            "broken_streams": self.broken,
+            "cancelled_ms": {"before_first_chunk": self.cancelled[0], "after_first_chunk": self.cancelled[1]},
+        })
+    }
+}
+
+fn measure(contestant: Contestant, engines: &Engines, front: &Front, secs: f64, floor: [f64; 2]) -> Row {
+    let bed = Bed { contestant, engines, front };
+    // Connections are opened and code is paged in.
+    bed.added(SLOW, 2.0);
+    let (slow, mut broken, _) = bed.added(SLOW, secs);
+    let (mut cpu, mut good) = (f64::NAN, None);
+    for rate in FAST {
+        let (added, lost, used) = bed.added(rate, secs / 2.0);
+        let p99 = at(&added, 0.99) - floor[1];
+        if rate == FAST[0] {
+            broken += lost;
+            // Streams that broke cost something too, and count no chunks.
+            cpu = if lost == 0 { used / (added.len() as f64 * f64::from(TOKENS)) * 1e6 } else { f64::NAN };
+        }
+        if lost > 0 || p99 > GOOD_MS {
+            break;
+        }
+        good = Some((rate, p99));
+    }
+    let during = Duration::from_secs_f64(secs / 4.0);
+    let before = front.cpu_secs();
+    let (coalesced, lost) = client::closed_loop(front.port, AT_ONCE, during);
+    let busy = (front.cpu_secs() - before) / during.as_secs_f64();
+    let first_hop = if contestant.is_prefill_decode() { "prefill" } else { "request" };
+    Row {
+        contestant,
+        added_p50: at(&slow, 0.5) - floor[0],
+        added_p99: at(&slow, 0.99) - floor[1],
+        cpu,
+        good,
+        coalesced,
+        busy,
+        broken: broken + lost,
+        cancelled: [bed.cancelled(first_hop), bed.cancelled("decode")],
+    }
+}
+
+struct Bed<'a> {
+    contestant: Contestant,
+    engines: &'a Engines,
+    front: &'a Front,
+}
+
+impl Bed<'_> {
+    /// TTFT beyond the engines' own, sorted, ms; streams that were not whole; CPU seconds of the contestant.
+    fn added(&self, rate: f64, secs: f64) -> (Vec<f64>, u32, f64) {
+        // What came before this.
+        self.engines.table();
+        let before = self.front.cpu_secs();
+        let seen = client::open_loop(self.front.port, rate, (rate * secs) as u32);
+        let cpu = self.front.cpu_secs() - before;
+        let table = self.engines.table();
+        let of = |kind: &str| rows(&table, kind);
+        let (prefill, decode) = (of("prefill"), of("decode"));
+        let lost = seen.iter().filter(|seen| seen.is_none()).count() as u32;
+        let prefill_took = |i: usize| match self.contestant.is_prefill_decode() {
+            true => prefill.get(i).map_or(0, |p| p.first - p.received),
+            false => 0,
+        };
+        let beyond = |(i, (seen, decode)): (usize, (&Seen, &Served))| {
+            let engines = (decode.first - decode.received) + prefill_took(i);
+            ((seen.first - seen.sent) as f64 - engines as f64) / 1e6
+        };
+        let whole: Vec<&Seen> = seen.iter().flatten().collect();
+        let mut added: Vec<f64> = whole.into_iter().zip(&decode).enumerate().map(beyond).collect();
+        added.sort_by(f64::total_cmp);
+        (added, lost, cpu)
+    }
+
+    /// From the client's close to the engine's, median and worst of some, ms.
+    fn cancelled(&self, hold: &str) -> [f64; 2] {
+        self.engines.table();
+        let mut took: Vec<f64> = (0..20).filter_map(|_| self.cancel(hold)).collect();
+        took.sort_by(f64::total_cmp);
+        [at(&took, 0.5), at(&took, 1.0)]
+    }
+
+    fn cancel(&self, hold: &str) -> Option<f64> {
+        let left = client::abandon(self.front.port, hold).ok()?;
+        let closed = (0..200).find_map(|_| {
+            std::thread::sleep(Duration::from_millis(5));
+            rows(&self.engines.table(), "closed").first().map(|row| row.closed)
+        })?;
+        Some(closed.saturating_sub(left) as f64 / 1e6)
+    }
+}
+
+fn at(sorted: &[f64], quantile: f64) -> f64 {
+    let position = ((sorted.len() as f64 * quantile).ceil() as usize).saturating_sub(1);
+    sorted.get(position).copied().unwrap_or(f64::NAN)
+}

@@ -1,0 +1,193 @@
+//! Engines that cost next to nothing and know when they did what: one process, two ports, so that one can be taken for a
+//! prefill and the other for a decode instance.
+//!
+//! Times are CLOCK_MONOTONIC nanoseconds, taken just before a write and just after a read. A request may hold a member
+//! `hold`: `prefill` makes the prefill instance never answer, `decode` makes a stream end after its first chunk; both
+//! wait to see their connection closed, which is what cancellation looks like to an engine.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
+use serde::Deserialize;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::LocalSet;
+use tokio::time::{Instant, sleep_until};
+
+pub const TTFT: Duration = Duration::from_millis(50);
+pub const ITL: Duration = Duration::from_millis(10);
+
+const STREAM_HEAD: &str = "HTTP/1.1 200 OK\r\nserver: uvicorn\r\ncontent-type: text/event-stream; charset=utf-8\r\n\
+                           transfer-encoding: chunked\r\n\r\n";
+const STREAM_END: &str = "e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n";
+const PREFILLED: &str = concat!(
+    r#"{"id":"cmpl-1","object":"text_completion","created":1763000000,"model":"tiny","choices":[{"index":0,"text":" a","#,
+    r#""logprobs":null,"finish_reason":"length","stop_reason":null}],"usage":{"prompt_tokens":128,"total_tokens":129,"#,
+    r#""completion_tokens":1},"kv_transfer_params":{"do_remote_prefill":true,"do_remote_decode":false,"#,
+    r#""remote_block_ids":[[1,2,3,4,5,6,7,8]],"remote_engine_id":"7a4b6c1e","remote_request_id":"cmpl-1","#,
+    r#""remote_host":"127.0.0.1","remote_port":5600,"tp_size":1}}"#
+);
+
+pub fn monotonic_nanos() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("the clock exists");
+    now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
+}
+
+/// One line of the table: what kind of request, when received, when first written to, when last written to or closed.
+type Table = Rc<RefCell<String>>;
+
+#[derive(Deserialize)]
+struct Asked {
+    #[serde(default)]
+    max_tokens: u32,
+    kv_transfer_params: Option<Params>,
+    #[serde(default)]
+    hold: String,
+}
+
+#[derive(Deserialize)]
+struct Params {
+    #[serde(default)]
+    do_remote_decode: bool,
+}
+
+/// Serves until its standard input ends, that is until whoever started it is gone; prints its two ports first.
+pub fn run() -> io::Result<()> {
+    std::thread::spawn(|| {
+        let _ = io::copy(&mut io::stdin(), &mut io::sink());
+        std::process::exit(0);
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let local = LocalSet::new();
+    local.block_on(&runtime, async {
+        let (prefill, decode) = (listen()?, listen()?);
+        println!("{} {}", prefill.local_addr()?.port(), decode.local_addr()?.port());
+        let table = Table::default();
+        tokio::task::spawn_local(accept(prefill, Rc::clone(&table)));
+        accept(decode, table).await
+    })
+}
+
+fn listen() -> io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(([127, 0, 0, 1], 0).into())?;
+    socket.listen(4096)
+}
+
+async fn accept(listener: TcpListener, table: Table) -> io::Result<()> {
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        tokio::task::spawn_local(serve(stream, Rc::clone(&table)));
+    }
+}
+
+/// A connection that breaks belongs to a client that left; there is nothing to do about it.
+async fn serve(mut stream: TcpStream, table: Table) -> io::Result<()> {
+    let mut bytes = Vec::with_capacity(8192);
+    loop {
+        let Some((head, whole)) = request(&mut stream, &mut bytes).await? else { return Ok(()) };
+        if bytes.starts_with(b"GET") {
+            let page = if bytes.starts_with(b"GET /truth") { table.take() } else { models() };
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", page.len());
+            stream.write_all((head + &page).as_bytes()).await?;
+        } else {
+            let asked: Asked = serde_json::from_slice(&bytes[head..whole])?;
+            let line = answer(&mut stream, &asked).await?;
+            table.borrow_mut().push_str(&line);
+        }
+        bytes.drain(..whole);
+    }
+}
+
+/// Reads until a request is whole: where its body begins and ends. `None`: the connection was closed.
+async fn request(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> io::Result<Option<(usize, usize)>> {
+    loop {
+        if let Some(head) = memchr::memmem::find(bytes, b"\r\n\r\n").map(|at| at + 4) {
+            let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
+            let length = text.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+            let whole = head + length.unwrap_or(0);
+            if bytes.len() >= whole {
+                return Ok(Some((head, whole)));
+            }
+        }
+        if stream.read_buf(bytes).await? == 0 {
+            return Ok(None);
+        }
+    }
+}
+
+fn models() -> String {
+    r#"{"object":"list","data":[{"id":"tiny","object":"model","max_model_len":4096}]}"#.to_owned()
+}
+
+async fn answer(stream: &mut TcpStream, asked: &Asked) -> io::Result<String> {
+    let (received, start) = (monotonic_nanos(), Instant::now());
+    let prefill = asked.kv_transfer_params.as_ref().is_some_and(|params| params.do_remote_decode);
+    if prefill && asked.hold != "prefill" {
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: ";
+        let written = monotonic_nanos();
+        stream.write_all(format!("{head}{}\r\n\r\n{PREFILLED}", PREFILLED.len()).as_bytes()).await?;
+        return Ok(format!("prefill,{received},{written},{written}\n"));
+    }
+    if prefill || asked.hold == "request" {
+        return closed(stream, received).await;
+    }
+    if asked.max_tokens == 0 || asked.hold == "coalesced" {
+        stream.write_all(coalesced(asked.max_tokens).as_bytes()).await?;
+        return Ok(String::new());
+    }
+    stream.write_all(STREAM_HEAD.as_bytes()).await?;
+    let (mut first, mut last) = (0, 0);
+    for token in 0..asked.max_tokens {
+        sleep_until(start + TTFT + ITL * token).await;
+        last = monotonic_nanos();
+        first = if token == 0 { last } else { first };
+        stream.write_all(chunk(token).as_bytes()).await?;
+        if asked.hold == "decode" {
+            return closed(stream, received).await;
+        }
+    }
+    stream.write_all(STREAM_END.as_bytes()).await?;
+    Ok(format!("decode,{received},{first},{last}\n"))
+}
+
+fn event(token: u32) -> String {
+    format!(
+        "data: {{\"id\":\"cmpl-bf4cb11e4454e20c\",\"object\":\"text_completion\",\"created\":1795293761,\"model\":\"tiny\",\"choices\":[{{\"index\":0,\"text\":\" variable\",\"logprobs\":null,\"finish_reason\":null,\"stop_reason\":null,\"prompt_token_ids\":null,\"token_ids\":null}}],\"usage\":{{\"prompt_tokens\":128,\"completion_tokens\":{token}}}}}\n\n"
+    )
+}
+
+fn chunk(token: u32) -> String {
+    let data = event(token);
+    format!("{:x}\r\n{data}\r\n", data.len())
+}
+
+/// Bytes of a stream's body.
+pub fn stream_len(tokens: u32) -> usize {
+    let end = "data: [DONE]\n\n".len();
+    (0..tokens).map(|token| event(token).len()).sum::<usize>() + end
+}
+
+/// A whole stream in one write, made once.
+fn coalesced(tokens: u32) -> Rc<str> {
+    thread_local!(static MADE: RefCell<(u32, Rc<str>)> = RefCell::new((0, "".into())));
+    MADE.with_borrow_mut(|(made, text)| {
+        if *made != tokens {
+            let chunks: String = (0..tokens).map(chunk).collect();
+            (*made, *text) = (tokens, format!("{STREAM_HEAD}{chunks}{STREAM_END}").into());
+        }
+        Rc::clone(text)
+    })
+}
+
+/// Waits for the other side to hang up, and notes when.
+async fn closed(stream: &mut TcpStream, received: u64) -> io::Result<String> {
+    let mut byte = [0];
+    // A reset is an end too.
+    let _ = stream.read(&mut byte).await;
+    Ok(format!("closed,{received},0,{}\n", monotonic_nanos()))
+}
