@@ -150,6 +150,8 @@ mod tests {
     #[test]
     fn an_attached_server_without_a_program_agrees_by_its_version() {
         assert!(agree("vllm 0.22.0", "0.22.0") && agree("0.22.0", "vllm 0.22.0") && agree("0.22.0", "0.22.0"));
-        assert!(!agree("vllm 0.22.0", "0.22.1") && !agree("vllm 0.22.0", "22.0") && !agree("vllm 0.22.0", "sgl 0.22.0"));
+        assert!(
+            !agree("vllm 0.22.0", "0.22.1") && !agree("vllm 0.22.0", "22.0") && !agree("vllm 0.22.0", "sgl 0.22.0")
+        );
     }
 }

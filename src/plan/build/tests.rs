@@ -148,7 +148,6 @@ fn a_bad_load_is_refused_with_the_value() {
         "simple --request-rate nan",
         "simple --request-rate 1,x",
         "simple --request-rate 1,2,1.0",
-        "simple --request-rate inf",
         "simple --request-rate 1,inf --duration 5",
         "simple --duration 0",
         "simple --duration=-3",

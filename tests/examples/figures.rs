@@ -1,6 +1,6 @@
 //! Draws one figure of every kind into a directory, as SVG, PDF and PNG: `cargo run --example figures -- DIR`.
 
-#[path = "../tests/figures/gallery.rs"]
+#[path = "../figures/gallery.rs"]
 mod gallery;
 
 use std::error::Error;

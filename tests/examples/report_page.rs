@@ -1,6 +1,6 @@
 //! Writes report.html of the recorded run on H100s: `cargo run --example report_page -- DIR`.
 
-#[path = "../tests/report_html/support.rs"]
+#[path = "../report_html/support.rs"]
 mod support;
 
 use std::path::PathBuf;
