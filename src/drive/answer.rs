@@ -2,6 +2,7 @@
 
 use super::chunk::{self, Event, StreamError};
 use super::http1::ResponseReader;
+use super::pattern::Pattern;
 use super::sse::SseParser;
 use super::timeline::TimelineBuilder;
 use crate::outcome::{Failure, Outcome, Timeline};
@@ -60,6 +61,7 @@ pub struct AnswerReader {
 #[derive(Debug)]
 struct Content {
     timeline: TimelineBuilder,
+    pattern: Pattern,
     events: u64,
     done: bool,
     failure: Option<Failure>,
@@ -72,6 +74,7 @@ impl AnswerReader {
     pub fn new(timeline: TimelineBuilder) -> Self {
         let content = Content {
             timeline,
+            pattern: Pattern::default(),
             events: 0,
             done: false,
             failure: None,
@@ -201,7 +204,7 @@ impl Content {
         if self.done || self.failure.is_some() {
             return;
         }
-        match chunk::read(data) {
+        match self.pattern.read(data) {
             Event::Chunk(chunk) => {
                 self.timeline.chunk(at, &chunk);
                 let idle = self.events / 4 > self.most_chunks as u64;

@@ -35,7 +35,16 @@ pub struct Chunk<'a> {
     data: &'a [u8],
 }
 
-impl Chunk<'_> {
+impl<'a> Chunk<'a> {
+    /// A chunk that brings generated text and says nothing else.
+    pub(super) fn token_alone(data: &'a [u8]) -> Chunk<'a> {
+        Chunk { carries_token: true, has_choice: true, usage: None, finish_reason: None, data }
+    }
+
+    pub(super) fn is_token_alone(&self) -> bool {
+        self.carries_token && self.has_choice && self.usage.is_none() && self.finish_reason.is_none()
+    }
+
     /// Generated text; reads the event again.
     pub fn text(&self) -> Option<String> {
         let TextOnly { choices } = serde_json::from_slice(self.data).ok()?;

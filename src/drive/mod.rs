@@ -17,6 +17,7 @@ mod exchange;
 mod http1;
 mod look_ahead;
 mod once;
+mod pattern;
 mod point;
 mod progress;
 mod sse;
