@@ -5,14 +5,15 @@ use super::connection::{Connection, Pool};
 use crate::outcome::{Failure, Outcome};
 use crate::units::Offset;
 use std::cell::RefCell;
+use std::future::{Future as _, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::task::unconstrained;
-use tokio::time::{MissedTickBehavior, interval_at};
+use tokio::time::{Interval, MissedTickBehavior, interval_at};
 
 /// How often deadlines and the cut-off are looked at: coarse beside any deadline, and cheaper than a timer a chunk.
 const TICK: Duration = Duration::from_millis(100);
@@ -77,6 +78,39 @@ impl Pulse {
     }
 }
 
+/// Comes round every [`TICK`]. A task is woken for each chunk; asking the timer again each time would cost more than the
+/// rest of the wake-up, and it has said already when it will wake the task.
+struct Ticks {
+    interval: Interval,
+    /// Not before this: at most the interval's own next deadline.
+    due: tokio::time::Instant,
+    /// Whom the timer will wake.
+    armed: Option<Waker>,
+}
+
+impl Ticks {
+    fn new() -> Self {
+        let due = tokio::time::Instant::now() + TICK;
+        let mut interval = interval_at(due, TICK);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Ticks { interval, due, armed: None }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let now = tokio::time::Instant::now();
+        if now < self.due && self.armed.as_ref().is_some_and(|armed| armed.will_wake(cx.waker())) {
+            return Poll::Pending;
+        }
+        // Outside the task's budget: a server that never stops talking uses all of it up, and would talk on for ever.
+        let tick = pin!(unconstrained(self.interval.tick())).poll(cx).map(|_| ());
+        self.armed = tick.is_pending().then(|| cx.waker().clone());
+        if tick.is_ready() {
+            self.due = now + TICK;
+        }
+        tick
+    }
+}
+
 /// What surrounds an exchange.
 pub(super) struct Surroundings<'a> {
     pub(super) pool: &'a Pool,
@@ -102,23 +136,21 @@ pub(super) async fn exchange(around: &Surroundings<'_>, wire: &[u8], reader: &mu
     let pulse = Pulse::new(around.clock.now());
     let ended = {
         let mut talk = pin!(talk(around, wire, reader, &pulse));
-        let mut ticks = interval_at(tokio::time::Instant::now() + TICK, TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks = Ticks::new();
         loop {
-            tokio::select! {
-                biased;
-                ended = &mut talk => break Ok(ended),
-                // Outside the task's budget: a server that never stops talking uses all of it up, and would talk on for
-                // ever.
-                _ = unconstrained(ticks.tick()) => {
-                    let now = around.clock.now();
-                    if around.cut.load(Ordering::Relaxed) {
-                        break Err((now, None));
-                    }
-                    if let Some(silent) = pulse.exceeded(&around.deadlines, now) {
-                        break Err((now, Some(silent)));
-                    }
-                }
+            let next = poll_fn(|cx| match talk.as_mut().poll(cx) {
+                Poll::Ready(ended) => Poll::Ready(Some(ended)),
+                Poll::Pending => ticks.poll(cx).map(|()| None),
+            });
+            if let Some(ended) = next.await {
+                break Ok(ended);
+            }
+            let now = around.clock.now();
+            if around.cut.load(Ordering::Relaxed) {
+                break Err((now, None));
+            }
+            if let Some(silent) = pulse.exceeded(&around.deadlines, now) {
+                break Err((now, Some(silent)));
             }
         }
     };
@@ -203,7 +235,7 @@ async fn receive(
 
 /// Calls `take` with what one read brought, in the same breath; `None` at the end of the stream.
 async fn read_once<T>(connection: &mut Connection, mut take: impl FnMut(&[u8]) -> T) -> io::Result<Option<T>> {
-    std::future::poll_fn(|cx| {
+    poll_fn(|cx| {
         READ_BUFFER.with_borrow_mut(|memory| {
             let mut buffer = ReadBuf::new(memory);
             match Pin::new(&mut *connection).poll_read(cx, &mut buffer) {
