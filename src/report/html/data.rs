@@ -7,6 +7,7 @@ use super::{ArmPage, HtmlError, PageInput};
 use crate::analyse::compare::{Censored, SloMillis};
 use crate::analyse::{ArmReport, ByLimit, Interval, PointReport, Row, Samples};
 use crate::record::RecordedPoint;
+use crate::report::hues::hues;
 use crate::units::RequestRate;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -44,6 +45,8 @@ pub(super) struct PageData {
 #[derive(Debug, Serialize)]
 struct ArmData {
     name: String,
+    /// Of the static figures' colours and markers.
+    hue: usize,
     gpus: Option<u32>,
     /// What `analyse` found, for the page's check of itself.
     max_rate: Found,
@@ -81,10 +84,12 @@ impl PageData {
     pub(super) fn new(input: &PageInput<'_>) -> Result<PageData, HtmlError> {
         let comparison = input.comparison;
         let mut dues = Vec::new();
-        let arms = comparison.arms.iter().zip(input.arms).map(|(report, arm)| {
+        let worn = hues(input.arms.iter().map(|arm| arm.input));
+        let arms = comparison.arms.iter().zip(input.arms).zip(worn).map(|((report, arm), hue)| {
             let of = |point| PointData::new(report, point, arm, &comparison.slo, &mut dues);
             Ok(ArmData {
                 name: report.name.clone(),
+                hue,
                 gpus: report.gpus.filter(|n| *n > 0),
                 max_rate: Found {
                     value: report.max_rate.value,

@@ -41,8 +41,12 @@ function logTicks(low, high) {
   return ticks.filter((t) => t >= low * 0.999 && t <= high * 1.001);
 }
 
-// Marker outlines of the arms, in the order of the static figures.
-function markerPath(index, x, y, r = 4.5) {
+// Which of the static figures' hues and markers each arm wears; filled when the data is read.
+const armHues = [];
+
+// Marker outlines of the arms, as in the static figures.
+function markerPath(arm, x, y, r = 4.5) {
+  const index = armHues[arm] ?? arm;
   const corners = { 1: [4, 1.25, 45], 2: [3, 1.4, 0], 3: [4, 1.35, 0], 4: [3, 1.4, 180], 5: [5, 1.15, 0], 6: [6, 1.1, 30] }[index % 7];
   if (!corners) return `M${x - r} ${y}a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0Z`;
   const [n, stretch, turn] = corners;

@@ -5,6 +5,7 @@ const KIND_NAMES = { both: "all limits", ttft: "TTFT only", tpot: "TPOT only", e
 class Explorer {
   constructor(data) {
     this.data = data;
+    armHues.push(...data.arms.map((arm) => arm.hue));
     const { slo } = data;
     this.reported = { ttft: slo.ttft_ms, tpot: slo.tpot_ms, ...(slo.e2el_ms === undefined ? {} : { e2el: slo.e2el_ms }) };
     this.question = { slo: { ...this.reported }, target: data.target, scaleRate: data.scaleRate };
