@@ -154,7 +154,7 @@ struct Figure<'a> {
 }
 
 #[derive(Template)]
-#[template(path = "report.html")]
+#[template(path = "report.html", config = ".askama.toml")]
 struct Layout<'a> {
     title: &'a str,
     facts: Vec<setup::Fact>,
