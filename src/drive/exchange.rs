@@ -102,12 +102,10 @@ impl Ticks {
             return Poll::Pending;
         }
         // Outside the task's budget: a server that never stops talking uses all of it up, and would talk on for ever.
-        let tick = pin!(unconstrained(self.interval.tick())).poll(cx).map(|_| ());
+        let tick = pin!(unconstrained(self.interval.tick())).poll(cx);
         self.armed = tick.is_pending().then(|| cx.waker().clone());
-        if tick.is_ready() {
-            self.due = now + TICK;
-        }
-        tick
+        // Counted from when the tick was due and not from when it was seen: the next one may be due that soon.
+        tick.map(|scheduled| self.due = scheduled + TICK)
     }
 }
 
