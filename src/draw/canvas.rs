@@ -134,8 +134,7 @@ impl Canvas {
         }
     }
 
-    /// A shape that lies within its clip anyway goes without: a renderer gives every clip a layer as large as the panel,
-    /// which cost a third of the time of all figures together.
+    /// A shape that lies within its clip anyway goes without: a renderer gives every clip a layer as large as the panel.
     fn clipped_where_needed(&self, look: Look, [left, top, right, bottom]: [Centi; 4]) -> Look {
         let rim = look.contour.map_or(0, |contour| contour.width / 2 + 1);
         let within = |clip: &[Centi; 4]| {
