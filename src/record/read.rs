@@ -133,17 +133,20 @@ impl RecordedRun {
     }
 }
 
-/// The journal goes by line by line, and only columns of it stay. A steady state has to be found first, so then it goes
-/// by twice.
+/// The journal goes by line by line, and only columns of it stay. A steady state has to be found first: then, and only
+/// then, it goes by twice.
 fn own(run: &Path, window: Option<Window>) -> Result<RecordedRun, RecordError> {
     let manifest = Manifest::read(run)?;
     let window = window.or(manifest.sweep.window).unwrap_or_default();
-    let mut points = own_points(run, &manifest.points, |_| None)?;
-    if window != Window::All {
-        let stretches: Vec<Stretch> = points.iter().map(|p| Stretch::of(window, &p.samples)).collect();
-        let stretch = |key| points.iter().position(|p| p.key == key).map(|at| stretches[at]);
-        points = own_points(run, &manifest.points, stretch)?;
-    }
+    let read = |stretch: &dyn Fn(PointKey) -> Option<Stretch>| own_points(run, &manifest.points, stretch);
+    let mut points = match window {
+        Window::All => read(&|_| None)?,
+        Window::Between { from, to } => read(&|_| Some(Stretch::between(from, to)))?,
+        Window::Steady => {
+            let whole = read(&|_| None)?;
+            read(&|key| whole.iter().find(|p| p.key == key).map(|p| Stretch::steady(&p.samples)))?
+        }
+    };
     sort(&mut points);
     Ok(RecordedRun {
         dir: run.to_path_buf(),
@@ -188,14 +191,14 @@ struct Stretch {
 }
 
 impl Stretch {
-    fn of(window: Window, samples: &Samples) -> Stretch {
-        let whole = Stretch { from: 0.0, to: f64::INFINITY };
-        match window {
-            Window::All => whole,
-            Window::Between { from, to } => Stretch { from, to: to.unwrap_or(f64::INFINITY) },
-            Window::Steady => steady_seconds(samples)
-                .map_or(whole, |seconds| Stretch { from: seconds.start as f64, to: seconds.end as f64 }),
-        }
+    fn between(from: f64, to: Option<f64>) -> Stretch {
+        Stretch { from, to: to.unwrap_or(f64::INFINITY) }
+    }
+
+    /// All of a point that has no steady state.
+    fn steady(samples: &Samples) -> Stretch {
+        let steady = |seconds: std::ops::Range<usize>| Stretch { from: seconds.start as f64, to: seconds.end as f64 };
+        steady_seconds(samples).map_or_else(|| Stretch::between(0.0, None), steady)
     }
 
     fn holds(self, record: &RequestRecord) -> bool {
@@ -243,13 +246,13 @@ fn imported(run: &Path, window: Window) -> Result<RecordedRun, RecordError> {
         let records = file.records().map_err(wrong)?;
         let duration_secs = file.duration.filter(|secs| *secs > 0.0 && secs.is_finite() && window == Window::All);
         let key = PointKey { rate, attempt };
-        let whole = RecordedPoint::new(key, None, &records);
-        let point = if window == Window::All {
-            whole
-        } else {
-            let stretch = Stretch::of(window, &whole.samples);
-            RecordedPoint::new(key, None, records.iter().filter(|r| stretch.holds(r)))
+        let stretch = match window {
+            Window::All => None,
+            Window::Between { from, to } => Some(Stretch::between(from, to)),
+            Window::Steady => Some(Stretch::steady(&Samples::from_records(&records, None))),
         };
+        let held = records.iter().filter(|r| stretch.is_none_or(|s| s.holds(r)));
+        let point = RecordedPoint::new(key, None, held);
         points.push(RecordedPoint { duration_secs, ..point });
     }
     sort(&mut points);
