@@ -15,6 +15,8 @@ use crate::preset::{Gpu, Model};
 
 /// Percentiles that the fit compares, as shares.
 const QUANTILES: [f64; 2] = [0.5, 0.9];
+/// What it compares: TTFT and TPOT.
+const FIELDS: [fn(&Latency) -> f64; 2] = [|l| l.ttft_ms, |l| l.tpot_ms];
 /// First and last relative step of the search.
 const STEPS: [f64; 6] = [0.3, 0.15, 0.08, 0.04, 0.02, 0.01];
 /// Rounds over all parameters at one step width, at most.
@@ -80,7 +82,7 @@ fn fit(start: Gpu, runs: &[Measured]) -> Result<Gpu, String> {
     let models = runs.iter().map(model).collect::<Result<Vec<_>, _>>()?;
     let error = |gpu: &Gpu| -> f64 {
         let points = runs.iter().zip(&models).flat_map(|(run, model)| {
-            run.points.iter().map(|point| misfit(&predict(model, gpu, run.arm, &point.point.arrivals), point))
+            run.points.iter().map(|point| misfit(&predict(model, gpu, run.arm, &point.arrivals), point))
         });
         points.sum()
     };
@@ -109,9 +111,8 @@ fn fit(start: Gpu, runs: &[Measured]) -> Result<Gpu, String> {
 
 /// Sum of the squared logarithms of predicted over measured percentiles.
 fn misfit(predicted: &[Latency], measured: &MeasuredPoint) -> f64 {
-    let served: Vec<Latency> = measured.latencies.iter().copied().flatten().collect();
-    let fields: [fn(&Latency) -> f64; 2] = [|l| l.ttft_ms, |l| l.tpot_ms];
-    let each = fields.iter().flat_map(|field| {
+    let served = measured.served();
+    let each = FIELDS.iter().flat_map(|field| {
         let of = |latencies: &[Latency], q| quantile(latencies.iter().map(field), q);
         QUANTILES.map(|q| (of(predicted, q) / of(&served, q)).ln().powi(2))
     });
@@ -122,26 +123,23 @@ fn misfit(predicted: &[Latency], measured: &MeasuredPoint) -> f64 {
 fn compare(gpu: Gpu, measured: &Measured, how: &str, args: &CalibrateArgs) -> Result<String, String> {
     let model = model(measured)?;
     let mut text = format!("\n{} {} ({how}), predicted/measured\n", measured.arm, measured.directory.display());
-    text += "  rate      TTFT p50          p90      TPOT p50         p90     attainment %\n";
+    text += "  rate      TTFT p50           p90      TPOT p50           p90  attainment %\n";
     let (mut predicted_curve, mut measured_curve) = (Vec::new(), Vec::new());
     for point in &measured.points {
-        let predicted = predict(model, &gpu, measured.arm, &point.point.arrivals);
-        let served: Vec<Latency> = point.latencies.iter().copied().flatten().collect();
-        let both = |field: fn(&Latency) -> f64, q| {
-            [&predicted, &served].map(|latencies| quantile(latencies.iter().map(field), q))
-        };
+        let predicted = predict(model, &gpu, measured.arm, &point.arrivals);
+        let served = point.served();
         let share = |latencies: &[Latency]| attainment(latencies, point.latencies.len(), args.ttft_slo, args.tpot_slo);
         let (theirs, ours) = (share(&served), share(&predicted));
-        let [a, b] = both(|l| l.ttft_ms, 0.5);
-        let [c, d] = both(|l| l.ttft_ms, 0.9);
-        let [e, f] = both(|l| l.tpot_ms, 0.5);
-        let [g, h] = both(|l| l.tpot_ms, 0.9);
-        text += &format!(
-            "{:>6} {a:>7.0}/{b:<6.0} {c:>5.0}/{d:<6.0} {e:>5.1}/{f:<5.1} {g:>5.1}/{h:<5.1} {ours:>6.1}/{theirs:<6.1}\n",
-            point.point.rate
-        );
-        predicted_curve.push((point.point.rate, ours));
-        measured_curve.push((point.point.rate, theirs));
+        text += &format!("{:>6}", point.rate);
+        for (field, digits) in FIELDS.iter().zip([0, 1]) {
+            for q in QUANTILES {
+                let [p, m] = [&predicted, &served].map(|latencies| quantile(latencies.iter().map(field), q));
+                text += &format!(" {p:>6.digits$}/{m:<6.digits$}");
+            }
+        }
+        text += &format!(" {ours:>6.1}/{theirs:<6.1}\n");
+        predicted_curve.push((point.rate, ours));
+        measured_curve.push((point.rate, theirs));
     }
     let crossings = [&predicted_curve, &measured_curve].map(|curve| crossing(curve, args.target));
     text += &match crossings {
@@ -159,7 +157,7 @@ fn compare(gpu: Gpu, measured: &Measured, how: &str, args: &CalibrateArgs) -> Re
 }
 
 /// Where a curve of (rate, percent) last falls through `target`, on straight lines between its points.
-pub fn crossing(curve: &[(f64, f64)], target: f64) -> Option<f64> {
+fn crossing(curve: &[(f64, f64)], target: f64) -> Option<f64> {
     let falls = curve.windows(2).rev().find(|pair| pair[0].1 >= target && pair[1].1 < target)?;
     let [(r0, a0), (r1, a1)] = [falls[0], falls[1]];
     Some(r0 + (a0 - target) / (a0 - a1) * (r1 - r0))

@@ -1,7 +1,7 @@
 //! One engine in virtual time: the live engine's scheduler and costs, woken at its own next event.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap};
 use std::time::Duration;
 
 use super::workload::Arrival;
@@ -36,7 +36,7 @@ pub struct Instance {
     link: Link,
     /// Jobs in the API server, by when the engine gets them.
     admitting: BinaryHeap<Reverse<(Duration, SequenceId)>>,
-    jobs: std::collections::HashMap<SequenceId, Job>,
+    jobs: HashMap<SequenceId, Job>,
     arriving_kv: BinaryHeap<Reverse<(Duration, SequenceId)>>,
     step_ends: Option<Duration>,
 }
@@ -55,7 +55,7 @@ impl Instance {
             cost,
             link: Link::default(),
             admitting: BinaryHeap::new(),
-            jobs: std::collections::HashMap::new(),
+            jobs: HashMap::new(),
             arriving_kv: BinaryHeap::new(),
             step_ends: None,
         }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::fleet::{Arm, Group, Latency};
-use super::workload::{Arrival, FileError, Point, json_lines};
+use super::workload::Arrival;
 
 /// A measured arm.
 #[derive(Debug)]
@@ -17,14 +17,44 @@ pub struct Measured {
     pub arm: Arm,
     /// Model as the engines were given it.
     pub model: String,
-    /// In order of rate; `latencies[i]` belongs to `point.arrivals[i]`, `None` for a failed request.
+    /// In order of rate.
     pub points: Vec<MeasuredPoint>,
 }
 
 #[derive(Debug)]
 pub struct MeasuredPoint {
-    pub point: Point,
+    /// Requests per second, as the point is named.
+    pub rate: f64,
+    pub arrivals: Vec<Arrival>,
+    /// Of each arrival; `None` for a failed request.
     pub latencies: Vec<Option<Latency>>,
+}
+
+impl MeasuredPoint {
+    /// Of the requests that were served.
+    pub fn served(&self) -> Vec<Latency> {
+        self.latencies.iter().copied().flatten().collect()
+    }
+}
+
+/// Why a recorded file could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    #[error("cannot read {}: {source}\nhint: give the directory of a run of topobench", path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("{}, line {line}: {source}", path.display())]
+    Line { path: PathBuf, line: usize, source: serde_json::Error },
+    #[error("{}: {problem}\nhint: give the directory of a run that started its own engines", path.display())]
+    Content { path: PathBuf, problem: String },
+}
+
+/// Reads a file of JSON lines.
+fn json_lines<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Vec<T>, FileError> {
+    let text = std::fs::read_to_string(path).map_err(|source| FileError::Read { path: path.into(), source })?;
+    let parse = |(index, line)| {
+        serde_json::from_str(line).map_err(|source| FileError::Line { path: path.into(), line: index + 1, source })
+    };
+    text.lines().enumerate().map(parse).collect()
 }
 
 #[derive(Deserialize)]
@@ -78,12 +108,12 @@ pub fn read(directory: &Path) -> Result<Measured, FileError> {
 fn trace(directory: &Path) -> Result<BTreeMap<u64, MeasuredPoint>, FileError> {
     let mut points = BTreeMap::new();
     for line in json_lines::<TraceLine>(&directory.join("trace.jsonl"))?.into_iter().filter(|l| l.attempt == 1) {
-        let empty = || MeasuredPoint { point: Point { rate: line.rate, arrivals: Vec::new() }, latencies: Vec::new() };
+        let empty = || MeasuredPoint { rate: line.rate, arrivals: Vec::new(), latencies: Vec::new() };
         let measured: &mut MeasuredPoint = points.entry(line.rate.to_bits()).or_insert_with(empty);
-        if line.index == measured.point.arrivals.len() {
+        if line.index == measured.arrivals.len() {
             let at = Duration::from_secs_f64(line.due);
             let (input_tokens, output_tokens) = (line.prompt_tokens, line.output_tokens);
-            measured.point.arrivals.push(Arrival { at, input_tokens, output_tokens });
+            measured.arrivals.push(Arrival { at, input_tokens, output_tokens });
             measured.latencies.push(None);
         }
     }

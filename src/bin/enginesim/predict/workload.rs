@@ -1,9 +1,6 @@
-//! What arrives when: drawn here, or as a run of topobench recorded it.
+//! What arrives when.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-use serde::Deserialize;
 
 use crate::blocks::mix;
 
@@ -42,34 +39,6 @@ impl Poisson {
         };
         (0..self.requests).map(arrival).collect()
     }
-}
-
-/// The requests of one point of a recorded trace.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Point {
-    /// Requests per second, as the point is named.
-    pub rate: f64,
-    pub arrivals: Vec<Arrival>,
-}
-
-/// Why a recorded file could not be used.
-#[derive(Debug, thiserror::Error)]
-pub enum FileError {
-    #[error("cannot read {}: {source}\nhint: give the directory of a run of topobench", path.display())]
-    Read { path: PathBuf, source: std::io::Error },
-    #[error("{}, line {line}: {source}", path.display())]
-    Line { path: PathBuf, line: usize, source: serde_json::Error },
-    #[error("{}: {problem}\nhint: give the directory of a run that started its own engines", path.display())]
-    Content { path: PathBuf, problem: String },
-}
-
-/// Reads a file of JSON lines.
-pub fn json_lines<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Vec<T>, FileError> {
-    let text = std::fs::read_to_string(path).map_err(|source| FileError::Read { path: path.into(), source })?;
-    let parse = |(index, line)| {
-        serde_json::from_str(line).map_err(|source| FileError::Line { path: path.into(), line: index + 1, source })
-    };
-    text.lines().enumerate().map(parse).collect()
 }
 
 #[cfg(test)]
