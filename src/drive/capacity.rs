@@ -10,7 +10,7 @@ mod server;
 
 use super::{Deadlines, DriveError, PointSpec, Progress, Target, run_point};
 use crate::outcome::RequestRecord;
-use crate::plan::load::{Arrivals, Dataset, Endpoint, Extent, Lengths, Load, Overlong, Prefixes, Workload};
+use crate::plan::load::{Dataset, Extent, Lengths, Load, Prefixes, Workload};
 use crate::plan::workload::{PrepareContext, PreparedWorkload, WorkloadError};
 use crate::units::{RequestRate, TokenCount};
 use server::{ITL, TTFT};
@@ -127,26 +127,8 @@ fn spec(port: u16, rate: RequestRate) -> Result<PointSpec, WorkloadError> {
         prefix_len: TokenCount(0),
         prefixes: Prefixes::default(),
     };
-    let workload = Workload {
-        dataset,
-        endpoint: Endpoint::Completions,
-        tokenizer: None,
-        ignore_eos: true,
-        temperature: None,
-        extra_body: serde_json::Map::new(),
-        save_texts: false,
-        overlong: Overlong::default(),
-    };
-    let load = Load {
-        rates: vec![rate],
-        extent: Extent::Duration(HOLD),
-        arrivals: Arrivals::Gamma { burstiness: 1.0 },
-        ramp_up: None,
-        max_concurrency: None,
-        warmups: 0,
-        attempts: 1,
-        seed: 0,
-    };
+    let workload = Workload::completions(dataset);
+    let load = Load::poisson(vec![rate], Extent::Duration(HOLD));
     let prompts = PreparedWorkload::prepare(&workload, &load, PrepareContext::default())?;
     Ok(PointSpec {
         schedule: Arc::new(prompts.schedule(rate, 1)?),

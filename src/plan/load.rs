@@ -21,6 +21,22 @@ pub struct Load {
     pub seed: u64,
 }
 
+impl Load {
+    /// Poisson arrivals without limits or warm-up, each rate once, seed 0.
+    pub fn poisson(rates: Vec<RequestRate>, extent: Extent) -> Load {
+        Load {
+            rates,
+            extent,
+            arrivals: Arrivals::Gamma { burstiness: 1.0 },
+            ramp_up: None,
+            max_concurrency: None,
+            warmups: 0,
+            attempts: 1,
+            seed: 0,
+        }
+    }
+}
+
 /// How long a point lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -74,6 +90,22 @@ pub struct Workload {
     pub save_texts: bool,
     #[serde(default)]
     pub overlong: Overlong,
+}
+
+impl Workload {
+    /// Completions of full length over token ids, nothing else asked for.
+    pub fn completions(dataset: Dataset) -> Workload {
+        Workload {
+            dataset,
+            endpoint: Endpoint::Completions,
+            tokenizer: None,
+            ignore_eos: true,
+            temperature: None,
+            extra_body: serde_json::Map::new(),
+            save_texts: false,
+            overlong: Overlong::default(),
+        }
+    }
 }
 
 /// What to do with a request whose prompt and output together exceed the model's context.

@@ -88,20 +88,12 @@ fn interleaved(arms: usize, load: &Load) -> Stage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::load::{Arrivals, Extent};
+    use crate::plan::load::Extent;
     use crate::units::RequestRate;
 
     fn load(rates: &[f64], attempts: u32) -> Load {
-        Load {
-            rates: rates.iter().filter_map(|&r| RequestRate::new(r)).collect(),
-            extent: Extent::Requests(10),
-            arrivals: Arrivals::Gamma { burstiness: 1.0 },
-            ramp_up: None,
-            max_concurrency: None,
-            warmups: 0,
-            attempts,
-            seed: 0,
-        }
+        let rates = rates.iter().filter_map(|&r| RequestRate::new(r)).collect();
+        Load { attempts, ..Load::poisson(rates, Extent::Requests(10)) }
     }
 
     fn walk(stages: &[Stage]) -> Vec<String> {

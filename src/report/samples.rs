@@ -9,7 +9,7 @@ use crate::outcome::{
 use crate::plan::arm::ArmSpec;
 use crate::plan::deployment::{Deployment, FleetPlan};
 use crate::plan::environment::Environment;
-use crate::plan::load::{Arrivals, Dataset, Endpoint, Extent, Lengths, Load, Overlong, Prefixes, Workload};
+use crate::plan::load::{Dataset, Extent, Lengths, Load, Prefixes, Workload};
 use crate::plan::slo::{Slo, Target};
 use crate::plan::strategy::Order;
 use crate::plan::topology::Topology;
@@ -262,25 +262,10 @@ fn sweep(rates: &[f64], requests: u32) -> Sweep {
     Sweep {
         model: "Qwen/Qwen3-8B".to_string(),
         served_model_name: "Qwen/Qwen3-8B".to_string(),
-        workload: Workload {
-            dataset,
-            endpoint: Endpoint::Completions,
-            tokenizer: None,
-            ignore_eos: true,
-            temperature: None,
-            extra_body: serde_json::Map::new(),
-            save_texts: false,
-            overlong: Overlong::default(),
-        },
+        workload: Workload::completions(dataset),
         load: Load {
-            rates: rates.iter().filter_map(|r| RequestRate::new(*r)).collect(),
-            extent: Extent::Requests(requests),
-            arrivals: Arrivals::Gamma { burstiness: 1.0 },
-            ramp_up: None,
-            max_concurrency: None,
             warmups: 4,
-            attempts: 1,
-            seed: 0,
+            ..Load::poisson(rates.iter().filter_map(|r| RequestRate::new(*r)).collect(), Extent::Requests(requests))
         },
         slo: Slo::default(),
         target: Target::default(),

@@ -11,16 +11,7 @@ use topobench::units::{RequestRate, Tpot, Ttft};
 
 pub fn point(rate: f64, due: &[f64], ttfts: &[f64], tpots: Vec<f64>) -> PointInput {
     let tpots: Vec<Option<f64>> = tpots.into_iter().map(Some).collect();
-    let columns = VllmColumns {
-        ttfts,
-        latencies: None,
-        tpots: Some(&tpots),
-        itls: None,
-        input_lens: None,
-        output_lens: None,
-        errors: None,
-        start_times: Some(due),
-    };
+    let columns = VllmColumns { ttfts, tpots: Some(&tpots), start_times: Some(due), ..VllmColumns::default() };
     let samples = Samples::from_vllm(&columns).expect("columns are as long as each other");
     let rate = RequestRate::new(rate).expect("a rate");
     PointInput { rate, attempt: 1, facts: None, duration_secs: None, samples: samples.into() }

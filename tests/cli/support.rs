@@ -1,10 +1,15 @@
 //! A working directory of its own for each test, and the programs run in it.
 
+#[path = "../common/wait.rs"]
+mod wait;
+
+pub use wait::eventually;
+
 use serde_json::Value;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Longer than anything here takes on a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -169,16 +174,4 @@ pub fn read_json_lines(path: impl AsRef<Path>) -> Vec<Value> {
 /// Results of real vLLM: `simple` (TP2), `nixl` (1P1D), `failed`.
 pub fn recorded(name: &str) -> String {
     format!("{}/tests/fixtures/h100-vllm/{name}", env!("CARGO_MANIFEST_DIR"))
-}
-
-/// Waits until `ready` gives something.
-pub fn eventually<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(value) = ready() {
-            return value;
-        }
-        assert!(Instant::now() < deadline, "in vain: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }

@@ -1,5 +1,10 @@
 //! Runs of the real programs: their events as they come, their processes, their directories.
 
+#[path = "../common/wait.rs"]
+mod wait;
+
+pub use wait::eventually;
+
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -13,20 +18,9 @@ use std::time::{Duration, Instant};
 
 /// Longer than anything here takes on a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(90);
+
 /// Marks every descendant of a run: whatever its parent, group or name, the environment it was started with stays.
 const TAG: &str = "TOPOBENCH_SURVIVE_TAG";
-
-/// Waits until `ready` gives something.
-pub fn eventually<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(value) = ready() {
-            return value;
-        }
-        assert!(Instant::now() < deadline, "in vain: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
 
 /// A library made of a source among the fixtures, to stand before one of the system's.
 pub fn compiled(dir: &Path, source: &str, name: &str) -> PathBuf {

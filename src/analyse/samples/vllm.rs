@@ -3,7 +3,7 @@
 use super::{Fates, ONE_TOKEN_TPOT, PerSecond, Samples};
 
 /// Columns of vLLM's detailed result JSON, seconds, one entry a request, failures included.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct VllmColumns<'a> {
     /// From sent, as vLLM means it, or from due where the file has that.
     pub ttfts: &'a [f64],

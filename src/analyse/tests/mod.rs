@@ -46,13 +46,11 @@ pub(super) fn samples(per_second: f64, ttfts: &[f64], tpot: f64) -> Samples {
     let lens = vec![128; ttfts.len()];
     Samples::from_vllm(&VllmColumns {
         ttfts,
-        latencies: None,
         tpots: Some(&tpots),
-        itls: None,
-        input_lens: None,
         output_lens: Some(&lens),
         errors: Some(&errors),
         start_times: Some(&starts),
+        ..VllmColumns::default()
     })
     .expect("columns fit")
 }

@@ -20,12 +20,12 @@ impl Columns {
         Samples::from_vllm(&VllmColumns {
             ttfts: &self.ttfts,
             latencies: self.latencies.as_deref(),
-            tpots: None,
             itls: self.itls.as_deref(),
             input_lens: Some(&self.input_lens),
             output_lens: Some(&self.output_lens),
             errors: Some(&self.errors),
             start_times: Some(&self.start_times),
+            ..VllmColumns::default()
         })
         .expect("columns fit")
     }

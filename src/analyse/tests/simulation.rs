@@ -27,13 +27,9 @@ fn sweep(scene: &Scene, seed: u64) -> [Vec<RateSeries>; 3] {
             let tpots: Vec<Option<f64>> = tpots.into_iter().map(Some).collect();
             let columns = VllmColumns {
                 ttfts: &ttfts,
-                latencies: None,
                 tpots: Some(&tpots),
-                itls: None,
-                input_lens: None,
-                output_lens: None,
-                errors: None,
                 start_times: Some(&load.due),
+                ..VllmColumns::default()
             };
             let samples = Samples::from_vllm(&columns).expect("columns fit");
             arm.push(RateSeries { rate, attempts: vec![Rc::new(Attempt::new(&samples, &slo, Target::default()))] });

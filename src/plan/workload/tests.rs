@@ -14,29 +14,11 @@ fn rate(per_second: f64) -> RequestRate {
 }
 
 fn load(requests: u32) -> Load {
-    Load {
-        rates: vec![rate(2.0), rate(4.0)],
-        extent: Extent::Requests(requests),
-        arrivals: Arrivals::Gamma { burstiness: 1.0 },
-        ramp_up: None,
-        max_concurrency: None,
-        warmups: 0,
-        attempts: 2,
-        seed: 7,
-    }
+    Load { attempts: 2, seed: 7, ..Load::poisson(vec![rate(2.0), rate(4.0)], Extent::Requests(requests)) }
 }
 
 fn workload(dataset: Dataset) -> Workload {
-    Workload {
-        dataset,
-        endpoint: Endpoint::Completions,
-        tokenizer: None,
-        ignore_eos: true,
-        temperature: None,
-        extra_body: serde_json::Map::new(),
-        save_texts: false,
-        overlong: Overlong::default(),
-    }
+    Workload::completions(dataset)
 }
 
 fn random(prefix: u32) -> Workload {

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use topobench::drive::{Deadlines, PointSpec, Progress, Target, run_point};
 use topobench::outcome::RequestRecord;
-use topobench::plan::load::{Arrivals, Dataset, Endpoint, Extent, Lengths, Load, Overlong, Prefixes, Workload};
+use topobench::plan::load::{Arrivals, Dataset, Extent, Lengths, Load, Prefixes, Workload};
 use topobench::plan::workload::{PrepareContext, PreparedWorkload};
 use topobench::units::{RequestRate, TokenCount};
 
@@ -194,27 +194,9 @@ fn spec(task: Task) -> PointSpec {
         prefix_len: TokenCount(0),
         prefixes: Prefixes::default(),
     };
-    let workload = Workload {
-        dataset,
-        endpoint: Endpoint::Completions,
-        tokenizer: None,
-        ignore_eos: true,
-        temperature: None,
-        extra_body: serde_json::Map::new(),
-        save_texts: false,
-        overlong: Overlong::default(),
-    };
+    let workload = Workload::completions(dataset);
     let rate = RequestRate::new(task.rate).expect("positive");
-    let load = Load {
-        rates: vec![rate],
-        extent: Extent::Requests(task.requests),
-        arrivals: Arrivals::Constant,
-        ramp_up: None,
-        max_concurrency: None,
-        warmups: 0,
-        attempts: 1,
-        seed: 0,
-    };
+    let load = Load { arrivals: Arrivals::Constant, ..Load::poisson(vec![rate], Extent::Requests(task.requests)) };
     let prompts = PreparedWorkload::prepare(&workload, &load, PrepareContext::default()).expect("prepares");
     PointSpec {
         schedule: Arc::new(prompts.schedule(rate, 1).expect("schedules")),
