@@ -36,13 +36,13 @@ pub struct Chunk<'a> {
 }
 
 impl<'a> Chunk<'a> {
-    /// A chunk that brings generated text and says nothing else.
-    pub(super) fn token_alone(data: &'a [u8]) -> Chunk<'a> {
-        Chunk { carries_token: true, has_choice: true, usage: None, finish_reason: None, data }
+    /// A chunk that brings generated text, perhaps counted, and says nothing else.
+    pub(super) fn token(data: &'a [u8], usage: Option<Usage>) -> Chunk<'a> {
+        Chunk { carries_token: true, has_choice: true, usage, finish_reason: None, data }
     }
 
-    pub(super) fn is_token_alone(&self) -> bool {
-        self.carries_token && self.has_choice && self.usage.is_none() && self.finish_reason.is_none()
+    pub(super) fn is_token(&self) -> bool {
+        self.carries_token && self.has_choice && self.finish_reason.is_none()
     }
 
     /// Generated text; reads the event again.

@@ -1,59 +1,141 @@
-//! Chunks of one answer differ in little but their text. What is equal need not be read as JSON again.
+//! Chunks of one answer differ in little but their text and their count. What is equal need not be read as JSON again.
 //!
-//! A chunk that brought a token and nothing else is kept as what stands before its text and what stands after. A later
-//! one that begins and ends with the same bytes, and has a plain string between, says the same by the grammar of JSON:
-//! an unescaped quote ends a string, so nothing else can have begun or ended in between. Everything else is read as a
-//! whole.
+//! A chunk that brought a token and no end is kept as what stands before its text and what stands after, with gaps where
+//! continuous usage counts. A later one that has the same bytes around a plain string and plain numbers says the same by
+//! the grammar of JSON: an unescaped quote ends a string, and digits followed by what ends a number are that number, so
+//! nothing else can have begun or ended in between. Everything else is read as a whole.
 
-use super::chunk::{self, Chunk, Event};
+use super::chunk::{self, Chunk, Event, Usage};
 
 /// Keys of generated text with the opening quote of their value, as compact and as airy JSON has them.
 const TEXT_KEYS: [&[u8]; 4] = [br#""text":""#, br#""content":""#, br#""text": ""#, br#""content": ""#];
+/// Members of `usage` that grow with every token.
+const COMPLETION_KEY: &[u8] = br#""completion_tokens":"#;
+const TOTAL_KEY: &[u8] = br#""total_tokens":"#;
 /// Chunks of an answer that are tried as a pattern: where something else changes each time, none will fit.
 const TRIES: u8 = 4;
 
 /// What the token chunks of one answer have in common.
 #[derive(Debug, Default)]
 pub struct Pattern {
+    /// Up to the text, its opening quote included. Never empty in a pattern.
     before: Vec<u8>,
-    /// Never empty in a pattern: it begins with the quote that ends the text.
-    after: Vec<u8>,
+    /// From the quote that ends the text: what stands before each number, and whether it is the completion's count.
+    numbers: Vec<(Vec<u8>, bool)>,
+    /// What stands after the last of them.
+    end: Vec<u8>,
+    /// As `usage` tells it, which is the same in all of them.
+    prompt_tokens: Option<u32>,
+    /// Whether an empty text is a token here: it depends on what stands around it.
+    empty_is_token: bool,
     tries: u8,
 }
 
 impl Pattern {
     /// Reads one event's data, as [`chunk::read`] does.
     pub fn read<'a>(&mut self, data: &'a [u8]) -> Event<'a> {
-        if self.fits(data) {
-            return Event::Chunk(Chunk::token_alone(data));
+        if let Some(usage) = self.fit(data) {
+            return Event::Chunk(Chunk::token(data, usage));
         }
         let event = chunk::read(data);
-        if self.tries < TRIES && matches!(&event, Event::Chunk(chunk) if chunk.is_token_alone()) {
+        if self.tries < TRIES
+            && let Event::Chunk(chunk) = &event
+            && chunk.is_token()
+        {
             self.tries += 1;
-            self.learn(data);
+            if let Some(pattern) = learn(data, chunk.usage) {
+                *self = Pattern { tries: self.tries, ..pattern };
+            }
         }
         event
     }
 
-    fn fits(&self, data: &[u8]) -> bool {
-        let text = || data.strip_prefix(self.before.as_slice())?.strip_suffix(self.after.as_slice());
-        // Whether an empty text is a token depends on what stands around it.
-        !self.after.is_empty() && text().is_some_and(|text| !text.is_empty() && is_plain(text))
-    }
-
-    fn learn(&mut self, data: &[u8]) {
-        let mut places = TEXT_KEYS.iter().flat_map(|key| {
-            let at = move |(at, window): (usize, &[u8])| (window == *key).then_some(at + key.len());
-            data.windows(key.len()).enumerate().filter_map(at)
-        });
-        let (Some(start), None) = (places.next(), places.next()) else { return };
-        let Some(length) = data[start..].iter().position(|byte| *byte == b'"') else { return };
-        let (text, after) = data[start..].split_at(length);
-        if !text.is_empty() && is_plain(text) {
-            self.before = data[..start].to_vec();
-            self.after = after.to_vec();
+    /// What the usage of such a chunk says, if it says anything; `None` if the bytes don't fit.
+    fn fit(&self, data: &[u8]) -> Option<Option<Usage>> {
+        let rest = data.strip_prefix(self.before.as_slice()).filter(|_| !self.before.is_empty())?;
+        let (text, mut rest) = rest.split_at(memchr::memchr(b'"', rest)?);
+        if !is_plain(text) || (text.is_empty() && !self.empty_is_token) {
+            return None;
         }
+        let mut completion_tokens = None;
+        for (before, of_completion) in &self.numbers {
+            let (number, after) = number(rest.strip_prefix(before.as_slice())?)?;
+            rest = after;
+            completion_tokens = if *of_completion { Some(number) } else { completion_tokens };
+        }
+        let usage = completion_tokens.map(|_| Usage { prompt_tokens: self.prompt_tokens, completion_tokens });
+        (rest == self.end).then_some(usage)
     }
+}
+
+/// The pattern of a chunk with a token and this usage; `None` where bytes and meaning can't be told apart safely.
+fn learn(data: &[u8], usage: Option<Usage>) -> Option<Pattern> {
+    let start = only_place(data, &TEXT_KEYS)?;
+    let (text, mut rest) = data[start..].split_at(memchr::memchr(b'"', &data[start..])?);
+    if !is_plain(text) {
+        return None;
+    }
+    let before = data[..start].to_vec();
+    let empty = [before.as_slice(), rest].concat();
+    let empty_is_token = matches!(chunk::read(&empty), Event::Chunk(chunk) if chunk.is_token());
+    let mut numbers = Vec::new();
+    if let Some(usage) = usage {
+        let mut from = 0;
+        for (gap, of_completion) in counts(rest, usage)? {
+            numbers.push((rest[from..gap.start].to_vec(), of_completion));
+            from = gap.end;
+        }
+        rest = &rest[from..];
+    }
+    let prompt_tokens = usage.and_then(|usage| usage.prompt_tokens);
+    Some(Pattern { before, numbers, end: rest.to_vec(), prompt_tokens, empty_is_token, tries: 0 })
+}
+
+/// Where usage counts, in the order of the bytes, and which one is the completion's.
+fn counts(data: &[u8], usage: Usage) -> Option<Vec<(Gap, bool)>> {
+    let completion = number_at(data, only_place(data, &[COMPLETION_KEY])?)?;
+    if usage.completion_tokens != Some(completion.value) {
+        return None;
+    }
+    let mut counts = vec![(completion, true)];
+    if let Some(at) = only_place(data, &[TOTAL_KEY]) {
+        counts.push((number_at(data, at)?, false));
+    }
+    counts.sort_by_key(|(gap, _)| gap.start);
+    Some(counts)
+}
+
+/// Right behind the one of these keys that occurs, and occurs once.
+fn only_place(data: &[u8], keys: &[&[u8]]) -> Option<usize> {
+    let behind = |key: &&[u8]| memchr::memmem::find_iter(data, *key).map(|at| at + key.len()).collect::<Vec<_>>();
+    let places: Vec<usize> = keys.iter().flat_map(behind).collect();
+    <[usize; 1]>::try_from(places).ok().map(|[at]| at)
+}
+
+/// A number within bytes.
+struct Gap {
+    start: usize,
+    end: usize,
+    value: u32,
+}
+
+/// The value right behind a key, or behind a space.
+fn number_at(data: &[u8], start: usize) -> Option<Gap> {
+    let start = start + usize::from(data.get(start) == Some(&b' '));
+    let (value, after) = number(&data[start..])?;
+    let ends = after.first().is_some_and(|byte| matches!(byte, b',' | b'}' | b' '));
+    ends.then_some(Gap { start, end: data.len() - after.len(), value })
+}
+
+/// Digits as JSON writes a count, and what follows them.
+fn number(data: &[u8]) -> Option<(u32, &[u8])> {
+    let digits = data.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    // Nine digits fit into a u32.
+    if !(1..=9).contains(&digits) || (digits > 1 && data[0] == b'0') {
+        return None;
+    }
+    let (digits, after) = data.split_at(digits);
+    Some((digits.iter().fold(0, |value, digit| value * 10 + u32::from(digit - b'0')), after))
 }
 
 /// Whether bytes are the inside of a JSON string as they stand, without an escape.
@@ -71,7 +153,11 @@ mod tests {
     const OPENING: &str = r#"{"id":"c","choices": [{"delta": {"role": "assistant", "content": TEXT}}]}"#;
     const LAST: &str =
         r#"{"id":"c","created":1,"choices":[{"index":0,"text":TEXT,"finish_reason":"length"}],"usage":null}"#;
-    const USAGE: &str = r#"{"id":"c","choices":[{"text":TEXT}],"usage":{"prompt_tokens":3,"completion_tokens":1}}"#;
+    const USAGE: &str = r#"{"id":"c","choices":[{"text":TEXT}],"usage":{"prompt_tokens":3,"completion_tokens":COUNT}}"#;
+    const VLLM: &str = r#"{"id":"c","choices":[{"index":0,"text":TEXT,"finish_reason":null}],"usage":{"prompt_tokens":3,"total_tokens":COUNT,"completion_tokens":COUNT,"prompt_tokens_details":null}}"#;
+    const AIRY: &str = r#"{"choices": [{"text": TEXT}], "usage": {"completion_tokens": COUNT , "prompt_tokens": 3, "total_tokens": 9}}"#;
+    const FIRST: &str = r#"{"usage":{"completion_tokens":COUNT},"choices":[{"text":TEXT}]}"#;
+    const DOUBTFUL: &str = r#"{"choices":[{"text":TEXT,"completion_tokens":COUNT}],"usage":{"prompt_tokens":3,"completion_tokens":COUNT}}"#;
 
     fn said(event: &Event<'_>) -> String {
         match event {
@@ -82,24 +168,45 @@ mod tests {
         }
     }
 
-    fn with(shape: &str, text: &str) -> Vec<u8> {
-        shape.replace("TEXT", &serde_json::to_string(text).expect("a string")).into_bytes()
+    fn with(shape: &str, text: &str, count: &str) -> Vec<u8> {
+        let text = serde_json::to_string(text).expect("a string");
+        shape.replace("TEXT", &text).replace("COUNT", count).into_bytes()
     }
 
     #[test]
     fn the_second_token_of_a_kind_fits() {
-        for shape in [COMPLETION, CHAT] {
+        for shape in [COMPLETION, CHAT, USAGE, VLLM, AIRY] {
             let mut pattern = Pattern::default();
-            pattern.read(&with(shape, "a"));
-            assert!(pattern.fits(&with(shape, " Größe")), "{shape}");
-            assert!(!pattern.fits(&with(shape, "")) && !pattern.fits(&with(shape, "\n")), "{shape}");
+            pattern.read(&with(shape, " a", "1"));
+            assert!(pattern.fit(&with(shape, " Größe", "20")).is_some(), "{shape}");
+            assert!(pattern.fit(&with(shape, "", "2")).is_some(), "{shape}");
+            assert!(pattern.fit(&with(shape, "\n", "2")).is_none(), "{shape}");
         }
+    }
+
+    #[test]
+    fn counts_are_read_from_where_they_stand() {
+        let mut pattern = Pattern::default();
+        pattern.read(&with(VLLM, "a", "1"));
+        let usage = Some(Usage { prompt_tokens: Some(3), completion_tokens: Some(12) });
+        assert_eq!(pattern.fit(&with(VLLM, "b", "12")), Some(usage));
+        for count in ["", "-1", "01", "1.5", "1e3", "4294967296", "null"] {
+            assert_eq!(pattern.fit(&with(VLLM, "b", count)), None, "{count}");
+        }
+    }
+
+    #[test]
+    fn an_empty_text_beside_a_role_stays_no_token() {
+        let mut pattern = Pattern::default();
+        pattern.read(&with(OPENING, "a", ""));
+        assert!(pattern.fit(&with(OPENING, "b", "")).is_some());
+        assert!(pattern.fit(&with(OPENING, "", "")).is_none());
     }
 
     #[test]
     fn bytes_that_are_no_text_are_not_taken_for_one() {
         let mut pattern = Pattern::default();
-        pattern.read(&with(COMPLETION, "a"));
+        pattern.read(&with(COMPLETION, "a", ""));
         for text in [&b"\xff"[..], b"\\", b"\x07", b"\",\"finish_reason\":\"stop\",\"x\":\""] {
             let at = COMPLETION.replace("TEXT", "\"TEXT\"");
             let (before, after) = at.split_once("TEXT").expect("a place");
@@ -112,13 +219,19 @@ mod tests {
         #[test]
         fn it_reads_what_the_parser_reads(
             chunks in prop::collection::vec(
-                (prop::sample::select(vec![COMPLETION, CHAT, OPENING, LAST, USAGE, "[DONE]", "{TEXT"]), "[a-c\"\\\\\u{e9}\n]{0,3}"),
+                (
+                    prop::sample::select(vec![
+                        COMPLETION, CHAT, OPENING, LAST, USAGE, VLLM, AIRY, FIRST, DOUBTFUL, "[DONE]", "{TEXT"
+                    ]),
+                    "[a-c\"\\\\\u{e9}\n]{0,3}",
+                    prop_oneof![3 => "[0-9]{1,3}", 1 => "[0-9.e-]{0,12}"],
+                ),
                 0..12
             )
         ) {
             let mut pattern = Pattern::default();
-            for (shape, text) in chunks {
-                let data = with(shape, &text);
+            for (shape, text, count) in chunks {
+                let data = with(shape, &text, &count);
                 prop_assert_eq!(said(&pattern.read(&data)), said(&chunk::read(&data)));
             }
         }

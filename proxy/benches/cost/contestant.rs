@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use topobench_proxy::{BackendUrl, Proxy, ProxyConfig, Routes};
 
-use crate::{client, pin};
+use crate::{client, cores};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Contestant {
@@ -59,7 +59,7 @@ impl Contestant {
         let port = port.to_string();
         let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
         let mut command = Command::new("taskset");
-        command.args(["-c", "1"]);
+        command.args(["-c", &cores::apart()[1].to_string()]);
         match self {
             Contestant::Direct | Contestant::Ours | Contestant::OursBalancing => {
                 command = Command::new(std::env::current_exe().expect("this program has a path"));
@@ -104,7 +104,9 @@ impl Contestant {
             .spawn()
             .unwrap_or_else(|error| panic!("{} starts: {error}", self.name()));
         let deadline = Instant::now() + Duration::from_secs(60);
-        while !client::get(port, "/v1/models").is_ok_and(|page| page.contains("tiny")) {
+        // The toy proxy passes nothing on but completions.
+        let (page, word) = if self == Contestant::Toy { ("/healthcheck", "ok") } else { ("/v1/models", "tiny") };
+        while !client::get(port, page).is_ok_and(|answer| answer.contains(word)) {
             assert!(child.try_wait().expect("our child").is_none(), "{} ended", self.name());
             assert!(Instant::now() < deadline, "{} never answers", self.name());
             std::thread::sleep(Duration::from_millis(50));
@@ -167,7 +169,7 @@ impl Drop for Front {
 
 /// Our proxy as a process of its own: `proxy PREFILL|- DECODE PORT`, until its standard input ends.
 pub fn run_ours(words: &[String]) {
-    pin(1);
+    cores::pin(cores::apart()[1]);
     let url = |text: &str| text.parse::<BackendUrl>().expect("a URL");
     let routes = match words[1].as_str() {
         "-" => Routes::balance(vec![url(&words[2])]),

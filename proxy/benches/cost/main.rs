@@ -2,16 +2,20 @@
 //! engines, in one run.
 //!
 //! `cargo bench -p topobench-proxy --bench cost [quick] [NAME..]`: engines and load on the first core, one contestant at a
-//! time alone on the second; names choose among them. nginx is taken from PATH; `VLLM_ROUTER` names vllm-router's program, `VLLM_TOY_PROXY` the command
+//! time alone on another; names choose among them. nginx is taken from PATH; `VLLM_ROUTER` names vllm-router's program, `VLLM_TOY_PROXY` the command
 //! that starts vLLM's toy proxy. The figures go to stdout as a table, and as JSON to the file that it names.
 //!
 //! Added TTFT: what the client saw from its send to its first chunk, beyond what the engines took themselves, less the
-//! same quantile of a direct connection. CPU: the contestant's own, by the kernel's account, while the load ran. A rate
-//! is good while every stream is whole and the 99th percentile of the added TTFT is at most 5 ms. Cancellation: from the
+//! same quantile of a direct connection at the same rate. CPU: the contestant's own, by the kernel's account, while the
+//! load ran. A rate is good while every stream is whole and the median of the added TTFT is at most 5 ms: a proxy without
+//! room left falls behind with every request, while the tails at such rates are those of the core that engines and load
+//! share, which the direct connection shows. Cancellation: from the
 //! client's close to the engine's. The machine must be idle, and have two cores.
 
 mod client;
 mod contestant;
+#[path = "../../../tests/common/cores.rs"]
+mod cores;
 mod server;
 
 use std::io::{BufRead, BufReader};
@@ -20,8 +24,6 @@ use std::time::Duration;
 
 use client::Seen;
 use contestant::{Contestant, Front};
-use nix::sched::{CpuSet, sched_setaffinity};
-use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 /// Of every stream.
@@ -36,13 +38,13 @@ fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
     match words.first().map(String::as_str) {
         Some("serve") => {
-            pin(0);
+            cores::pin(cores::apart()[0]);
             return server::run().expect("the engines run");
         }
         Some("proxy") => return contestant::run_ours(&words),
         _ => {}
     }
-    pin(0);
+    cores::pin(cores::apart()[0]);
     let secs = if words.iter().any(|word| word == "quick") { 4.0 } else { 20.0 };
     let names: Vec<&String> = words.iter().filter(|word| *word != "quick").collect();
     let chosen = |c: &Contestant| {
@@ -52,12 +54,12 @@ fn main() {
     std::fs::create_dir_all(&scratch).expect("a scratch directory");
     let mut engines = Engines::start();
     println!("{HEADING}");
-    let (mut rows, mut floor) = (Vec::new(), [0.0; 2]);
+    let (mut rows, mut floor) = (Vec::new(), Floor::default());
     for contestant in Contestant::all().into_iter().filter(chosen) {
         let front = contestant.start(engines.ports, &scratch);
-        let row = measure(contestant, &engines, &front, secs, floor);
+        let (row, seen) = measure(contestant, &engines, &front, secs, &floor);
         if contestant == Contestant::Direct {
-            floor = [row.added_p50, row.added_p99];
+            floor = seen;
         }
         println!("{}", row.line());
         rows.push(row.json());
@@ -65,16 +67,10 @@ fn main() {
     engines.stop();
     let _ = std::fs::remove_dir_all(scratch);
     let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("proxy-cost.json");
-    let report = json!({"seconds_a_rate": secs, "floor_ms": floor, "contestants": rows});
+    let report = json!({"seconds_a_rate": secs, "floor_ms": {"at_20": floor.slow, "at_fast_rates": floor.fast}, "contestants": rows});
     std::fs::write(&file, serde_json::to_vec_pretty(&report).expect("JSON")).expect("a writable target directory");
-    println!("(direct's TTFT is its own beyond the engine's; the others' is added to that)\n{}", file.display());
-}
-
-/// Where there is a single core, all share it.
-pub fn pin(core: usize) {
-    let mut set = CpuSet::new();
-    set.set(core).expect("a small number");
-    let _ = sched_setaffinity(Pid::from_raw(0), &set);
+    println!("(direct's TTFT is its own beyond the engine's; the others' is added to that)");
+    println!("direct at {FAST:?} req/s, p50 and p99: {:.1?} ms\n{}", floor.fast, file.display());
 }
 
 /// A process that plays a prefill and a decode instance.
@@ -113,6 +109,15 @@ impl Engines {
     }
 }
 
+/// What the bed adds by itself, ms: the direct connection's TTFT beyond the engine's own.
+#[derive(Default)]
+struct Floor {
+    /// At [`SLOW`]: the median and the 99th percentile.
+    slow: [f64; 2],
+    /// The same at each of [`FAST`].
+    fast: Vec<[f64; 2]>,
+}
+
 /// The requests of a kind, in the order of receipt.
 fn rows(table: &str, kind: &str) -> Vec<Served> {
     let row = |line: &str| {
@@ -133,7 +138,7 @@ struct Row {
     added_p99: f64,
     /// CPU-s per million paced chunks at the first fast rate; NaN where streams broke.
     cpu: f64,
-    /// Highest fast rate that was good, with its added p99; none if the first was not.
+    /// Highest fast rate that was good, with its added median; none if the first was not.
     good: Option<(f64, f64)>,
     coalesced: f64,
     /// Share of its core that the contestant used meanwhile.
@@ -143,11 +148,11 @@ struct Row {
     cancelled: [[f64; 2]; 2],
 }
 
-const HEADING: &str = "                 added TTFT at 20 req/s    CPU-s per    last good rate    coalesced    busy   cancelled ms p50/max\n                 p50 / p99 ms              1M chunks    (p99 ms)          req/s        %      before / after 1st chunk";
+const HEADING: &str = "                 added TTFT at 20 req/s    CPU-s per    last good rate    coalesced    busy   cancelled ms p50/max\n                 p50 / p99 ms              1M chunks    (p50 ms)          req/s        %      before / after 1st chunk";
 
 impl Row {
     fn line(&self) -> String {
-        let good = self.good.map_or("none".to_owned(), |(rate, p99)| format!("{rate} ({p99:.2})"));
+        let good = self.good.map_or("none".to_owned(), |(rate, p50)| format!("{rate} ({p50:.2})"));
         let [before, after] = self.cancelled.map(|[p50, max]| format!("{p50:.1}/{max:.1}"));
         format!(
             "{:<16} {:>7.3} / {:<14.3} {:>9.2}     {good:<17} {:<12.0} {:<6.0} {before}  {after}{}",
@@ -175,41 +180,43 @@ impl Row {
     }
 }
 
-fn measure(contestant: Contestant, engines: &Engines, front: &Front, secs: f64, floor: [f64; 2]) -> Row {
+/// Its row, and what it showed before anything was subtracted.
+fn measure(contestant: Contestant, engines: &Engines, front: &Front, secs: f64, floor: &Floor) -> (Row, Floor) {
     let bed = Bed { contestant, engines, front };
     // Connections are opened and code is paged in.
     bed.added(SLOW, 2.0);
-    let (slow, mut broken, _) = bed.added(SLOW, secs);
-    let (mut cpu, mut good) = (f64::NAN, None);
-    for rate in FAST {
-        let (added, lost, used) = bed.added(rate, secs / 2.0);
-        let p99 = at(&added, 0.99) - floor[1];
-        if rate == FAST[0] {
-            broken += lost;
-            // Streams that broke cost something too, and count no chunks.
-            cpu = if lost == 0 { used / (added.len() as f64 * f64::from(TOKENS)) * 1e6 } else { f64::NAN };
-        }
-        if lost > 0 || p99 > GOOD_MS {
-            break;
-        }
-        good = Some((rate, p99));
-    }
+    let (slow, broken, _) = bed.added(SLOW, secs);
+    let slow = [at(&slow, 0.5), at(&slow, 0.99)];
+    let fast = bed.fast(secs / 2.0, &floor.fast);
     let during = Duration::from_secs_f64(secs / 4.0);
     let before = front.cpu_secs();
     let (coalesced, lost) = client::closed_loop(front.port, AT_ONCE, during);
     let busy = (front.cpu_secs() - before) / during.as_secs_f64();
     let first_hop = if contestant.is_prefill_decode() { "prefill" } else { "request" };
-    Row {
+    let row = Row {
         contestant,
-        added_p50: at(&slow, 0.5) - floor[0],
-        added_p99: at(&slow, 0.99) - floor[1],
-        cpu,
-        good,
+        added_p50: slow[0] - floor.slow[0],
+        added_p99: slow[1] - floor.slow[1],
+        cpu: fast.cpu,
+        good: fast.good,
         coalesced,
         busy,
-        broken: broken + lost,
+        broken: broken + fast.broken + lost,
         cancelled: [bed.cancelled(first_hop), bed.cancelled("decode")],
-    }
+    };
+    (row, Floor { slow, fast: fast.seen })
+}
+
+/// What was seen at [`FAST`], up to the first rate that wasn't good.
+#[derive(Default)]
+struct Fast {
+    /// Of the first rate; NaN where streams broke.
+    cpu: f64,
+    good: Option<(f64, f64)>,
+    /// Before anything was subtracted: the median and the 99th percentile, ms.
+    seen: Vec<[f64; 2]>,
+    /// Streams of the first rate.
+    broken: u32,
 }
 
 struct Bed<'a> {
@@ -242,6 +249,27 @@ impl Bed<'_> {
         let mut added: Vec<f64> = whole.into_iter().zip(&decode).enumerate().map(beyond).collect();
         added.sort_by(f64::total_cmp);
         (added, lost, cpu)
+    }
+
+    fn fast(&self, secs: f64, floor: &[[f64; 2]]) -> Fast {
+        let mut fast = Fast::default();
+        for rate in FAST {
+            let (added, lost, used) = self.added(rate, secs);
+            let beyond = at(&added, 0.5) - floor.get(fast.seen.len()).map_or(0.0, |direct| direct[0]);
+            fast.seen.push([at(&added, 0.5), at(&added, 0.99)]);
+            if rate == FAST[0] {
+                fast.broken = lost;
+                // Streams that broke cost something too, and count no chunks.
+                fast.cpu = if lost == 0 { used / (added.len() as f64 * f64::from(TOKENS)) * 1e6 } else { f64::NAN };
+            }
+            // What the bed can't do itself, nobody can show here.
+            let is_floor = self.contestant == Contestant::Direct;
+            if lost > 0 || (beyond > GOOD_MS && !is_floor) {
+                break;
+            }
+            fast.good = Some((rate, beyond));
+        }
+        fast
     }
 
     /// From the client's close to the engine's, median and worst of some, ms.

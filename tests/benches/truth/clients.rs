@@ -2,7 +2,8 @@
 //!
 //! All report the same: TTFT from sent and TPOT, in nanoseconds, one line a request in order of sending.
 
-use super::{CLIENT_CORE, OUTPUT_TOKENS, pin};
+use super::cores::pin;
+use super::{OUTPUT_TOKENS, client_core};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -67,7 +68,13 @@ impl Client {
             return command;
         }
         let mut command = Command::new("taskset");
-        command.args(["-c", &CLIENT_CORE.to_string(), &std::env::var("VLLM_RS").unwrap_or_default(), "bench", "serve"]);
+        command.args([
+            "-c",
+            &client_core().to_string(),
+            &std::env::var("VLLM_RS").unwrap_or_default(),
+            "bench",
+            "serve",
+        ]);
         command.args(["--backend", "openai", "--model", "tiny", "--prompt-token-ids"]);
         command.arg("--tokenizer").arg(tokenizer_beside(result)).env("RUST_LOG", "error");
         command.args(["--dataset-name", "random", "--random-input-len", "32", "--ignore-eos", "--disable-tqdm"]);
@@ -99,7 +106,7 @@ impl Client {
 /// The program on its core, attached to the server, with as much told as in any run.
 fn whole_program(task: Task, result: &Path) -> Command {
     let mut command = Command::new("taskset");
-    command.args(["-c", &CLIENT_CORE.to_string(), env!("CARGO_BIN_EXE_topobench"), "simple", "--model", "tiny"]);
+    command.args(["-c", &client_core().to_string(), env!("CARGO_BIN_EXE_topobench"), "simple", "--model", "tiny"]);
     command.args(["--attach", &format!("http://127.0.0.1:{}", task.port), "--burstiness", "inf", "--ignore-eos"]);
     command.args(["--request-rate", &task.rate.to_string(), "--num-prompts", &task.requests.to_string()]);
     command.args([
@@ -149,7 +156,7 @@ fn vllm_columns(text: &str) -> Vec<Told> {
 
 /// Runs one of this program's own clients, named on its command line.
 pub fn run(words: &[String]) {
-    pin(CLIENT_CORE);
+    pin(client_core());
     let number = |i: usize| words[i].parse::<f64>().expect("a number");
     let task = Task { port: number(1) as u16, rate: number(2), requests: number(3) as u32 };
     let told = if words[0] == Client::Floor.name() { floor(task) } else { ours(task) };

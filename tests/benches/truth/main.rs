@@ -1,22 +1,24 @@
 //! How true a load client's figures are, and what they cost: against a server that notes when it wrote each chunk.
 //!
 //! `cargo bench --bench truth [one-core] [RATE..]`: the server alone on the first core, one client at a time alone on
-//! the second, each a fresh process; constant arrivals at rates that don't beat against the 10 ms token period. Beside our
+//! another, each a fresh process; constant arrivals at rates that don't beat against the 10 ms token period. Beside our
 //! load client run a floor, which only reads and stamps; the whole program, `topobench simple --attach`, with its journal,
 //! figures and report; and `vllm-rs bench serve` where `VLLM_RS` names that binary. With `one-core` all share the second
 //! core: how far a client can be trusted that has none to itself.
 //!
 //! TTFT error: what the client says from sent, minus first chunk written - request received. TPOT error: the absolute
 //! difference. Lateness: receipt beside the schedule that fits its earliest receipt. CPU: beyond what a run of one
-//! request costs, which is told apart. The machine must be idle.
+//! request costs, which is told apart. Shown are the medians of three runs, which the clients take in turn. The machine
+//! must be idle.
 
 mod clients;
+#[path = "../../common/cores.rs"]
+mod cores;
 mod server;
 
 use clients::{Client, Task, Told, truth};
-use nix::sched::{CpuSet, sched_setaffinity};
+use cores::pin;
 use nix::sys::resource::{UsageWho, getrusage};
-use nix::unistd::Pid;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -24,16 +26,17 @@ use std::time::Duration;
 const RATES: [f64; 5] = [97.0, 193.0, 389.0, 787.0, 1171.0];
 /// Asks for client and server on the same core.
 const ONE_CORE: &str = "one-core";
-/// Where every client runs.
-pub const CLIENT_CORE: usize = 1;
 const SECONDS_PER_RATE: f64 = 10.0;
+/// Of every client at every rate, in turn: whatever disturbs the machine for a while shall not single one out.
+const RUNS: usize = 3;
 pub const OUTPUT_TOKENS: u32 = 128;
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|w| w != "--bench").collect();
     match words.first().map(String::as_str) {
         Some("serve") => {
-            pin(if words.iter().any(|w| w == ONE_CORE) { CLIENT_CORE } else { 0 });
+            let [server, client] = cores::apart();
+            pin(if words.iter().any(|w| w == ONE_CORE) { client } else { server });
             return server::run(words.get(1)).expect("the server runs");
         }
         Some("topobench" | "floor") => return clients::run(&words),
@@ -57,9 +60,13 @@ fn main() {
         println!(
             "client        served       TTFT error p50/p99 ms  TPOT error p50/p99 us  late p99 ms  CPU-s/1M tokens  peak MiB"
         );
-        for (client, fixed) in &fixed {
-            let requests = (rate * SECONDS_PER_RATE) as u32;
-            println!("{}", measure(*client, Task { port, rate, requests }, *fixed).row());
+        let task = Task { port, rate, requests: (rate * SECONDS_PER_RATE) as u32 };
+        let mut runs: Vec<Vec<Outcome>> = vec![Vec::new(); fixed.len()];
+        for _ in 0..RUNS {
+            fixed.iter().zip(&mut runs).for_each(|((client, fixed), runs)| runs.push(measure(*client, task, *fixed)));
+        }
+        for ((client, _), runs) in fixed.iter().zip(&runs) {
+            println!("{}", row(*client, task, runs));
         }
     }
     println!();
@@ -70,11 +77,9 @@ fn main() {
     let _ = server.wait();
 }
 
-/// Where there is a single core, both share it.
-pub fn pin(core: usize) {
-    let mut set = CpuSet::new();
-    set.set(core).expect("a small number");
-    let _ = sched_setaffinity(Pid::from_raw(0), &set);
+/// Where every client runs.
+pub fn client_core() -> usize {
+    cores::apart()[1]
 }
 
 fn start_server(one_core: bool) -> (Child, u16) {
@@ -87,41 +92,30 @@ fn start_server(one_core: bool) -> (Child, u16) {
     (child, line.trim().parse().expect("a port"))
 }
 
-/// One client at one rate.
+/// One run of a client at a rate.
+#[derive(Clone)]
 struct Outcome {
-    client: Client,
-    task: Task,
     served: usize,
-    /// Sorted; ms, us, ms.
-    ttft_errors: Vec<f64>,
-    tpot_errors: Vec<f64>,
-    late: Vec<f64>,
     cpu_secs: f64,
-    /// Beyond the fixed part.
-    load_cpu_secs: f64,
-    peak_mib: f64,
+    /// As [`row`] shows them.
+    figures: [f64; 7],
 }
 
-impl Outcome {
-    fn row(&self) -> String {
-        let at = |values: &[f64], q: f64| {
-            let position = ((values.len() as f64 * q).ceil() as usize).saturating_sub(1);
-            values.get(position).copied().unwrap_or(f64::NAN)
-        };
-        let both = |values: &[f64]| format!("{:.3} / {:.3}", at(values, 0.5), at(values, 0.99));
-        let tokens = self.served as f64 * f64::from(OUTPUT_TOKENS);
-        format!(
-            "{:<13} {:>5}/{:<6} {:>21} {:>22} {:>12.3} {:>16.2} {:>9.0}",
-            self.client.name(),
-            self.served,
-            self.task.requests,
-            both(&self.ttft_errors),
-            both(&self.tpot_errors),
-            at(&self.late, 0.99),
-            self.load_cpu_secs / tokens * 1e6,
-            self.peak_mib,
-        )
-    }
+/// The median of every figure over the runs, and the fewest requests served.
+fn row(client: Client, task: Task, runs: &[Outcome]) -> String {
+    let served = runs.iter().map(|run| run.served).min().unwrap_or(0);
+    let median = |i: usize| at(&sorted(runs.iter().map(|run| run.figures[i])), 0.5);
+    let [ttft50, ttft99, tpot50, tpot99, late, cpu, memory] = std::array::from_fn(median);
+    format!(
+        "{:<13} {served:>5}/{:<6} {ttft50:>12.3} / {ttft99:<8.3} {tpot50:>12.3} / {tpot99:<8.3} {late:>11.3} {cpu:>16.2} {memory:>9.0}",
+        client.name(),
+        task.requests,
+    )
+}
+
+fn at(sorted: &[f64], quantile: f64) -> f64 {
+    let position = ((sorted.len() as f64 * quantile).ceil() as usize).saturating_sub(1);
+    sorted.get(position).copied().unwrap_or(f64::NAN)
 }
 
 fn measure(client: Client, task: Task, fixed_cpu_secs: f64) -> Outcome {
@@ -144,17 +138,12 @@ fn measure(client: Client, task: Task, fixed_cpu_secs: f64) -> Outcome {
         (told.tpot - (last - first) as f64 / f64::from(OUTPUT_TOKENS - 1)).abs() / 1e3
     };
     let pairs = || told.iter().zip(table).filter(|(told, _)| told.ttft > 0.0 && told.tpot.is_finite());
-    Outcome {
-        client,
-        task,
-        served: pairs().count(),
-        ttft_errors: sorted(pairs().map(error)),
-        tpot_errors: sorted(pairs().map(tpot_error)),
-        late: lateness(table, task.rate),
-        cpu_secs,
-        load_cpu_secs: cpu_secs - fixed_cpu_secs,
-        peak_mib,
-    }
+    let (served, late) = (pairs().count(), lateness(table, task.rate));
+    let (ttft, tpot) = (sorted(pairs().map(error)), sorted(pairs().map(tpot_error)));
+    let per_million = (cpu_secs - fixed_cpu_secs) / (served as f64 * f64::from(OUTPUT_TOKENS)) * 1e6;
+    let figures =
+        [at(&ttft, 0.5), at(&ttft, 0.99), at(&tpot, 0.5), at(&tpot, 0.99), at(&late, 0.99), per_million, peak_mib];
+    Outcome { served, cpu_secs, figures }
 }
 
 /// Receipts beside equal gaps from wherever no receipt is early, ms.
