@@ -8,7 +8,7 @@ use super::ratio::RatioReport;
 use super::samples::Samples;
 use super::series::by_rate;
 use super::{verdict, warnings};
-use crate::outcome::PointFacts;
+use crate::outcome::{PointFacts, PointKey};
 use crate::plan::slo::{Slo, Target};
 use crate::units::{E2el, RequestRate, Tpot, Ttft};
 use serde::Serialize;
@@ -38,13 +38,14 @@ pub enum ArmKind {
 }
 
 /// What must agree between arms before their numbers may be compared. `None`: not recorded.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Identity {
     pub model: Option<String>,
     /// Program and version as the engine states it, e.g. `vllm 0.32.1`.
     pub engine: Option<String>,
     pub dataset: Option<String>,
-    pub trace_hash: Option<String>,
+    /// The hash of what each point was sent.
+    pub traces: Vec<(PointKey, String)>,
 }
 
 /// One deployment's run.
@@ -63,6 +64,14 @@ pub struct ArmInput {
     pub topology: serde_json::Value,
     pub identity: Identity,
     pub points: Vec<PointInput>,
+}
+
+impl ArmInput {
+    /// The hash of what a point was sent.
+    fn trace(&self, point: &PointInput) -> Option<&str> {
+        let of = |(key, _): &&(PointKey, String)| key.rate == point.rate && key.attempt == point.attempt;
+        self.identity.traces.iter().find(of).map(|(_, hash)| hash.as_str())
+    }
 }
 
 /// What is asked of the arms.
@@ -155,19 +164,22 @@ impl Comparison {
     }
 }
 
-/// The same trace hash in every arm; where hashes are missing, the same due times at every common rate and attempt.
+/// Whether every arm shares points with the first, and answered the same trace at all of those.
 fn paired(arms: &[ArmInput]) -> bool {
     let Some((first, others)) = arms.split_first() else { return false };
-    !others.is_empty() && others.iter().all(|arm| same_trace(first, arm))
+    !others.is_empty() && others.iter().all(|arm| same_trace(first, arm) == Some(true))
 }
 
-pub(super) fn same_trace(a: &ArmInput, b: &ArmInput) -> bool {
-    if let (Some(x), Some(y)) = (&a.identity.trace_hash, &b.identity.trace_hash) {
-        return x == y;
-    }
+/// Whether the points that both have were sent the same; `None` if there are none. Hashes tell, and due times where one
+/// has no hash.
+pub(super) fn same_trace(a: &ArmInput, b: &ArmInput) -> Option<bool> {
     let twin = |p: &PointInput| b.points.iter().find(|q| q.rate == p.rate && q.attempt == p.attempt);
-    let mut common = a.points.iter().filter_map(|p| Some((&p.samples.due, &twin(p)?.samples.due))).peekable();
-    common.peek().is_some() && common.all(|(x, y)| close(x, y))
+    let mut common = a.points.iter().filter_map(|p| Some((p, twin(p)?))).peekable();
+    common.peek()?;
+    Some(common.all(|(p, q)| match (a.trace(p), b.trace(q)) {
+        (Some(x), Some(y)) => x == y,
+        _ => close(&p.samples.due, &q.samples.due),
+    }))
 }
 
 /// Equal to a microsecond: schedules are computed, not measured.

@@ -39,8 +39,10 @@ fn between(arms: &[ArmInput], reports: &[ArmReport], context: &Context) -> Vec<S
     }
     all.extend(unlike(arms));
     if !others.is_empty() && !context.paired {
-        let known = |arm: &&ArmInput| arm.identity.trace_hash.is_some();
-        let why = if arms.iter().all(|arm| known(&arm)) && others.iter().any(|arm| !same_trace(first, arm)) {
+        let known = arms.iter().all(|arm| !arm.identity.traces.is_empty());
+        let why = if others.iter().any(|arm| same_trace(first, arm).is_none()) {
+            "the arms have no rate in common"
+        } else if known {
             "the arms answered different traces"
         } else {
             "it is not known that the arms answered the same trace"

@@ -1,6 +1,7 @@
 //! From runs as recorded to arms as `analyse` takes them, and what a run says of itself in words.
 
 use crate::analyse::{ArmInput, ArmKind, Identity, PointInput};
+use crate::outcome::PointKey;
 use crate::plan::deployment::{AttachPlan, Deployment, GpuAssignment};
 use crate::plan::load::{Arrivals, Dataset, Extent, Lengths};
 use crate::plan::topology::Shape;
@@ -9,7 +10,6 @@ use crate::record::manifest::Manifest;
 use crate::record::read::ImportedFacts;
 use crate::record::{RecordedPoint, RecordedRun};
 use crate::words;
-use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
 /// A run as an arm of a comparison; `label` instead of the run's mode.
@@ -146,26 +146,24 @@ fn identity(run: &RecordedRun) -> Identity {
         model: run.model().map(|m| words::short_model(m).to_string()),
         engine: engine(run),
         dataset: dataset(run),
-        trace_hash: run.manifest.as_ref().and_then(trace_hash),
+        traces: run.manifest.as_ref().map(traces).unwrap_or_default(),
     }
 }
 
-/// One hash for all points: arms whose hashes agree were sent the same requests at the same rates.
-fn trace_hash(manifest: &Manifest) -> Option<String> {
-    let mut hashes: Vec<&str> = manifest.traces.iter().map(|t| t.sha256.as_str()).collect();
-    hashes.sort_unstable();
-    let whole = hashes.join("\n");
-    (!hashes.is_empty()).then(|| Sha256::digest(whole.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect())
+fn traces(manifest: &Manifest) -> Vec<(PointKey, String)> {
+    manifest.traces.iter().map(|trace| (trace.key, trace.sha256.clone())).collect()
 }
 
 /// Program and version as the engines told it: `vllm 0.32.1`, `0.1.0+enginesim`.
 pub fn engine(run: &RecordedRun) -> Option<String> {
     let manifest = run.manifest.as_ref()?;
     let versions = manifest.engine_versions();
-    let program = manifest.arm.topology.as_ref().map(|t| words::short_model(&t.program).to_string());
-    let named = |version: &String| match &program {
+    let program = manifest.arm.topology.as_ref().map(|t| words::short_model(&t.program));
+    let named = |version: &String| match program {
         // A version that names its program needs no second name.
-        Some(program) if !version.contains(program.as_str()) => format!("{program} {version}"),
+        Some(program) if !version.contains(program) => format!("{program} {version}"),
+        // Nobody told what was attached to, but only vLLM and its stand-in, which names itself, tell a version.
+        None if !version.contains("enginesim") => format!("vllm {version}"),
         _ => version.clone(),
     };
     (!versions.is_empty()).then(|| versions.iter().map(named).collect::<Vec<_>>().join(", "))

@@ -26,7 +26,7 @@ fn arm(points: Vec<PointInput>) -> ArmInput {
         instances: None,
         gpus: None,
         topology: serde_json::Value::Null,
-        identity: Identity { trace_hash: Some("one".to_string()), ..Identity::default() },
+        identity: Identity::default(),
         points,
     }
 }

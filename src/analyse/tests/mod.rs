@@ -80,7 +80,7 @@ pub(super) fn arm(label: &str, size: &str, points: Vec<PointInput>) -> ArmInput 
         instances: (label == "nixl").then_some((1, 1)),
         gpus: Some(2),
         topology: serde_json::json!({ "kind": label }),
-        identity: Identity { trace_hash: Some("t".to_string()), ..Identity::default() },
+        identity: Identity::default(),
         points,
     }
 }

@@ -144,15 +144,26 @@ fn invalid_points_take_the_claim_away() {
 #[test]
 fn arms_that_did_not_answer_the_same_questions_are_warned_about() {
     let mut simple = arm("simple", "TP2", misses(1000, &[(2.0, 0), (4.0, 200)]));
-    let mut nixl = arm("nixl", "1P1D", misses(1000, &[(3.0, 0), (5.0, 200)]));
+    let mut nixl = arm("nixl", "1P1D", misses(1000, &[(4.0, 0), (8.0, 200)]));
     let identity = |model: &str, trace: &str| Identity {
         model: Some(model.to_string()),
         engine: Some("vllm 0.32.1".to_string()),
         dataset: Some("random".to_string()),
-        trace_hash: Some(trace.to_string()),
+        traces: vec![(PointKey { rate: RequestRate::new(4.0).expect("a rate"), attempt: 1 }, trace.to_string())],
     };
     (simple.identity, nixl.identity) = (identity("Qwen3-8B", "a"), identity("Qwen3-0.6B", "b"));
     let c = Comparison::new(&[simple, nixl], &question());
+    assert!(!c.paired);
+    insta::assert_snapshot!(c.warnings.join("\n"));
+}
+
+#[test]
+fn arms_are_paired_where_they_meet() {
+    let simple = arm("simple", "TP2", misses(1000, &[(2.0, 0), (4.0, 200)]));
+    let meeting = arm("nixl", "1P1D", misses(1000, &[(4.0, 0), (8.0, 200)]));
+    assert!(Comparison::new(&[simple.clone(), meeting], &question()).paired);
+    let apart = arm("nixl", "1P1D", misses(1000, &[(3.0, 0), (5.0, 200)]));
+    let c = Comparison::new(&[simple, apart], &question());
     assert!(!c.paired);
     assert_eq!(c.arms[1].scale.at_rate, None);
     insta::assert_snapshot!(c.warnings.join("\n"));

@@ -30,7 +30,8 @@ pub fn throughput(study: &Study) -> Option<Figure> {
     requests = requests.with(Line::new([(0.0, 0.0), (highest, highest)], even).labelled("as fast as offered"));
     let legend = Legend { extra: style::invalid_entry(study).into_iter().collect(), ..Legend::default() };
     let caption = format!(
-        "{} Over the whole point, from the first request due to the last answer: short points stay below the line.",
+        "{} Over the whole point, from the first request due to the last answer: the last answers keep short points below \
+         the line, and a draw of arrivals may be faster than its rate.",
         style::setting(study)
     );
     let title = format!("Throughput - {}", style::title(study));

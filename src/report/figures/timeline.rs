@@ -6,6 +6,7 @@ use crate::draw::{Axis, Figure, Legend, LegendPlace, Line, Panel, Point, Rgb, Sc
 use crate::record::{RecordedPoint, RecordedRun};
 use crate::report::inputs;
 use crate::words;
+use chrono::DateTime;
 
 /// Bars of arrivals across the point, where a second each would be more.
 const BINS: f64 = 120.0;
@@ -31,7 +32,9 @@ pub fn timeline(run: &RecordedRun, point: &RecordedPoint) -> Option<Figure> {
         marks: lines(series, hue),
         scatter: None,
     };
-    rows.extend([gauge("Running", &gauges.running, 0), gauge("Waiting", &gauges.waiting, 0)]);
+    // Few requests are whole requests: no ticks at halves.
+    let count = |row: Row| Row { axis: row.axis.including(5.0), ..row };
+    rows.extend([count(gauge("Running", &gauges.running, 0)), count(gauge("Waiting", &gauges.waiting, 0))]);
     let kv = gauge("KV cache", &gauges.kv_usage, 0);
     rows.push(Row { axis: percent(kv.axis), ..kv });
     rows.push(gauge("Power (W)", &gauges.power, 2));
@@ -41,7 +44,9 @@ pub fn timeline(run: &RecordedRun, point: &RecordedPoint) -> Option<Figure> {
     let size = inputs::size(run).map_or_else(String::new, |size| format!(" {size}"));
     let title = format!("{}{size} at {} req/s", run.mode, words::rate(point.key.rate));
     let legend = Legend { place: LegendPlace::Above, ..Legend::default() };
-    let mut told = vec![format!("Began {}", facts.started_at)];
+    let began = DateTime::parse_from_rfc3339(&facts.started_at);
+    let mut told: Vec<String> =
+        began.iter().map(|at| format!("Began {}", at.format("%Y-%m-%d %H:%M:%S %:z"))).collect();
     told.extend(inputs::dataset(run));
     told.extend(inputs::load_words(run));
     let caption = format!("{}. Gauges as engines and GPUs told them.", told.join(", "));
@@ -131,7 +136,7 @@ fn ttfts(samples: &Samples) -> Row {
     let served: Vec<(f64, f64)> = samples.rows().filter_map(|r| Some((r.due, r.ttft?.as_millis()))).collect();
     let stride = served.len().div_ceil(SPOTS).max(1);
     let spots = served.iter().step_by(stride).map(|&(x, y)| Spot { point: Point::new(x, y), text: None });
-    let scatter = Scatter { spots: spots.collect(), shape: Shape::Circle, color: palette(4), label: None };
+    let scatter = Scatter { spots: spots.collect(), shape: Shape::Circle, color: Rgb::GREY, label: None };
     let scatter = (!served.is_empty()).then_some(scatter);
     Row { axis: Axis::linear("TTFT (ms)").including(0.0), marks: Vec::new(), scatter }
 }

@@ -22,7 +22,7 @@ fn an_imported_directory_tells_what_its_files_know() {
     let simple = arm(&h100("tp2"), None);
     assert_eq!((simple.label.as_str(), simple.size.as_deref(), simple.gpus), ("simple", Some("TP2"), Some(2)));
     assert_eq!(simple.kind, ArmKind::Simple);
-    assert_eq!(simple.identity.trace_hash, None);
+    assert_eq!(simple.identity.traces, []);
     assert!(simple.points.iter().all(|p| p.facts.is_none()), "nothing is known beside the requests");
     let nixl = arm(&h100("pd"), Some("mine".to_string()));
     assert_eq!((nixl.label.as_str(), nixl.size.as_deref(), nixl.gpus), ("mine", Some("1P1D"), Some(2)));
@@ -48,15 +48,17 @@ fn requests_that_left_no_record_were_offered() {
 }
 
 #[test]
-fn the_trace_hash_asks_which_traces_not_in_which_order() {
-    let run = Made { rates: vec![2.0, 4.0], requests: 5, ..Made::simple() }.run();
-    let mut turned = run.clone();
-    turned.manifest.as_mut().expect("ours").traces.reverse();
-    let mut other = run.clone();
-    other.manifest.as_mut().expect("ours").traces[0].sha256 = "0".repeat(64);
-    let hash = |run| identity(run).trace_hash.expect("a hash");
-    assert_eq!(hash(&run), hash(&turned));
-    assert_ne!(hash(&run), hash(&other));
+fn a_server_attached_to_is_named_as_a_launched_one_is() {
+    let attached = |version: &str| {
+        let mut run = Made { rates: vec![2.0], requests: 5, ..Made::simple() }.run();
+        let manifest = run.manifest.as_mut().expect("ours");
+        manifest.arm.topology = None;
+        manifest.instances[0].engine_version = Some(version.to_string());
+        manifest.instances.truncate(1);
+        engine(&run)
+    };
+    assert_eq!(attached("0.22.0").as_deref(), Some("vllm 0.22.0"));
+    assert_eq!(attached("0.1.0+enginesim").as_deref(), Some("0.1.0+enginesim"));
 }
 
 #[test]
