@@ -117,7 +117,7 @@ pub struct LoadOptions {
     /// Requests in flight at most; queue time counts in TTFT
     #[arg(long, value_parser = whole_number::<u32>)]
     pub max_concurrency: Option<u32>,
-    /// Let the rate grow over the point
+    /// Let the rate grow over the point; without --request-rate there is one, named by the ramp's end
     #[arg(long, value_enum, requires_all = ["ramp_up_start_rps", "ramp_up_end_rps"])]
     pub ramp_up_strategy: Option<RampShape>,
     /// Requests per second at the start of the ramp

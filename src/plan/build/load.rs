@@ -15,12 +15,16 @@ const MOST_REQUESTS: f64 = 2e7;
 
 pub(super) fn build(o: &LoadOptions, workload: &WorkloadOptions, defaults: &Defaults) -> Result<Load, PlanError> {
     let extent = extent(o, defaults)?;
+    let ramp_up = ramp_up(o)?;
     let rates = if o.trace_arrivals {
         vec![rate_of_trace(workload, extent)?]
-    } else if o.request_rate.is_empty() {
-        defaults.request_rate.clone().unwrap_or_default()
-    } else {
+    } else if !o.request_rate.is_empty() {
         o.request_rate.clone()
+    } else if let Some(ramp) = ramp_up {
+        // One point, named by where it leads.
+        RequestRate::new(ramp.end).into_iter().collect()
+    } else {
+        defaults.request_rate.clone().unwrap_or_default()
     };
     if rates.is_empty() {
         return Err(PlanError::Missing {
@@ -47,7 +51,7 @@ pub(super) fn build(o: &LoadOptions, workload: &WorkloadOptions, defaults: &Defa
         rates,
         extent,
         arrivals: arrivals(o, workload)?,
-        ramp_up: ramp_up(o)?,
+        ramp_up,
         max_concurrency: o.max_concurrency,
         warmups: o.num_warmups.or(defaults.num_warmups).unwrap_or(4),
         attempts: o.attempts,

@@ -7,7 +7,7 @@ use crate::plan::options::SloOptions;
 use crate::plan::secrecy::EnvValue;
 use crate::plan::slo_words::{self, Metric, Word};
 use crate::plan::typed::number;
-use crate::units::TokenCount;
+use crate::units::{RequestRate, TokenCount};
 use clap::Parser;
 
 /// The flags that a plan is made of, without the program around them.
@@ -258,6 +258,12 @@ fn what_nobody_says_is_the_documented_default() {
     assert_eq!(sizes, ["TP2", "1P1D"]);
     assert_eq!(instances(&plan, 0)[0].args, ["--gpu-memory-utilization", "0.8"]);
     assert!(plan.warnings.is_empty(), "{:?}", plan.warnings);
+}
+
+#[test]
+fn a_ramp_alone_is_one_point_named_by_its_end() {
+    let plan = plan("simple --ramp-up-strategy linear --ramp-up-start-rps 2 --ramp-up-end-rps 20");
+    assert_eq!(plan.sweep.load.rates, [RequestRate::new(20.0).expect("a rate")]);
 }
 
 #[test]
