@@ -54,6 +54,12 @@ pub fn run(args: &CompareArgs, matches: &ArgMatches) -> Result<Exit, Failure> {
         None => dir::create_comparison(&args.result_dir, Local::now())?,
     };
     show_runs::comparison(&study, &output, args.json)?;
+    if args.parquet {
+        let path = show_runs::write_requests(&output, &study)?;
+        if !args.json {
+            out::line(format!("requests: {}", path.display()))?;
+        }
+    }
     Ok(show_runs::judge(&study.comparison, gate))
 }
 

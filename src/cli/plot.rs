@@ -22,6 +22,9 @@ pub fn run(args: &PlotArgs, matches: &ArgMatches) -> Result<Exit, Failure> {
     for path in show_runs::write_run(&output, &study)? {
         out::line(path.display())?;
     }
+    if args.parquet {
+        out::line(show_runs::write_requests(&output, &study)?.display())?;
+    }
     Ok(Exit::Good)
 }
 

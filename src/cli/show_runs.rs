@@ -7,7 +7,7 @@ use crate::analyse::{Comparison, Question};
 use crate::outcome::PointStatus;
 use crate::plan::{MetricChoice, Plan};
 use crate::record::{RecordedRun, dir};
-use crate::report::{Study, console, csv, figures, page};
+use crate::report::{Study, console, csv, figures, page, parquet};
 use crate::session::ArmRun;
 use crate::units::{Percent, RequestRate};
 use chrono::Local;
@@ -120,6 +120,14 @@ fn write_texts(output: &Path, study: &Study, figures: &[figures::Drawn]) -> Resu
     let page = page::page(study, figures, &command, &now).map_err(|e| Failure::new(Exit::Internal, e))?;
     dir::write_atomically(&output.join(REPORT), page.as_bytes())?;
     Ok(())
+}
+
+/// The table of all requests, into the directory of the figures.
+pub fn write_requests(output: &Path, study: &Study) -> Result<PathBuf, Failure> {
+    let path = output.join("requests.parquet");
+    let bytes = parquet::requests(study).map_err(|e| Failure::new(Exit::Internal, e))?;
+    dir::write_atomically(&path, &bytes)?;
+    Ok(path)
 }
 
 /// Colours only for a person who hasn't declined them.

@@ -10,7 +10,6 @@ pub mod html;
 mod hues;
 pub mod inputs;
 pub mod page;
-#[cfg(feature = "parquet")]
 pub mod parquet;
 #[cfg(test)]
 mod samples;

@@ -237,6 +237,21 @@ fn the_comparison_is_kept_where_it_is_asked_for() {
 }
 
 #[test]
+fn requests_come_as_parquet_where_they_are_asked_for() {
+    let place = Place::new();
+    let said = place.type_in(&format!("compare {} {} --output here --parquet", recorded("simple"), recorded("nixl")));
+    assert!(said.expect(0).stdout.contains("requests: here/requests.parquet"));
+    place.type_in(&format!("plot {} --output alone --parquet", recorded("nixl"))).expect(0);
+    let rows = |dir: &str| {
+        let file = std::fs::File::open(place.path().join(dir).join("requests.parquet")).expect("written");
+        let reader = parquet::file::reader::SerializedFileReader::new(file).expect("Parquet");
+        parquet::file::reader::FileReader::metadata(&reader).file_metadata().num_rows()
+    };
+    assert!(rows("alone") > 0);
+    assert!(rows("here") > rows("alone"));
+}
+
+#[test]
 fn runs_are_found_by_name_and_comparisons_are_no_runs() {
     let place = Place::new();
     for name in ["simple", "nixl"] {

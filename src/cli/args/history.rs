@@ -37,6 +37,9 @@ pub struct CompareArgs {
     /// Exit with 5 if any point's attainment lies below this, percent
     #[arg(long, value_name = "PERCENT", value_parser = number)]
     pub gate: Option<f64>,
+    /// Also the requests as a table, requests.parquet: one row each, for pandas, polars and duckdb
+    #[arg(long)]
+    pub parquet: bool,
     /// The comparison as JSON on stdout
     #[arg(long)]
     pub json: bool,
@@ -52,6 +55,9 @@ pub struct PlotArgs {
     /// Where the figures go [default: the run's plots/] [env: PLOT_OUTPUT_DIR]
     #[arg(long, value_name = "DIR")]
     pub output: Option<PathBuf>,
+    /// Also the requests as a table, requests.parquet: one row each, for pandas, polars and duckdb
+    #[arg(long)]
+    pub parquet: bool,
     /// Where runs are kept
     #[arg(long, default_value = "results", value_name = "DIR")]
     pub result_dir: PathBuf,
