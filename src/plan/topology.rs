@@ -187,10 +187,6 @@ impl Topology {
         self.groups().map(|(_, g)| g.gpu_count()).sum()
     }
 
-    pub fn instance_count(&self) -> u32 {
-        self.groups().map(|(_, g)| g.replicas).sum()
-    }
-
     /// Groups in launch order with their role.
     pub fn groups(&self) -> impl Iterator<Item = (Role, &EngineGroup)> {
         let pair = match &self.shape {

@@ -98,12 +98,6 @@ impl RunWriter {
         };
         write().map_err(RecordError::write(&path))
     }
-
-    pub fn write_file(&self, name: &str, bytes: &[u8]) -> Result<PathBuf, RecordError> {
-        let path = self.dir.join(name);
-        dir::write_atomically(&path, bytes)?;
-        Ok(path)
-    }
 }
 
 /// Two writers would tear each other's lines.
