@@ -67,10 +67,9 @@ pub struct ArmInput {
 }
 
 impl ArmInput {
-    /// The hash of what a point was sent.
-    fn trace(&self, point: &PointInput) -> Option<&str> {
-        let of = |(key, _): &&(PointKey, String)| key.rate == point.rate && key.attempt == point.attempt;
-        self.identity.traces.iter().find(of).map(|(_, hash)| hash.as_str())
+    /// The hash of what a point was sent, where it was recorded.
+    pub fn trace(&self, key: PointKey) -> Option<&str> {
+        self.identity.traces.iter().find(|(of, _)| *of == key).map(|(_, hash)| hash.as_str())
     }
 }
 
@@ -173,10 +172,11 @@ fn paired(arms: &[ArmInput]) -> bool {
 /// Whether the points that both have were sent the same; `None` if there are none. Hashes tell, and due times where one
 /// has no hash.
 pub(super) fn same_trace(a: &ArmInput, b: &ArmInput) -> Option<bool> {
-    let twin = |p: &PointInput| b.points.iter().find(|q| q.rate == p.rate && q.attempt == p.attempt);
+    let key = |p: &PointInput| PointKey { rate: p.rate, attempt: p.attempt };
+    let twin = |p: &PointInput| b.points.iter().find(|q| key(q) == key(p));
     let mut common = a.points.iter().filter_map(|p| Some((p, twin(p)?))).peekable();
     common.peek()?;
-    Some(common.all(|(p, q)| match (a.trace(p), b.trace(q)) {
+    Some(common.all(|(p, q)| match (a.trace(key(p)), b.trace(key(q))) {
         (Some(x), Some(y)) => x == y,
         _ => close(&p.samples.due, &q.samples.due),
     }))

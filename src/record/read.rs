@@ -125,12 +125,6 @@ impl RecordedRun {
             None => self.imported.as_ref().and_then(ImportedFacts::gpus),
         }
     }
-
-    /// One hash over all points' traces, where they are known.
-    pub fn trace_hash(&self, key: PointKey) -> Option<&str> {
-        let traces = &self.manifest.as_ref()?.traces;
-        traces.iter().find(|t| t.key == key).map(|t| t.sha256.as_str())
-    }
 }
 
 /// The journal goes by line by line, and only columns of it stay. A steady state has to be found first: then, and only

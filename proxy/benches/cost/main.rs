@@ -2,15 +2,16 @@
 //! engines, in one run.
 //!
 //! `cargo bench -p topobench-proxy --bench cost [quick] [NAME..]`: engines and load on the first core, one contestant at a
-//! time alone on another; names choose among them. nginx is taken from PATH; `VLLM_ROUTER` names vllm-router's program, `VLLM_TOY_PROXY` the command
-//! that starts vLLM's toy proxy. The figures go to stdout as a table, and as JSON to the file that it names.
+//! time alone on another; names choose among them. nginx is taken from PATH; `VLLM_ROUTER` names vllm-router's program,
+//! `VLLM_TOY_PROXY` the command that starts vLLM's toy proxy. The figures go to stdout as a table, and as JSON to the file
+//! that it names.
 //!
 //! Added TTFT: what the client saw from its send to its first chunk, beyond what the engines took themselves, less the
 //! same quantile of a direct connection at the same rate. CPU: the contestant's own, by the kernel's account, while the
 //! load ran. A rate is good while every stream is whole and the median of the added TTFT is at most 5 ms: a proxy without
 //! room left falls behind with every request, while the tails at such rates are those of the core that engines and load
-//! share, which the direct connection shows. Cancellation: from the
-//! client's close to the engine's. The machine must be idle, and have two cores.
+//! share, which the direct connection shows. Cancellation: from the client's close to the engine's. The machine must be
+//! idle, and have two cores.
 
 mod client;
 mod contestant;
@@ -67,7 +68,8 @@ fn main() {
     engines.stop();
     let _ = std::fs::remove_dir_all(scratch);
     let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("proxy-cost.json");
-    let report = json!({"seconds_a_rate": secs, "floor_ms": {"at_20": floor.slow, "at_fast_rates": floor.fast}, "contestants": rows});
+    let floor_ms = json!({"at_20": floor.slow, "at_fast_rates": floor.fast});
+    let report = json!({"seconds_a_rate": secs, "floor_ms": floor_ms, "contestants": rows});
     std::fs::write(&file, serde_json::to_vec_pretty(&report).expect("JSON")).expect("a writable target directory");
     println!("(direct's TTFT is its own beyond the engine's; the others' is added to that)");
     println!("direct at {FAST:?} req/s, p50 and p99: {:.1?} ms\n{}", floor.fast, file.display());

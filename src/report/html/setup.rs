@@ -100,13 +100,13 @@ fn line((name, get): &Row, arms: &[ArmPage<'_>]) -> Option<Line> {
 pub(super) fn traces(arms: &[ArmPage<'_>]) -> Vec<TraceRow> {
     let keys = distinct(arms.iter().flat_map(|arm| arm.run.points.iter().map(|p| p.key)));
     let mut keys: Vec<PointKey> =
-        keys.into_iter().filter(|key| arms.iter().any(|arm| arm.run.trace_hash(*key).is_some())).collect();
+        keys.into_iter().filter(|key| arms.iter().any(|arm| arm.input.trace(*key).is_some())).collect();
     keys.sort_by(|a, b| a.rate.total_cmp(&b.rate).then(a.attempt.cmp(&b.attempt)));
     keys.into_iter().map(|key| trace(key, arms)).collect()
 }
 
 fn trace(key: PointKey, arms: &[ArmPage<'_>]) -> TraceRow {
-    let hashes: Vec<Option<&str>> = arms.iter().map(|arm| arm.run.trace_hash(key)).collect();
+    let hashes: Vec<Option<&str>> = arms.iter().map(|arm| arm.input.trace(key)).collect();
     let verdict = match hashes.first() {
         _ if hashes.len() == 1 => "",
         _ if hashes.iter().any(Option::is_none) => "not known",

@@ -48,6 +48,21 @@ fn requests_that_left_no_record_were_offered() {
 }
 
 #[test]
+fn pairing_asks_which_traces_not_in_which_order() {
+    let run = Made { rates: vec![2.0, 4.0], requests: 5, ..Made::simple() }.run();
+    let mut turned = run.clone();
+    turned.manifest.as_mut().expect("ours").traces.reverse();
+    let mut other = run.clone();
+    other.manifest.as_mut().expect("ours").traces[0].sha256 = "0".repeat(64);
+    let paired = |second: &RecordedRun| {
+        let arms = [arm(&run, None), arm(second, None)];
+        crate::analyse::Comparison::new(&arms, &crate::analyse::Question::default()).paired
+    };
+    assert!(paired(&turned));
+    assert!(!paired(&other));
+}
+
+#[test]
 fn a_server_attached_to_is_named_as_a_launched_one_is() {
     let attached = |version: &str| {
         let mut run = Made { rates: vec![2.0], requests: 5, ..Made::simple() }.run();

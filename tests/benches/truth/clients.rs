@@ -67,14 +67,8 @@ impl Client {
             command.stdout(std::fs::File::create(result).expect("a temporary file"));
             return command;
         }
-        let mut command = Command::new("taskset");
-        command.args([
-            "-c",
-            &client_core().to_string(),
-            &std::env::var("VLLM_RS").unwrap_or_default(),
-            "bench",
-            "serve",
-        ]);
+        let mut command = on_its_core(&std::env::var("VLLM_RS").unwrap_or_default());
+        command.args(["bench", "serve"]);
         command.args(["--backend", "openai", "--model", "tiny", "--prompt-token-ids"]);
         command.arg("--tokenizer").arg(tokenizer_beside(result)).env("RUST_LOG", "error");
         command.args(["--dataset-name", "random", "--random-input-len", "32", "--ignore-eos", "--disable-tqdm"]);
@@ -103,10 +97,16 @@ impl Client {
     }
 }
 
+fn on_its_core(program: &str) -> Command {
+    let mut command = Command::new("taskset");
+    command.args(["-c", &client_core().to_string(), program]);
+    command
+}
+
 /// The program on its core, attached to the server, with as much told as in any run.
 fn whole_program(task: Task, result: &Path) -> Command {
-    let mut command = Command::new("taskset");
-    command.args(["-c", &client_core().to_string(), env!("CARGO_BIN_EXE_topobench"), "simple", "--model", "tiny"]);
+    let mut command = on_its_core(env!("CARGO_BIN_EXE_topobench"));
+    command.args(["simple", "--model", "tiny"]);
     command.args(["--attach", &format!("http://127.0.0.1:{}", task.port), "--burstiness", "inf", "--ignore-eos"]);
     command.args(["--request-rate", &task.rate.to_string(), "--num-prompts", &task.requests.to_string()]);
     command.args([
