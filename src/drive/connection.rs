@@ -1,8 +1,9 @@
 //! Connections to the server under load: opened ahead of need, reused while the server surely keeps them.
 //!
 //! Why not reqwest or hyper here: both read the socket in one task and hand the bytes to another, which stamps them when
-//! its turn comes. Here the task that reads is the one that stamps. Control requests elsewhere use reqwest.
+//! its turn comes. Here the task that reads learns when the bytes arrived. Control requests elsewhere use reqwest.
 
+use super::stamped::StampedTcp;
 use super::target::{Authority, TargetError};
 use rustls_platform_verifier::ConfigVerifierExt;
 use std::io;
@@ -49,6 +50,7 @@ impl Connector {
         let tcp = TcpStream::connect(&*self.addresses).await?;
         // Nagle's algorithm would hold back the end of a large body for 40 ms.
         tcp.set_nodelay(true)?;
+        let tcp = StampedTcp::new(tcp)?;
         Ok(match &self.tls {
             None => Connection::Plain(tcp),
             Some((connector, name)) => Connection::Tls(Box::new(connector.connect(name.clone(), tcp).await?)),
@@ -67,11 +69,19 @@ fn tls(host: &str) -> Result<(TlsConnector, ServerName<'static>), TargetError> {
 
 /// A byte stream to the server.
 pub(super) enum Connection {
-    Plain(TcpStream),
-    Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+    Plain(StampedTcp),
+    Tls(Box<tokio_rustls::client::TlsStream<StampedTcp>>),
 }
 
 impl Connection {
+    /// When what was read last had arrived.
+    pub(super) fn arrived(&self) -> Instant {
+        match self {
+            Connection::Plain(tcp) => tcp.arrived(),
+            Connection::Tls(tls) => tls.get_ref().0.arrived(),
+        }
+    }
+
     /// Whether the server has neither closed it nor said anything unasked for.
     fn is_silent(&mut self) -> bool {
         let mut byte = [0u8; 1];
@@ -199,7 +209,7 @@ mod tests {
         let (first, second) = (listener.accept().await.expect("accepts"), listener.accept().await.expect("accepts"));
         drop(second);
         let Connection::Plain(tcp) = &closed else { panic!("plain") };
-        tcp.readable().await.expect("the close arrives");
+        tcp.readable().await;
         pool.give_back(stands);
         pool.give_back(closed);
         assert!(pool.take_idle().is_some());

@@ -3,6 +3,7 @@
 //! tokio's own timers tick every millisecond; spinning would steal the core that reads the answers. A timerfd wakes the
 //! load's own event loop by the kernel's high-resolution timer, without a second thread to hand over from.
 
+use super::stamped::watched;
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use std::io;
@@ -25,13 +26,9 @@ impl AsRawFd for Timer {
 
 impl DueTimer {
     /// Within a tokio runtime.
-    #[expect(
-        deprecated,
-        reason = "its successor is unsafe, for owners that hand out foreign descriptors; `Timer` owns the one it hands out"
-    )]
     pub(super) fn new() -> io::Result<Self> {
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)?;
-        Ok(DueTimer { timer: AsyncFd::with_interest(Timer(timer), Interest::READABLE)? })
+        Ok(DueTimer { timer: watched(Timer(timer), Interest::READABLE)? })
     }
 
     /// Returns at or after `due`, at once if it has passed.

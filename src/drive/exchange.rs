@@ -35,7 +35,11 @@ pub(super) struct Clock {
 
 impl Clock {
     pub(super) fn now(self) -> Offset {
-        Offset::from(Instant::now().saturating_duration_since(self.zero))
+        self.at(Instant::now())
+    }
+
+    fn at(self, instant: Instant) -> Offset {
+        Offset::from(instant.saturating_duration_since(self.zero))
     }
 }
 
@@ -206,8 +210,8 @@ async fn receive(
 ) -> Ended {
     let (mut events, mut tokens) = (0, 0);
     loop {
-        let read = read_once(&mut connection, |bytes| {
-            let at = around.clock.now();
+        let read = read_once(&mut connection, |bytes, arrived| {
+            let at = around.clock.at(arrived);
             reader.feed(bytes, at);
             at
         });
@@ -231,8 +235,8 @@ async fn receive(
     }
 }
 
-/// Calls `take` with what one read brought, in the same breath; `None` at the end of the stream.
-async fn read_once<T>(connection: &mut Connection, mut take: impl FnMut(&[u8]) -> T) -> io::Result<Option<T>> {
+/// Calls `take` with what one read brought and when that had arrived; `None` at the end of the stream.
+async fn read_once<T>(connection: &mut Connection, mut take: impl FnMut(&[u8], Instant) -> T) -> io::Result<Option<T>> {
     poll_fn(|cx| {
         READ_BUFFER.with_borrow_mut(|memory| {
             let mut buffer = ReadBuf::new(memory);
@@ -240,7 +244,7 @@ async fn read_once<T>(connection: &mut Connection, mut take: impl FnMut(&[u8]) -
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(Err(e)) => Poll::Ready(Err(e)),
                 Poll::Ready(Ok(())) if buffer.filled().is_empty() => Poll::Ready(Ok(None)),
-                Poll::Ready(Ok(())) => Poll::Ready(Ok(Some(take(buffer.filled())))),
+                Poll::Ready(Ok(())) => Poll::Ready(Ok(Some(take(buffer.filled(), connection.arrived())))),
             }
         })
     })
@@ -251,7 +255,7 @@ async fn read_once<T>(connection: &mut Connection, mut take: impl FnMut(&[u8]) -
 pub(super) async fn settle(pool: &Pool, clock: Clock, mut connection: Connection, mut reader: AnswerReader) {
     let rest = async {
         while !reader.is_reusable() {
-            let read = read_once(&mut connection, |bytes| reader.feed(bytes, clock.now())).await;
+            let read = read_once(&mut connection, |bytes, arrived| reader.feed(bytes, clock.at(arrived))).await;
             if !matches!(read, Ok(Some(()))) {
                 return false;
             }

@@ -21,6 +21,7 @@ mod pattern;
 mod point;
 mod progress;
 mod sse;
+mod stamped;
 mod target;
 mod timeline;
 mod worker;

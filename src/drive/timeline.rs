@@ -53,7 +53,9 @@ impl TimelineBuilder {
         if chunk.has_choice {
             self.count(at, chunk);
         }
-        if let (Some(kept), Some(text)) = (&mut self.text, chunk.text())
+        // Reading a text again as JSON costs as much as all else a chunk costs here: only where it is kept.
+        if let Some(kept) = &mut self.text
+            && let Some(text) = chunk.text()
             && kept.len() + text.len() <= MAX_TEXT
         {
             kept.push_str(&text);

@@ -1,14 +1,19 @@
 //! A server that knows when it wrote what: streams of vLLM's shape at a fixed pace, and a table of true times.
 //!
-//! Times are CLOCK_MONOTONIC nanoseconds, taken just before the write: what the kernel and the client take after that
-//! is the client's error.
+//! Times are CLOCK_MONOTONIC nanoseconds. A write's is taken just before it: what the kernel and the client take after
+//! that is the client's error. A receipt's is the kernel's, when the last byte came in: how long this server then takes
+//! to look at it belongs to the TTFT that a client should report, and not to the client's error.
 
+use nix::sys::socket::sockopt::ReceiveTimestampns;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt};
+use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime};
 use std::cell::RefCell;
-use std::io;
+use std::io::{self, IoSliceMut};
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep_until};
@@ -18,8 +23,31 @@ pub const TTFT: Duration = Duration::from_millis(50);
 pub const ITL: Duration = Duration::from_millis(10);
 
 pub fn monotonic_nanos() -> u64 {
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("the clock exists");
-    now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
+    nanos(clock_gettime(ClockId::CLOCK_MONOTONIC).expect("the clock exists"))
+}
+
+fn nanos(time: TimeSpec) -> u64 {
+    time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64
+}
+
+/// Appends what one read brings, and says when the last of it had come in; `None` at the end of the stream.
+async fn read(stream: &TcpStream, bytes: &mut Vec<u8>) -> io::Result<Option<u64>> {
+    let (mut room, mut control) = ([0; 4096], nix::cmsg_space!(TimeSpec));
+    let (read, stamp) = stream
+        .async_io(Interest::READABLE, || {
+            let mut room = [IoSliceMut::new(&mut room)];
+            let message = recvmsg::<()>(stream.as_raw_fd(), &mut room, Some(&mut control), MsgFlags::empty())?;
+            let stamp = message.cmsgs()?.find_map(|message| match message {
+                ControlMessageOwned::ScmTimestampns(stamp) => Some(stamp),
+                _ => None,
+            });
+            Ok((message.bytes, stamp))
+        })
+        .await?;
+    bytes.extend_from_slice(&room[..read]);
+    let wall = nanos(clock_gettime(ClockId::CLOCK_REALTIME).expect("the clock exists"));
+    let age = stamp.map_or(0, |stamp| wall.saturating_sub(nanos(stamp)));
+    Ok((read > 0).then(|| monotonic_nanos() - age))
 }
 
 /// Lines of the table: id, when received, first chunk written, last chunk written, chunks.
@@ -56,6 +84,7 @@ pub fn run(pace: Option<&String>) -> io::Result<()> {
         loop {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
+            setsockopt(&stream, ReceiveTimestampns, &true)?;
             tokio::task::spawn_local(serve(stream, pace, Rc::clone(&truth)));
         }
     })
@@ -64,14 +93,14 @@ pub fn run(pace: Option<&String>) -> io::Result<()> {
 /// A connection that breaks belongs to a client that left; there is nothing to do about it.
 async fn serve(mut stream: TcpStream, pace: Pace, truth: Truth) -> io::Result<()> {
     let mut bytes = Vec::with_capacity(4096);
+    let mut received = 0;
     loop {
         let (head, length) = loop {
             if let Some(found) = head_of(&bytes) {
                 break found;
             }
-            if stream.read_buf(&mut bytes).await? == 0 {
-                return Ok(());
-            }
+            let Some(at) = read(&stream, &mut bytes).await? else { return Ok(()) };
+            received = at;
         };
         if head.starts_with("GET") && !head.starts_with("GET /truth") {
             // Whatever a client wants to know beforehand.
@@ -87,9 +116,8 @@ async fn serve(mut stream: TcpStream, pace: Pace, truth: Truth) -> io::Result<()
         }
         let whole = head.len() + 4 + length;
         while bytes.len() < whole {
-            if stream.read_buf(&mut bytes).await? == 0 {
-                return Ok(());
-            }
+            let Some(at) = read(&stream, &mut bytes).await? else { return Ok(()) };
+            received = at;
         }
         let body: serde_json::Value = serde_json::from_slice(&bytes[head.len() + 4..whole])?;
         bytes.drain(..whole);
@@ -98,7 +126,7 @@ async fn serve(mut stream: TcpStream, pace: Pace, truth: Truth) -> io::Result<()
             stream.write_all(&whole_answer(tokens)).await?;
             continue;
         }
-        let line = answer(&mut stream, tokens).await?;
+        let line = answer(&mut stream, received, tokens).await?;
         let id = header(&head, "x-request-id").unwrap_or_default();
         truth.borrow_mut().push_str(&format!("{id},{line}\n"));
     }
@@ -133,8 +161,8 @@ fn whole_answer(tokens: u64) -> Vec<u8> {
     [HEAD, chunks.as_bytes(), END].concat()
 }
 
-async fn answer(stream: &mut TcpStream, tokens: u64) -> io::Result<String> {
-    let (received, start) = (monotonic_nanos(), Instant::now());
+async fn answer(stream: &mut TcpStream, received: u64, tokens: u64) -> io::Result<String> {
+    let start = Instant::now();
     stream.write_all(HEAD).await?;
     let (mut first, mut last) = (0, 0);
     for token in 1..=tokens {
