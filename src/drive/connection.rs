@@ -21,8 +21,9 @@ use tokio_rustls::rustls::pki_types::ServerName;
 
 /// vLLM closes idle connections after 5 s (`VLLM_HTTP_TIMEOUT_KEEP_ALIVE`); a request on one that is closing is lost.
 const MAX_IDLE: Duration = Duration::from_secs(3);
-/// Connections kept open for the requests to come: a send then never waits for a handshake unless a burst outruns them.
-const SPARE: usize = 2;
+/// Connections kept open for the requests to come, at the least: a send then never waits for a handshake unless a burst
+/// outruns them.
+pub(super) const FEWEST_SPARES: usize = 2;
 
 /// A server's addresses and how to reach them.
 #[derive(Clone)]
@@ -126,6 +127,7 @@ impl AsyncWrite for Connection {
 /// Idle connections of one worker, the freshest on top.
 pub(super) struct Pool {
     connector: Connector,
+    spares: usize,
     idle: Mutex<Vec<Idle>>,
     /// Spares being opened.
     opening: AtomicUsize,
@@ -137,8 +139,8 @@ struct Idle {
 }
 
 impl Pool {
-    pub(super) fn new(connector: Connector) -> Self {
-        Pool { connector, idle: Mutex::new(Vec::new()), opening: AtomicUsize::new(0) }
+    pub(super) fn new(connector: Connector, spares: usize) -> Self {
+        Pool { connector, spares, idle: Mutex::new(Vec::new()), opening: AtomicUsize::new(0) }
     }
 
     pub(super) async fn connect(&self) -> io::Result<Connection> {
@@ -171,8 +173,8 @@ impl Pool {
     pub(super) fn top_up(self: &Arc<Self>) {
         let now = Instant::now();
         let will_stand = |idle: &&Idle| now.duration_since(idle.since) < MAX_IDLE / 2;
-        let fresh = self.idle().iter().rev().take(SPARE).filter(will_stand).count();
-        for _ in fresh + self.opening.load(Ordering::Relaxed)..SPARE {
+        let fresh = self.idle().iter().rev().take(self.spares).filter(will_stand).count();
+        for _ in fresh + self.opening.load(Ordering::Relaxed)..self.spares {
             self.opening.fetch_add(1, Ordering::Relaxed);
             let pool = Arc::clone(self);
             tokio::spawn(async move {
@@ -199,7 +201,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let authority = Authority::parse(&format!("http://{}", listener.local_addr().expect("bound"))).expect("a URL");
         let connector = Connector::new(&authority).await.expect("resolves");
-        (listener, Arc::new(Pool::new(connector)))
+        (listener, Arc::new(Pool::new(connector, FEWEST_SPARES)))
     }
 
     #[tokio::test]
@@ -233,13 +235,13 @@ mod tests {
         pool.top_up();
         pool.top_up();
         let mut accepted = Vec::new();
-        for _ in 0..SPARE {
+        for _ in 0..FEWEST_SPARES {
             accepted.push(listener.accept().await.expect("accepts"));
         }
         while pool.opening.load(Ordering::Relaxed) > 0 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(pool.idle().len(), SPARE);
+        assert_eq!(pool.idle().len(), FEWEST_SPARES);
         pool.top_up();
         assert_eq!(pool.opening.load(Ordering::Relaxed), 0);
     }

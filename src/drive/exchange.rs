@@ -2,6 +2,7 @@
 
 use super::answer::AnswerReader;
 use super::connection::{Connection, Pool};
+use super::crew::Urgency;
 use crate::outcome::{Failure, Outcome};
 use crate::units::Offset;
 use std::cell::RefCell;
@@ -122,6 +123,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) cut: &'a AtomicBool,
     /// Told of the tokens of every read.
     pub(super) tokens: &'a AtomicU64,
+    /// Told of the first token.
+    pub(super) urgency: &'a Urgency,
 }
 
 /// How an exchange ended.
@@ -223,6 +226,9 @@ async fn receive(
                 return Ended { at, outcome: None, connection: None };
             }
         };
+        if tokens == 0 && reader.tokens() > 0 {
+            around.urgency.over();
+        }
         around.tokens.fetch_add(u64::from(reader.tokens().saturating_sub(tokens)), Ordering::Relaxed);
         tokens = reader.tokens();
         if reader.is_known() {

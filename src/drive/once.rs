@@ -2,6 +2,7 @@
 
 use super::answer::{AnswerReader, Asked};
 use super::connection::{Connector, Pool};
+use super::crew::Urgency;
 use super::exchange::{Clock, Deadlines, Ended, Surroundings, exchange};
 use super::target::{Authority, RequestWriter, Target, TargetError};
 use super::timeline::TimelineBuilder;
@@ -44,11 +45,12 @@ pub enum SingleError {
 pub async fn send_one(target: &Target, single: &Single) -> Result<Completion, SingleError> {
     let authority = Authority::parse(&target.base_url)?;
     let writer = RequestWriter::new(target, &authority, &single.headers)?;
-    let pool = Pool::new(Connector::new(&authority).await?);
+    let pool = Pool::new(Connector::new(&authority).await?, 0);
     let wire = writer.write(&single.id, &single.prompt, single.max_tokens);
     let clock = Clock { zero: Instant::now() };
     let (cut, tokens) = (AtomicBool::new(false), AtomicU64::new(0));
-    let around = Surroundings { pool: &pool, clock, deadlines: single.deadlines, cut: &cut, tokens: &tokens };
+    let (deadlines, urgency) = (single.deadlines, Urgency::default());
+    let around = Surroundings { pool: &pool, clock, deadlines, cut: &cut, tokens: &tokens, urgency: &urgency };
     let mut timeline = TimelineBuilder::new(Offset::ZERO, Offset::ZERO);
     timeline.keep_text();
     let mut reader = AnswerReader::new(timeline).bounded(single.max_tokens);

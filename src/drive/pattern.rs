@@ -15,15 +15,24 @@ const TOTAL_KEY: &[u8] = br#""total_tokens":"#;
 /// Chunks of an answer that are tried as a pattern: where something else changes each time, none will fit.
 const TRIES: u8 = 4;
 
+/// A number that differs from chunk to chunk.
+#[derive(Debug, Clone, Copy)]
+struct Number {
+    before: usize,
+    /// Whether it is the completion's count.
+    of_completion: bool,
+}
+
 /// What the token chunks of one answer have in common.
 #[derive(Debug, Default)]
 pub struct Pattern {
-    /// Up to the text, its opening quote included. Never empty in a pattern.
-    before: Vec<u8>,
-    /// From the quote that ends the text: what stands before each number, and whether it is the completion's count.
-    numbers: Vec<(Vec<u8>, bool)>,
-    /// What stands after the last of them.
-    end: Vec<u8>,
+    /// What stands before the text, before each number and at the end, in one piece: thousands of answers are open at a
+    /// time, and each of their patterns has to come into the cache anew.
+    bytes: Vec<u8>,
+    /// Of `bytes`, up to the text, its opening quote included. Nothing in no pattern.
+    before: usize,
+    /// Further on, from the quote that ends the text: how much stands before each number.
+    numbers: [Option<Number>; 2],
     /// As `usage` tells it, which is the same in all of them.
     prompt_tokens: Option<u32>,
     /// Whether an empty text is a token here: it depends on what stands around it.
@@ -52,19 +61,21 @@ impl Pattern {
 
     /// What the usage of such a chunk says, if it says anything; `None` if the bytes don't fit.
     fn fit(&self, data: &[u8]) -> Option<Option<Usage>> {
-        let rest = data.strip_prefix(self.before.as_slice()).filter(|_| !self.before.is_empty())?;
+        let (before, mut pattern) = self.bytes.split_at(self.before);
+        let rest = data.strip_prefix(before).filter(|_| !before.is_empty())?;
         let (text, mut rest) = rest.split_at(memchr::memchr(b'"', rest)?);
         if !is_plain(text) || (text.is_empty() && !self.empty_is_token) {
             return None;
         }
         let mut completion_tokens = None;
-        for (before, of_completion) in &self.numbers {
-            let (number, after) = number(rest.strip_prefix(before.as_slice())?)?;
-            rest = after;
+        for Number { before, of_completion } in self.numbers.iter().flatten() {
+            let (before, further) = pattern.split_at(*before);
+            let (number, after) = number(rest.strip_prefix(before)?)?;
+            (rest, pattern) = (after, further);
             completion_tokens = if *of_completion { Some(number) } else { completion_tokens };
         }
         let usage = completion_tokens.map(|_| Usage { prompt_tokens: self.prompt_tokens, completion_tokens });
-        (rest == self.end).then_some(usage)
+        (rest == pattern).then_some(usage)
     }
 }
 
@@ -75,23 +86,25 @@ fn learn(data: &[u8], usage: Option<Usage>) -> Option<Pattern> {
     if !is_plain(text) {
         return None;
     }
-    let before = data[..start].to_vec();
-    let empty = [before.as_slice(), rest].concat();
+    let empty = [&data[..start], rest].concat();
     let empty_is_token = matches!(chunk::read(&empty), Event::Chunk(chunk) if chunk.is_token());
-    let mut numbers = Vec::new();
+    let (mut bytes, mut numbers) = (data[..start].to_vec(), [None; 2]);
     if let Some(usage) = usage {
         let mut from = 0;
-        for (gap, of_completion) in counts(rest, usage)? {
-            numbers.push((rest[from..gap.start].to_vec(), of_completion));
+        for (number, (gap, of_completion)) in numbers.iter_mut().zip(counts(rest, usage)?) {
+            *number = Some(Number { before: gap.start - from, of_completion });
+            bytes.extend_from_slice(&rest[from..gap.start]);
             from = gap.end;
         }
         rest = &rest[from..];
     }
+    bytes.extend_from_slice(rest);
+    bytes.shrink_to_fit();
     let prompt_tokens = usage.and_then(|usage| usage.prompt_tokens);
-    Some(Pattern { before, numbers, end: rest.to_vec(), prompt_tokens, empty_is_token, tries: 0 })
+    Some(Pattern { bytes, before: start, numbers, prompt_tokens, empty_is_token, tries: 0 })
 }
 
-/// Where usage counts, in the order of the bytes, and which one is the completion's.
+/// Where usage counts, at most twice, in the order of the bytes, and which one is the completion's.
 fn counts(data: &[u8], usage: Usage) -> Option<Vec<(Gap, bool)>> {
     let completion = number_at(data, only_place(data, &[COMPLETION_KEY])?)?;
     if usage.completion_tokens != Some(completion.value) {

@@ -3,7 +3,8 @@
 //! Workers share nothing but counters, so that neither a lock nor a hand-over stands between a due time and a send.
 
 use super::answer::{AnswerReader, Asked};
-use super::connection::{Connector, Pool};
+use super::connection::{Connector, FEWEST_SPARES, Pool};
+use super::crew::{Crew, Urgency};
 use super::due_timer::DueTimer;
 use super::exchange::{self, Clock, Deadlines, Ended, Surroundings, exchange};
 use super::look_ahead::{Ready, request_id};
@@ -13,15 +14,19 @@ use crate::outcome::{Outcome, Request, RequestRecord, Timeline};
 use crate::plan::workload::Schedule;
 use crate::units::Offset;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio_util::sync::CancellationToken;
 
 /// Connections are opened this long before a request that no idle one waits for.
 const CONNECT_AHEAD: Duration = Duration::from_millis(50);
+
+/// Spare connections for the sends of this long: what a busy loop may need to open one.
+const SPARES_FOR: Duration = Duration::from_millis(20);
+const MOST_SPARES: usize = 32;
 
 /// What all requests of a point have in common.
 pub(super) struct Common {
@@ -88,9 +93,23 @@ type InFlight = mpsc::Sender<()>;
 
 impl Worker {
     /// Returns when every request of its share has its record.
-    pub(super) async fn run(mut self) -> io::Result<()> {
+    pub(super) async fn run(self) -> io::Result<()> {
+        let crew = Crew::default();
+        let mut sending = pin!(self.send(crew.clone()));
+        // Sends go first, then as many streams as can be served before the next look at the clock.
+        std::future::poll_fn(|cx| {
+            let sent = sending.as_mut().poll(cx);
+            if sent.is_pending() && crew.serve(cx) {
+                cx.waker().wake_by_ref();
+            }
+            sent
+        })
+        .await
+    }
+
+    async fn send(mut self, crew: Crew) -> io::Result<()> {
         let timer = DueTimer::new()?;
-        let pool = Arc::new(Pool::new(self.common.connector.clone()));
+        let pool = Arc::new(Pool::new(self.common.connector.clone(), self.spares()));
         let (in_flight, mut all_ended) = mpsc::channel(1);
         pool.top_up();
         let cancel = self.common.cancel.clone();
@@ -102,7 +121,8 @@ impl Worker {
                 next = self.next(&request, &timer, &pool) => next?,
             };
             let Some((ready, slot, held)) = next else { break };
-            launch(&self.common, &pool, Job { ready, slot, held, _in_flight: in_flight.clone() }).await;
+            let job = Job { ready, slot, held, _in_flight: in_flight.clone() };
+            crew.add(|urgency| serve(Arc::clone(&self.common), Arc::clone(&pool), job, urgency));
             pool.top_up();
             position += self.of;
         }
@@ -111,6 +131,14 @@ impl Worker {
         self.report_unsent(position).await;
         self.drain(&mut all_ended).await;
         Ok(())
+    }
+
+    /// So many connections that sends at the schedule's mean rate, or at once, find one open.
+    fn spares(&self) -> usize {
+        let requests = &self.common.schedule.requests;
+        let span = requests.last().map_or(0.0, |last| last.due.as_duration().as_secs_f64());
+        let mean = requests.len() as f64 / self.of as f64 * (SPARES_FOR.as_secs_f64() / span);
+        (mean.ceil() as usize).min(requests.len()).clamp(FEWEST_SPARES, MOST_SPARES)
     }
 
     /// Waits for the request's bytes, its due time and its slot.
@@ -168,17 +196,7 @@ struct Job {
     _in_flight: InFlight,
 }
 
-/// Polls the request's task once on the spot: its bytes leave now, not when the loop has been through all the answers
-/// that wait to be read.
-async fn launch(common: &Arc<Common>, pool: &Arc<Pool>, job: Job) {
-    let mut task = Box::pin(serve(Arc::clone(common), Arc::clone(pool), job));
-    let pending = std::future::poll_fn(|cx| Poll::Ready(task.as_mut().poll(cx).is_pending())).await;
-    if pending {
-        tokio::spawn(task);
-    }
-}
-
-async fn serve(common: Arc<Common>, pool: Arc<Pool>, job: Job) {
+async fn serve(common: Arc<Common>, pool: Arc<Pool>, job: Job, urgency: Urgency) {
     let Job { ready: Ready { request, id, wire }, slot, held, _in_flight } = job;
     common.progress.launched();
     let mut timeline = TimelineBuilder::new(request.due, slot);
@@ -193,6 +211,7 @@ async fn serve(common: Arc<Common>, pool: Arc<Pool>, job: Job) {
         deadlines: common.deadlines,
         cut: &common.cut,
         tokens: &common.progress.tokens,
+        urgency: &urgency,
     };
     let Ended { at, outcome, connection } = exchange(&around, &wire, &mut reader).await;
     let asked = Asked { max_tokens: request.output_tokens.get(), ignore_eos: common.ignore_eos };
