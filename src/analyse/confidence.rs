@@ -11,16 +11,18 @@
 //! utilisation 0.35 to 0.85 at the crossing) percentile intervals with blocks of n^(1/3) covered the true crossing in
 //! as little as 50 % of runs and found a difference between equal arms in up to 37 %. Three remedies, each of which
 //! earned its place there:
-//! - blocks as long as the queue's memory, read from the ranks of s* ([`super::series`]);
+//! - blocks as long as misses at the target hang together ([`super::series`]);
 //! - the spread comes from the series at the target ("what if exactly p of these requests had met it"), scaled to the
 //!   attainment seen: a run without a miss is not a run without uncertainty (Wilson's idea, with clusters);
 //! - Student's factor for the number of blocks.
 //!
-//! With them, over 300 simulated sweeps of each kind with 500 to 2000 requests a point: crossing covered in 93 to 99 %
-//! (least near saturation, most where TPOT binds and misses are rare), equal arms told apart in at most 3.3 %, a true factor
-//! of 1.3 found in at least 85 % with 500 requests a point and always with 1000, its ratio covered in 95 to 100 %. Bias
-//! correction (BC) was tried and dropped: it made equal arms differ in 10 to 25 % of runs. With 100 requests a point near
-//! saturation no method saved the coverage (83 %), which is why few requests are a warning of their own.
+//! With them, over 600 simulated sweeps of each kind with 500 to 2000 requests a point: crossing covered in 92.0 to 98.3 %
+//! (least near saturation, most where TPOT binds and misses are rare), 96.0 % together; equal arms told apart in at most
+//! 3.7 %; a true factor of 1.3 found in at least 91 % with 500 requests a point and always with 1000, its ratio covered
+//! in 96 to 100 %. Bias correction (BC) was tried and dropped: it made equal arms differ in 10 to 25 % of runs; so were
+//! longer blocks (less often below 92 %, more often above 98 %) and blocks from the ranks of s* (99.5 % where TPOT
+//! binds). With 100 requests a point near saturation no method saved the coverage (84 %), which is why few requests are a
+//! warning of their own.
 //! `cargo bench --bench intervals` is that study; the tests repeat a part of it.
 
 use super::crossing;

@@ -50,8 +50,8 @@ impl Attempt {
         let scales = per_request(samples, slo, Limits::Both);
         let order = best_first(&scales);
         let met = scales.iter().filter(|s| **s <= 1.0).count();
-        let block = block_length(&scales, &order);
-        Attempt { at_target: at_target(&scales, &order, target), met, block, scales }
+        let at_target = at_target(&scales, &order, target);
+        Attempt { block: block_length(&at_target), at_target, met, scales }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -71,8 +71,6 @@ impl Attempt {
         let blocks = (self.len() as f64 / block as f64).max(3.0);
         // With few blocks their spread is itself uncertain (t instead of z) and too small by (b-1)/b.
         let student = student95(blocks - 1.0) / Z95 * (blocks / (blocks - 1.0)).sqrt();
-        // Misses more regular than chance are a whim of this run, not knowledge about the next.
-        let student = student / self.design_effect(block).clamp(f64::MIN_POSITIVE, 1.0).sqrt();
         let (centre, attained) = (self.centre(), self.attained());
         let unit = centre * (1.0 - centre);
         let shrunk = (attained * blocks + PSEUDO_BLOCKS) / (blocks + 2.0 * PSEUDO_BLOCKS);
@@ -159,28 +157,16 @@ fn at_target(scales: &[f64], order: &[u32], target: Target) -> Vec<u32> {
 }
 
 /// Block length: 1.25 tau^(2/3) n^(1/3), at least n^(1/3), at most n/6, where tau is the integrated autocorrelation time
-/// of the ranks of s*. Ranks, because at a good point hardly anything misses while the queue already has its memory;
-/// the exponents are those of the block bootstrap of a variance (Lahiri, Resampling Methods for Dependent Data, 2003).
-fn block_length(scales: &[f64], order: &[u32]) -> usize {
-    let n = scales.len() as f64;
-    let tau = autocorrelation_time(&ranks(scales, order));
+/// of "missed" at the target: of the misses that a point would have if it just met it. Their own misses are none at a good
+/// point, which has the queue's memory all the same; the ranks of s* remember longer than their extremes, which made
+/// blocks too long where TPOT binds. The exponents are those of the block bootstrap of a variance (Lahiri, Resampling
+/// Methods for Dependent Data, 2003).
+fn block_length(at_target: &[u32]) -> usize {
+    let met: Vec<f64> = at_target.windows(2).map(|pair| f64::from(pair[1] - pair[0])).collect();
+    let n = met.len() as f64;
     let third = n.cbrt();
-    (1.25 * tau.powf(2.0 / 3.0) * third).max(third).min(n / 6.0).round().max(1.0) as usize
-}
-
-/// Ranks from 0, equal values sharing their mean.
-fn ranks(scales: &[f64], order: &[u32]) -> Vec<f64> {
-    let mut ranks = vec![0.0; scales.len()];
-    let same = |a: &u32, b: &u32| scales[*a as usize] == scales[*b as usize];
-    let mut next = 0;
-    for tied in order.chunk_by(same) {
-        let mean = next as f64 + (tied.len() - 1) as f64 / 2.0;
-        next += tied.len();
-        for &i in tied {
-            ranks[i as usize] = mean;
-        }
-    }
-    ranks
+    let wanted = 1.25 * autocorrelation_time(&met).powf(2.0 / 3.0) * third;
+    wanted.max(third).min(n / 6.0).round().max(1.0) as usize
 }
 
 /// Longest series whose autocorrelation is computed request by request; longer ones are averaged in pairs, triples...
@@ -223,18 +209,13 @@ mod tests {
     }
 
     #[test]
-    fn ranks_share_ties() {
-        let scales = [0.5, f64::INFINITY, 0.1, f64::INFINITY];
-        assert_eq!(ranks(&scales, &best_first(&scales)), [1.0, 2.5, 0.0, 2.5]);
-    }
-
-    #[test]
     fn misses_in_a_row_count_for_fewer_requests_than_scattered_ones() {
         let of = |scales: Vec<f64>| {
             let order = best_first(&scales);
             let target = Target::default();
             let met = scales.iter().filter(|s| **s <= 1.0).count();
-            Attempt { at_target: at_target(&scales, &order, target), met, block: block_length(&scales, &order), scales }
+            let at_target = at_target(&scales, &order, target);
+            Attempt { block: block_length(&at_target), at_target, met, scales }
         };
         let miss = |bad: fn(u32) -> bool| of((0..500).map(|i| if bad(i) { 2.0 } else { 0.5 }).collect());
         let (burst, even) =

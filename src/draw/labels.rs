@@ -164,6 +164,8 @@ const CLEARANCE: f64 = 2.0;
 /// Above this cost a label that may roam looks for a place elsewhere.
 const BEARABLE: f64 = 22.0;
 const COST_PER_PX_COVERED: f64 = 1.0;
+/// A line that runs through the text from end to end, however short the way: nobody reads a struck-out number.
+const COST_PER_STRIKE: f64 = 14.0;
 const COST_PER_BOX: f64 = 30.0;
 const COST_PER_PX_AWAY: f64 = 0.4;
 const COST_OF_LEADER: f64 = 4.0;
@@ -241,10 +243,15 @@ impl Search<'_> {
 
     fn cost(&self, rect: Rect, request: &Request) -> f64 {
         let padded = rect.grown(CLEARANCE / 2.0);
-        let covered: f64 = self.obstacles.segments.iter().map(|&segment| padded.covers(segment)).sum();
+        let through = 0.9 * padded.height();
+        let covering = |&segment: &(Px, Px)| {
+            let covered = padded.covers(segment);
+            covered * COST_PER_PX_COVERED + if covered >= through { COST_PER_STRIKE } else { 0.0 }
+        };
+        let covered: f64 = self.obstacles.segments.iter().map(covering).sum();
         let hidden = self.obstacles.boxes.iter().filter(|shape| shape.meets(padded)).count();
         let away = request.away(rect) * COST_PER_PX_AWAY;
-        covered * COST_PER_PX_COVERED + hidden as f64 * COST_PER_BOX + away + self.leader_cost(rect, request)
+        covered + hidden as f64 * COST_PER_BOX + away + self.leader_cost(rect, request)
     }
 
     /// Leaders should not strike through texts, neither this text's through others nor others' through this.
@@ -292,6 +299,18 @@ mod tests {
         let rect = place(AREA, &obstacles, &[Request::around((100.0, 60.0), (40.0, 10.0), 0)])[0].unwrap();
         assert_eq!(rect.covers(obstacles.segments[0]), 0.0);
         assert!(!rect.meets(obstacles.boxes[0]));
+    }
+
+    #[test]
+    fn a_label_is_not_struck_out_by_the_line_of_another() {
+        // Its own upright line stands too near the frame for the text, and another's is close on the other side.
+        let lines = [150.0, 140.0].map(|x| ((x, 20.0), (x, 120.0)));
+        let obstacles = Obstacles { boxes: Vec::new(), segments: lines.to_vec() };
+        let mut request = Request::around((150.0, 20.0), (60.0, 12.0), 0);
+        request.spots.insert(0, (150.0 - 4.0 - 60.0, 100.0));
+        request.anchors = vec![Rect::new(150.0, 20.0, 150.0, 120.0)];
+        let rect = place(AREA, &obstacles, &[request])[0].unwrap();
+        assert!(lines.iter().all(|line| rect.covers(*line) < 12.0), "{rect:?}");
     }
 
     #[test]

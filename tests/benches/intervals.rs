@@ -1,12 +1,14 @@
 //! Do the 95 % intervals keep their promise? Simulated sweeps whose truth is known, judged by the same code as real ones.
 //!
-//! `cargo bench --bench intervals [-- RUNS]` (default 300; some minutes). For every scene and number of requests a point:
+//! `cargo bench --bench intervals [-- RUNS]` (default 300; some minutes on all cores). For every scene and number of requests a point:
 //! how often the interval of the crossing covered the truth, how often two equal arms were told apart (at most 5 % would
 //! be honest), how often an arm that carries 1.3 times the rate was found, and how often the interval of that ratio
 //! covered it. The queue is FIFO prefill with decoding that every prefill slows, so that misses come in clusters.
 
 mod sweeps;
 
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use sweeps::queue::{Dice, SCENES, SWEEP, Scene, serve, trace};
 use sweeps::{point, question, sweep};
 use topobench::analyse::{Comparison, PointInput};
@@ -16,11 +18,26 @@ fn main() {
     println!("{runs} runs each; sweeps of {} rates; intervals of 95 %\n", SWEEP.len());
     println!("| scene | requests | crossing covered | equal arms told apart | 1.3x found | ratio covered |");
     println!("| --- | --- | --- | --- | --- | --- |");
-    for scene in &SCENES {
-        for requests in [100, 500, 1000, 2000] {
-            println!("| {} | {requests} | {} |", scene.name, study(scene, requests, runs));
+    let studies: Vec<(&Scene, usize)> =
+        SCENES.iter().flat_map(|scene| [100, 500, 1000, 2000].map(|requests| (scene, requests))).collect();
+    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(studies.len());
+    let rows: Vec<OnceLock<String>> = studies.iter().map(|_| OnceLock::new()).collect();
+    // The longest first, so that no worker is left with one at the end.
+    let next = AtomicUsize::new(0);
+    let mut order: Vec<usize> = (0..studies.len()).collect();
+    order.sort_by_key(|i| std::cmp::Reverse(studies[*i].1));
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                while let Some(&i) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let (scene, requests) = studies[i];
+                    let row = format!("| {} | {requests} | {} |", scene.name, study(scene, requests, runs));
+                    rows[i].set(row).expect("each row once");
+                }
+            });
         }
-    }
+    });
+    rows.iter().filter_map(OnceLock::get).for_each(|row| println!("{row}"));
 }
 
 fn study(scene: &Scene, requests: usize, runs: u64) -> String {
