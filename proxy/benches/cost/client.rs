@@ -1,4 +1,4 @@
-//! The load: raw sockets that only read and stamp, on connections that are kept.
+//! The load: raw sockets that only read, on connections that are kept; the kernel stamps what comes.
 
 use std::cell::RefCell;
 use std::io;
@@ -12,7 +12,8 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::TOKENS;
-use crate::server::{monotonic_nanos, stream_len};
+use crate::arrival::{self, monotonic_nanos};
+use crate::server::stream_len;
 
 /// Longer than any stream takes on a machine that keeps up.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -139,6 +140,7 @@ type Idle = Rc<RefCell<Vec<TcpStream>>>;
 async fn connect(port: u16) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
     stream.set_nodelay(true)?;
+    arrival::stamp(&stream)?;
     Ok(stream)
 }
 
@@ -183,19 +185,11 @@ struct Reader {
 impl Reader {
     async fn read(&mut self, stream: &TcpStream) -> io::Result<()> {
         let mut buffer = [0; 32 << 10];
-        let read = loop {
-            stream.readable().await?;
-            match stream.try_read(&mut buffer) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(read) => break read,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
-        };
-        let now = monotonic_nanos();
-        self.take(&buffer[..read])?;
+        let read = arrival::read(stream, &mut buffer).await?;
+        let (bytes, arrived) = read.ok_or(io::ErrorKind::UnexpectedEof)?;
+        self.take(bytes)?;
         if self.first == 0 && self.body > 0 {
-            self.first = now;
+            self.first = arrived;
         }
         Ok(())
     }

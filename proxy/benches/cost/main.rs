@@ -13,6 +13,8 @@
 //! share, which the direct connection shows. Cancellation: from the client's close to the engine's. The machine must be
 //! idle, and have two cores.
 
+#[path = "../../../tests/common/arrival.rs"]
+mod arrival;
 mod client;
 mod contestant;
 #[path = "../../../tests/common/cores.rs"]

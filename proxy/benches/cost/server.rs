@@ -1,16 +1,16 @@
 //! Engines that cost next to nothing and know when they did what: one process, two ports, so that one can be taken for a
 //! prefill and the other for a decode instance.
 //!
-//! Times are CLOCK_MONOTONIC nanoseconds, taken just before a write and just after a read. A request may hold a member
+//! Times are CLOCK_MONOTONIC nanoseconds: just before a write, and when what was read had come in. A request may hold a member
 //! `hold`: `prefill` makes the prefill instance never answer, `decode` makes a stream end after its first chunk; both
 //! wait to see their connection closed, which is what cancellation looks like to an engine.
 
+use crate::arrival::{self, monotonic_nanos};
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use nix::time::{ClockId, clock_gettime};
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -30,11 +30,6 @@ const PREFILLED: &str = concat!(
     r#""remote_block_ids":[[1,2,3,4,5,6,7,8]],"remote_engine_id":"7a4b6c1e","remote_request_id":"cmpl-1","#,
     r#""remote_host":"127.0.0.1","remote_port":5600,"tp_size":1}}"#
 );
-
-pub fn monotonic_nanos() -> u64 {
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("the clock exists");
-    now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
-}
 
 /// One line of the table: what kind of request, when received, when first written to, when last written to or closed.
 type Table = Rc<RefCell<String>>;
@@ -81,6 +76,7 @@ async fn accept(listener: TcpListener, table: Table) -> io::Result<()> {
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
+        arrival::stamp(&stream)?;
         tokio::task::spawn_local(serve(stream, Rc::clone(&table)));
     }
 }
@@ -89,34 +85,36 @@ async fn accept(listener: TcpListener, table: Table) -> io::Result<()> {
 async fn serve(mut stream: TcpStream, table: Table) -> io::Result<()> {
     let mut bytes = Vec::with_capacity(8192);
     loop {
-        let Some((head, whole)) = request(&mut stream, &mut bytes).await? else { return Ok(()) };
+        let Some((head, whole, received)) = request(&stream, &mut bytes).await? else { return Ok(()) };
         if bytes.starts_with(b"GET") {
             let page = if bytes.starts_with(b"GET /truth") { table.take() } else { models() };
             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", page.len());
             stream.write_all((head + &page).as_bytes()).await?;
         } else {
             let asked: Asked = serde_json::from_slice(&bytes[head..whole])?;
-            let line = answer(&mut stream, &asked).await?;
+            let line = answer(&mut stream, &asked, received).await?;
             table.borrow_mut().push_str(&line);
         }
         bytes.drain(..whole);
     }
 }
 
-/// Reads until a request is whole: where its body begins and ends. `None`: the connection was closed.
-async fn request(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> io::Result<Option<(usize, usize)>> {
+/// Reads until a request is whole: where its body begins and ends, and when its end came in. `None`: the connection was
+/// closed.
+async fn request(stream: &TcpStream, bytes: &mut Vec<u8>) -> io::Result<Option<(usize, usize, u64)>> {
+    let (mut room, mut received) = ([0; 8192], 0);
     loop {
         if let Some(head) = memchr::memmem::find(bytes, b"\r\n\r\n").map(|at| at + 4) {
             let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
             let length = text.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
             let whole = head + length.unwrap_or(0);
             if bytes.len() >= whole {
-                return Ok(Some((head, whole)));
+                return Ok(Some((head, whole, received)));
             }
         }
-        if stream.read_buf(bytes).await? == 0 {
-            return Ok(None);
-        }
+        let Some((read, at)) = arrival::read(stream, &mut room).await? else { return Ok(None) };
+        bytes.extend_from_slice(read);
+        received = at;
     }
 }
 
@@ -124,8 +122,8 @@ fn models() -> String {
     r#"{"object":"list","data":[{"id":"tiny","object":"model","max_model_len":4096}]}"#.to_owned()
 }
 
-async fn answer(stream: &mut TcpStream, asked: &Asked) -> io::Result<String> {
-    let (received, start) = (monotonic_nanos(), Instant::now());
+async fn answer(stream: &mut TcpStream, asked: &Asked, received: u64) -> io::Result<String> {
+    let start = Instant::now();
     let prefill = asked.kv_transfer_params.as_ref().is_some_and(|params| params.do_remote_decode);
     if prefill && asked.hold != "prefill" {
         let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: ";

@@ -4,16 +4,15 @@
 //! that is the client's error. A receipt's is the kernel's, when the last byte came in: how long this server then takes
 //! to look at it belongs to the TTFT that a client should report, and not to the client's error.
 
-use nix::sys::socket::sockopt::ReceiveTimestampns;
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt};
-use nix::sys::time::TimeSpec;
-use nix::time::{ClockId, clock_gettime};
+#[path = "../../common/arrival.rs"]
+mod arrival;
+
+pub use arrival::monotonic_nanos;
 use std::cell::RefCell;
-use std::io::{self, IoSliceMut};
-use std::os::fd::AsRawFd;
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::io::{AsyncWriteExt, Interest};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep_until};
@@ -22,32 +21,12 @@ use tokio::time::{Instant, sleep_until};
 pub const TTFT: Duration = Duration::from_millis(50);
 pub const ITL: Duration = Duration::from_millis(10);
 
-pub fn monotonic_nanos() -> u64 {
-    nanos(clock_gettime(ClockId::CLOCK_MONOTONIC).expect("the clock exists"))
-}
-
-fn nanos(time: TimeSpec) -> u64 {
-    time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64
-}
-
 /// Appends what one read brings, and says when the last of it had come in; `None` at the end of the stream.
 async fn read(stream: &TcpStream, bytes: &mut Vec<u8>) -> io::Result<Option<u64>> {
-    let (mut room, mut control) = ([0; 4096], nix::cmsg_space!(TimeSpec));
-    let (read, stamp) = stream
-        .async_io(Interest::READABLE, || {
-            let mut room = [IoSliceMut::new(&mut room)];
-            let message = recvmsg::<()>(stream.as_raw_fd(), &mut room, Some(&mut control), MsgFlags::empty())?;
-            let stamp = message.cmsgs()?.find_map(|message| match message {
-                ControlMessageOwned::ScmTimestampns(stamp) => Some(stamp),
-                _ => None,
-            });
-            Ok((message.bytes, stamp))
-        })
-        .await?;
-    bytes.extend_from_slice(&room[..read]);
-    let wall = nanos(clock_gettime(ClockId::CLOCK_REALTIME).expect("the clock exists"));
-    let age = stamp.map_or(0, |stamp| wall.saturating_sub(nanos(stamp)));
-    Ok((read > 0).then(|| monotonic_nanos() - age))
+    let mut room = [0; 4096];
+    let Some((read, at)) = arrival::read(stream, &mut room).await? else { return Ok(None) };
+    bytes.extend_from_slice(read);
+    Ok(Some(at))
 }
 
 /// Lines of the table: id, when received, first chunk written, last chunk written, chunks.
@@ -84,7 +63,7 @@ pub fn run(pace: Option<&String>) -> io::Result<()> {
         loop {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            setsockopt(&stream, ReceiveTimestampns, &true)?;
+            arrival::stamp(&stream)?;
             tokio::task::spawn_local(serve(stream, pace, Rc::clone(&truth)));
         }
     })
