@@ -133,8 +133,12 @@ impl Worker {
         Ok(())
     }
 
-    /// So many connections that sends at the schedule's mean rate, or at once, find one open.
+    /// So many connections that sends at the schedule's mean rate, or at once, find one open. Under a concurrency limit
+    /// the answers give theirs back.
     fn spares(&self) -> usize {
+        if self.slots.is_some() {
+            return FEWEST_SPARES;
+        }
         let requests = &self.common.schedule.requests;
         let span = requests.last().map_or(0.0, |last| last.due.as_duration().as_secs_f64());
         let mean = requests.len() as f64 / self.of as f64 * (SPARES_FOR.as_secs_f64() / span);
