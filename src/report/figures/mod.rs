@@ -36,10 +36,14 @@ pub struct Named {
 
 type Builder = fn(&Study) -> Option<Figure>;
 
+/// The figures that answer the question, by the names of their files.
+const COMPARISON: &str = "vllm_comparison_plots";
+const RUN: &str = "vllm_benchmark_plots";
+
 /// Everything that can be drawn of arms against each other, the pair first.
 pub fn of_comparison(study: &Study) -> Vec<Named> {
     let builders: [(&str, Builder); 7] = [
-        ("vllm_comparison_plots", pair),
+        (COMPARISON, pair),
         ("latency_percentiles", percentiles),
         ("latency_distributions", cdf),
         ("time_breakdown", breakdown),
@@ -53,7 +57,7 @@ pub fn of_comparison(study: &Study) -> Vec<Named> {
 /// Everything that can be drawn of one run, the pair first; a timeline for each point.
 pub fn of_run(study: &Study) -> Vec<Named> {
     let builders: [(&str, Builder); 6] = [
-        ("vllm_benchmark_plots", pair),
+        (RUN, pair),
         ("latency_percentiles", percentiles),
         ("latency_distributions", cdf),
         ("time_breakdown", breakdown),

@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Pixels to the px of PNG files.
+/// Pixels to the px of PNG files: for screens of high density where a figure answers the question and is shown around.
 const PNG_SCALE: f32 = 2.0;
+/// The others explain it, and are read; pictures are most of the CPU that a short run costs.
+const PNG_SCALE_OF_DETAILS: f32 = 1.5;
 
 #[derive(Debug, thiserror::Error)]
 pub enum FigureError {
@@ -69,7 +71,9 @@ pub fn write(dir: &Path, figures: &[Drawn]) -> Result<Vec<PathBuf>, FigureError>
 
 fn write_one(dir: &Path, figure: &Drawn) -> Result<Vec<PathBuf>, FigureError> {
     let failed = |source| FigureError::Draw { name: figure.name.clone(), source };
-    let files = figure.drawing.files(PNG_SCALE).map_err(failed)?;
+    let answers = [super::COMPARISON, super::RUN].contains(&figure.name.as_str());
+    let scale = if answers { PNG_SCALE } else { PNG_SCALE_OF_DETAILS };
+    let files = figure.drawing.files(scale).map_err(failed)?;
     let write = |(extension, bytes): (&str, &[u8])| {
         let path = dir.join(format!("{}.{extension}", figure.name));
         write_atomically(&path, bytes)?;

@@ -114,11 +114,14 @@ class Frame {
     };
     const { box } = this;
     const fits = (r) => r.left >= box.left && r.right <= box.right + 8 && r.top >= box.top - 8 && r.bottom <= box.bottom;
-    const free = (r) => fits(r) && !taken.some(([x, y]) => x >= r.left && x <= r.right && y >= r.top && y <= r.bottom);
-    const place = places.find((p) => free(bounds(p))) ?? places.find((p) => fits(bounds(p))) ?? places[0];
+    // Where no place is free, the one that covers least: better a line than another text.
+    const inside = (r, [x, y]) => x >= r.left && x <= r.right && y >= r.top && y <= r.bottom;
+    const covered = (p) => taken.reduce((sum, point) => sum + (inside(bounds(p), point) ? (point[2] ?? 1) : 0), 0);
+    const costs = places.filter((p) => fits(bounds(p))).map((p) => ({ p, cost: covered(p) }));
+    const place = costs.reduce((best, next) => (next.cost < best.cost ? next : best), costs[0] ?? { p: places[0] }).p;
     svg(this.svg, "text", { ...attributes, x: place.x, y: place.y, "text-anchor": place.anchor }, text);
     const r = bounds(place);
-    for (let x = r.left; x <= r.right; x += 6) for (const y of [r.top, (r.top + r.bottom) / 2, r.bottom]) taken.push([x, y]);
+    for (let x = r.left; x <= r.right; x += 6) for (const y of [r.top, (r.top + r.bottom) / 2, r.bottom]) taken.push([x, y, 10]);
   }
 
   empty(text) {
@@ -238,7 +241,7 @@ class LineChart {
   // The number beside its drop line, low where there is room.
   callout({ arm, x, text }, taken) {
     const at = this.frame.x(x);
-    const heights = Array.from({ length: 9 }, (_, i) => this.frame.box.bottom - 9 - 17 * i);
+    const heights = Array.from({ length: 13 }, (_, i) => this.frame.box.bottom - 9 - 17 * i);
     const beside = (y) => [{ x: at + 6, y, anchor: "start" }, { x: at - 6, y, anchor: "end" }];
     this.frame.text({ class: "callout halo", style: colorOf(arm) }, text, heights.flatMap(beside), taken);
   }
