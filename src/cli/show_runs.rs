@@ -87,7 +87,7 @@ pub fn comparison(study: &Study, output: &Path, json: bool) -> Result<(), Failur
     figures::write(output, &drawn).map_err(|e| Failure::new(Exit::Internal, e))?;
     write_texts(output, study, &drawn)?;
     if !json {
-        let figure = output.join("vllm_comparison_plots.svg");
+        let figure = output.join(format!("{}.svg", figures::COMPARISON));
         out::line(format!("figure: {}\nreport: {}", figure.display(), output.join(REPORT).display()))?;
     }
     Ok(())

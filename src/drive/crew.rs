@@ -17,7 +17,7 @@ use std::task::{Context, Wake, Waker};
 const SERVED_BETWEEN_SENDS: usize = 20;
 
 /// A stream's own mark: whether it still waits for its first token. The default is that of a stream on its own.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(super) struct Urgency(Option<Arc<Member>>);
 
 impl Urgency {

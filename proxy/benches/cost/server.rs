@@ -1,11 +1,10 @@
 //! Engines that cost next to nothing and know when they did what: one process, two ports, so that one can be taken for a
 //! prefill and the other for a decode instance.
 //!
-//! Times are CLOCK_MONOTONIC nanoseconds: just before a write, and when what was read had come in. A request may hold a member
-//! `hold`: `prefill` makes the prefill instance never answer, `decode` makes a stream end after its first chunk; both
-//! wait to see their connection closed, which is what cancellation looks like to an engine.
+//! Times are CLOCK_MONOTONIC nanoseconds: just before a write, and when what was read had come in. A request may hold a
+//! member `hold`: `prefill` makes the prefill instance never answer, `decode` makes a stream end after its first chunk;
+//! both wait to see their connection closed, which is what cancellation looks like to an engine.
 
-use crate::arrival::{self, monotonic_nanos};
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
@@ -16,6 +15,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep_until};
+
+use crate::arrival::{self, monotonic_nanos};
 
 pub const TTFT: Duration = Duration::from_millis(50);
 pub const ITL: Duration = Duration::from_millis(10);

@@ -37,7 +37,7 @@ pub struct Named {
 type Builder = fn(&Study) -> Option<Figure>;
 
 /// The figures that answer the question, by the names of their files.
-const COMPARISON: &str = "vllm_comparison_plots";
+pub const COMPARISON: &str = "vllm_comparison_plots";
 const RUN: &str = "vllm_benchmark_plots";
 
 /// Everything that can be drawn of arms against each other, the pair first.

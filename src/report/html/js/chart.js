@@ -116,8 +116,9 @@ class Frame {
     const fits = (r) => r.left >= box.left && r.right <= box.right + 8 && r.top >= box.top - 8 && r.bottom <= box.bottom;
     // Where no place is free, the one that covers least: better a line than another text.
     const inside = (r, [x, y]) => x >= r.left && x <= r.right && y >= r.top && y <= r.bottom;
-    const covered = (p) => taken.reduce((sum, point) => sum + (inside(bounds(p), point) ? (point[2] ?? 1) : 0), 0);
-    const costs = places.filter((p) => fits(bounds(p))).map((p) => ({ p, cost: covered(p) }));
+    const covered = (r) => taken.reduce((sum, point) => sum + (inside(r, point) ? (point[2] ?? 1) : 0), 0);
+    const fitting = places.map((p) => ({ p, r: bounds(p) })).filter(({ r }) => fits(r));
+    const costs = fitting.map(({ p, r }) => ({ p, cost: covered(r) }));
     const place = costs.reduce((best, next) => (next.cost < best.cost ? next : best), costs[0] ?? { p: places[0] }).p;
     svg(this.svg, "text", { ...attributes, x: place.x, y: place.y, "text-anchor": place.anchor }, text);
     const r = bounds(place);
