@@ -126,12 +126,14 @@ impl Request {
         Self { size, anchors: vec![Rect::around(anchor, 0.0)], spots, roams: true, points: true, priority }
     }
 
-    /// The line from a text at `rect` to its anchor, if it needs one.
-    pub(super) fn leader(&self, rect: Rect) -> Option<(Px, Px)> {
+    /// The line from a text at `rect` to its anchor, if it needs one: it is far from it, or nearer to another's.
+    fn leader(&self, rect: Rect, rivals: &[Rect]) -> Option<(Px, Px)> {
         let middle = ((rect.left + rect.right) / 2.0, (rect.top + rect.bottom) / 2.0);
         let anchor = self.anchors.iter().min_by(|a, b| rect.distance(**a).total_cmp(&rect.distance(**b)))?;
         let target = anchor.nearest(middle);
-        (self.points && rect.distance(*anchor) > NEAR).then(|| (rect.nearest(target), target))
+        let away = rect.distance(*anchor);
+        let doubtful = || rivals.iter().any(|rival| rect.distance(*rival) < away);
+        (self.points && (away > NEAR || doubtful())).then(|| (rect.nearest(target), target))
     }
 
     /// Distance from a text at `rect` to the nearest anchor, px.
@@ -174,19 +176,29 @@ const COST_PER_RANK: f64 = 0.35;
 const ROUNDS: usize = 3;
 const ROAMING_PITCH: f64 = 7.0;
 
-/// The rectangle of every request inside `area`, or `None` where there is no room.
-pub(super) fn place(area: Rect, obstacles: &Obstacles, requests: &[Request]) -> Vec<Option<Rect>> {
+/// Where a text is written, and the line that joins it to what it belongs to, if it needs one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Placed {
+    pub rect: Rect,
+    pub leader: Option<(Px, Px)>,
+}
+
+/// The place of every request inside `area`, or `None` where there is no room.
+pub(super) fn place(area: Rect, obstacles: &Obstacles, requests: &[Request]) -> Vec<Option<Placed>> {
     let mut order: Vec<usize> = (0..requests.len()).collect();
     order.sort_by_key(|&index| requests[index].priority);
-    let mut placed: Vec<Option<Rect>> = vec![None; requests.len()];
+    let mut placed: Vec<Option<Placed>> = vec![None; requests.len()];
     for _ in 0..ROUNDS {
         let before = placed.clone();
         for &index in &order {
-            let others: Vec<Other> = (0..requests.len())
-                .filter(|&other| other != index)
-                .filter_map(|other| placed[other].map(|rect| Other { rect, leader: requests[other].leader(rect) }))
-                .collect();
-            placed[index] = Search { area, obstacles, others: &others }.best(&requests[index]);
+            let is_other = |other: &usize| *other != index;
+            let others: Vec<Placed> = (0..requests.len()).filter(is_other).filter_map(|other| placed[other]).collect();
+            let pointing = requests.iter().enumerate().filter(|(other, request)| is_other(other) && request.points);
+            let rivals: Vec<Rect> = pointing.flat_map(|(_, request)| request.anchors.iter().copied()).collect();
+            let request = &requests[index];
+            let search = Search { area, obstacles, others: &others, rivals: &rivals };
+            let best = search.best(request);
+            placed[index] = best.map(|rect| Placed { rect, leader: request.leader(rect, &rivals) });
         }
         if placed == before {
             break;
@@ -195,16 +207,13 @@ pub(super) fn place(area: Rect, obstacles: &Obstacles, requests: &[Request]) -> 
     placed
 }
 
-/// A text that has its place already.
-struct Other {
-    rect: Rect,
-    leader: Option<(Px, Px)>,
-}
-
 struct Search<'a> {
     area: Rect,
     obstacles: &'a Obstacles,
-    others: &'a [Other],
+    /// The texts that have their place already.
+    others: &'a [Placed],
+    /// What other texts belong to.
+    rivals: &'a [Rect],
 }
 
 impl Search<'_> {
@@ -256,8 +265,8 @@ impl Search<'_> {
 
     /// Leaders should not strike through texts, neither this text's through others nor others' through this.
     fn leader_cost(&self, rect: Rect, request: &Request) -> f64 {
-        let own = request.leader(rect);
-        let struck = |other: &Other| {
+        let own = request.leader(rect, self.rivals);
+        let struck = |other: &Placed| {
             let through_this = other.leader.map_or(0.0, |leader| rect.covers(leader));
             let through_other = own.map_or(0.0, |leader| other.rect.covers(leader));
             through_this + through_other
@@ -288,7 +297,7 @@ mod tests {
     #[test]
     fn a_lone_label_stays_beside_its_point() {
         let placed = place(AREA, &Obstacles::default(), &[Request::around((100.0, 60.0), (40.0, 10.0), 0)]);
-        let rect = placed[0].unwrap();
+        let rect = placed[0].unwrap().rect;
         assert!(rect.nearest((100.0, 60.0)).0 - 100.0 < 8.0);
     }
 
@@ -296,7 +305,7 @@ mod tests {
     fn a_label_dodges_lines_and_markers() {
         let obstacles =
             Obstacles { boxes: vec![Rect::around((110.0, 50.0), 4.0)], segments: vec![((0.0, 60.0), (200.0, 60.0))] };
-        let rect = place(AREA, &obstacles, &[Request::around((100.0, 60.0), (40.0, 10.0), 0)])[0].unwrap();
+        let rect = place(AREA, &obstacles, &[Request::around((100.0, 60.0), (40.0, 10.0), 0)])[0].unwrap().rect;
         assert_eq!(rect.covers(obstacles.segments[0]), 0.0);
         assert!(!rect.meets(obstacles.boxes[0]));
     }
@@ -309,8 +318,20 @@ mod tests {
         let mut request = Request::around((150.0, 20.0), (60.0, 12.0), 0);
         request.spots.insert(0, (150.0 - 4.0 - 60.0, 100.0));
         request.anchors = vec![Rect::new(150.0, 20.0, 150.0, 120.0)];
-        let rect = place(AREA, &obstacles, &[request])[0].unwrap();
+        let rect = place(AREA, &obstacles, &[request])[0].unwrap().rect;
         assert!(lines.iter().all(|line| rect.covers(*line) < 12.0), "{rect:?}");
+    }
+
+    #[test]
+    fn a_label_beside_the_anchor_of_another_is_joined_to_its_own() {
+        // The only spot left of both points is nearer to the other's.
+        let size = (40.0, 10.0);
+        let only = |anchor: Px| Request { spots: vec![(54.0, 55.0)], roams: false, ..Request::around(anchor, size, 0) };
+        let leaders = |requests: &[Request]| place(AREA, &Obstacles::default(), requests)[0].unwrap().leader;
+        let own = only((104.0, 60.0));
+        assert_eq!(leaders(std::slice::from_ref(&own)), None);
+        let other = Request { spots: vec![(120.0, 20.0)], ..only((99.0, 60.0)) };
+        assert_eq!(leaders(&[own, other]), Some(((94.0, 60.0), (104.0, 60.0))));
     }
 
     #[test]
@@ -337,7 +358,7 @@ mod tests {
                 texts.iter().map(|&(anchor, size, priority)| Request::around(anchor, size, priority)).collect();
             let obstacles = Obstacles { boxes: Vec::new(), segments: lines };
             let placed = place(AREA, &obstacles, &requests);
-            let rects: Vec<Rect> = placed.iter().flatten().copied().collect();
+            let rects: Vec<Rect> = placed.iter().flatten().map(|placed| placed.rect).collect();
             for (index, rect) in rects.iter().enumerate() {
                 prop_assert!(AREA.holds(*rect));
                 prop_assert!(rects[..index].iter().all(|other| !other.meets(*rect)));

@@ -15,7 +15,7 @@ use plotters_backend::BackendCoord;
 use super::axis::AxisMap;
 use super::canvas::{Align, Canvas, Centi, Pen, TextItem, centi};
 use super::error::DrawError;
-use super::labels::{Obstacles, Px, Rect, Request, place};
+use super::labels::{Obstacles, Placed, Px, Rect, Request, place};
 use super::marks::Stroke;
 use super::palette::{Rgb, Shape};
 use super::text::{ASCENT, DESCENT, Font, clean};
@@ -222,14 +222,14 @@ impl Plot {
         let requests: Vec<Request> = wanted.iter().map(|text| text.request.clone()).collect();
         let placed = place(self.frame.grown(-3.0), &self.obstacles, &requests);
         // Leaders first: where one must pass a text, the text's rim interrupts it.
-        for (wanted, rect) in wanted.iter().zip(&placed) {
-            if let Some((from, to)) = rect.and_then(|rect| wanted.request.leader(rect)) {
+        for (wanted, placed) in wanted.iter().zip(&placed) {
+            if let Some((from, to)) = placed.and_then(|placed| placed.leader) {
                 self.paper.segment(from, to, Stroke::thin(wanted.color, 0.6))?;
             }
         }
         let mut omitted = std::mem::take(&mut self.omitted);
-        for (Wanted { text, font, color, .. }, rect) in wanted.into_iter().zip(placed) {
-            let Some(rect) = rect else {
+        for (Wanted { text, font, color, .. }, placed) in wanted.into_iter().zip(placed) {
+            let Some(Placed { rect, .. }) = placed else {
                 omitted.push(text);
                 continue;
             };

@@ -100,10 +100,10 @@ fn crossings(mut panel: Panel, study: &Study, arm: &ArmReport, (look, unit): (Lo
     let y = study.question.target.percent().get();
     for (i, rate) in arm.max_rate.all.iter().enumerate() {
         let x = unit.of_arm(arm, *rate);
-        // The first crossing is the one that is quoted.
+        // The first crossing is the one that is quoted. Its line ends on the axis, which names the unit: the arms'
+        // lines may stand closer than a longer text is wide.
         let drop = if i == 0 { Drop::ToX } else { Drop::None };
-        let text = if i == 0 { format!("{} req/s", words::number(x)) } else { words::number(x) };
-        panel = panel.with(Callout { x, y, text, color: look.color, drop });
+        panel = panel.with(Callout { x, y, text: words::number(x), color: look.color, drop });
     }
     let Some((lowest, highest)) = arm.tested() else { return panel };
     let near = |rate: f64| {

@@ -117,7 +117,7 @@ fn callouts(panel: &Panel) -> Vec<(String, f64)> {
 fn crossings_are_marked_per_gpu_and_what_lies_outside_is_said_so() {
     let figure = pair(&h100_study(250.0, 9.0)).expect("a figure");
     let [(text, x)] = &callouts(&figure.panels[0])[..] else { panic!("one crossing: the other arm never fell") };
-    assert_eq!(text, "3.34 req/s");
+    assert_eq!(text, "3.34");
     assert!((x - 3.342).abs() < 1e-3, "{x}");
     let beyond = figure.panels[0].marks.iter().any(|m| matches!(m, Mark::Note(note) if note.text == "> 4 req/s"));
     assert!(beyond, "the other arm's crossing lies above 8 req/s on 2 GPUs");
@@ -129,7 +129,7 @@ fn without_the_number_of_gpus_rates_are_the_deployments() {
     let mut study = h100_study(250.0, 9.0);
     study.comparison.arms[1].gpus = None;
     let figure = pair(&study).expect("a figure");
-    assert_eq!(callouts(&figure.panels[0])[0].0, "6.68 req/s");
+    assert_eq!(callouts(&figure.panels[0])[0].0, "6.68");
     assert_eq!(figure.panels[0].x.label, "Request rate (req/s)");
 }
 
