@@ -36,7 +36,7 @@ mod ticks;
 mod webfont;
 
 pub use error::DrawError;
-pub use export::{svg_to_pdf, svg_to_png};
+pub use export::{Pixels, svg_to_pdf, svg_to_png};
 pub use figure::{Axis, Figure, Key, Legend, LegendEntry, LegendPlace, Panel, Range, Scale, Size, Ticks};
 pub use marks::{
     Band, Bar, Bars, Callout, Cell, Cells, ColorKey, Course, Dash, Direction, Drop, ErrorBars, Interval, Line, Mark,
@@ -47,6 +47,7 @@ pub use palette::{Ramp, Rgb, Shape, marker, palette};
 use canvas::{Align, Canvas};
 use layout::{CAPTION_FONT, Layout, PanelPlan, TITLE_FONT};
 use plot::{Paper, Plot};
+use svg::Ground;
 use text::ASCENT;
 
 /// A figure laid out and drawn, ready to be written in any format.
@@ -115,13 +116,13 @@ impl Drawing {
     /// If the font cannot be cut down.
     pub fn svg(&self) -> Result<String, DrawError> {
         let css = webfont::font_face_css(&svg::characters(&self.canvas))?;
-        Ok(svg::document(&self.canvas, &self.title, &css))
+        Ok(svg::document(&self.canvas, &self.title, &css, Ground::White))
     }
 
     /// An SVG without its font, for a page that holds [`page_font_css`] once for all its figures.
     #[must_use]
     pub fn inline_svg(&self) -> String {
-        svg::document(&self.canvas, &self.title, "")
+        svg::document(&self.canvas, &self.title, "", Ground::White)
     }
 
     /// The three files at once. Parsing the SVG and laying its texts out is half the work of the other formats, and is
@@ -129,9 +130,10 @@ impl Drawing {
     ///
     /// # Errors
     /// As [`Drawing::svg`], [`Drawing::pdf`] and [`Drawing::png`].
-    pub fn files(&self, png_scale: f32) -> Result<Files, DrawError> {
-        let tree = export::parse(&self.inline_svg())?;
-        Ok(Files { svg: self.svg()?, pdf: export::pdf(&tree, &self.title)?, png: export::png(&tree, png_scale)? })
+    pub fn files(&self, png_scale: f32, pixels: &mut Pixels) -> Result<Files, DrawError> {
+        let tree = export::parse(&svg::document(&self.canvas, &self.title, "", Ground::Bare))?;
+        let png = export::png(&tree, png_scale, pixels)?;
+        Ok(Files { svg: self.svg()?, pdf: export::pdf(&tree, &self.title)?, png })
     }
 
     /// One page of the figure's physical size; text stays text.

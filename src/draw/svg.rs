@@ -22,8 +22,16 @@ pub(super) fn characters(canvas: &Canvas) -> Characters {
     used
 }
 
+/// What a figure stands on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ground {
+    White,
+    /// Where the paper, or the picture that it is painted on, is white already.
+    Bare,
+}
+
 /// The whole document. `style` is CSS that is valid within XML text.
-pub(super) fn document(canvas: &Canvas, title: &str, style: &str) -> String {
+pub(super) fn document(canvas: &Canvas, title: &str, style: &str, ground: Ground) -> String {
     let body = body(canvas);
     let id = fingerprint(&body);
     let (width, height) = (number(canvas.width * 100.0), number(canvas.height * 100.0));
@@ -50,7 +58,9 @@ pub(super) fn document(canvas: &Canvas, title: &str, style: &str) -> String {
         }
         svg += "</defs>\n";
     }
-    svg += &format!("<rect width=\"{width}\" height=\"{height}\" fill=\"#fff\"/>\n");
+    if ground == Ground::White {
+        svg += &format!("<rect width=\"{width}\" height=\"{height}\" fill=\"#fff\"/>\n");
+    }
     // Several figures may share a page, where ids are global: the content names them.
     svg += &body.replace("url(#c-", &format!("url(#c{id}-"));
     svg + "</svg>\n"

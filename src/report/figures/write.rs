@@ -1,7 +1,7 @@
 //! Figures to files: SVG for pages, PDF for papers, PNG for everything else.
 
 use super::Named;
-use crate::draw::{DrawError, Drawing};
+use crate::draw::{DrawError, Drawing, Pixels};
 use crate::record::RecordError;
 use crate::record::dir::write_atomically;
 use std::path::{Path, PathBuf};
@@ -56,8 +56,9 @@ pub fn write(dir: &Path, figures: &[Drawn]) -> Result<Vec<PathBuf>, FigureError>
     std::thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
+                let mut pixels = Pixels::default();
                 while let Some(figure) = figures.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let written = write_one(dir, figure);
+                    let written = write_one(dir, figure, &mut pixels);
                     done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(written);
                 }
             });
@@ -69,11 +70,11 @@ pub fn write(dir: &Path, figures: &[Drawn]) -> Result<Vec<PathBuf>, FigureError>
     Ok(files)
 }
 
-fn write_one(dir: &Path, figure: &Drawn) -> Result<Vec<PathBuf>, FigureError> {
+fn write_one(dir: &Path, figure: &Drawn, pixels: &mut Pixels) -> Result<Vec<PathBuf>, FigureError> {
     let failed = |source| FigureError::Draw { name: figure.name.clone(), source };
     let answers = [super::COMPARISON, super::RUN].contains(&figure.name.as_str());
     let scale = if answers { PNG_SCALE } else { PNG_SCALE_OF_DETAILS };
-    let files = figure.drawing.files(scale).map_err(failed)?;
+    let files = figure.drawing.files(scale, pixels).map_err(failed)?;
     let write = |(extension, bytes): (&str, &[u8])| {
         let path = dir.join(format!("{}.{extension}", figure.name));
         write_atomically(&path, bytes)?;
