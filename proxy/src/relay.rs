@@ -147,27 +147,34 @@ impl Body for RelayBody {
     }
 }
 
-/// A time limit since the last sign of life. The timer is moved only when it fires, not at every frame.
+/// A time limit since the last sign of life. The timer is moved only when it fires, not at every frame, and listened to
+/// once: an answer stays with the task of its client's connection.
 #[derive(Debug)]
 struct Deadline {
     last: Instant,
     limit: Duration,
+    listening: bool,
     timer: Pin<Box<Sleep>>,
 }
 
 impl Deadline {
     fn new(last: Instant, limit: Duration) -> Self {
-        Deadline { last, limit, timer: Box::pin(tokio::time::sleep_until((last + limit).into())) }
+        Deadline { last, limit, listening: false, timer: Box::pin(tokio::time::sleep_until((last + limit).into())) }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<UpstreamError> {
         loop {
+            if self.listening && !self.timer.is_elapsed() {
+                return Poll::Pending;
+            }
+            self.listening = true;
             ready!(self.timer.as_mut().poll(cx));
             let due = self.last + self.limit;
             if due <= Instant::now() {
                 return Poll::Ready(UpstreamError::Timeout { awaited: "further byte", after: self.limit });
             }
             self.timer.as_mut().reset(due.into());
+            self.listening = false;
         }
     }
 }
