@@ -29,6 +29,8 @@ const ONE_CORE: &str = "one-core";
 const SECONDS_PER_RATE: f64 = 10.0;
 /// Of every client at every rate, in turn: whatever disturbs the machine for a while shall not single one out.
 const RUNS: usize = 3;
+/// The same of the run with a single request, which takes two seconds.
+const FIXED_RUNS: usize = 5;
 pub const OUTPUT_TOKENS: u32 = 128;
 
 fn main() {
@@ -51,10 +53,7 @@ fn main() {
         Some(_) => clients.push(Client::VllmRs),
         None => println!("(VLLM_RS=PATH adds `vllm-rs bench serve`)"),
     }
-    let fixed: Vec<(Client, f64)> = clients
-        .iter()
-        .map(|client| (*client, measure(*client, Task { port, rate: 10.0, requests: 1 }, 0.0).cpu_secs))
-        .collect();
+    let fixed = fixed_costs(&clients, port);
     for rate in rates {
         println!("\n{rate} req/s");
         println!(
@@ -75,6 +74,17 @@ fn main() {
     }
     let _ = server.kill();
     let _ = server.wait();
+}
+
+/// CPU seconds of a run of one request: the median of some, in turn.
+fn fixed_costs(clients: &[Client], port: u16) -> Vec<(Client, f64)> {
+    let mut costs: Vec<Vec<f64>> = vec![Vec::new(); clients.len()];
+    for _ in 0..FIXED_RUNS {
+        for (client, costs) in clients.iter().zip(&mut costs) {
+            costs.push(measure(*client, Task { port, rate: 10.0, requests: 1 }, 0.0).cpu_secs);
+        }
+    }
+    clients.iter().zip(costs).map(|(client, costs)| (*client, at(&sorted(costs.into_iter()), 0.5))).collect()
 }
 
 /// Where every client runs.
