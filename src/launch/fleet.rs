@@ -222,7 +222,7 @@ async fn check(plan: &FleetPlan, options: &LaunchOptions, events: &Events) -> Re
     let log_dir = |source| PreflightError::LogDir { path: options.log_dir.clone(), source };
     std::fs::create_dir_all(&options.log_dir).map_err(log_dir)?;
     let gpus = Gpus::detect();
-    preflight::check_gpus(plan, &gpus, options.allow_busy_gpus).await?;
+    preflight::check_gpus(plan, gpus, options.allow_busy_gpus).await?;
     if let Some(warning) = preflight::check_shared_memory(plan) {
         events(LaunchEvent::Warning { warning });
     }

@@ -8,10 +8,11 @@ use super::nvml::NvmlGpus;
 use crate::outcome::GpuFacts;
 use crate::units::Offset;
 use serde::{Serialize, Serializer};
+use std::borrow::Borrow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -162,12 +163,14 @@ impl Serialize for Throttle {
 }
 
 impl Gpus {
-    /// NVIDIA's first, then AMD's.
-    pub fn detect() -> Gpus {
-        if let Some(nvml) = NvmlGpus::load() {
-            return Gpus::Nvml(nvml);
-        }
-        AmdGpus::find().map_or(Gpus::None, Gpus::Amd)
+    /// This machine's: NVIDIA's first, then AMD's. The driver is opened once in a process: where persistence mode is
+    /// off it starts its GPUs anew for everybody who comes while nobody else holds them.
+    pub fn detect() -> &'static Gpus {
+        static FOUND: OnceLock<Gpus> = OnceLock::new();
+        FOUND.get_or_init(|| {
+            let nvidia = NvmlGpus::load().map(Gpus::Nvml);
+            nvidia.or_else(|| AmdGpus::find().map(Gpus::Amd)).unwrap_or(Gpus::None)
+        })
     }
 
     pub fn list(&self) -> Vec<GpuInfo> {
@@ -203,7 +206,7 @@ impl GpuSampler {
     /// One sample of each GPU in `only` (all if `None`) each `period`, with offsets since `epoch`, handed to `sink` as
     /// rows for gpu.csv.
     pub fn start(
-        gpus: Gpus,
+        gpus: impl Borrow<Gpus> + Send + 'static,
         only: Option<BTreeSet<u32>>,
         epoch: Instant,
         period: Duration,
@@ -216,7 +219,7 @@ impl GpuSampler {
             let mut waiting: Option<Question> = None;
             loop {
                 let at = Offset::from(epoch.elapsed());
-                let mut rows = gpus.sample(at);
+                let mut rows = gpus.borrow().sample(at);
                 rows.retain(|row| only.as_ref().is_none_or(|only| only.contains(&row.gpu)));
                 sink(&rows);
                 kept.lock().unwrap_or_else(PoisonError::into_inner).append(&mut rows);

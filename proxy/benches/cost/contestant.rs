@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use topobench_proxy::{BackendUrl, Proxy, ProxyConfig, Routes};
 
 use crate::{client, cores};
@@ -91,7 +93,7 @@ impl Contestant {
         command
     }
 
-    /// Starts it before these engines (prefill, decode) and waits until it passes requests on.
+    /// Starts it before these engines (prefill, decode), waits until it passes requests on, and lets it rest.
     pub fn start(self, engines: [u16; 2], scratch: &Path) -> Front {
         if self == Contestant::Direct {
             return Front { child: None, port: engines[1] };
@@ -111,7 +113,9 @@ impl Contestant {
             assert!(Instant::now() < deadline, "{} never answers", self.name());
             std::thread::sleep(Duration::from_millis(50));
         }
-        Front { child: Some(child), port }
+        let front = Front { child: Some(child), port };
+        front.signal(Signal::SIGSTOP);
+        front
     }
 }
 
@@ -133,13 +137,25 @@ fn free_port() -> u16 {
     listener.local_addr().expect("bound").port()
 }
 
-/// A contestant at work; gone when dropped.
+/// A contestant that was started, and rests but for its turns: all share one core. Gone when dropped.
 pub struct Front {
     child: Option<Child>,
     pub port: u16,
 }
 
 impl Front {
+    /// Its turn, until what this gives is dropped.
+    pub fn turn(&self) -> Turn<'_> {
+        self.signal(Signal::SIGCONT);
+        Turn(self)
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(child) = &self.child {
+            kill(Pid::from_raw(child.id() as i32), signal).expect("our child");
+        }
+    }
+
     /// CPU seconds that it and its descendants have used.
     pub fn cpu_secs(&self) -> f64 {
         let Some(child) = &self.child else { return 0.0 };
@@ -155,6 +171,15 @@ impl Front {
             tree.extend(children.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
         }
         ticks as f64 / 100.0
+    }
+}
+
+/// Ends when dropped.
+pub struct Turn<'a>(&'a Front);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.signal(Signal::SIGSTOP);
     }
 }
 

@@ -196,11 +196,12 @@ impl Row {
 /// What each spends on the chunks of the first fast rate, in turn: whatever disturbs the machine for a while shall not
 /// single one out.
 fn costs(beds: &[Bed], secs: f64) -> Vec<[f64; TIMES]> {
-    // Connections are opened and code is paged in.
-    beds.iter().for_each(|bed| drop(bed.added(SLOW, 2.0)));
     let mut costs = vec![[0.0; TIMES]; beds.len()];
     for time in 0..TIMES {
         for (bed, cost) in beds.iter().zip(&mut costs) {
+            let _turn = bed.front.turn();
+            // Connections are opened and code is paged in.
+            bed.added(SLOW, 2.0);
             cost[time] = bed.cost(secs);
         }
     }
@@ -210,6 +211,9 @@ fn costs(beds: &[Bed], secs: f64) -> Vec<[f64; TIMES]> {
 /// Its row, and what it showed before anything was subtracted.
 fn measure(bed: &Bed, secs: f64, cpu: [f64; TIMES], floor: &Floor) -> (Row, Floor) {
     let (contestant, front) = (bed.contestant, bed.front);
+    let _turn = front.turn();
+    // Awake again.
+    bed.added(SLOW, 1.0);
     let (slow, broken, _) = bed.added(SLOW, secs);
     let slow = [at(&slow, 0.5), at(&slow, 0.99)];
     let fast = bed.fast(secs / 2.0, &floor.fast);
