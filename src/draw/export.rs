@@ -86,10 +86,19 @@ fn encode(pixels: &mut Vec<u8>, size: IntSize) -> Result<Vec<u8>, png::EncodingE
     Ok(file)
 }
 
-/// RGBA to RGB where it lies.
+/// RGBA to RGB where it lies, four pixels at a time.
 fn drop_alpha(pixels: &mut Vec<u8>) {
+    const PIXEL: u128 = 0xFF_FFFF;
     let count = pixels.len() / 4;
-    for i in 1..count {
+    let mut done = 0;
+    while done + 4 <= count {
+        let Some(four) = pixels[4 * done..].first_chunk() else { break };
+        let four = u128::from_le_bytes(*four);
+        let packed = (0..4).fold(0, |packed, i| packed | (four >> (8 * i) & PIXEL << (24 * i)));
+        pixels[3 * done..3 * done + 12].copy_from_slice(&packed.to_le_bytes()[..12]);
+        done += 4;
+    }
+    for i in done..count {
         pixels.copy_within(4 * i..4 * i + 3, 3 * i);
     }
     pixels.truncate(3 * count);
@@ -108,4 +117,19 @@ fn options() -> &'static Options<'static> {
         }
         Options { font_family: FAMILY.into(), fontdb: Arc::new(fonts), ..Options::default() }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_without_alpha_are_the_colours_in_order() {
+        for count in 0..11u8 {
+            let mut pixels: Vec<u8> = (0..count).flat_map(|i| [10 * i, 10 * i + 1, 10 * i + 2, 255]).collect();
+            drop_alpha(&mut pixels);
+            let colours: Vec<u8> = (0..count).flat_map(|i| [10 * i, 10 * i + 1, 10 * i + 2]).collect();
+            assert_eq!(pixels, colours);
+        }
+    }
 }

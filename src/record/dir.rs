@@ -73,16 +73,28 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), RecordError> {
     replace_atomically(path, |file| std::io::Write::write_all(file, bytes))
 }
 
+/// As [`write_atomically`], for what can be made again from what is on disk, such as figures: after a loss of power it
+/// may be missing. Waiting for the disk twenty times is what a short run would notice.
+pub fn write_derived(path: &Path, bytes: &[u8]) -> Result<(), RecordError> {
+    replace(path, |file| std::io::Write::write_all(file, bytes))
+}
+
 /// As [`write_atomically`], for what is written piece by piece.
 pub fn replace_atomically(
     path: &Path,
     fill: impl FnOnce(&mut std::fs::File) -> std::io::Result<()>,
 ) -> Result<(), RecordError> {
+    replace(path, |file| {
+        fill(file)?;
+        file.sync_data()
+    })
+}
+
+fn replace(path: &Path, fill: impl FnOnce(&mut std::fs::File) -> std::io::Result<()>) -> Result<(), RecordError> {
     let dir = path.parent().unwrap_or(Path::new("."));
     let write = || -> std::io::Result<()> {
         let mut file = tempfile::Builder::new().prefix(HALF_WRITTEN.0).suffix(HALF_WRITTEN.1).tempfile_in(dir)?;
         fill(file.as_file_mut())?;
-        file.as_file().sync_data()?;
         // Temporary files are private; results are for everybody who may read the directory.
         use std::os::unix::fs::PermissionsExt;
         file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;

@@ -3,7 +3,7 @@
 use super::Named;
 use crate::draw::{DrawError, Drawing, Pixels};
 use crate::record::RecordError;
-use crate::record::dir::write_atomically;
+use crate::record::dir::write_derived;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -77,7 +77,7 @@ fn write_one(dir: &Path, figure: &Drawn, pixels: &mut Pixels) -> Result<Vec<Path
     let files = figure.drawing.files(scale, pixels).map_err(failed)?;
     let write = |(extension, bytes): (&str, &[u8])| {
         let path = dir.join(format!("{}.{extension}", figure.name));
-        write_atomically(&path, bytes)?;
+        write_derived(&path, bytes)?;
         Ok(path)
     };
     [("svg", files.svg.as_bytes()), ("pdf", &files.pdf), ("png", &files.png)].into_iter().map(write).collect()
