@@ -130,7 +130,7 @@ impl Attempt {
 
 /// Half a cluster of each kind that every point is presumed to hide: a run without a miss may just not have met its bad
 /// moment (Agresti and Coull's remedy, counted in clusters instead of requests; size found by simulation).
-const PSEUDO_BLOCKS: f64 = 0.7;
+const PSEUDO_BLOCKS: f64 = 0.5;
 
 /// Indices by ascending s*; ties in an order that has nothing to do with arrival.
 fn best_first(scales: &[f64]) -> Vec<u32> {
@@ -156,16 +156,17 @@ fn at_target(scales: &[f64], order: &[u32], target: Target) -> Vec<u32> {
     among
 }
 
-/// Block length: 1.25 tau^(2/3) n^(1/3), at least n^(1/3), at most n/6, where tau is the integrated autocorrelation time
+/// Block length: 0.45 tau^1.2 n^(1/3), at least n^(1/3), at most n/6, where tau is the integrated autocorrelation time
 /// of "missed" at the target: of the misses that a point would have if it just met it. Their own misses are none at a good
 /// point, which has the queue's memory all the same; the ranks of s* remember longer than their extremes, which made
-/// blocks too long where TPOT binds. The exponents are those of the block bootstrap of a variance (Lahiri, Resampling
-/// Methods for Dependent Data, 2003).
+/// blocks too long where TPOT binds. n^(1/3) is the block bootstrap's of a variance, which would have tau^(2/3) beside it
+/// (Lahiri, Resampling Methods for Dependent Data, 2003); intervals want blocks that grow faster with the memory, since
+/// short blocks cut its clusters and long ones without it leave too few: factor and exponent are found by simulation.
 fn block_length(at_target: &[u32]) -> usize {
     let met: Vec<f64> = at_target.windows(2).map(|pair| f64::from(pair[1] - pair[0])).collect();
     let n = met.len() as f64;
     let third = n.cbrt();
-    let wanted = 1.25 * autocorrelation_time(&met).powf(2.0 / 3.0) * third;
+    let wanted = 0.45 * autocorrelation_time(&met).powf(1.2) * third;
     wanted.max(third).min(n / 6.0).round().max(1.0) as usize
 }
 
