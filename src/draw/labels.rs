@@ -166,7 +166,8 @@ const CLEARANCE: f64 = 2.0;
 /// Above this cost a label that may roam looks for a place elsewhere.
 const BEARABLE: f64 = 22.0;
 const COST_PER_PX_COVERED: f64 = 1.0;
-/// A line that runs through the text from end to end, however short the way: nobody reads a struck-out number.
+/// A line that runs through half of the height of the text or more, however short the way: nobody reads a struck-out
+/// number.
 const COST_PER_STRIKE: f64 = 14.0;
 const COST_PER_BOX: f64 = 30.0;
 const COST_PER_PX_AWAY: f64 = 0.4;
@@ -252,7 +253,7 @@ impl Search<'_> {
 
     fn cost(&self, rect: Rect, request: &Request) -> f64 {
         let padded = rect.grown(CLEARANCE / 2.0);
-        let through = 0.9 * padded.height();
+        let through = 0.5 * padded.height();
         let covering = |&segment: &(Px, Px)| {
             let covered = padded.covers(segment);
             covered * COST_PER_PX_COVERED + if covered >= through { COST_PER_STRIKE } else { 0.0 }
