@@ -19,15 +19,6 @@ const POINTS_PER_PX: f32 = 0.75;
 /// Longest side of a picture, px: beyond it a figure is a mistake in the scale, not a figure.
 const LONGEST: f64 = 20_000.0;
 
-/// Converts an SVG to a one-page PDF of the same physical size, with subset fonts and selectable text. The bytes depend
-/// on the input alone: no date, no random id.
-///
-/// # Errors
-/// If the SVG cannot be parsed or the PDF not be written.
-pub fn svg_to_pdf(svg: &str, title: &str) -> Result<Vec<u8>, DrawError> {
-    pdf(&parse(svg)?, title)
-}
-
 /// Renders an SVG on white at `scale` pixels to the px; 2 suits screens of high density.
 ///
 /// # Errors
@@ -36,10 +27,13 @@ pub fn svg_to_png(svg: &str, scale: f32) -> Result<Vec<u8>, DrawError> {
     png(&parse(svg)?, scale, &mut Pixels::default())
 }
 
-/// Room for a picture, kept from one to the next: fresh memory for each costs a short run a tenth of its CPU.
+/// Room for a picture, kept from one to the next: fresh memory for each is a third of the pages that a short run
+/// touches.
 #[derive(Debug, Default)]
 pub struct Pixels(Vec<u8>);
 
+/// A one-page PDF of the same physical size, with subset fonts and selectable text. The bytes depend on the input alone:
+/// no date, no random id.
 pub(super) fn pdf(tree: &Tree, title: &str) -> Result<Vec<u8>, DrawError> {
     let page_size = (tree.size().width() * POINTS_PER_PX, tree.size().height() * POINTS_PER_PX);
     let refused = |what: &str| DrawError::Pdf(format!("{what} of {} x {} pt", page_size.0, page_size.1));
@@ -91,8 +85,7 @@ fn drop_alpha(pixels: &mut Vec<u8>) {
     const PIXEL: u128 = 0xFF_FFFF;
     let count = pixels.len() / 4;
     let mut done = 0;
-    while done + 4 <= count {
-        let Some(four) = pixels[4 * done..].first_chunk() else { break };
+    while let Some(four) = pixels[4 * done..].first_chunk() {
         let four = u128::from_le_bytes(*four);
         let packed = (0..4).fold(0, |packed, i| packed | (four >> (8 * i) & PIXEL << (24 * i)));
         pixels[3 * done..3 * done + 12].copy_from_slice(&packed.to_le_bytes()[..12]);

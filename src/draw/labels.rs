@@ -188,18 +188,18 @@ pub(super) struct Placed {
 pub(super) fn place(area: Rect, obstacles: &Obstacles, requests: &[Request]) -> Vec<Option<Placed>> {
     let mut order: Vec<usize> = (0..requests.len()).collect();
     order.sort_by_key(|&index| requests[index].priority);
+    let without = |index: usize| (0..requests.len()).filter(move |&other| other != index);
+    let anchors = |other: usize| requests[other].points.then_some(&requests[other].anchors).into_iter().flatten();
+    let rivals: Vec<Vec<Rect>> =
+        (0..requests.len()).map(|index| without(index).flat_map(anchors).copied().collect()).collect();
     let mut placed: Vec<Option<Placed>> = vec![None; requests.len()];
     for _ in 0..ROUNDS {
         let before = placed.clone();
         for &index in &order {
-            let is_other = |other: &usize| *other != index;
-            let others: Vec<Placed> = (0..requests.len()).filter(is_other).filter_map(|other| placed[other]).collect();
-            let pointing = requests.iter().enumerate().filter(|(other, request)| is_other(other) && request.points);
-            let rivals: Vec<Rect> = pointing.flat_map(|(_, request)| request.anchors.iter().copied()).collect();
-            let request = &requests[index];
-            let search = Search { area, obstacles, others: &others, rivals: &rivals };
-            let best = search.best(request);
-            placed[index] = best.map(|rect| Placed { rect, leader: request.leader(rect, &rivals) });
+            let others: Vec<Placed> = without(index).filter_map(|other| placed[other]).collect();
+            let (request, rivals) = (&requests[index], &rivals[index]);
+            let best = Search { area, obstacles, others: &others, rivals }.best(request);
+            placed[index] = best.map(|rect| Placed { rect, leader: request.leader(rect, rivals) });
         }
         if placed == before {
             break;

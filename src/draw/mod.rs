@@ -36,7 +36,7 @@ mod ticks;
 mod webfont;
 
 pub use error::DrawError;
-pub use export::{Pixels, svg_to_pdf, svg_to_png};
+pub use export::{Pixels, svg_to_png};
 pub use figure::{Axis, Figure, Key, Legend, LegendEntry, LegendPlace, Panel, Range, Scale, Size, Ticks};
 pub use marks::{
     Band, Bar, Bars, Callout, Cell, Cells, ColorKey, Course, Dash, Direction, Drop, ErrorBars, Interval, Line, Mark,
@@ -47,6 +47,7 @@ pub use palette::{Ramp, Rgb, Shape, marker, palette};
 use canvas::{Align, Canvas};
 use layout::{CAPTION_FONT, Layout, PanelPlan, TITLE_FONT};
 use plot::{Paper, Plot};
+use resvg::usvg::Tree;
 use svg::Ground;
 use text::ASCENT;
 
@@ -131,7 +132,7 @@ impl Drawing {
     /// # Errors
     /// As [`Drawing::svg`], [`Drawing::pdf`] and [`Drawing::png`].
     pub fn files(&self, png_scale: f32, pixels: &mut Pixels) -> Result<Files, DrawError> {
-        let tree = export::parse(&svg::document(&self.canvas, &self.title, "", Ground::Bare))?;
+        let tree = self.tree()?;
         let png = export::png(&tree, png_scale, pixels)?;
         Ok(Files { svg: self.svg()?, pdf: export::pdf(&tree, &self.title)?, png })
     }
@@ -141,7 +142,7 @@ impl Drawing {
     /// # Errors
     /// If the PDF cannot be written.
     pub fn pdf(&self) -> Result<Vec<u8>, DrawError> {
-        svg_to_pdf(&self.inline_svg(), &self.title)
+        export::pdf(&self.tree()?, &self.title)
     }
 
     /// `scale` pixels to the px, on white; 2 suits screens of high density.
@@ -149,7 +150,12 @@ impl Drawing {
     /// # Errors
     /// If the picture would be empty or longer than 20000 px.
     pub fn png(&self, scale: f32) -> Result<Vec<u8>, DrawError> {
-        svg_to_png(&self.inline_svg(), scale)
+        export::png(&self.tree()?, scale, &mut Pixels::default())
+    }
+
+    /// What PDF and PNG are made of: paper and picture are white already.
+    fn tree(&self) -> Result<Tree, DrawError> {
+        export::parse(&svg::document(&self.canvas, &self.title, "", Ground::Bare))
     }
 }
 
