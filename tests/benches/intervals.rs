@@ -1,9 +1,9 @@
 //! Do the 95 % intervals keep their promise? Simulated sweeps whose truth is known, judged by the same code as real ones.
 //!
-//! `cargo bench --bench intervals [-- RUNS]` (default 300; some minutes on all cores). For every scene and number of requests a point:
-//! how often the interval of the crossing covered the truth, how often two equal arms were told apart (at most 5 % would
-//! be honest), how often an arm that carries 1.3 times the rate was found, and how often the interval of that ratio
-//! covered it. The queue is FIFO prefill with decoding that every prefill slows, so that misses come in clusters.
+//! `cargo bench --bench intervals [-- RUNS]` (default 300; some minutes on all cores). For every scene and number of
+//! requests a point: how often the interval of the crossing covered the truth, how often two equal arms were told apart
+//! (at most 5 % would be honest), how often an arm that carries 1.3 times the rate was found, and how often the interval of
+//! that ratio covered it. The queue is FIFO prefill with decoding that every prefill slows, so that misses come in clusters.
 
 mod sweeps;
 

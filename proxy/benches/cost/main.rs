@@ -8,10 +8,10 @@
 //!
 //! Added TTFT: what the client saw from its send to its first chunk, beyond what the engines took themselves, less the
 //! same quantile of a direct connection at the same rate. CPU: the contestant's own, by the kernel's account, while the
-//! load ran; all contestants in turn, three times, and the median counts. A rate is good while every stream is whole and the median of the added TTFT is at most 5 ms: a proxy without
-//! room left falls behind with every request, while the tails at such rates are those of the core that engines and load
-//! share, which the direct connection shows. Cancellation: from the client's close to the engine's. The machine must be
-//! idle, and have two cores.
+//! load ran; all contestants in turn, three times, and the median counts. A rate is good while every stream is whole and
+//! the median of the added TTFT is at most 5 ms: a proxy without room left falls behind with every request, while the
+//! tails at such rates are those of the core that engines and load share, which the direct connection shows.
+//! Cancellation: from the client's close to the engine's. The machine must be idle, and have two cores.
 
 #[path = "../../../tests/common/arrival.rs"]
 mod arrival;
