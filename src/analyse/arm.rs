@@ -1,11 +1,11 @@
 //! One arm of a comparison: its points judged, its crossing, its scale.
 
 use super::attainment::PointAttainment;
-use super::compare::{ArmInput, Censored, PointInput, Question};
 use super::confidence::{self, RateSeries, Replicates, Resampling};
 use super::crossing::{Crossing, crossing};
+use super::input::{ArmInput, Censored, PointInput, Question};
 use super::interval::Interval;
-use super::percentiles::median_ttft;
+use super::latencies::median_ttft;
 use super::samples::Samples;
 use super::scale::{Limits, ScaleCurve};
 use super::series::{Attempt, by_rate};

@@ -4,7 +4,7 @@
 //! Means, because the means of the parts add up to the mean of the whole.
 
 use super::attainment::{Verdict, judge};
-use super::compare::PointInput;
+use super::input::PointInput;
 use crate::outcome::TimeSum;
 use crate::plan::slo::Slo;
 

@@ -7,7 +7,7 @@
 //!
 //! Deliberately no more than a hint: nothing is claimed of queues, of the hand-over, or of other parallelism.
 
-use super::compare::{ArmInput, PointInput};
+use super::input::{ArmInput, PointInput};
 use crate::outcome::EngineCounters;
 use crate::plan::slo::Slo;
 use crate::units::RequestRate;

@@ -1,7 +1,7 @@
 //! One arm over another: how many times the rate, how many times the tighter SLO.
 
 use super::arm::{ArmReport, Evidence};
-use super::compare::Censored;
+use super::input::Censored;
 use super::interval::Interval;
 use serde::Serialize;
 

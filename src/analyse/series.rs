@@ -1,6 +1,6 @@
 //! Points of an arm gathered by rate, and what resampling needs to know of each.
 
-use super::compare::PointInput;
+use super::input::PointInput;
 use super::interval::{Interval, Z95, student95, wilson};
 use super::samples::Samples;
 use super::scale::{Limits, needed, per_request};

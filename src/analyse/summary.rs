@@ -1,6 +1,7 @@
 //! One point in numbers: throughput, concurrency, how punctual the client was.
 
-use super::percentiles::{Latencies, quantile};
+use super::latencies::Latencies;
+use super::percentiles::quantile;
 use super::samples::Samples;
 use std::ops::Range;
 

@@ -4,7 +4,7 @@
 //! papered over, an engine that restarted, a GPU that throttled, nothing served. Imported files carry no evidence and are
 //! neither valid nor invalid.
 
-use super::compare::{ArmKind, PointInput};
+use super::input::{ArmKind, PointInput};
 use super::summary::lag;
 use crate::outcome::{EngineCounters, PointFacts, PointStatus};
 use crate::plan::slo::Slo;

@@ -4,7 +4,7 @@
 //! might settle it; if a crossing lies outside the rates tested, on which side, and what is known all the same.
 
 use super::arm::ArmReport;
-use super::compare::{Censored, Question};
+use super::input::{Censored, Question};
 use super::interval::Interval;
 use super::ratio::{Ratio, RatioReport};
 use crate::words::number;

@@ -1,7 +1,8 @@
 //! What a sceptical reader must be told before the numbers.
 
 use super::arm::{ArmReport, PointReport};
-use super::compare::{ArmInput, Identity, Question, same_trace};
+use super::input::{ArmInput, Identity, Question};
+use super::pairing::same_trace;
 use crate::outcome::PointStatus;
 use crate::units::RequestRate;
 use crate::words;

@@ -7,7 +7,8 @@
 use super::error::RecordError;
 use super::manifest::Manifest;
 use super::{dir, journal};
-use crate::analyse::percentiles::{Distribution, Latencies};
+use crate::analyse::latencies::Latencies;
+use crate::analyse::percentiles::Distribution;
 use crate::analyse::samples::SamplesBuilder;
 use crate::analyse::summary::PointSummary;
 use crate::outcome::{Outcome, PointFacts, PointKey, RequestRecord};

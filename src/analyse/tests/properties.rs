@@ -54,7 +54,7 @@ proptest! {
         prop_assert_eq!(PointAttainment::of(&a, &limits), PointAttainment::of(&b, &limits));
         let scale = |s: &Samples| ScaleCurve::new([s], &limits, Limits::Both).at_target(Target::default());
         prop_assert_eq!(scale(&a), scale(&b));
-        prop_assert_eq!(percentiles::Latencies::of(&a, &[90.0]).tpot, percentiles::Latencies::of(&b, &[90.0]).tpot);
+        prop_assert_eq!(latencies::Latencies::of(&a, &[90.0]).tpot, latencies::Latencies::of(&b, &[90.0]).tpot);
     }
 
     #[test]

@@ -97,7 +97,7 @@ fn a_file_of_failures_attains_nothing_and_is_no_number() {
     assert_eq!((point.offered, point.attainment.both, point.valid), (110, 0.0, Some(false)));
     assert_eq!(point.status, PointStatus::Failed);
     assert_eq!(c.verdict, "No verdict: simple TP2 served none of the 110 requests offered");
-    assert!(percentiles::Latencies::of(&arms[0].points[0].samples, &[50.0]).ttft.is_none());
+    assert!(latencies::Latencies::of(&arms[0].points[0].samples, &[50.0]).ttft.is_none());
 }
 
 #[test]

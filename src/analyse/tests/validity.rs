@@ -168,7 +168,7 @@ fn several_tokens_a_chunk_are_as_many_gaps() {
     let mut r = record(0, 0, 0);
     r.timeline.chunks[2].tokens = 2;
     r.timeline.output_tokens = TokenCount(4);
-    let latencies = percentiles::Latencies::of(&Samples::from_records([&r], None), &[]);
+    let latencies = latencies::Latencies::of(&Samples::from_records([&r], None), &[]);
     let itl = latencies.itl.expect("gaps");
     assert_eq!((itl.count, latencies.itl_per_token), (3, true));
     assert!((itl.mean - 0.02 / 3.0).abs() < 1e-7);
@@ -183,7 +183,7 @@ fn a_single_token_meets_any_tpot_and_has_none() {
     let samples = Samples::from_records([&r], None);
     let tight = slo(150.0, 0.001);
     assert_eq!(PointAttainment::of(&samples, &tight).expect("offered").both.percent(), 100.0);
-    assert_eq!(percentiles::Latencies::of(&samples, &[]).tpot, None);
+    assert_eq!(latencies::Latencies::of(&samples, &[]).tpot, None);
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Percentiles of every latency over the rate.
 
 use super::style::{self, Look, RateUnit, dressed, latency_axis, limit_rule};
-use crate::analyse::percentiles::{Distribution, Latencies};
+use crate::analyse::latencies::Latencies;
+use crate::analyse::percentiles::Distribution;
 use crate::analyse::{ArmReport, Samples};
 use crate::draw::{Direction, Figure, Legend, Line, Panel, Point, Stroke};
 use crate::record::RecordedRun;

@@ -4,7 +4,7 @@
 //! limit, so that the page counts exactly the requests that `analyse` counted.
 
 use super::{ArmPage, HtmlError, PageInput};
-use crate::analyse::compare::{Censored, SloMillis};
+use crate::analyse::input::{Censored, SloMillis};
 use crate::analyse::{ArmReport, ByLimit, Interval, PointReport, Row, Samples};
 use crate::record::RecordedPoint;
 use crate::report::hues::hues;

@@ -1,7 +1,7 @@
 //! Numbers, intervals and command lines as people read them.
 
 use crate::analyse::Interval;
-use crate::analyse::compare::{Censored, SloMillis};
+use crate::analyse::input::{Censored, SloMillis};
 use crate::words::decimal;
 
 /// What stands where nothing is known.

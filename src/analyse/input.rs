@@ -1,0 +1,123 @@
+//! What is compared, and what is asked: the nouns that every part of the room takes.
+
+use super::samples::Samples;
+use crate::outcome::{PointFacts, PointKey};
+use crate::plan::slo::{Slo, Target};
+use crate::units::{E2el, RequestRate, Tpot, Ttft};
+use serde::Serialize;
+use std::sync::Arc;
+
+/// One measured point: a rate, an attempt at it, its requests, and what is known beside them.
+#[derive(Debug, Clone)]
+pub struct PointInput {
+    pub rate: RequestRate,
+    /// Repeats of a rate differ in it, from 1.
+    pub attempt: u32,
+    /// `None` for imported files: then validity can't be judged.
+    pub facts: Option<PointFacts>,
+    /// Seconds from the first due to the last outcome, where somebody measured them.
+    pub duration_secs: Option<f64>,
+    /// Shared with the run it was read from.
+    pub samples: Arc<Samples>,
+}
+
+impl PointInput {
+    pub(super) fn key(&self) -> PointKey {
+        PointKey { rate: self.rate, attempt: self.attempt }
+    }
+}
+
+/// Which way an arm's requests went, as far as it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ArmKind {
+    Simple,
+    PrefillDecode,
+    #[default]
+    Unknown,
+}
+
+/// What must agree between arms before their numbers may be compared. `None`: not recorded.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Identity {
+    pub model: Option<String>,
+    /// Program and version as the engine states it, e.g. `vllm 0.32.1`.
+    pub engine: Option<String>,
+    pub dataset: Option<String>,
+    /// The hash of what each point was sent.
+    pub traces: Vec<(PointKey, String)>,
+}
+
+/// One deployment's run.
+#[derive(Debug, Clone)]
+pub struct ArmInput {
+    /// `simple`, `nixl`, or the topology's name.
+    pub label: String,
+    /// The short form of its size, for sentences: `TP2`, `1P1D`.
+    pub size: Option<String>,
+    pub dir: String,
+    pub kind: ArmKind,
+    /// Prefill and decode instances, where there are such.
+    pub instances: Option<(u32, u32)>,
+    /// All GPUs of the deployment; 0: it has none.
+    pub gpus: Option<u32>,
+    pub topology: serde_json::Value,
+    pub identity: Identity,
+    pub points: Vec<PointInput>,
+}
+
+impl ArmInput {
+    /// The hash of what a point was sent, where it was recorded.
+    pub fn trace(&self, key: PointKey) -> Option<&str> {
+        self.identity.traces.iter().find(|(of, _)| *of == key).map(|(_, hash)| hash.as_str())
+    }
+}
+
+/// What is asked of the arms.
+#[derive(Debug, Clone, Default)]
+pub struct Question {
+    pub slo: Slo,
+    pub target: Target,
+    /// Rate of the scale panel; `None`: the highest common rate at which the first arm meets the target, else the lowest.
+    pub scale_rate: Option<RequestRate>,
+    /// Overrides the arms' GPUs in their order; shorter lists leave the rest alone.
+    pub gpus: Vec<u32>,
+}
+
+/// The SLO in milliseconds, as people read it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct SloMillis {
+    pub ttft_ms: f64,
+    pub tpot_ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub e2el_ms: Option<f64>,
+}
+
+impl From<Slo> for SloMillis {
+    fn from(slo: Slo) -> Self {
+        // 57.5 ms must not print as 57.50000000000001.
+        let tidy = |ms: f64| (ms * 1e9).round() / 1e9;
+        SloMillis {
+            ttft_ms: tidy(slo.ttft.as_millis()),
+            tpot_ms: tidy(slo.tpot.as_millis()),
+            e2el_ms: slo.e2el.map(|limit| tidy(limit.as_millis())),
+        }
+    }
+}
+
+impl From<SloMillis> for Slo {
+    fn from(slo: SloMillis) -> Self {
+        Slo {
+            ttft: Ttft::from_millis(slo.ttft_ms),
+            tpot: Tpot::from_millis(slo.tpot_ms),
+            e2el: slo.e2el_ms.map(E2el::from_millis),
+        }
+    }
+}
+
+/// Why a value is missing: it lies outside of what was tested.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Censored {
+    AboveTested,
+    BelowTested,
+}
