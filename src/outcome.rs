@@ -337,6 +337,12 @@ pub struct GpuFacts {
 pub struct PointFacts {
     #[serde(flatten)]
     pub key: PointKey,
+    /// Which launch of the arm's fleet it was measured on, from 1. Points of one launch share its luck.
+    #[serde(default)]
+    pub launch: u32,
+    /// Where that fleet ran, as far as it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
     pub status: PointStatus,
     /// Why the point is degraded or failed, one sentence each.
     #[serde(default)]

@@ -13,6 +13,10 @@ pub struct PointInput {
     pub rate: RequestRate,
     /// Repeats of a rate differ in it, from 1.
     pub attempt: u32,
+    /// Which launch of the arm's fleet it was measured on, from 1; 1 where nothing tells.
+    pub launch: u32,
+    /// Where that fleet ran, as far as it is known.
+    pub host: Option<String>,
     /// `None` for imported files: then validity can't be judged.
     pub facts: Option<PointFacts>,
     /// Seconds from the first due to the last outcome, where somebody measured them.

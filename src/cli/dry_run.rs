@@ -38,6 +38,7 @@ struct DryArm {
 struct DryPoint {
     rate: RequestRate,
     attempt: u32,
+    launch: u32,
     requests: usize,
     /// Seconds until the last request is due.
     span_secs: f64,
@@ -102,6 +103,7 @@ fn points(plan: &Plan, workload: &PreparedWorkload) -> Result<Vec<DryPoint>, Fai
             Ok(DryPoint {
                 rate: key.rate,
                 attempt: key.attempt,
+                launch: (key.attempt - 1) / plan.sweep.load.attempts.max(1) + 1,
                 requests: schedule.requests.len(),
                 span_secs: schedule.span().as_secs(),
                 prompt_tokens: sum(|r| r.prompt_tokens.get()),

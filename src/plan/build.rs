@@ -85,10 +85,23 @@ pub fn build(request: &Request, env: &Environment, detect: impl Fn() -> GpuPool)
             (vec![ArmPlan { gpus, ..arms::attach(request, servers, name, env)? }], Defaults::default(), true)
         }
     };
-    let sweep = sweep(request, &arms, &defaults)?;
+    let mut sweep = sweep(request, &arms, &defaults)?;
     check_context(&sweep, &arms)?;
     let order = request.run.order.unwrap_or_else(|| strategy::default_order(arms.len(), disjoint));
+    sweep.load.launches = launches(request, order)?;
     Ok(Plan { arms, sweep, order, result_dir: request.run.result_dir.clone(), warnings })
+}
+
+/// There and back takes two launches. Servers of others are never started.
+fn launches(request: &Request, order: Order) -> Result<u32, PlanError> {
+    match (&request.arms, request.load.launches) {
+        (Arms::Attach { .. }, Some(n)) if n > 1 => {
+            Err(value("--launches", n, "attached servers are not started by topobench: use --attempts"))
+        }
+        (Arms::Attach { .. }, _) => Ok(1),
+        (Arms::Spawn { .. }, Some(n)) => Ok(n),
+        (Arms::Spawn { .. }, None) => Ok(if order == Order::Abba { 2 } else { 1 }),
+    }
 }
 
 fn sweep(request: &Request, arms: &[ArmPlan], defaults: &Defaults) -> Result<Sweep, PlanError> {

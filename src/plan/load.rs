@@ -16,7 +16,10 @@ pub struct Load {
     pub max_concurrency: Option<u32>,
     /// Unmeasured requests before the first point of a fleet, beside one for every pair of prefill and decode.
     pub warmups: u32,
-    /// How often each rate is measured.
+    /// How often each arm's fleet is started anew; every rate is measured in each launch.
+    #[serde(default)]
+    pub launches: u32,
+    /// How often each rate is measured within a launch.
     pub attempts: u32,
     pub seed: u64,
 }
@@ -31,9 +34,15 @@ impl Load {
             ramp_up: None,
             max_concurrency: None,
             warmups: 0,
+            launches: 1,
             attempts: 1,
             seed: 0,
         }
+    }
+
+    /// How often each rate is measured in all; attempts are numbered through the launches.
+    pub fn repeats(&self) -> u32 {
+        self.launches.saturating_mul(self.attempts)
     }
 }
 

@@ -129,7 +129,10 @@ pub struct LoadOptions {
     /// Unmeasured requests before the first point, beside one for every prefill x decode pair [default: 4]
     #[arg(long, value_parser = whole_number::<u32>)]
     pub num_warmups: Option<u32>,
-    /// How often each rate is measured
+    /// Start each arm's fleet anew this often and measure every rate in each launch [default: 2 with ABBA, else 1]
+    #[arg(long, value_name = "N", value_parser = whole_number::<u32>)]
+    pub launches: Option<u32>,
+    /// How often each rate is measured within a launch
     #[arg(long, default_value_t = 1, value_parser = whole_number::<u32>)]
     pub attempts: u32,
     /// Of arrivals, lengths and prompts: the same seed gives the same trace

@@ -30,7 +30,7 @@ impl std::fmt::Display for Order {
     }
 }
 
-/// Fleets that are up together, and what is measured while they are.
+/// Fleets that are started together, and what is measured while they are.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Stage {
     /// Arms whose fleets are up, by index.
@@ -47,35 +47,33 @@ pub fn default_order(arms: usize, disjoint: bool) -> Order {
     }
 }
 
-/// Every point of every arm, once for each attempt (twice the attempts for there-and-back).
+/// Every point of every arm, in each launch of its fleet. Attempts are numbered through the launches.
 pub fn stages(arms: usize, load: &Load, order: Order) -> Vec<Stage> {
-    let sweep = |arm: usize, attempt: u32| Stage {
-        arms: vec![arm],
-        points: load.rates.iter().map(|&rate| (arm, PointKey { rate, attempt })).collect(),
-    };
-    match order {
-        Order::Interleaved => vec![interleaved(arms, load)],
-        Order::Ab => (0..arms)
-            .map(|arm| Stage {
-                arms: vec![arm],
-                points: (1..=load.attempts).flat_map(|attempt| sweep(arm, attempt).points).collect(),
-            })
-            .collect(),
-        Order::Abba => (0..load.attempts)
-            .flat_map(|round| {
-                let there = (0..arms).map(move |arm| (arm, 2 * round + 1));
-                let back = (0..arms).rev().map(move |arm| (arm, 2 * round + 2));
-                there.chain(back)
-            })
-            .map(|(arm, attempt)| sweep(arm, attempt))
-            .collect(),
-    }
+    (0..load.launches)
+        .flat_map(|launch| match order {
+            Order::Interleaved => vec![interleaved(arms, load, launch)],
+            Order::Ab => (0..arms).map(|arm| alone(arm, load, launch)).collect(),
+            Order::Abba if launch % 2 == 0 => (0..arms).map(|arm| alone(arm, load, launch)).collect(),
+            Order::Abba => (0..arms).rev().map(|arm| alone(arm, load, launch)).collect(),
+        })
+        .collect()
+}
+
+/// The attempts that belong to a launch, counted from 0.
+fn attempts(load: &Load, launch: u32) -> impl Iterator<Item = u32> {
+    let first = launch * load.attempts + 1;
+    first..first + load.attempts
+}
+
+fn alone(arm: usize, load: &Load, launch: u32) -> Stage {
+    let sweep = |attempt| load.rates.iter().map(move |&rate| (arm, PointKey { rate, attempt }));
+    Stage { arms: vec![arm], points: attempts(load, launch).flat_map(sweep).collect() }
 }
 
 /// Who goes first alternates from rate to rate, for the same reason as there-and-back.
-fn interleaved(arms: usize, load: &Load) -> Stage {
+fn interleaved(arms: usize, load: &Load, launch: u32) -> Stage {
     let mut points = Vec::new();
-    for attempt in 1..=load.attempts {
+    for attempt in attempts(load, launch) {
         for (i, &rate) in load.rates.iter().enumerate() {
             let key = PointKey { rate, attempt };
             let turn = (0..arms).map(|arm| (arm, key));
@@ -91,9 +89,9 @@ mod tests {
     use crate::plan::load::Extent;
     use crate::units::RequestRate;
 
-    fn load(rates: &[f64], attempts: u32) -> Load {
+    fn load(rates: &[f64], launches: u32, attempts: u32) -> Load {
         let rates = rates.iter().filter_map(|&r| RequestRate::new(r)).collect();
-        Load { attempts, ..Load::poisson(rates, Extent::Requests(10)) }
+        Load { launches, attempts, ..Load::poisson(rates, Extent::Requests(10)) }
     }
 
     fn walk(stages: &[Stage]) -> Vec<String> {
@@ -111,20 +109,35 @@ mod tests {
 
     #[test]
     fn there_and_back_measures_every_rate_twice() {
-        let stages = stages(2, &load(&[1.0, 2.0], 1), Order::Abba);
+        let stages = stages(2, &load(&[1.0, 2.0], 2, 1), Order::Abba);
         assert_eq!(walk(&stages), ["A1.0#1 A2.0#1", "B1.0#1 B2.0#1", "B1.0#2 B2.0#2", "A1.0#2 A2.0#2"]);
     }
 
     #[test]
     fn interleaved_arms_take_turns_at_going_first() {
-        let stages = stages(2, &load(&[1.0, 2.0], 2), Order::Interleaved);
+        let stages = stages(2, &load(&[1.0, 2.0], 1, 2), Order::Interleaved);
         assert_eq!(walk(&stages), ["A1.0#1 B1.0#1 B2.0#1 A2.0#1 B1.0#2 A1.0#2 A2.0#2 B2.0#2"]);
         assert_eq!(stages[0].arms, [0, 1]);
     }
 
     #[test]
     fn each_arm_once_keeps_one_fleet_for_all_attempts() {
-        let stages = stages(2, &load(&[1.0], 2), Order::Ab);
+        let stages = stages(2, &load(&[1.0], 1, 2), Order::Ab);
         assert_eq!(walk(&stages), ["A1.0#1 A1.0#2", "B1.0#1 B1.0#2"]);
+    }
+
+    #[test]
+    fn attempts_stay_within_a_launch_and_are_numbered_through() {
+        let stages = stages(2, &load(&[1.0], 3, 2), Order::Abba);
+        assert_eq!(
+            walk(&stages),
+            ["A1.0#1 A1.0#2", "B1.0#1 B1.0#2", "B1.0#3 B1.0#4", "A1.0#3 A1.0#4", "A1.0#5 A1.0#6", "B1.0#5 B1.0#6"]
+        );
+    }
+
+    #[test]
+    fn interleaved_fleets_start_anew_together() {
+        let stages = stages(2, &load(&[1.0], 2, 1), Order::Interleaved);
+        assert_eq!(walk(&stages), ["A1.0#1 B1.0#1", "B1.0#2 A1.0#2"]);
     }
 }

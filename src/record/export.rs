@@ -182,6 +182,8 @@ fn head(manifest: &Manifest, facts: &PointFacts) -> Map<String, Value> {
     }
     set("request_rate", serde_json::to_value(facts.key.rate).unwrap_or(Value::Null));
     set("attempt", json!(facts.key.attempt));
+    set("launch", json!(facts.launch));
+    set("host", json!(facts.host));
     set("burstiness", burstiness);
     set("max_concurrency", json!(sweep.load.max_concurrency));
     out

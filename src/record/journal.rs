@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 /// Lines between whoever appends and the disk.
@@ -24,17 +24,28 @@ pub struct Entry {
     pub record: RequestRecord,
 }
 
+/// What the lines of one point have in common.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LineHead {
+    #[serde(flatten)]
+    pub key: PointKey,
+    /// Which launch of the arm's fleet answered, from 1.
+    pub launch: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+}
+
 /// Serialises without cloning the record.
 #[derive(Serialize)]
 struct Line<'a> {
     #[serde(flatten)]
-    key: PointKey,
+    head: &'a LineHead,
     #[serde(flatten)]
     record: &'a RequestRecord,
 }
 
 enum Message {
-    Line(PointKey, Box<RequestRecord>),
+    Line(Arc<LineHead>, Box<RequestRecord>),
     Sync(mpsc::Sender<std::io::Result<()>>),
 }
 
@@ -51,8 +62,8 @@ pub struct JournalSender(mpsc::SyncSender<Message>);
 
 impl JournalSender {
     /// A write error is told by the next [`Journal::sync`], not here: whoever appends has nothing to do about it.
-    pub fn append(&self, key: PointKey, record: RequestRecord) {
-        let _ = self.0.send(Message::Line(key, Box::new(record)));
+    pub fn append(&self, head: &Arc<LineHead>, record: RequestRecord) {
+        let _ = self.0.send(Message::Line(Arc::clone(head), Box::new(record)));
     }
 }
 
@@ -100,7 +111,7 @@ fn write_all(mut out: BufWriter<File>, inbox: &mpsc::Receiver<Message>) {
     let mut next = inbox.recv().ok();
     while let Some(message) = next {
         match message {
-            Message::Line(key, record) if failed.is_none() => failed = write_line(&mut out, key, &record).err(),
+            Message::Line(head, record) if failed.is_none() => failed = write_line(&mut out, &head, &record).err(),
             Message::Line(..) => {}
             Message::Sync(reply) => {
                 if failed.is_none() {
@@ -120,8 +131,8 @@ fn write_all(mut out: BufWriter<File>, inbox: &mpsc::Receiver<Message>) {
     }
 }
 
-fn write_line(out: &mut BufWriter<File>, key: PointKey, record: &RequestRecord) -> std::io::Result<()> {
-    serde_json::to_writer(&mut *out, &Line { key, record })?;
+fn write_line(out: &mut BufWriter<File>, head: &LineHead, record: &RequestRecord) -> std::io::Result<()> {
+    serde_json::to_writer(&mut *out, &Line { head, record })?;
     out.write_all(b"\n")
 }
 
@@ -230,6 +241,10 @@ mod tests {
         PointKey { rate: RequestRate::new(rate).expect("rate"), attempt: 1 }
     }
 
+    fn head(rate: f64) -> Arc<LineHead> {
+        Arc::new(LineHead { key: key(rate), launch: 2, host: Some("node-7".to_string()) })
+    }
+
     fn record(index: u32, outcome: Outcome) -> RequestRecord {
         let at = |ms: u64| Offset::from_nanos(ms * 1_000_000);
         RequestRecord {
@@ -272,7 +287,7 @@ mod tests {
         let journal = Journal::open(&path).expect("opens");
         let sender = journal.sender().expect("open");
         for r in &records {
-            sender.append(key(2.0), r.clone());
+            sender.append(&head(2.0), r.clone());
         }
         journal.sync().expect("on disk");
         (path, records)
@@ -284,6 +299,15 @@ mod tests {
         let (path, records) = written(dir.path());
         let read: Vec<_> = entries(&path).into_iter().map(|e| (e.key, e.record)).collect();
         assert_eq!(read, records.into_iter().map(|r| (key(2.0), r)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_line_tells_the_launch_and_the_host() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let (path, _) = written(dir.path());
+        let text = std::fs::read_to_string(&path).expect("text");
+        let begins = r#"{"rate":2.0,"attempt":1,"launch":2,"host":"node-7","index":"#;
+        assert!(text.lines().all(|line| line.starts_with(begins)), "{text}");
     }
 
     #[test]
@@ -316,7 +340,7 @@ mod tests {
         let (path, _) = written(dir.path());
         let before = std::fs::read(&path).expect("bytes");
         let journal = Journal::open(&path).expect("opens again");
-        journal.sender().expect("open").append(key(4.0), record(0, Outcome::Completed));
+        journal.sender().expect("open").append(&head(4.0), record(0, Outcome::Completed));
         journal.sync().expect("on disk");
         drop(journal);
         retain_points(&path, |k| k == key(2.0)).expect("retains");
@@ -326,7 +350,7 @@ mod tests {
     #[test]
     fn a_full_disk_is_told_by_sync() {
         let Ok(journal) = Journal::open(Path::new("/dev/full")) else { return };
-        journal.sender().expect("open").append(key(1.0), record(0, Outcome::Completed));
+        journal.sender().expect("open").append(&head(1.0), record(0, Outcome::Completed));
         let error = journal.sync().expect_err("no space").to_string();
         assert!(error.contains("/dev/full") && error.contains("disk space"), "{error}");
     }

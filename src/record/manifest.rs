@@ -82,13 +82,27 @@ impl Manifest {
     pub fn read(run: &Path) -> Result<Manifest, RecordError> {
         let path = run.join(dir::MANIFEST);
         let bytes = std::fs::read(&path).map_err(RecordError::read(&path))?;
-        let manifest: Manifest = serde_json::from_slice(&bytes)
+        let mut manifest: Manifest = serde_json::from_slice(&bytes)
             .map_err(|e| RecordError::Manifest { path: path.clone(), detail: e.to_string() })?;
         if manifest.version != VERSION {
             let detail = format!("it has version {}, and this program reads version {VERSION}", manifest.version);
             return Err(RecordError::Manifest { path, detail });
         }
+        manifest.complete_launches();
         Ok(manifest)
+    }
+
+    /// Runs of earlier versions did not record launches. There and back started a fleet for every attempt; what else
+    /// started one is not known, and counts as one launch.
+    fn complete_launches(&mut self) {
+        let there_and_back = self.order == Order::Abba;
+        let load = &mut self.sweep.load;
+        if load.launches == 0 {
+            (load.launches, load.attempts) = if there_and_back { (2 * load.attempts, 1) } else { (1, load.attempts) };
+        }
+        for point in self.points.iter_mut().filter(|p| p.launch == 0) {
+            point.launch = if there_and_back { point.key.attempt } else { 1 };
+        }
     }
 
     pub fn write(&self, run: &Path) -> Result<(), RecordError> {

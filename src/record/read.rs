@@ -34,6 +34,10 @@ pub struct RecordedPoint {
     pub key: PointKey,
     /// `None` for imported files: there is no evidence beside the requests.
     pub facts: Option<PointFacts>,
+    /// Which launch of the fleet it was measured on, from 1; 1 where nothing tells.
+    pub launch: u32,
+    /// Where that fleet ran.
+    pub host: Option<String>,
     /// Seconds from the first due to the last outcome: of the facts, or as an imported file tells.
     pub duration_secs: Option<f64>,
     /// Shared with whoever judges it: a run may have a million requests.
@@ -53,7 +57,9 @@ impl RecordedPoint {
 
     fn of_samples(key: PointKey, facts: Option<PointFacts>, samples: Samples) -> RecordedPoint {
         let duration_secs = facts.as_ref().map(|f| f.duration_secs);
-        RecordedPoint { key, facts, duration_secs, samples: Arc::new(samples) }
+        let launch = facts.as_ref().map_or(1, |f| f.launch.max(1));
+        let host = facts.as_ref().and_then(|f| f.host.clone());
+        RecordedPoint { key, facts, launch, host, duration_secs, samples: Arc::new(samples) }
     }
 }
 
@@ -247,7 +253,9 @@ fn imported(run: &Path, window: Window) -> Result<RecordedRun, RecordError> {
         };
         let held = records.iter().filter(|r| stretch.is_none_or(|s| s.holds(r)));
         let point = RecordedPoint::new(key, None, held);
-        points.push(RecordedPoint { duration_secs, ..point });
+        let launch = file.count("launch").map_or(1, |n| n.max(1));
+        let host = file.text("host").map(str::to_string);
+        points.push(RecordedPoint { duration_secs, launch, host, ..point });
     }
     sort(&mut points);
     if window != Window::All {

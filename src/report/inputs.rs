@@ -32,6 +32,8 @@ pub fn point(recorded: &RecordedPoint) -> PointInput {
     PointInput {
         rate: recorded.key.rate,
         attempt: recorded.key.attempt,
+        launch: recorded.launch,
+        host: recorded.host.clone(),
         facts: recorded.facts.clone(),
         duration_secs: recorded.duration_secs,
         samples: Arc::clone(&recorded.samples),

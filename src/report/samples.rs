@@ -122,6 +122,8 @@ impl Made {
         };
         let facts = PointFacts {
             key,
+            launch: 1,
+            host: None,
             status,
             why: self.why.clone(),
             offered: self.requests,

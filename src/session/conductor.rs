@@ -241,6 +241,7 @@ impl Session {
                 nonce: &self.nonce,
                 events: &self.events,
                 stop: &self.stop,
+                launch: self.launches[arm],
                 number: (self.done, self.total),
             };
             match measurement.run(key).await? {

@@ -10,6 +10,7 @@ use crate::observe::engine::{EngineTarget, Scraper};
 use crate::plan::deployment::{AttachPlan, Deployment, FleetPlan, Secret};
 use crate::plan::topology::{ProxyPolicies, Role, Topology};
 use crate::plan::{ArmPlan, Sweep};
+use crate::record::host::HostFacts;
 use crate::record::manifest::InstanceRecord;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -59,6 +60,16 @@ impl LiveArm {
 
     pub fn count(&self, role: Role) -> usize {
         self.engines.iter().filter(|e| e.role == role).count()
+    }
+
+    /// Where the engines run, as far as it is known: this machine, or where the first attached server is.
+    pub fn host(&self) -> Option<String> {
+        let url = self.engines.first().and_then(|e| reqwest::Url::parse(&e.base_url).ok())?;
+        let host = url.host_str()?;
+        match host {
+            "localhost" | "127.0.0.1" | "[::1]" => HostFacts::of_this_machine().hostname,
+            host => Some(host.to_string()),
+        }
     }
 
     /// Never returns for servers that are not ours.

@@ -12,6 +12,7 @@ use crate::observe::engine::{self, EngineWindow};
 use crate::outcome::{PointFacts, PointKey, PointStatus};
 use crate::plan::Sweep;
 use crate::plan::workload::{PreparedWorkload, Schedule, TraceHasher};
+use crate::record::journal::LineHead;
 use crate::record::{Repeats, RunWriter, SentBefore, dir, export, manifest::TraceRecord};
 use chrono::{DateTime, Local};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,6 +33,8 @@ pub struct Measurement<'a> {
     pub nonce: &'a str,
     pub events: &'a Sink,
     pub stop: &'a Stop,
+    /// Which launch of the arm's fleet this is, from 1.
+    pub launch: u32,
     /// Position among all points, from 1, and how many there are.
     pub number: (usize, usize),
 }
@@ -67,10 +70,14 @@ impl Measurement<'_> {
         let ended = self.watch.mark().await;
         let lost = self.lost(&load).await;
         let window = engine::between(&before, &after);
-        let mut facts = facts(key, &schedule, &load, &window, lost.as_ref());
+        let mut facts = facts(&self.head(key), &schedule, &load, &window, lost.as_ref());
         facts.gpus = self.watch.gpu_facts(began, ended);
         self.finish(&facts, load.tally.completed, journal_start)?;
         Ok(lost.map_or(Ended::Measured, Ended::Lost))
+    }
+
+    fn head(&self, key: PointKey) -> LineHead {
+        LineHead { key, launch: self.launch, host: self.live.host() }
     }
 
     /// The engine that nothing more can be measured on, if there is one.
@@ -153,8 +160,13 @@ impl Measurement<'_> {
         let stamps = lock(&proxy).is_some().then(|| stamp_source(&proxy));
         let (records, finished) = tokio::sync::mpsc::unbounded_channel();
         let verdict = Verdict::default();
-        let recording =
-            Recording { key, journal, stamps, progress: Arc::clone(&progress), verdict: Arc::clone(&verdict) };
+        let recording = Recording {
+            head: Arc::new(self.head(key)),
+            journal,
+            stamps,
+            progress: Arc::clone(&progress),
+            verdict: Arc::clone(&verdict),
+        };
         let recorder = recorder::start(recording, finished)
             .map_err(|source| SessionError::System { what: "start the recorder's thread", source })?;
         let cancel = self.stop.politely.child_token();
@@ -236,7 +248,7 @@ struct Load {
     held_up: u32,
 }
 
-fn facts(key: PointKey, schedule: &Schedule, load: &Load, window: &EngineWindow, lost: Option<&Loss>) -> PointFacts {
+fn facts(head: &LineHead, schedule: &Schedule, load: &Load, window: &EngineWindow, lost: Option<&Loss>) -> PointFacts {
     let tally = &load.tally;
     let mut why: Vec<String> = load.incident.iter().map(Incident::why).collect();
     why.extend(lost.filter(|l| !l.ended).map(|l| format!("{} {}", l.instance, l.how)));
@@ -250,7 +262,9 @@ fn facts(key: PointKey, schedule: &Schedule, load: &Load, window: &EngineWindow,
         () => PointStatus::Measured,
     };
     PointFacts {
-        key,
+        key: head.key,
+        launch: head.launch,
+        host: head.host.clone(),
         status,
         why,
         offered: u32::try_from(schedule.requests.len()).unwrap_or(u32::MAX),

@@ -6,9 +6,9 @@
 
 use super::loss::{Cut, Seat, Verdict};
 use crate::drive::Progress;
-use crate::outcome::{Failure, Outcome, PointKey, RequestRecord, Stages};
+use crate::outcome::{Failure, Outcome, RequestRecord, Stages};
 use crate::plan::topology::Role;
-use crate::record::journal::JournalSender;
+use crate::record::journal::{JournalSender, LineHead};
 use crate::units::Offset;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -56,7 +56,7 @@ impl Tally {
 
 /// What a recorder needs to know of its point.
 pub struct Recording {
-    pub key: PointKey,
+    pub head: Arc<LineHead>,
     pub journal: JournalSender,
     pub stamps: Option<StampSource>,
     pub progress: Arc<Progress>,
@@ -174,7 +174,7 @@ impl Recorder {
             }
         }
         self.point.progress.backlog.take_off(&record);
-        self.point.journal.append(self.point.key, record);
+        self.point.journal.append(&self.point.head, record);
     }
 }
 

@@ -14,7 +14,7 @@ pub fn point(rate: f64, due: &[f64], ttfts: &[f64], tpots: Vec<f64>) -> PointInp
     let columns = VllmColumns { ttfts, tpots: Some(&tpots), start_times: Some(due), ..VllmColumns::default() };
     let samples = Samples::from_vllm(&columns).expect("columns are as long as each other");
     let rate = RequestRate::new(rate).expect("a rate");
-    PointInput { rate, attempt: 1, facts: None, duration_secs: None, samples: samples.into() }
+    PointInput { rate, attempt: 1, launch: 1, host: None, facts: None, duration_secs: None, samples: samples.into() }
 }
 
 fn arm(points: Vec<PointInput>) -> ArmInput {

@@ -47,6 +47,7 @@ fn point(address: std::net::SocketAddr, requests: u32, rate: f64) -> PointSpec {
         ramp_up: None,
         max_concurrency: None,
         warmups: 0,
+        launches: 1,
         attempts: 1,
         seed: 1,
     };

@@ -219,6 +219,8 @@ fn judged(run: &RecordedRun) -> Vec<PointInput> {
     let point = |p: &RecordedPoint| PointInput {
         rate: p.key.rate,
         attempt: p.key.attempt,
+        launch: p.launch,
+        host: p.host.clone(),
         facts: p.facts.clone(),
         duration_secs: p.duration_secs,
         samples: Arc::clone(&p.samples),
@@ -333,6 +335,8 @@ fn facts(point: &Point, kind: ArmKind) -> PointFacts {
     let prompts = 2048.0 * point.records.len() as f64;
     PointFacts {
         key: PointKey { rate, attempt },
+        launch: 1,
+        host: None,
         status: PointStatus::Measured,
         why: Vec::new(),
         offered: point.records.len() as u32,

@@ -43,6 +43,8 @@ fn loaded(per_second: f64, tpot: f64, busy: f64) -> PointInput {
     PointInput {
         rate: rate(per_second),
         attempt: 1,
+        launch: 1,
+        host: None,
         duration_secs: Some(seconds),
         facts: Some(facts),
         samples: Samples::from_records(&records, None).into(),

@@ -26,6 +26,8 @@ pub(super) fn slo(ttft_ms: f64, tpot_ms: f64) -> Slo {
 pub(super) fn fine(per_second: f64, offered: u32) -> PointFacts {
     PointFacts {
         key: PointKey { rate: rate(per_second), attempt: 1 },
+        launch: 1,
+        host: None,
         status: PointStatus::Measured,
         why: Vec::new(),
         offered,
@@ -65,6 +67,8 @@ pub(super) fn point(per_second: f64, n: usize, misses: usize) -> PointInput {
     PointInput {
         rate: rate(per_second),
         attempt: 1,
+        launch: 1,
+        host: None,
         facts: Some(fine(per_second, n as u32)),
         duration_secs: Some(n as f64 / per_second),
         samples: samples(per_second, &ttfts, 0.008).into(),

@@ -68,7 +68,7 @@ proptest! {
 
     #[test]
     fn one_request_more_or_less_never_breaks_a_comparison(values in ttfts(), n in 1usize..4) {
-        let points = |k: usize| vec![PointInput { rate: rate(2.0), attempt: 1, facts: None, duration_secs: None, samples: samples(2.0, &values[..k], 0.008).into() }];
+        let points = |k: usize| vec![PointInput { rate: rate(2.0), attempt: 1, launch: 1, host: None, facts: None, duration_secs: None, samples: samples(2.0, &values[..k], 0.008).into() }];
         let arms = [arm("simple", "TP2", points(values.len())), arm("nixl", "1P1D", points(n.min(values.len())))];
         let json = serde_json::to_string(&Comparison::new(&arms, &question())).expect("serialises");
         prop_assert!(!json.contains("NaN") && !json.contains("Infinity"));

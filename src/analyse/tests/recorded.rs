@@ -40,6 +40,8 @@ fn imported(label: &str, size: &str, prefix: &str, rates: &[f64]) -> ArmInput {
     let points = rates.iter().map(|r| PointInput {
         rate: rate(*r),
         attempt: 1,
+        launch: 1,
+        host: None,
         facts: None,
         duration_secs: None,
         samples: all[&format!("{prefix}-{r}qps")].samples().into(),

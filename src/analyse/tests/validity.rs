@@ -47,6 +47,8 @@ fn measured(records: &[RequestRecord], change: impl FnOnce(&mut PointFacts)) -> 
     PointInput {
         rate: rate(10.0),
         attempt: 1,
+        launch: 1,
+        host: None,
         duration_secs: Some(facts.duration_secs),
         facts: Some(facts),
         samples: samples.into(),

@@ -10,6 +10,9 @@ use crate::units::RequestRate;
 use std::path::Path;
 use std::time::Duration;
 
+/// Launches and attempts of a run at most: beyond any measurement, and small enough to list.
+const MOST_REPEATS: u32 = 1000;
+
 /// Requests of a point at most: a schedule lies in memory as a whole, some forty bytes a request.
 const MOST_REQUESTS: f64 = 2e7;
 
@@ -41,8 +44,10 @@ pub(super) fn build(o: &LoadOptions, workload: &WorkloadOptions, defaults: &Defa
         return Err(value("--request-rate", "inf", "an infinite rate has no duration: give --num-prompts"));
     }
     check_size(extent, &rates)?;
-    if o.attempts == 0 {
-        return Err(value("--attempts", 0, "give at least 1"));
+    for (flag, n) in [("--attempts", o.attempts), ("--launches", o.launches.unwrap_or(1))] {
+        if n == 0 || n > MOST_REPEATS {
+            return Err(value(flag, n, &format!("give 1 to {MOST_REPEATS}")));
+        }
     }
     if o.max_concurrency == Some(0) {
         return Err(value("--max-concurrency", 0, "give at least 1, or leave it out for no limit"));
@@ -54,6 +59,7 @@ pub(super) fn build(o: &LoadOptions, workload: &WorkloadOptions, defaults: &Defa
         ramp_up,
         max_concurrency: o.max_concurrency,
         warmups: o.num_warmups.or(defaults.num_warmups).unwrap_or(4),
+        launches: o.launches.unwrap_or(1),
         attempts: o.attempts,
         seed: o.seed,
     })

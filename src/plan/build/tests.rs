@@ -158,6 +158,8 @@ fn a_bad_load_is_refused_with_the_value() {
         "simple --num-prompts 20000001",
         "simple --request-rate 10000 --duration 3000",
         "simple --attempts 0",
+        "simple --launches 0",
+        "simple --launches 1001",
         "simple --max-concurrency 0",
         "simple --burstiness 0",
         "simple --burstiness=-inf",
@@ -254,6 +256,7 @@ fn what_nobody_says_is_the_documented_default() {
     assert_eq!(sweep.model, "Qwen/Qwen3-0.6B");
     assert_eq!(sweep.served_model_name, "Qwen/Qwen3-0.6B");
     assert_eq!(plan.order, Order::Abba, "two GPUs are shared");
+    assert_eq!((sweep.load.launches, sweep.load.attempts), (2, 1), "there and back");
     let sizes: Vec<_> = plan.arms.iter().flat_map(|a| &a.topology).map(|t| t.size_label()).collect();
     assert_eq!(sizes, ["TP2", "1P1D"]);
     assert_eq!(instances(&plan, 0)[0].args, ["--gpu-memory-utilization", "0.8"]);

@@ -277,7 +277,7 @@ fn count(load: &Load, rate: RequestRate, attempt: u32) -> Result<u64, WorkloadEr
 
 /// Points in the order of attempts; the order of measuring within one is the plan's.
 fn points(load: &Load) -> impl Iterator<Item = (RequestRate, u32)> {
-    (1..=load.attempts).flat_map(|attempt| load.rates.iter().map(move |rate| (*rate, attempt)))
+    (1..=load.repeats()).flat_map(|attempt| load.rates.iter().map(move |rate| (*rate, attempt)))
 }
 
 fn requests_in_run(load: &Load) -> Result<usize, WorkloadError> {

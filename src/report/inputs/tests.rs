@@ -1,4 +1,5 @@
 use super::*;
+use crate::plan::strategy::Order;
 use crate::report::samples::{Made, h100};
 
 #[test]
@@ -97,4 +98,26 @@ fn a_version_that_names_its_program_needs_no_second_name() {
     assert_eq!(engine(&run).as_deref(), Some("0.1.0+enginesim"));
     run.manifest.as_mut().expect("ours").instances.clear();
     assert_eq!(engine(&run), None, "nobody told");
+}
+
+#[test]
+fn an_old_run_there_and_back_had_a_launch_for_every_attempt() {
+    let read = |order: Order| {
+        let run = Made { rates: vec![2.0, 4.0], requests: 5, ..Made::nixl() }.run();
+        let mut manifest = Manifest { order, ..run.manifest.expect("ours") };
+        manifest.sweep.load.attempts = 2;
+        manifest.points[1].key.attempt = 4;
+        let mut old = serde_json::to_value(&manifest).expect("JSON");
+        old["sweep"]["load"].as_object_mut().expect("an object").remove("launches");
+        for point in old["points"].as_array_mut().expect("a list") {
+            point.as_object_mut().expect("an object").remove("launch");
+        }
+        let dir = tempfile::tempdir().expect("tempdir");
+        std::fs::write(dir.path().join("manifest.json"), old.to_string()).expect("written");
+        let read = Manifest::read(dir.path()).expect("readable");
+        let launches: Vec<u32> = read.points.iter().map(|p| p.launch).collect();
+        (read.sweep.load.launches, read.sweep.load.attempts, launches)
+    };
+    assert_eq!(read(Order::Abba), (4, 1, vec![1, 4]));
+    assert_eq!(read(Order::Ab), (1, 2, vec![1, 1]));
 }
