@@ -9,6 +9,7 @@ mod exit;
 mod given;
 mod gpu_pool;
 mod list;
+mod man;
 mod out;
 mod plot;
 mod proxy;
@@ -66,6 +67,7 @@ fn dispatch(command: Command, matches: &clap::ArgMatches) -> Result<Exit, Failur
         Command::Plot(args) => plot::run(&args, matches),
         Command::Show(args) => show::run(&args, matches),
         Command::Completions(args) => completions(args.shell),
+        Command::Man(args) => man::run(&args, self::command()),
     }
 }
 

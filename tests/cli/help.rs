@@ -45,8 +45,23 @@ fn help_says_what_exit_codes_mean() {
 
 #[test]
 fn versions_are_told() {
-    let version = Place::new().type_in("--version").expect(0).stdout;
-    assert_eq!(version, format!("topobench {}\n", env!("CARGO_PKG_VERSION")));
+    let place = Place::new();
+    let short = format!("topobench {}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(place.type_in("-V").expect(0).stdout, format!("{short}\n"));
+    let told = place.type_in("--version").expect(0).stdout;
+    let (build, features) = told.split_once('\n').expect("two lines");
+    assert!(build.starts_with(&format!("{short} (")) && build.ends_with(')'), "{told}");
+    assert!(features.starts_with("features: "), "{told}");
+}
+
+#[test]
+fn every_command_gets_a_manual_page() {
+    let place = Place::new();
+    place.type_in("man pages/man1").expect(0);
+    let page = |name: &str| std::fs::read_to_string(place.path().join(format!("pages/man1/{name}.1"))).expect("a page");
+    assert!(page("topobench").contains("topobench\\-compare(1)"), "{}", page("topobench"));
+    assert!(page("topobench-nixl").contains("prefill\\-url"), "{}", page("topobench-nixl"));
+    assert!(page("topobench-ab").contains("GPU_MEMORY_UTILIZATION"));
 }
 
 #[test]

@@ -12,12 +12,16 @@ use crate::plan::typed::whole_number;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
+/// What `--version` tells; `-V` leaves out the commit and the features. build.rs finds them.
+const VERSION: &str =
+    concat!(env!("CARGO_PKG_VERSION"), " (", env!("TOPOBENCH_BUILD"), ")\nfeatures: ", env!("TOPOBENCH_FEATURES"));
+
 /// Which serves a model better on these GPUs: one tensor-parallel vLLM, or prefill and decode instances joined by NIXL?
 ///
 /// Brings each topology up, proves that it is what it claims, sends both the same trace in an open loop, and says who
 /// wins at which SLO, by how much and how surely.
 #[derive(Debug, Parser)]
-#[command(name = "topobench", version, propagate_version = true, after_help = help::PROGRAM)]
+#[command(name = "topobench", version, long_version = VERSION, propagate_version = true, after_help = help::PROGRAM)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -57,6 +61,8 @@ pub enum Command {
     Proxy(ProxyArgs),
     /// A shell's completions, e.g. `topobench completions bash > /etc/bash_completion.d/topobench`
     Completions(CompletionsArgs),
+    /// Write manual pages, one a command, e.g. `topobench man ~/.local/share/man/man1`
+    Man(ManArgs),
 }
 
 #[derive(Debug, Args)]
@@ -158,4 +164,10 @@ pub struct ProxyArgs {
 pub struct CompletionsArgs {
     /// Shell to complete for
     pub shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// Directory for the pages; made if it isn't there
+    pub dir: PathBuf,
 }

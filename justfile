@@ -1,0 +1,46 @@
+# The recipes are what CI runs: each calls a step of .ci/run, which works without just, too.
+# `cargo install --locked just` or `pip install rust-just` brings just.
+
+# Lists the recipes.
+default:
+    @just --list --unsorted
+
+# Runs what must hold before a change lands (without real vLLM and the wheel, which CI adds).
+check:
+    .ci/run
+
+# Checks the formatting.
+fmt:
+    .ci/run fmt
+
+# Lints; warnings are errors.
+clippy:
+    .ci/run clippy
+
+# Builds the documentation; warnings are errors.
+doc:
+    .ci/run doc
+
+# Finds dependencies that no code uses.
+unused:
+    .ci/run unused
+
+# Checks licences, sources and advisories against .deny.toml.
+licences:
+    .ci/run licences
+
+# Runs the tests: `cargo test --workspace`, and a summary.
+test:
+    .ci/run test
+
+# Installs real vLLM for the CPU (about 4 GB) and runs its tests with it.
+real-vllm:
+    .ci/run vllm test
+
+# Builds the wheel for PyPI into target/wheels, installs it into a clean environment and tries it there.
+wheel:
+    .ci/run wheel
+
+# Builds the release binary, man pages and completions into target/dist.
+dist:
+    .ci/run dist

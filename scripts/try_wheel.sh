@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Installs a wheel into a clean environment, as `pip install topobench` does, and asks the README's first question of it.
+#   usage: try_wheel.sh [DIR]    DIR holds the wheel
+set -euo pipefail
+cd "$(dirname "$0")/.."
+wheels=$(realpath "${1:-target/wheels}")
+commit=$(git rev-parse --short=9 HEAD 2>/dev/null || true)
+place=$(mktemp -d)
+trap 'rm -rf "$place"' EXIT
+
+python3 -m venv "$place/venv"
+"$place/venv/bin/pip" -q install --disable-pip-version-check --no-index --find-links "$wheels" topobench
+
+# Nothing of this machine but the shell's own programs: no Rust, no checkout, an empty home.
+cd "$place"
+clean() { env -i HOME="$place" PATH="$place/venv/bin:/usr/bin:/bin" LANG=C.UTF-8 "$@"; }
+version=$(clean topobench --version)
+echo "$version"
+case $version in *"$commit"*) ;; *) echo "error: --version does not name commit $commit" >&2; exit 1 ;; esac
+
+seconds=$SECONDS
+clean topobench ab simple nixl --engine sim --goodput ttft:300 tpot:8 --request-rate 4,8 --num-prompts 40
+seconds=$((SECONDS - seconds))
+for file in compare.json vllm_comparison_plots.pdf report.html; do
+  ls results/comparisons/*/$file >/dev/null
+done
+echo "asked and answered in $seconds s"
