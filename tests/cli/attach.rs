@@ -1,6 +1,7 @@
 //! Servers that somebody else runs: driven, told apart, and left alone.
 
-use crate::support::{PATIENCE, Place, eventually, read_json, read_json_lines};
+use crate::support::{Place, read_json, read_json_lines};
+use kit::{PATIENCE, eventually};
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};

@@ -1,7 +1,8 @@
 //! `topobench proxy`: the routing proxy alone, in front of engines that somebody else started.
 
 use crate::attach::Engine;
-use crate::support::{Place, eventually};
+use crate::support::Place;
+use kit::{PATIENCE, eventually};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -35,7 +36,7 @@ impl Proxy {
 
     fn send(&self, body: &str) -> TcpStream {
         let mut stream = TcpStream::connect(&self.address).expect("connects");
-        stream.set_read_timeout(Some(crate::support::PATIENCE)).expect("set");
+        stream.set_read_timeout(Some(PATIENCE)).expect("set");
         let head = format!(
             "POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
             body.len()

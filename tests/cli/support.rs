@@ -1,18 +1,9 @@
 //! A working directory of its own for each test, and the programs run in it.
 
-#[path = "../common/wait.rs"]
-mod wait;
-
-pub use wait::eventually;
-
 use serde_json::Value;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
-
-/// Longer than anything here takes on a loaded machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A small load on the simulated engine, fifty times faster than life; limits so wide that a busy machine keeps them.
 pub const QUICK: [&str; 18] = [

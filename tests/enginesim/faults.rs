@@ -8,7 +8,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
 
-use crate::support::{Response, Sim, eventually, free_port, greedy, streamed, text_of};
+use crate::support::{Response, Sim, free_port, greedy, streamed, text_of};
+use kit::eventually;
 
 const TOKENS: u32 = 12;
 

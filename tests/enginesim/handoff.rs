@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Response, Sim, eventually, greedy, streamed, text_of};
+use crate::support::{Response, Sim, greedy, streamed, text_of};
+use kit::eventually;
 
 const A: &str = "import os\ndef f(x): return x + 1\nprint(f(41))\n# and so on, for more than one block of tokens";
 const B: &str = "Once upon a time there was a benchmark that nobody could reproduce, and it was very, very sad";

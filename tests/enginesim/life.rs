@@ -6,7 +6,8 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 
-use crate::support::{Sim, eventually, free_port, streamed};
+use crate::support::{Sim, free_port, streamed};
+use kit::eventually;
 
 fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_enginesim")).args(arguments).output().unwrap();

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Sim, eventually, greedy, streamed, text_of};
+use crate::support::{Sim, greedy, streamed, text_of};
+use kit::eventually;
 
 #[test]
 fn plain_pages_answer_as_vllm_does() {

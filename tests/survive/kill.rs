@@ -1,7 +1,8 @@
 //! kill -9 of topobench at random moments, over fleets whose engines have children, children in sessions of their own,
 //! deaf ears, and files in /dev/shm and /tmp.
 
-use crate::support::{Bench, eventually};
+use crate::support::Bench;
+use kit::eventually;
 use nix::sys::signal::Signal;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;

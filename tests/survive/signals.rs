@@ -1,6 +1,7 @@
 //! Ctrl-C, once and twice.
 
-use crate::support::{Bench, RunDir, eventually};
+use crate::support::{Bench, RunDir};
+use kit::eventually;
 use nix::sys::signal::Signal;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;

@@ -1,6 +1,7 @@
 //! Fleets that do not come up: who is in the way, what went wrong, what to do.
 
-use crate::support::{Bench, RunDir, eventually};
+use crate::support::{Bench, RunDir};
+use kit::eventually;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;

@@ -1,10 +1,6 @@
 //! Runs of the real programs: their events as they come, their processes, their directories.
 
-#[path = "../common/wait.rs"]
-mod wait;
-
-pub use wait::eventually;
-
+use kit::PATIENCE;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -15,9 +11,6 @@ use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
-
-/// Longer than anything here takes on a loaded machine.
-pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Marks every descendant of a run: whatever its parent, group or name, the environment it was started with stays.
 const TAG: &str = "TOPOBENCH_SURVIVE_TAG";

@@ -10,7 +10,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use topobench_proxy::{BackendUrl, Proxy, ProxyConfig, Routes};
 
-use crate::{client, cores};
+use crate::client;
+use kit::cores;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Contestant {

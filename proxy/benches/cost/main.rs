@@ -13,12 +13,8 @@
 //! tails at such rates are those of the core that engines and load share, which the direct connection shows.
 //! Cancellation: from the client's close to the engine's. The machine must be idle, and have two cores.
 
-#[path = "../../../tests/common/arrival.rs"]
-mod arrival;
 mod client;
 mod contestant;
-#[path = "../../../tests/common/cores.rs"]
-mod cores;
 mod server;
 
 use std::io::{BufRead, BufReader};
@@ -27,6 +23,7 @@ use std::time::Duration;
 
 use client::Seen;
 use contestant::{Contestant, Front};
+use kit::cores;
 use serde_json::{Value, json};
 
 /// Of every stream.

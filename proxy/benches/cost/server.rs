@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep_until};
 
-use crate::arrival::{self, monotonic_nanos};
+use kit::arrival::{self, monotonic_nanos};
 
 pub const TTFT: Duration = Duration::from_millis(50);
 pub const ITL: Duration = Duration::from_millis(10);

@@ -2,8 +2,8 @@
 //!
 //! All report the same: TTFT from sent and TPOT, in nanoseconds, one line a request in order of sending.
 
-use super::cores::pin;
 use super::{OUTPUT_TOKENS, client_core};
+use kit::cores::pin;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};

@@ -12,12 +12,10 @@
 //! must be idle.
 
 mod clients;
-#[path = "../../common/cores.rs"]
-mod cores;
 mod server;
 
 use clients::{Client, Task, Told, truth};
-use cores::pin;
+use kit::cores::{self, pin};
 use nix::sys::resource::{UsageWho, getrusage};
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};

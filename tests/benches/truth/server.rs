@@ -4,10 +4,9 @@
 //! that is the client's error. A receipt's is the kernel's, when the last byte came in: how long this server then takes
 //! to look at it belongs to the TTFT that a client should report, and not to the client's error.
 
-#[path = "../../common/arrival.rs"]
-mod arrival;
+pub use kit::arrival::monotonic_nanos;
 
-pub use arrival::monotonic_nanos;
+use kit::arrival;
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
