@@ -1,14 +1,18 @@
 //! One arm of a comparison: its points judged, its crossing, its scale.
 
 use super::attainment::PointAttainment;
+use super::claim::CommonRate;
 use super::confidence::{self, RateSeries, Replicates, Resampling};
 use super::crossing::{Crossing, crossing};
-use super::input::{ArmInput, Censored, PointInput, Question};
+use super::fitted::Fitted;
+use super::input::{ArmInput, ArmKind, Censored, PointInput, Question};
 use super::interval::Interval;
 use super::latencies::median_ttft;
+use super::launches::launches;
 use super::samples::Samples;
 use super::scale::{Limits, ScaleCurve};
 use super::series::{Attempt, by_rate};
+use super::summary::realised_rate;
 use super::validity::{self, Validity};
 use crate::outcome::PointStatus;
 use crate::plan::slo::Target;
@@ -31,20 +35,22 @@ pub struct ByLimit<T> {
 pub struct PointReport {
     pub rate: RequestRate,
     pub attempt: u32,
+    pub launch: u32,
+    /// Requests a second as they fell due; `None` with fewer than two, or where all were due at once.
+    pub realised_rate: Option<f64>,
     pub offered: usize,
     /// Percent of the requests offered.
     pub attainment: ByLimit<f64>,
-    /// Wilson's intervals, percent: as if requests were independent.
+    /// Percent; they know that misses come in clusters.
     pub ci95: ByLimit<Interval>,
+    /// Percent: Wilson's intervals, which hold if requests were independent.
+    pub wilson95: ByLimit<Interval>,
     pub status: PointStatus,
     pub valid: Option<bool>,
     pub why: Vec<String>,
     /// What readers must know though it doesn't invalidate the point.
     #[serde(skip)]
     pub notes: Vec<String>,
-    /// The interval of `both` that knows of clusters: for error bars.
-    #[serde(skip)]
-    pub clustered95: Interval,
     /// How many independent requests would tell as much.
     #[serde(skip)]
     pub effective_requests: f64,
@@ -95,8 +101,12 @@ pub struct ArmReport {
     pub dir: String,
     pub gpus: Option<u32>,
     pub topology: serde_json::Value,
+    /// How often the deployment was started for these points.
+    pub launches: u32,
     pub points: Vec<PointReport>,
     pub max_rate: MaxRate,
+    /// The crossing of the curve through all points, over realised rates.
+    pub fitted: Fitted,
     pub scale: ScaleReport,
     /// Label and size, for sentences: `nixl 1P1D`.
     #[serde(skip)]
@@ -191,8 +201,10 @@ impl<'a> Judged<'a> {
             dir: self.input.dir.clone(),
             gpus: self.gpus,
             topology: self.input.topology.clone(),
+            launches: launches(self.input),
             points: self.point_reports(question),
             max_rate: max_rate(found.as_ref(), self.gpus, known.crossing),
+            fitted: known.fitted,
             scale: scale_report(scale_rate, scale_curves.as_ref(), target, known.scale),
             name,
             rates: self.rates.iter().map(Rate::report).collect(),
@@ -235,6 +247,14 @@ impl<'a> Rate<'a> {
     }
 }
 
+impl PointReport {
+    /// One point by itself; `None` if it offered nothing.
+    pub fn new(point: &PointInput, kind: ArmKind, question: &Question) -> Option<PointReport> {
+        let attempt = Attempt::new(&point.samples, &question.slo, question.target);
+        point_report(point, &validity::judge(point, kind, &question.slo), question, &attempt)
+    }
+}
+
 fn point_report(
     point: &PointInput,
     validity: &Validity,
@@ -242,9 +262,12 @@ fn point_report(
     attempt: &Attempt,
 ) -> Option<PointReport> {
     let a = PointAttainment::of(&point.samples, &question.slo)?;
+    let clustered = |limits| Attempt::by(&point.samples, &question.slo, question.target, limits).clustered95();
     Some(PointReport {
         rate: point.rate,
         attempt: point.attempt,
+        launch: point.launch,
+        realised_rate: realised_rate(&point.samples),
         offered: point.samples.len(),
         attainment: ByLimit {
             both: a.both.percent(),
@@ -253,6 +276,12 @@ fn point_report(
             e2el: a.e2el.map(|x| x.percent()),
         },
         ci95: ByLimit {
+            both: attempt.clustered95(),
+            ttft: clustered(Limits::Ttft),
+            tpot: clustered(Limits::Tpot),
+            e2el: a.e2el.map(|_| clustered(Limits::E2el)),
+        },
+        wilson95: ByLimit {
             both: a.both.wilson95(),
             ttft: a.ttft.wilson95(),
             tpot: a.tpot.wilson95(),
@@ -262,7 +291,6 @@ fn point_report(
         valid: validity.valid,
         why: validity.why.clone(),
         notes: validity.notes.clone(),
-        clustered95: attempt.clustered95(),
         effective_requests: attempt.effective_size(),
         served: point.samples.served(),
     })
@@ -302,11 +330,14 @@ pub(super) struct Evidence {
     /// `None` for an arm that has no point at the scale rate.
     scales: Vec<Option<Replicates>>,
     scale_values: Vec<Option<f64>>,
+    finite: Vec<Vec<RateSeries>>,
+    how: Resampling,
 }
 
 /// An arm's own intervals.
 pub(super) struct ArmEvidence {
     crossing: Interval,
+    fitted: Fitted,
     scale: Interval,
 }
 
@@ -333,15 +364,34 @@ impl Evidence {
             crossing_values: arms.iter().map(value).collect(),
             scales: at_scale.iter().map(|s| s.as_ref().and_then(|_| drawn.next())).collect(),
             scale_values: arms.iter().map(scale).collect(),
+            finite,
+            how,
         }
     }
 
     pub(super) fn of(&self, arm: usize) -> ArmEvidence {
         let scale = self.scales[arm].as_ref().map(|s| s.interval(self.scale_values[arm]));
+        let crossing = self.crossings[arm].interval(self.crossing_values[arm]);
         ArmEvidence {
-            crossing: self.crossings[arm].interval(self.crossing_values[arm]),
+            crossing,
+            fitted: Fitted { value: self.crossing_values[arm], ci95: crossing },
             scale: scale.unwrap_or(NOTHING),
         }
+    }
+
+    /// Attainment of b less that of a wherever both have points.
+    pub(super) fn common_rates(&self, a: usize, b: usize) -> Vec<CommonRate> {
+        let both = self.finite[a].iter().filter_map(|x| Some((x, self.finite[b].iter().find(|y| y.rate == x.rate)?)));
+        both.filter_map(|(x, y)| {
+            let (difference, ci95) = confidence::difference([x, y], self.how);
+            // As wide as it must be to be one claim among a dozen.
+            let claimed = [ci95.lo, ci95.hi].iter().flatten().all(|end| {
+                let stretched = difference + 1.5 * (end - difference);
+                stretched != 0.0 && (stretched > 0.0) == (difference > 0.0)
+            });
+            Some(CommonRate { rate: RequestRate::new(x.rate)?, difference, ci95, claimed })
+        })
+        .collect()
     }
 
     /// Crossing of b over crossing of a.

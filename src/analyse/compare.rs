@@ -5,6 +5,7 @@
 use super::arm::{ArmReport, Evidence, Judged};
 use super::confidence::{ROUNDS, Resampling};
 use super::input::{ArmInput, Question, SloMillis};
+use super::launches::Covers;
 use super::pairing::{paired, shares_gaps};
 use super::ratio::RatioReport;
 use super::{verdict, warnings};
@@ -20,6 +21,8 @@ pub struct Comparison {
     pub target_percent: f64,
     /// Whether the arms answered the same trace.
     pub paired: bool,
+    /// What the intervals speak of.
+    pub covers: Covers,
     pub warnings: Vec<String>,
     pub arms: Vec<ArmReport>,
     pub ratios: Vec<RatioReport>,
@@ -36,7 +39,11 @@ impl Comparison {
         let evidence = Evidence::gather(&judged, question, scale_rate, how);
         let reports: Vec<ArmReport> =
             judged.iter().enumerate().map(|(i, arm)| arm.report(question, scale_rate, &evidence.of(i))).collect();
-        let ratios: Vec<RatioReport> = (1..arms.len()).map(|b| RatioReport::new(0, b, &reports, &evidence)).collect();
+        let mut ratios: Vec<RatioReport> =
+            (1..arms.len()).map(|b| RatioReport::new(0, b, &reports, &evidence)).collect();
+        for ratio in &mut ratios {
+            ratio.claim.text = verdict::claim(&reports, ratio);
+        }
         let warnings = warnings::of(arms, &reports, &warnings::Context { question, scale_rate, paired: how.paired });
         let verdict = verdict::sentence(&reports, &ratios, question);
         Comparison {
@@ -44,6 +51,7 @@ impl Comparison {
             slo: question.slo.into(),
             target_percent: question.target.percent().get(),
             paired: how.paired,
+            covers: Covers::of(arms),
             warnings,
             arms: reports,
             ratios,

@@ -113,6 +113,25 @@ pub(super) fn crossings(arms: &[&[RateSeries]], target_percent: f64, how: Resamp
         .collect()
 }
 
+/// Attainment of the second arm less that of the first at one rate, in percentage points, with its interval.
+pub(super) fn difference(pair: [&RateSeries; 2], how: Resampling) -> (f64, Interval) {
+    let singles = pair.map(std::slice::from_ref);
+    let blocks = Blocks::common(&singles, how);
+    let [a, b] = [0, 1].map(|i| RatePlan::new(pair[i], i, &blocks, how));
+    let seen = |r: &RateSeries| {
+        let requests = r.attempts.iter().map(|a| a.len()).sum::<usize>();
+        r.attempts.iter().map(|a| a.met).sum::<usize>() as f64 / requests.max(1) as f64
+    };
+    let difference = 100.0 * (seen(pair[1]) - seen(pair[0]));
+    let mut drawn: Vec<f64> = (0..how.rounds).map(|round| 100.0 * (b.attained(round) - a.attained(round))).collect();
+    drawn.sort_unstable_by(f64::total_cmp);
+    let tail = (0.025 * drawn.len() as f64) as usize;
+    let ends = drawn.get(tail).zip(drawn.iter().rev().nth(tail));
+    let ci95 = ends
+        .map_or(Interval { lo: None, hi: None }, |(lo, hi)| Interval::closed(lo.min(difference), hi.max(difference)));
+    (difference, ci95)
+}
+
 /// The scale at the target of every arm's series at one rate, in every resample.
 pub(super) fn scales(arms: &[&RateSeries], target_fraction: f64, how: Resampling) -> Vec<Replicates> {
     let singles: Vec<&[RateSeries]> = arms.iter().map(|r| std::slice::from_ref(*r)).collect();

@@ -40,18 +40,15 @@ impl Crossing {
 /// Crossings of a curve of (rate in requests per second, attainment in percent), ascending in rate, one entry a rate,
 /// finite rates only. `None` without points.
 ///
-/// A point exactly at the target meets it: the crossing lies there if the target is missed next to it, or if it is
-/// the last. A curve that only touches the target from above has no crossing there.
+/// A point exactly at the target meets it: the crossing lies there if the target is missed next to it. A curve that only
+/// touches the target from above, or ends on it, has no crossing there.
 pub fn crossing(curve: &[(f64, f64)], target_percent: f64) -> Option<Crossing> {
-    let (first, last) = (curve.first()?, curve.last()?);
+    let first = curve.first()?;
     let mut all: Vec<RequestRate> = curve
         .windows(2)
         .filter_map(|pair| between(pair[0], pair[1], target_percent))
         .filter_map(RequestRate::new)
         .collect();
-    if last.1 == target_percent {
-        all.extend(RequestRate::new(last.0));
-    }
     // A single point of the target between two misses is crossed twice at the same rate.
     all.dedup();
     Some(match all.len() {
@@ -67,7 +64,6 @@ pub(super) fn bounds(curve: &[(f64, f64)], target_percent: f64) -> (f64, f64) {
     let first = curve.windows(2).find_map(|pair| between(pair[0], pair[1], target_percent));
     match (first, curve.first(), curve.last()) {
         (Some(rate), ..) => (rate, rate),
-        (None, Some(_), Some(&(rate, attained))) if attained == target_percent => (rate, rate),
         (None, Some(&(_, attained)), Some(&(highest, _))) if attained >= target_percent => (highest, f64::INFINITY),
         (None, Some(&(lowest, _)), _) => (0.0, lowest),
         (None, None, _) => (0.0, f64::INFINITY),
@@ -104,13 +100,13 @@ mod tests {
     fn a_point_exactly_at_the_target_is_the_crossing_itself() {
         assert_eq!(rates(&[(1.0, 95.0), (2.0, 90.0), (3.0, 80.0)]), [2.0]);
         assert_eq!(rates(&[(1.0, 90.0), (2.0, 80.0)]), [1.0]);
-        assert_eq!(rates(&[(1.0, 95.0), (2.0, 90.0)]), [2.0], "at the highest rate tested");
         assert_eq!(rates(&[(1.0, 80.0), (2.0, 90.0), (3.0, 80.0)]), [2.0], "once, not twice");
     }
 
     #[test]
     fn touching_the_target_from_above_is_no_crossing() {
         assert_eq!(crossing(&[(1.0, 95.0), (2.0, 90.0), (3.0, 95.0)], 90.0), Some(Crossing::AboveTested));
+        assert_eq!(crossing(&[(1.0, 95.0), (2.0, 90.0)], 90.0), Some(Crossing::AboveTested), "at the highest rate");
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! One arm over another: how many times the rate, how many times the tighter SLO.
 
 use super::arm::{ArmReport, Evidence};
+use super::claim::{Claim, ClaimKind, CommonRate};
+use super::fitted::Fitted;
 use super::input::Censored;
 use super::interval::Interval;
 use serde::Serialize;
@@ -26,7 +28,7 @@ impl Ratio {
 }
 
 /// Arm `b` over arm `a`, by their positions.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RatioReport {
     pub a: usize,
     pub b: usize,
@@ -36,6 +38,11 @@ pub struct RatioReport {
     pub max_rate_per_gpu: Ratio,
     /// Crossing scale of a / crossing scale of b: above 1, b keeps tighter limits.
     pub scale: Ratio,
+    /// The ratio of the fitted crossings.
+    pub fitted: Fitted,
+    /// Ascending in rate.
+    pub at_common_rates: Vec<CommonRate>,
+    pub claim: Claim,
 }
 
 impl RatioReport {
@@ -47,6 +54,7 @@ impl RatioReport {
             ci95: evidence.rate_ratio(a, b, value),
             censored: censored(other.max_rate.censored, base.max_rate.censored),
         };
+        let at_common_rates = evidence.common_rates(a, b);
         let gpus = |arm: &ArmReport| arm.gpus.filter(|n| *n > 0).map(f64::from);
         let scale = base.scale.value.zip(other.scale.value).filter(|(_, b)| *b > 0.0).map(|(a, b)| a / b);
         RatioReport {
@@ -59,7 +67,24 @@ impl RatioReport {
                 ci95: evidence.scale_ratio(a, b, scale),
                 censored: censored(base.scale.censored, other.scale.censored),
             },
+            fitted: Fitted { value: max_rate.value, ci95: max_rate.ci95 },
+            claim: claim(a, b, &max_rate, &at_common_rates),
+            at_common_rates,
         }
+    }
+}
+
+/// The crossing's claim before that of single rates.
+fn claim(a: usize, b: usize, max_rate: &Ratio, rates: &[CommonRate]) -> Claim {
+    let told = |kind, b_is_better| Claim { kind, text: String::new(), better: Some(if b_is_better { b } else { a }) };
+    if max_rate.claims() {
+        return told(ClaimKind::Crossing, max_rate.ci95.lo.is_some_and(|lo| lo > 1.0));
+    }
+    let mut signs = rates.iter().filter(|r| r.claimed).map(|r| r.difference > 0.0);
+    match signs.next() {
+        // Arms that win at different rates have no winner.
+        Some(first) if signs.all(|sign| sign == first) => told(ClaimKind::AttainmentAtCommonRates, first),
+        _ => Claim { kind: ClaimKind::None, text: String::new(), better: None },
     }
 }
 

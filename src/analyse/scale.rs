@@ -13,6 +13,8 @@ pub enum Limits {
     Both,
     Ttft,
     Tpot,
+    /// Not limited: met by every request that was served.
+    E2el,
 }
 
 /// s* of every request in arrival order; infinite where it was not served.
@@ -21,6 +23,10 @@ pub(super) fn per_request(samples: &Samples, slo: &Slo, limits: Limits) -> Vec<f
     match (limits, slo.e2el) {
         (Limits::Ttft, _) => samples.ttft.iter().map(|x| x / t).collect(),
         (Limits::Tpot, _) => samples.tpot.iter().map(|x| x / p).collect(),
+        (Limits::E2el, e2el) => {
+            let limit = e2el.map_or(f64::INFINITY, |limit| limit.as_secs());
+            samples.e2el.iter().map(|x| if x.is_finite() { x / limit } else { *x }).collect()
+        }
         (Limits::Both, None) => samples.ttft.iter().zip(&samples.tpot).map(|(x, y)| (x / t).max(y / p)).collect(),
         (Limits::Both, Some(e2el)) => {
             let pairs = samples.ttft.iter().zip(&samples.tpot).zip(&samples.e2el);

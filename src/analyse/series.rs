@@ -47,7 +47,12 @@ pub(super) struct Spread {
 
 impl Attempt {
     pub(super) fn new(samples: &Samples, slo: &Slo, target: Target) -> Attempt {
-        let scales = per_request(samples, slo, Limits::Both);
+        Attempt::by(samples, slo, target, Limits::Both)
+    }
+
+    /// By one limit alone.
+    pub(super) fn by(samples: &Samples, slo: &Slo, target: Target, limits: Limits) -> Attempt {
+        let scales = per_request(samples, slo, limits);
         let order = best_first(&scales);
         let met = scales.iter().filter(|s| **s <= 1.0).count();
         let at_target = at_target(&scales, &order, target);

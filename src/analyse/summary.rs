@@ -67,7 +67,7 @@ impl PointSummary {
             total_throughput: per_second(output + prompt),
             max_output_tokens_per_s: samples.per_second.tokens.iter().copied().max().unwrap_or(0),
             peak_concurrency: samples.per_second.in_flight.iter().copied().max().unwrap_or(0),
-            due_rate: rate_of(&samples.due),
+            due_rate: realised_rate(samples),
             sent_rate: rate_of(&samples.sent),
             lag: lag(samples),
             steady: steady(samples),
@@ -81,6 +81,11 @@ fn busy_secs(samples: &Samples) -> Option<f64> {
     let ends = samples.due.iter().zip(&samples.e2el).map(|(due, e2el)| due + e2el).filter(|t| t.is_finite());
     let last = ends.fold(f64::NEG_INFINITY, f64::max);
     (last - first).is_finite().then_some(last - first)
+}
+
+/// Requests a second as they fell due: what a rate turned out to be.
+pub(super) fn realised_rate(samples: &Samples) -> Option<f64> {
+    rate_of(&samples.due)
 }
 
 /// (n - 1) gaps over the span; `None` with fewer than two, or all at once.

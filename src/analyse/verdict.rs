@@ -4,10 +4,11 @@
 //! might settle it; if a crossing lies outside the rates tested, on which side, and what is known all the same.
 
 use super::arm::ArmReport;
+use super::claim::ClaimKind;
 use super::input::{Censored, Question};
 use super::interval::Interval;
 use super::ratio::{Ratio, RatioReport};
-use crate::words::number;
+use crate::words::{self, number};
 
 /// Above this many requests a point, more requests are no advice.
 const PATIENCE: f64 = 100_000.0;
@@ -28,6 +29,31 @@ pub(super) fn sentence(arms: &[ArmReport], ratios: &[RatioReport], question: &Qu
     match arms.iter().map(|arm| arm.invalid_points().count()).sum::<usize>() {
         0 => body,
         invalid => format!("Indication only, {invalid} of {points} points are invalid: {body}"),
+    }
+}
+
+/// What a ratio claims, in a sentence; empty without a claim.
+pub(super) fn claim(arms: &[ArmReport], report: &RatioReport) -> String {
+    let Some(better) = report.claim.better else { return String::new() };
+    let (winner, loser) = (&arms[better], &arms[report.a + report.b - better]);
+    match report.claim.kind {
+        ClaimKind::None => String::new(),
+        ClaimKind::Crossing => {
+            let ci95 = if better == report.b { report.max_rate.ci95 } else { report.max_rate.ci95.reciprocal() };
+            format!("{} carries more requests than {}{}", winner.name, loser.name, ci(ci95))
+        }
+        ClaimKind::AttainmentAtCommonRates => {
+            let claimed = report.at_common_rates.iter().filter(|r| r.claimed);
+            let (rates, points): (Vec<String>, Vec<String>) =
+                claimed.map(|r| (words::rate(r.rate), format!("{:.0}", r.difference.abs()))).unzip();
+            format!(
+                "at {} req/s {} meets {} points more of the requests than {}",
+                words::listed(&rates),
+                winner.name,
+                words::listed(&points),
+                loser.name
+            )
+        }
     }
 }
 

@@ -21,18 +21,31 @@ fn keys(json: &str) -> Vec<String> {
 fn fields_stand_in_the_order_of_the_contract() {
     let c = two_arms();
     let json = serde_json::to_string(&c).expect("serialises");
-    let top = ["version", "slo", "target_percent", "paired", "warnings", "arms", "ratios", "verdict"];
+    let top = ["version", "slo", "target_percent", "paired", "covers", "warnings", "arms", "ratios", "verdict"];
     assert_eq!(keys(&json), top);
     let arm = serde_json::to_string(&c.arms[0]).expect("serialises");
-    assert_eq!(keys(&arm), ["label", "dir", "gpus", "topology", "points", "max_rate", "scale"]);
+    assert_eq!(keys(&arm), ["label", "dir", "gpus", "topology", "launches", "points", "max_rate", "fitted", "scale"]);
     let point = serde_json::to_string(&c.arms[0].points[0]).expect("serialises");
-    assert_eq!(keys(&point), ["rate", "attempt", "offered", "attainment", "ci95", "status", "valid", "why"]);
+    let fields = [
+        "rate",
+        "attempt",
+        "launch",
+        "realised_rate",
+        "offered",
+        "attainment",
+        "ci95",
+        "wilson95",
+        "status",
+        "valid",
+        "why",
+    ];
+    assert_eq!(keys(&point), fields);
     let max_rate = serde_json::to_string(&c.arms[0].max_rate).expect("serialises");
     assert_eq!(keys(&max_rate), ["value", "per_gpu", "ci95", "censored", "all"]);
     let scale = serde_json::to_string(&c.arms[0].scale).expect("serialises");
     assert_eq!(keys(&scale), ["at_rate", "value", "ci95", "censored"]);
     let ratio = serde_json::to_string(&c.ratios[0]).expect("serialises");
-    assert_eq!(keys(&ratio), ["a", "b", "max_rate", "max_rate_per_gpu", "scale"]);
+    assert_eq!(keys(&ratio), ["a", "b", "max_rate", "max_rate_per_gpu", "scale", "fitted", "at_common_rates", "claim"]);
 }
 
 #[test]
@@ -43,8 +56,12 @@ fn values_are_where_readers_look_for_them() {
     assert_eq!(json["arms"][0]["points"][1]["attainment"]["both"], 92.5);
     assert_eq!(json["arms"][0]["points"][1]["status"], "measured");
     assert_eq!(json["arms"][0]["points"][1]["valid"], true);
-    let ci = json["arms"][0]["points"][1]["ci95"]["both"].as_array().expect("a pair");
+    let ci = json["arms"][0]["points"][1]["wilson95"]["both"].as_array().expect("a pair");
     assert!((ci[0].as_f64().expect("lo") - 89.49).abs() < 0.01 && (ci[1].as_f64().expect("hi") - 94.70).abs() < 0.01);
+    assert_eq!(json["covers"], "these launches");
+    assert_eq!(json["arms"][0]["points"][1]["launch"], 1);
+    let realised = json["arms"][0]["points"][1]["realised_rate"].as_f64().expect("a rate");
+    assert!((realised - 4.0).abs() < 1e-9, "{realised}");
     // The highest common rate at which the first arm meets the target.
     assert_eq!(json["arms"][1]["scale"]["at_rate"], 4.0);
     let (a, b) = (&json["arms"][0]["max_rate"]["value"], &json["arms"][1]["max_rate"]["value"]);

@@ -90,7 +90,7 @@ fn spread(at: f64, arm: &ArmReport, rate: &RateReport) -> Interval {
     let repeats: Vec<&PointReport> = arm.points.iter().filter(|p| p.rate == rate.rate).collect();
     let effective: f64 = repeats.iter().map(|p| p.effective_requests).sum();
     let found = match repeats.as_slice() {
-        [one] => one.clustered95,
+        [one] => one.ci95.both,
         _ => wilson(rate.attainment.both.fraction(), effective.max(1.0)),
     };
     Interval { at, low: found.lo.unwrap_or(0.0), high: found.hi.unwrap_or(100.0) }

@@ -142,7 +142,7 @@ impl PointData {
             sent: columns.sent,
             valid: report.valid,
             attainment: report.attainment,
-            ci95: report.clustered95,
+            ci95: report.ci95.both,
             due: known.unwrap_or_else(|| {
                 dues.push(due);
                 dues.len() - 1

@@ -221,7 +221,7 @@ pub(super) fn measured(input: &PageInput<'_>) -> Vec<MeasuredRow> {
         attempt: point.attempt,
         offered: point.offered,
         served: point.served,
-        both: Cell { value: percent(point.attainment.both), note: words::interval(point.clustered95, percent) },
+        both: Cell { value: percent(point.attainment.both), note: words::interval(point.ci95.both, percent) },
         ttft_met: percent(point.attainment.ttft),
         tpot_met: percent(point.attainment.tpot),
         ttft: three(&summary.latencies.ttft),
