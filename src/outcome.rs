@@ -332,6 +332,10 @@ pub struct GpuFacts {
     pub throttled: Vec<String>,
 }
 
+fn is_zero(n: &u32) -> bool {
+    *n == 0
+}
+
 /// What is known about a point beside its requests: written by the session, judged by `analyse`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PointFacts {
@@ -349,6 +353,9 @@ pub struct PointFacts {
     pub why: Vec<String>,
     /// Requests of the schedule, sent or not.
     pub offered: u32,
+    /// Of them, those whose prompt the run had sent before: the dataset has fewer prompts than the run has requests.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub repeated_prompts: u32,
     /// Seconds from the first due to the last outcome.
     pub duration_secs: f64,
     /// Wall clock at the point's time zero, RFC 3339: to find it in logs, never for latency.

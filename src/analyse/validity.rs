@@ -45,6 +45,13 @@ pub fn judge(point: &PointInput, kind: ArmKind, slo: &Slo) -> Validity {
         reasons.extend(unsent(point, slo));
         reasons.extend(engine_faults(facts, kind, point.samples.len()));
         notes = remarks(facts, kind);
+        match repeated(facts) {
+            Some(text) if nothing_cached(facts) => {
+                notes.push(format!("{text}; the engines' prefix caches served none of it"))
+            }
+            Some(text) => reasons.push(format!("{text}, and a prefix cache may have answered instead of the model")),
+            None => {}
+        }
     }
     let failed = status == PointStatus::Failed;
     let valid = match &point.facts {
@@ -126,6 +133,16 @@ fn recomputed(engines: &EngineCounters, requests: usize) -> Option<String> {
             100.0 * local / prompts
         )
     })
+}
+
+/// The dataset had fewer prompts than the run had requests.
+fn repeated(facts: &PointFacts) -> Option<String> {
+    let (repeats, offered) = (facts.repeated_prompts, facts.offered);
+    (repeats > 0).then(|| format!("{repeats} of the {offered} prompts had been sent before (the dataset is too small)"))
+}
+
+fn nothing_cached(facts: &PointFacts) -> bool {
+    facts.engines.as_ref().is_some_and(|engines| engines.cached_prompt_tokens == Some(0.0))
 }
 
 fn remarks(facts: &PointFacts, kind: ArmKind) -> Vec<String> {

@@ -81,6 +81,11 @@ fn command() -> clap::Command {
     Cli::command().mut_subcommands(|command| command.args_override_self(true).mut_args(numbers_may_be_negative))
 }
 
+/// As it was typed; what is not UTF-8 shows as U+FFFD.
+fn command_line() -> Vec<String> {
+    std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect()
+}
+
 fn completions(shell: clap_complete::Shell) -> Result<Exit, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command(), "topobench", &mut script);

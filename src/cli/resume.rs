@@ -32,6 +32,11 @@ pub fn plan(what: &str, sweep: &SweepArgs, matches: &ArgMatches) -> Result<(Plan
             "the run gave its engines {names}, and manifests hold no secrets\nhint: set {names} in the environment and resume again"
         ))
     })?;
+    if !manifest.sweep.secrets_are_whole() || !arm.deployment.secrets_are_whole() {
+        return Err(Failure::usage(
+            "the run's --extra-body or engine arguments held secrets, and manifests hold none\nhint: measure anew; secrets in the environment (VLLM_API_KEY, HF_TOKEN) can be resumed with",
+        ));
+    }
     let result_dir = sweep.run.result_dir.clone();
     let plan = Plan { arms: vec![arm], sweep: manifest.sweep, order: manifest.order, result_dir, warnings: Vec::new() };
     Ok((plan, dir))

@@ -5,6 +5,7 @@ use super::exit::{Exit, Failure};
 use super::out;
 use crate::analyse::{Comparison, Question};
 use crate::outcome::PointStatus;
+use crate::plan::secrecy::masked_words;
 use crate::plan::{MetricChoice, Plan};
 use crate::record::{RecordedRun, dir};
 use crate::report::{Study, console, csv, figures, page, parquet};
@@ -115,7 +116,7 @@ pub fn points(study: &Study, choice: &MetricChoice) -> String {
 fn write_texts(output: &Path, study: &Study, figures: &[figures::Drawn]) -> Result<(), Failure> {
     let csv = csv::summary(study).map_err(|e| Failure::new(Exit::Internal, e))?;
     dir::write_atomically(&output.join("summary.csv"), &csv)?;
-    let command: Vec<String> = std::env::args().collect();
+    let command = masked_words(&super::command_line());
     let now = Local::now().format("%Y-%m-%d %H:%M:%S %z").to_string();
     let page = page::page(study, figures, &command, &now).map_err(|e| Failure::new(Exit::Internal, e))?;
     dir::write_atomically(&output.join(REPORT), page.as_bytes())?;

@@ -227,7 +227,7 @@ fn measure(plan: Plan, resumed: Option<PathBuf>, sweep: &SweepArgs) -> Result<Me
     let workload = prepare(&plan)?;
     let fresh = resumed.is_none();
     let events = progress::sink(Style::choose(sweep.run.json));
-    let command = masked_words(&std::env::args().collect::<Vec<_>>());
+    let command = masked_words(&super::command_line());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

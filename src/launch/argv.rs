@@ -5,6 +5,7 @@
 use super::ports::Ports;
 use super::version::EngineVersion;
 use crate::plan::deployment::{FleetPlan, GpuAssignment, InstancePlan};
+use crate::plan::mask::{masked_words, serialize_masked_words};
 pub use crate::plan::secrecy::EnvValue;
 use crate::plan::topology::{KvTransfer, Role};
 use serde::Serialize;
@@ -41,6 +42,7 @@ pub(super) const INTERNAL_PORT: &str = "VLLM_PORT";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct EngineCommand {
     pub program: String,
+    #[serde(serialize_with = "serialize_masked_words")]
     pub args: Vec<String>,
     /// Merged over the inherited environment.
     pub env: BTreeMap<String, EnvValue>,
@@ -56,9 +58,9 @@ impl EngineCommand {
             let _ = write!(line, "{name}={} ", quoted(value.masked()));
         }
         line.push_str(&quoted(&self.program));
-        for arg in &self.args {
+        for arg in masked_words(&self.args) {
             line.push(' ');
-            line.push_str(&quoted(arg));
+            line.push_str(&quoted(&arg));
         }
         line
     }

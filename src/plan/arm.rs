@@ -1,5 +1,6 @@
 //! ARM = `name[:key=value,...]` or a file, and the sizes that flags, ARM keys and the environment ask for.
 
+use super::engine_args::table_of;
 use super::environment::{self, Environment};
 use super::error::PlanError;
 use super::topology::{EngineGroup, Shape, Topology};
@@ -55,6 +56,26 @@ impl Sizes {
     pub fn is_empty(&self) -> bool {
         *self == Sizes::default()
     }
+
+    /// The first size that no deployment can have, as its ARM key, with its value.
+    fn impossible(&self) -> Option<(&'static str, u32)> {
+        let named = [
+            ("tp", self.tp),
+            ("replicas", self.replicas),
+            ("prefill", self.prefill),
+            ("decode", self.decode),
+            ("prefill-tp", self.prefill_tp),
+            ("decode-tp", self.decode_tp),
+        ];
+        named.into_iter().find_map(|(key, size)| Some((key, size?)).filter(|(_, n)| !POSSIBLE.contains(n)))
+    }
+}
+
+/// Instances of a role, and GPUs of an instance.
+const POSSIBLE: std::ops::RangeInclusive<u32> = 1..=1024;
+
+fn possible() -> String {
+    format!("give a number from {} to {}", POSSIBLE.start(), POSSIBLE.end())
 }
 
 /// One ARM as typed.
@@ -64,6 +85,8 @@ pub struct ArmSpec {
     pub text: String,
     pub source: ArmSource,
     pub sizes: Sizes,
+    /// Whether flags (`--tp`) gave the sizes, rather than keys (`tp=`).
+    by_flags: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,8 +96,9 @@ pub enum ArmSource {
 }
 
 impl ArmSpec {
+    /// A topology by name, with sizes from flags.
     pub fn named(name: &str, sizes: Sizes) -> Self {
-        ArmSpec { text: name.to_string(), source: ArmSource::Name(name.to_string()), sizes }
+        ArmSpec { text: name.to_string(), source: ArmSource::Name(name.to_string()), sizes, by_flags: true }
     }
 
     pub fn parse(text: &str) -> Result<Self, PlanError> {
@@ -120,7 +144,7 @@ impl ArmSpec {
         } else {
             ArmSource::Name(source.to_string())
         };
-        Ok(ArmSpec { text: text.to_string(), source, sizes })
+        Ok(ArmSpec { text: text.to_string(), source, sizes, by_flags: false })
     }
 
     /// The topology with the arm's own sizes and the environment's applied, and whether anybody chose sizes.
@@ -129,12 +153,58 @@ impl ArmSpec {
             ArmSource::Name(name) => (topology_file::by_name(name, engine)?, false),
             ArmSource::File(path) => (topology_file::from_path(Path::new(path))?, true),
         };
+        self.check_sizes()?;
         let ambient =
             if from_file { Sizes::default() } else { Sizes::from_environment(env)?.relevant_to(&topology.shape) };
+        if let Some((key, size)) = ambient.impossible() {
+            let what = format!("environment variable {}", variable_of(key));
+            return Err(PlanError::Value { what, value: size.to_string(), remedy: possible() });
+        }
         let wanted = self.sizes.or(ambient);
         apply(&mut topology, wanted, &self.text)?;
+        check_groups(&topology)?;
         let sized = from_file || !wanted.is_empty();
         Ok(SizedTopology { topology, sized })
+    }
+}
+
+impl ArmSpec {
+    /// Each size is told as it was given.
+    fn check_sizes(&self) -> Result<(), PlanError> {
+        match self.sizes.impossible() {
+            None => Ok(()),
+            Some((key, size)) if self.by_flags => {
+                Err(PlanError::Value { what: format!("--{key}"), value: size.to_string(), remedy: possible() })
+            }
+            Some((key, size)) => {
+                let detail = format!("{key}={size} is out of range");
+                Err(PlanError::Arm { arm: self.text.clone(), detail, remedy: possible() })
+            }
+        }
+    }
+}
+
+/// What is left can only come from the topology's file.
+fn check_groups(topology: &Topology) -> Result<(), PlanError> {
+    for (role, group) in topology.groups() {
+        for (key, size) in [("replicas", group.replicas), ("tensor_parallel", group.tensor_parallel)] {
+            if !POSSIBLE.contains(&size) {
+                let what = format!("{key} in [{}] of topology `{}`", table_of(role), topology.name);
+                return Err(PlanError::Value { what, value: size.to_string(), remedy: possible() });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The variable that gives a size.
+fn variable_of(key: &str) -> &'static str {
+    match key {
+        "prefill" => environment::NUM_PREFILL_INSTANCES,
+        "decode" => environment::NUM_DECODE_INSTANCES,
+        "prefill-tp" => environment::PREFILLER_TP_SIZE,
+        "decode-tp" => environment::DECODER_TP_SIZE,
+        _ => environment::TENSOR_PARALLEL_SIZE,
     }
 }
 

@@ -13,6 +13,7 @@ use super::environment::Environment;
 use super::error::PlanError;
 use super::gpus::GpuPool;
 use super::load::{Dataset, Overlong};
+use super::metadata;
 use super::options::{LoadOptions, WorkloadOptions};
 use super::slo::{Slo, Target};
 use super::strategy::{self, Order};
@@ -117,7 +118,8 @@ fn sweep(request: &Request, arms: &[ArmPlan], defaults: &Defaults) -> Result<Swe
             });
         }
     };
-    let tokenizer = request.workload.tokenizer.clone().or_else(|| default_tokenizer(request, defaults));
+    let given = arms::named(request.workload.tokenizer.as_deref(), "--tokenizer")?.map(str::to_string);
+    let tokenizer = given.or_else(|| default_tokenizer(request, defaults));
     let gate =
         request.run.gate.map(|g| Percent::new(g).ok_or_else(|| value("--gate", g, "give a percentage from 0 to 100")));
     Ok(Sweep {
@@ -131,7 +133,7 @@ fn sweep(request: &Request, arms: &[ArmPlan], defaults: &Defaults) -> Result<Swe
         gate: gate.transpose()?,
         timeouts: request.run.timeouts,
         on_failure: request.run.on_failure,
-        metadata: request.run.metadata.clone(),
+        metadata: metadata::checked(&request.run.metadata)?,
         metrics: request.run.metrics.clone(),
     })
 }

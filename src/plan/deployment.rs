@@ -1,8 +1,10 @@
 //! A topology made concrete: every instance with its GPUs, or the URLs of servers that somebody else runs.
 
+use super::engine_env::EngineEnv;
 use super::environment::Environment;
-use super::secrecy::EngineEnv;
-pub use super::secrecy::Secret;
+use super::mask::{holds_mask, serialize_masked_words};
+use super::secret::MASK;
+pub use super::secret::Secret;
 use super::topology::{KvTransfer, Role};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -23,6 +25,18 @@ impl Deployment {
         match self {
             Deployment::Spawn(fleet) => fleet.instances.first().map_or(&[], |i| i.args.as_slice()),
             Deployment::Attach(_) => &[],
+        }
+    }
+
+    /// Whether no argument was masked when the deployment was stored.
+    pub fn secrets_are_whole(&self) -> bool {
+        match self {
+            Deployment::Spawn(fleet) => {
+                let mut options = fleet.kv.iter().flat_map(|kv| kv.extra_config.values());
+                let mut args = fleet.instances.iter().flat_map(|i| &i.args);
+                !options.any(holds_mask) && !args.any(|arg| arg.contains(MASK))
+            }
+            Deployment::Attach(_) => true,
         }
     }
 
@@ -70,6 +84,7 @@ pub struct InstancePlan {
     pub tensor_parallel: u32,
     pub gpus: GpuAssignment,
     /// The topology's args, its group's, then the user's `--engine-arg` and `-- ARGS`.
+    #[serde(serialize_with = "serialize_masked_words")]
     pub args: Vec<String>,
 }
 

@@ -1,7 +1,7 @@
 //! Every environment variable that a plan reads, in one place. Precedence: flag, environment, file, default.
 
-use super::deployment::Secret;
 use super::error::PlanError;
+use super::secret::Secret;
 use std::collections::BTreeMap;
 
 /// GPUs of one instance of `simple`.

@@ -16,8 +16,6 @@ pub enum PlanError {
     TopologyInvalid { origin: String, detail: String },
     #[error("arm `{arm}`: {detail}\nhint: {remedy}")]
     Arm { arm: String, detail: String, remedy: String },
-    #[error("{what} is 0 in arm `{arm}`\nhint: give at least 1")]
-    Zero { what: &'static str, arm: String },
     #[error(
         "arm `{arm}` needs {need} GPUs ({size}) and there are {have} ({source_of_count})\nhint: use fewer instances or a smaller tensor-parallel size"
     )]
@@ -34,6 +32,11 @@ pub enum PlanError {
         "arm `{arm}`: instance {instance} has tensor_parallel {tp} and {got} GPUs in `gpus`\nhint: list as many GPUs as tensor_parallel"
     )]
     GpuListLength { arm: String, instance: u32, tp: u32, got: usize },
+    #[error(
+        "{} ({origin}) changes how many GPUs an engine takes, and topobench doesn't count that yet\nhint: {remedy}",
+        crate::plan::mask::masked_text(arg)
+    )]
+    EngineArg { arg: String, origin: String, remedy: &'static str },
     #[error("invalid value `{value}` for {what}\nhint: {remedy}")]
     Value { what: String, value: String, remedy: String },
     #[error("{what} is missing\nhint: {remedy}")]

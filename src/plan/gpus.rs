@@ -86,15 +86,6 @@ fn auto_gpus(topology: &Topology) -> usize {
 }
 
 fn check_counts(arm: &str, topology: &Topology, pool: &GpuPool) -> Result<(), PlanError> {
-    let zero = |what| PlanError::Zero { what, arm: arm.to_string() };
-    for (_, group) in topology.groups() {
-        if group.replicas == 0 {
-            return Err(zero("the number of instances"));
-        }
-        if group.tensor_parallel == 0 {
-            return Err(zero("the tensor-parallel size"));
-        }
-    }
     let need = topology.gpu_count();
     if pool.vendor != Vendor::None && need as usize > pool.ids.len() {
         return Err(PlanError::TooManyGpus {
@@ -236,15 +227,6 @@ mod tests {
             topology("name='b'\nkind='prefill-decode'\n[prefill]\nreplicas=2\ntensor_parallel=2\n[decode]\nreplicas=5");
         let error = assign(&[("nixl", &pd)], &GpuPool::virtual_devices(8)).expect_err("9 of 8").to_string();
         assert!(error.contains("9 GPUs") && error.contains("there are 8") && error.contains("nixl"), "{error}");
-    }
-
-    #[test]
-    fn zero_is_refused() {
-        for text in
-            ["name='a'\nkind='simple'\n[group]\ntensor_parallel=0", "name='a'\nkind='simple'\n[group]\nreplicas=0"]
-        {
-            assert!(assign(&[("a", &topology(text))], &GpuPool::virtual_devices(8)).is_err());
-        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The load of a sweep: rates, how long a point lasts, how arrivals are spread.
 
+use super::mask::serialize_masked_map;
 use crate::units::{RequestRate, TokenCount};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -93,7 +94,8 @@ pub struct Workload {
     pub tokenizer: Option<String>,
     pub ignore_eos: bool,
     pub temperature: Option<f64>,
-    /// Merged into every body.
+    /// Merged into every body; stored without its secrets.
+    #[serde(serialize_with = "serialize_masked_map")]
     pub extra_body: serde_json::Map<String, serde_json::Value>,
     /// Keep generated texts in requests.jsonl.
     pub save_texts: bool,

@@ -8,12 +8,17 @@ pub mod build;
 pub mod context;
 pub mod dataset_file;
 pub mod deployment;
+mod engine_args;
+mod engine_env;
 pub mod environment;
 pub mod error;
 pub mod gpus;
 pub mod load;
+pub mod mask;
+pub mod metadata;
 pub mod options;
 pub mod secrecy;
+mod secret;
 pub mod slo;
 pub mod slo_words;
 pub mod strategy;
@@ -83,6 +88,13 @@ pub struct Sweep {
     /// `--metadata K=V`, copied into every result file.
     pub metadata: BTreeMap<String, String>,
     pub metrics: MetricChoice,
+}
+
+impl Sweep {
+    /// Whether nothing that is sent was masked when the sweep was stored.
+    pub fn secrets_are_whole(&self) -> bool {
+        !self.workload.extra_body.values().any(mask::holds_mask)
+    }
 }
 
 /// Deadlines of a request and of a point.

@@ -1,6 +1,7 @@
 //! Topologies: which engines make up a deployment. Read from `topologies/*.toml` (or YAML); an unknown key is an error.
 
-use super::secrecy::EngineEnv;
+use super::engine_env::EngineEnv;
+use super::mask::{serialize_masked_table, serialize_masked_words};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -11,6 +12,7 @@ pub struct Topology {
     /// Resolved on PATH, then beside topobench.
     pub program: String,
     /// For every instance, after topobench's own and before a group's.
+    #[serde(serialize_with = "serialize_masked_words")]
     pub args: Vec<String>,
     pub env: EngineEnv,
     /// Virtual GPUs of an engine that needs no real ones.
@@ -40,7 +42,7 @@ pub struct EngineGroup {
     pub tensor_parallel: u32,
     #[serde(default)]
     pub gpus: GpuChoice,
-    #[serde(default)]
+    #[serde(default, serialize_with = "serialize_masked_words")]
     pub args: Vec<String>,
 }
 
@@ -117,6 +119,7 @@ pub struct KvTransfer {
     /// `fail` or `recompute`; not sent to versions that don't know it.
     pub load_failure_policy: Option<String>,
     /// Further keys of `--kv-transfer-config`'s `kv_connector_extra_config`.
+    #[serde(serialize_with = "serialize_masked_table")]
     pub extra_config: BTreeMap<String, serde_json::Value>,
 }
 

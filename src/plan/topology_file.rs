@@ -1,7 +1,7 @@
 //! From the text of a topology file to a [`Topology`]; where files are found.
 
+use super::engine_env::EngineEnv;
 use super::error::PlanError;
-use super::secrecy::EngineEnv;
 use super::topology::{Defaults, EngineGroup, KvTransfer, ProxyPolicies, Shape, Topology};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,9 @@ const EMBEDDED: [(&str, &str); 6] = [
 
 /// The engine that needs no suffix in a file's name.
 pub const DEFAULT_ENGINE: &str = "vllm";
+
+/// Virtual GPUs: each is a name in memory.
+const MOST_DEVICES: u32 = 4096;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -149,6 +152,9 @@ fn build(file: File, origin: &str) -> Result<Topology, PlanError> {
             origin,
             format!("name = {:?}: it names directories, so use letters, digits, - and _", file.name),
         ));
+    }
+    if let Some(devices) = file.devices.filter(|n| !(1..=MOST_DEVICES).contains(n)) {
+        return Err(invalid(origin, format!("devices = {devices}: give a number from 1 to {MOST_DEVICES}")));
     }
     Ok(Topology {
         name: file.name,

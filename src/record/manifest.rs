@@ -3,6 +3,7 @@
 use super::error::RecordError;
 use super::{dir, host::HostFacts};
 use crate::outcome::{PointFacts, PointKey, RunStatus};
+use crate::plan::mask::serialize_masked_words;
 use crate::plan::strategy::Order;
 use crate::plan::{ArmPlan, Sweep};
 use serde::{Deserialize, Serialize};
@@ -55,6 +56,8 @@ pub struct InstanceRecord {
     pub url: String,
     pub pid: Option<u32>,
     pub gpus: Vec<String>,
+    /// As it was started, without its secrets.
+    #[serde(serialize_with = "serialize_masked_words")]
     pub argv: Vec<String>,
     /// What was set for it, secrets masked.
     pub env: BTreeMap<String, String>,

@@ -127,6 +127,7 @@ impl Made {
             status,
             why: self.why.clone(),
             offered: self.requests,
+            repeated_prompts: 0,
             duration_secs: f64::from(self.requests) / rate + 1.0,
             started_at: "2026-11-21T15:00:10+00:00".to_string(),
             engine_restarts: 0,

@@ -122,11 +122,15 @@ impl Measurement<'_> {
             requests: u32::try_from(schedule.requests.len()).unwrap_or(u32::MAX),
         };
         let exhausted = (schedule.repeats > 0).then(|| {
-            let (repeats, rate) = (schedule.repeats, key.rate);
-            format!("{repeats} of the prompts at {rate} req/s had been sent before: the dataset is exhausted")
+            let (repeats, all, rate) = (schedule.repeats, schedule.requests.len(), key.rate);
+            format!(
+                "{repeats} of the {all} prompts at {rate} req/s had been sent before: the dataset has fewer usable \
+                 prompts than the run has requests, and a prefix cache may answer instead of the model; give a larger \
+                 dataset, or fewer --num-prompts"
+            )
         });
         let again = self.sent_before.warning(&repeats, key.rate, self.sweep.load.seed).or_else(|| self.cut_short(key));
-        again.iter().for_each(|text| (self.events)(Event::Warning { text: text.clone() }));
+        exhausted.iter().chain(&again).for_each(|text| (self.events)(Event::Warning { text: text.clone() }));
         self.writer.update(|m| {
             m.traces.retain(|t| t.key != key);
             m.traces.push(trace);
@@ -268,6 +272,7 @@ fn facts(head: &LineHead, schedule: &Schedule, load: &Load, window: &EngineWindo
         status,
         why,
         offered: u32::try_from(schedule.requests.len()).unwrap_or(u32::MAX),
+        repeated_prompts: schedule.repeats,
         duration_secs: load.report.last_end.as_secs(),
         started_at: DateTime::<Local>::from(load.report.started_at).to_rfc3339(),
         engine_restarts: u32::try_from(window.restarted.len()).unwrap_or(u32::MAX)

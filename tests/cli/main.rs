@@ -10,6 +10,7 @@ mod measure;
 mod plans;
 mod proxy;
 mod prune;
+mod refused;
 mod scripts;
 mod show;
 mod support;

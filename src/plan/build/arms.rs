@@ -4,9 +4,11 @@ use super::{Request, Servers};
 use crate::plan::ArmPlan;
 use crate::plan::arm::{self, ArmSpec, SizedTopology};
 use crate::plan::deployment::{AttachPlan, Deployment, FleetPlan, InstancePlan};
+use crate::plan::engine_args;
 use crate::plan::environment::{self, Environment};
 use crate::plan::error::PlanError;
 use crate::plan::gpus::{self, GpuPool};
+use crate::plan::mask::masked_text;
 use crate::plan::topology::{Defaults, Shape, Topology};
 
 /// Arms, what their files say by default, and whether no GPU is shared.
@@ -28,6 +30,7 @@ pub(super) fn spawn(
     if let (Some(name), [only]) = (&request.run.name, topologies.as_mut_slice()) {
         only.name.clone_from(name);
     }
+    topologies.iter().try_for_each(|t| engine_args::check(t, &request.run.engine_args, env))?;
     let labels = unique_labels(&topologies);
     let pool = match topologies.iter().filter_map(|t| t.devices).min() {
         Some(devices) => GpuPool::virtual_devices(devices),
@@ -126,7 +129,8 @@ fn one(
         .collect::<Vec<_>>();
     let fleet = FleetPlan {
         program: topology.program.clone(),
-        served_model_name: request.workload.served_model_name.clone().unwrap_or_else(|| model.clone()),
+        served_model_name: named(request.workload.served_model_name.as_deref(), "--served-model-name")?
+            .map_or_else(|| model.clone(), str::to_string),
         model,
         api_key: env.api_key(),
         env: topology.env.clone(),
@@ -162,10 +166,29 @@ fn gpu_memory_utilization(env: &Environment) -> Result<Vec<String>, PlanError> {
     Ok(vec!["--gpu-memory-utilization".to_string(), share.to_string()])
 }
 
+/// A name that a flag gave, unless it is none: an empty one, or another flag that was swallowed.
+///
+/// # Errors
+/// Names the flag.
+pub(super) fn named<'a>(given: Option<&'a str>, flag: &str) -> Result<Option<&'a str>, PlanError> {
+    match given {
+        Some(name) if name.trim().is_empty() || name.starts_with('-') || name.contains(char::is_control) => {
+            Err(PlanError::Value {
+                what: flag.to_string(),
+                value: name.escape_debug().to_string(),
+                remedy: "give a name: a directory or a Hugging Face id".to_string(),
+            })
+        }
+        other => Ok(other),
+    }
+}
+
 fn model(request: &Request, default: Option<&str>) -> Result<String, PlanError> {
-    request.workload.model.as_deref().or(default).map(str::to_string).ok_or_else(|| PlanError::Missing {
-        what: "--model".to_string(),
-        remedy: "name the model: a directory or a Hugging Face id".to_string(),
+    named(request.workload.model.as_deref(), "--model")?.or(default).map(str::to_string).ok_or_else(|| {
+        PlanError::Missing {
+            what: "--model".to_string(),
+            remedy: "name the model: a directory or a Hugging Face id".to_string(),
+        }
     })
 }
 
@@ -178,8 +201,9 @@ pub(super) fn attach(
     let urls = |urls: &[String]| urls.iter().map(|u| base_url(u)).collect::<Result<Vec<_>, _>>();
     let api_key = env.api_key();
     let model = || {
-        let served = request.workload.served_model_name.as_ref().or(request.workload.model.as_ref());
-        served.cloned().ok_or_else(|| PlanError::Missing {
+        let served = named(request.workload.served_model_name.as_deref(), "--served-model-name")?;
+        let model = named(request.workload.model.as_deref(), "--model")?;
+        served.or(model).map(str::to_string).ok_or_else(|| PlanError::Missing {
             what: "--model".to_string(),
             remedy: "name the model as the servers name it (their /v1/models lists it)".to_string(),
         })
@@ -205,7 +229,7 @@ pub(super) fn attach(
 pub fn base_url(text: &str) -> Result<String, PlanError> {
     let refuse = |remedy: &str| PlanError::Value {
         what: "a base URL".to_string(),
-        value: text.to_string(),
+        value: masked_text(text),
         remedy: remedy.to_string(),
     };
     let trimmed = text.trim().trim_end_matches('/');
@@ -224,12 +248,6 @@ pub fn base_url(text: &str) -> Result<String, PlanError> {
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err(refuse("leave out what follows `?` or `#`; --extra-body adds to requests"));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        let what = "URL".to_string();
-        let value = "one with a user name or password in it".to_string();
-        let remedy = "leave them out: a key comes from VLLM_API_KEY or OPENAI_API_KEY".to_string();
-        return Err(PlanError::Value { what, value, remedy });
     }
     Ok(trimmed.to_string())
 }

@@ -13,6 +13,15 @@ use std::time::Duration;
 /// Launches and attempts of a run at most: beyond any measurement, and small enough to list.
 const MOST_REPEATS: u32 = 1000;
 
+/// Seconds of a point at most: some four months.
+const LONGEST_POINT_SECS: f64 = 1e7;
+/// Points of a run at most: rates times attempts times launches.
+const MOST_POINTS: u64 = 10_000;
+/// Unmeasured requests at most: all of them are sent at once.
+const MOST_WARM_UPS: u32 = 10_000;
+/// Shapes of the gaps between arrivals that still are arrivals: below, nearly all requests come at once; above, gaps are
+/// equal to a few percent.
+const BURSTINESS: std::ops::RangeInclusive<f64> = 0.01..=1000.0;
 /// Requests of a point at most: a schedule lies in memory as a whole, some forty bytes a request.
 const MOST_REQUESTS: f64 = 2e7;
 
@@ -44,10 +53,20 @@ pub(super) fn build(o: &LoadOptions, workload: &WorkloadOptions, defaults: &Defa
         return Err(value("--request-rate", "inf", "an infinite rate has no duration: give --num-prompts"));
     }
     check_size(extent, &rates)?;
-    for (flag, n) in [("--attempts", o.attempts), ("--launches", o.launches.unwrap_or(1))] {
+    let launches = o.launches.unwrap_or(1);
+    for (flag, n) in [("--attempts", o.attempts), ("--launches", launches)] {
         if n == 0 || n > MOST_REPEATS {
             return Err(value(flag, n, &format!("give 1 to {MOST_REPEATS}")));
         }
+    }
+    if rates.len() as u64 * u64::from(o.attempts) * u64::from(launches) > MOST_POINTS {
+        let remedy =
+            format!("{} rates and {launches} launches make more than {MOST_POINTS} points: give fewer", rates.len());
+        return Err(value("--attempts", o.attempts, &remedy));
+    }
+    let warmups = o.num_warmups.or(defaults.num_warmups).unwrap_or(4);
+    if warmups > MOST_WARM_UPS {
+        return Err(value("--num-warmups", warmups, &format!("give at most {MOST_WARM_UPS}")));
     }
     if o.max_concurrency == Some(0) {
         return Err(value("--max-concurrency", 0, "give at least 1, or leave it out for no limit"));
@@ -58,8 +77,8 @@ pub(super) fn build(o: &LoadOptions, workload: &WorkloadOptions, defaults: &Defa
         arrivals: arrivals(o, workload)?,
         ramp_up,
         max_concurrency: o.max_concurrency,
-        warmups: o.num_warmups.or(defaults.num_warmups).unwrap_or(4),
-        launches: o.launches.unwrap_or(1),
+        warmups,
+        launches,
         attempts: o.attempts,
         seed: o.seed,
     })
@@ -80,7 +99,16 @@ fn check_size(extent: Extent, rates: &[RequestRate]) -> Result<(), PlanError> {
             }
             None => Ok(()),
         },
-        Extent::Requests(_) => Ok(()),
+        Extent::Requests(n) => match rates.iter().find(|r| f64::from(n) / r.per_second() > LONGEST_POINT_SECS) {
+            Some(rate) => {
+                let remedy = format!(
+                    "{n} requests would take {:.0} days: give a higher rate",
+                    f64::from(n) / rate.per_second() / 86_400.0
+                );
+                Err(value("--request-rate", rate, &remedy))
+            }
+            None => Ok(()),
+        },
     }
 }
 
@@ -88,7 +116,7 @@ fn extent(o: &LoadOptions, defaults: &Defaults) -> Result<Extent, PlanError> {
     match (o.num_prompts, o.duration) {
         (Some(0), _) => Err(value("--num-prompts", 0, "give at least 1")),
         (Some(n), _) => Ok(Extent::Requests(n)),
-        (None, Some(secs)) if secs.is_finite() && secs > 0.0 && secs <= 1e7 => {
+        (None, Some(secs)) if secs > 0.0 && secs <= LONGEST_POINT_SECS => {
             Ok(Extent::Duration(Duration::from_secs_f64(secs)))
         }
         (None, Some(secs)) => Err(value("--duration", secs, "give seconds above 0")),
@@ -118,8 +146,13 @@ fn arrivals(o: &LoadOptions, workload: &WorkloadOptions) -> Result<Arrivals, Pla
     }
     match o.burstiness {
         b if b.is_infinite() && b > 0.0 => Ok(Arrivals::Constant),
-        b if b > 0.0 => Ok(Arrivals::Gamma { burstiness: b }),
-        b => Err(value("--burstiness", b, "give a gamma shape above 0 (1 is Poisson), or `inf` for constant gaps")),
+        b if BURSTINESS.contains(&b) => Ok(Arrivals::Gamma { burstiness: b }),
+        b => {
+            let (least, most) = (BURSTINESS.start(), BURSTINESS.end());
+            let remedy =
+                format!("give a gamma shape from {least} to {most} (1 is Poisson), or `inf` for constant gaps");
+            Err(value("--burstiness", b, &remedy))
+        }
     }
 }
 

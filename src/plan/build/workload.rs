@@ -4,6 +4,7 @@ use super::value;
 use crate::plan::dataset_file;
 use crate::plan::error::PlanError;
 use crate::plan::load::{Dataset, Endpoint, Lengths, Prefixes, Workload};
+use crate::plan::mask::masked_text;
 use crate::plan::options::{DatasetName, WorkloadOptions};
 use crate::plan::topology::Defaults;
 use crate::units::TokenCount;
@@ -20,9 +21,15 @@ pub(super) fn build(
     let extra_body = match o.extra_body.as_deref().map(serde_json::from_str) {
         None => serde_json::Map::new(),
         Some(Ok(serde_json::Value::Object(map))) => map,
-        Some(Ok(other)) => return Err(value("--extra-body", other, "give a JSON object, e.g. '{\"top_p\": 0.9}'")),
+        Some(Ok(other)) => {
+            return Err(value(
+                "--extra-body",
+                masked_text(&other.to_string()),
+                "give a JSON object, e.g. '{\"top_p\": 0.9}'",
+            ));
+        }
         Some(Err(e)) => {
-            let typed = o.extra_body.as_deref().unwrap_or_default();
+            let typed = masked_text(o.extra_body.as_deref().unwrap_or_default());
             return Err(value("--extra-body", typed, &format!("give a JSON object, e.g. '{{\"top_p\": 0.9}}' ({e})")));
         }
     };
@@ -97,6 +104,9 @@ fn random(o: &WorkloadOptions, defaults: &Defaults) -> Result<Dataset, PlanError
             _ => Lengths::Fixed { tokens },
         }
     };
+    if o.random_prefix_len > MOST_TOKENS {
+        return Err(value("--random-prefix-len", o.random_prefix_len, &format!("give at most {MOST_TOKENS}")));
+    }
     let prefix_len = TokenCount(o.random_prefix_len);
     Ok(Dataset::Random { input: lengths(input), output: lengths(output), prefix_len, prefixes: prefixes(o)? })
 }
@@ -109,9 +119,16 @@ fn prefixes(o: &WorkloadOptions) -> Result<Prefixes, PlanError> {
     }
 }
 
+/// No model's context is longer, and a prompt has to lie in memory.
+const MOST_TOKENS: u32 = 100_000_000;
+/// Conversations open at a time.
+const MOST_OPEN: u32 = 1_000_000;
+
 fn positive(what: &str, number: Option<u32>) -> Result<Option<u32>, PlanError> {
+    let most = if what == "--multi-turn" { MOST_OPEN } else { MOST_TOKENS };
     match number {
         Some(0) => Err(value(what, 0, "give at least 1")),
+        Some(n) if n > most => Err(value(what, n, &format!("give at most {most}"))),
         other => Ok(other),
     }
 }

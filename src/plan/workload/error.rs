@@ -22,6 +22,10 @@ pub enum WorkloadError {
         "random prompts for the chat endpoint are text: name the model's tokenizer with --tokenizer, or use /v1/completions, which takes token ids"
     )]
     ChatNeedsTokenizer,
+    #[error(
+        "no request falls due at {rate} req/s within {secs} s (attempt {attempt}): give a longer --duration, a higher --request-rate, or --num-prompts"
+    )]
+    Empty { rate: crate::units::RequestRate, attempt: u32, secs: f64 },
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
     #[error(transparent)]

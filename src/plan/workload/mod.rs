@@ -44,6 +44,8 @@ use source::Source;
 use std::path::Path;
 use texts::Text;
 
+/// Expected requests from which on a point can't be empty, whatever is drawn.
+const SURELY_SOME: f64 = 1e5;
 /// A token id with its comma, or a word.
 const BYTES_PER_TOKEN: usize = 7;
 
@@ -128,8 +130,21 @@ impl PreparedWorkload {
     ) -> Result<Self, WorkloadError> {
         let (source, report) = Source::read(workload, load, context, tokenizer)?;
         let prepared = PreparedWorkload { load: load.clone(), endpoint: workload.endpoint, context, source, report };
-        load.rates.iter().try_for_each(|rate| prepared.schedule(*rate, 1).map(drop))?;
+        prepared.load.rates.iter().try_for_each(|rate| prepared.schedule(*rate, 1).map(drop))?;
+        prepared.check_points()?;
         Ok(prepared)
+    }
+
+    /// A point without a request would be measured without a result, and pass any gate.
+    fn check_points(&self) -> Result<(), WorkloadError> {
+        let Extent::Duration(window) = self.load.extent else { return Ok(()) };
+        let secs = window.as_secs_f64();
+        for (rate, attempt) in points(&self.load).filter(|(rate, _)| rate.per_second() * secs < SURELY_SOME) {
+            if due_offsets(&self.load, rate, attempt, self.recorded_offsets())?.is_empty() {
+                return Err(WorkloadError::Empty { rate, attempt, secs });
+            }
+        }
+        Ok(())
     }
 
     /// What became of the dataset's entries; all zero for `random`.
@@ -164,7 +179,7 @@ impl PreparedWorkload {
             }
             Source::Recorded { trace, .. } => {
                 schedule.requests = (0u32..).zip(due).map(|(index, due)| trace.request(index, due, point)).collect();
-                schedule.repeats = schedule.requests.len().saturating_sub(trace.arrivals.len()) as u32;
+                schedule.repeats = trace.repeats(schedule.requests.len());
             }
         }
         Ok(schedule)

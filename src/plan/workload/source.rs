@@ -118,6 +118,13 @@ impl Recorded {
         &self.arrivals[index as usize % self.arrivals.len()]
     }
 
+    /// Of so many requests, those that come again with the same named blocks: past its end the trace starts over.
+    /// Prompts without blocks are made up anew each time.
+    pub(super) fn repeats(&self, requests: usize) -> u32 {
+        let again = self.arrivals.iter().cycle().take(requests).skip(self.arrivals.len());
+        again.filter(|arrival| !arrival.blocks.is_empty()).count() as u32
+    }
+
     /// Named blocks first, then tokens of the request's own.
     pub(super) fn stretches(&self, request: &Request) -> impl Iterator<Item = Stretch> {
         let point = request.seed;
