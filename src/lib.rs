@@ -13,5 +13,6 @@ pub mod progress;
 pub mod record;
 pub mod report;
 pub mod session;
+mod strategy;
 pub mod units;
 pub mod words;

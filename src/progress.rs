@@ -131,7 +131,8 @@ impl Bars {
             Event::PointStarted { arm, key, offered, number, of } => {
                 let bar = self.multi.add(ProgressBar::new(u64::from(*offered)));
                 bar.set_style(bar_style());
-                bar.set_prefix(format!("[{number}/{of}] {arm} {} req/s{}", key.rate, attempt(key.attempt)));
+                let of = of.map(|of| format!("/{of}")).unwrap_or_default();
+                bar.set_prefix(format!("[{number}{of}] {arm} {} req/s{}", key.rate, attempt(key.attempt)));
                 self.point = Some(bar);
             }
             Event::PointProgress { sent, done, failed, eta_secs, .. } => {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// What each room may import of ours. `units`, `words` and `outcome` are for everyone.
-const ALLOWED: [(&str, &[&str]); 15] = [
+const ALLOWED: [(&str, &[&str]); 16] = [
     ("units", &[]),
     ("words", &[]),
     ("outcome", &[]),
@@ -15,9 +15,10 @@ const ALLOWED: [(&str, &[&str]); 15] = [
     ("record", &["plan", "analyse"]),
     ("draw", &[]),
     ("report", &["analyse", "draw", "record", "plan"]),
-    ("session", &["launch", "drive", "observe", "record", "plan"]),
+    ("strategy", &["plan", "analyse"]),
+    ("session", &["strategy", "launch", "drive", "observe", "record", "plan"]),
     ("progress", &["session"]),
-    ("cli", &["session", "report", "record", "plan", "progress", "launch", "observe", "analyse", "drive"]),
+    ("cli", &["session", "strategy", "report", "record", "plan", "progress", "launch", "observe", "analyse", "drive"]),
     ("main", &["cli"]),
 ];
 

@@ -23,11 +23,23 @@ pub struct Proxy;
 pub struct ProxyHandle {
     addr: SocketAddr,
     shared: Arc<Shared>,
-    stamps: Mutex<mpsc::Receiver<StageStamps>>,
+    stamps: StampReader,
     phase: watch::Sender<Phase>,
     workers: Vec<JoinHandle<()>>,
     /// Yields `None` once every worker has ended.
     ended: mpsc::Receiver<()>,
+}
+
+/// Reads a proxy's stage stamps from any thread, also after the proxy has stopped.
+#[derive(Debug, Clone)]
+pub struct StampReader(Arc<Mutex<mpsc::Receiver<StageStamps>>>);
+
+impl StampReader {
+    /// The stamps of the requests that ended since the last call, by whichever reader, oldest first.
+    pub fn drain(&self) -> Vec<StageStamps> {
+        let mut stamps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        std::iter::from_fn(|| stamps.try_recv().ok()).collect()
+    }
 }
 
 /// What a proxy is doing now.
@@ -79,7 +91,7 @@ impl Proxy {
         let mut handle = ProxyHandle {
             addr: listen,
             shared,
-            stamps: Mutex::new(stamps),
+            stamps: StampReader(Arc::new(Mutex::new(stamps))),
             phase,
             workers: Vec::with_capacity(threads.get()),
             ended,
@@ -144,8 +156,12 @@ impl ProxyHandle {
 
     /// The stamps of the requests that ended since the last call, oldest first.
     pub fn drain_stamps(&self) -> Vec<StageStamps> {
-        let mut stamps = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
-        std::iter::from_fn(|| stamps.try_recv().ok()).collect()
+        self.stamps.drain()
+    }
+
+    /// For a thread that reads the stamps while somebody else holds the proxy.
+    pub fn stamp_reader(&self) -> StampReader {
+        self.stamps.clone()
     }
 
     pub fn stats(&self) -> ProxyStats {

@@ -45,6 +45,6 @@ mod worker;
 
 pub use config::{BackendUrl, BackendUrlError, Limits, ProxyConfig, ProxyError, Routes, Timeouts};
 pub use fault::{FaultKind, Stage};
-pub use handle::{BackendStats, Drained, Proxy, ProxyHandle, ProxyStats};
+pub use handle::{BackendStats, Drained, Proxy, ProxyHandle, ProxyStats, StampReader};
 pub use policy::{Policy, UnknownPolicy};
 pub use stamps::{Outcome, StageStamps};

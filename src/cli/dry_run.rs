@@ -7,9 +7,10 @@ use super::sweep::prepare;
 use crate::launch::ports::PortLeases;
 use crate::launch::{self, EngineVersion, PlannedInstance};
 use crate::plan::deployment::{AttachPlan, Deployment, FleetPlan};
-use crate::plan::strategy::{self, Order};
+use crate::plan::strategy::Order;
 use crate::plan::workload::PreparedWorkload;
 use crate::plan::{ArmPlan, Plan};
+use crate::strategy::Grid;
 use crate::units::RequestRate;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -90,13 +91,8 @@ fn version_of(program: &std::path::Path, fleet: &FleetPlan) -> Option<EngineVers
 }
 
 fn points(plan: &Plan, workload: &PreparedWorkload) -> Result<Vec<DryPoint>, Failure> {
-    let mut keys: Vec<_> = strategy::stages(1, &plan.sweep.load, plan.order)
-        .into_iter()
-        .flat_map(|s| s.points)
-        .map(|(_, key)| key)
-        .collect();
-    keys.dedup();
-    keys.into_iter()
+    Grid::of(plan)
+        .points_of(0)
         .map(|key| {
             let schedule = workload.schedule(key.rate, key.attempt).map_err(Failure::usage)?;
             let sum = |f: fn(&crate::outcome::Request) -> u32| schedule.requests.iter().map(|r| u64::from(f(r))).sum();

@@ -47,12 +47,13 @@ struct Line<'a> {
 enum Message {
     Line(Arc<LineHead>, Box<RequestRecord>),
     Sync(mpsc::Sender<std::io::Result<()>>),
+    Close,
 }
 
 /// The writing end. Cloneable senders come from [`Journal::sender`].
 pub struct Journal {
     path: PathBuf,
-    messages: Option<mpsc::SyncSender<Message>>,
+    messages: mpsc::SyncSender<Message>,
     writer: Option<JoinHandle<()>>,
 }
 
@@ -76,11 +77,11 @@ impl Journal {
             .name("journal".to_string())
             .spawn(move || write_all(BufWriter::with_capacity(1 << 16, file), &inbox))
             .map_err(RecordError::write(path))?;
-        Ok(Journal { path: path.to_path_buf(), messages: Some(messages), writer: Some(writer) })
+        Ok(Journal { path: path.to_path_buf(), messages, writer: Some(writer) })
     }
 
-    pub fn sender(&self) -> Option<JournalSender> {
-        self.messages.clone().map(JournalSender)
+    pub fn sender(&self) -> JournalSender {
+        JournalSender(self.messages.clone())
     }
 
     /// Returns when every line appended so far is on disk.
@@ -90,7 +91,7 @@ impl Journal {
     pub fn sync(&self) -> Result<(), RecordError> {
         let (reply, answer) = mpsc::channel();
         let gone = || std::io::Error::other("the journal's writer ended");
-        let sent = self.messages.as_ref().is_some_and(|m| m.send(Message::Sync(reply)).is_ok());
+        let sent = self.messages.send(Message::Sync(reply)).is_ok();
         let result = if sent { answer.recv().unwrap_or_else(|_| Err(gone())) } else { Err(gone()) };
         result.map_err(RecordError::write(&self.path))
     }
@@ -98,7 +99,7 @@ impl Journal {
 
 impl Drop for Journal {
     fn drop(&mut self) {
-        self.messages = None;
+        let _ = self.messages.send(Message::Close);
         if let Some(writer) = self.writer.take() {
             let _ = writer.join();
         }
@@ -113,6 +114,7 @@ fn write_all(mut out: BufWriter<File>, inbox: &mpsc::Receiver<Message>) {
         match message {
             Message::Line(head, record) if failed.is_none() => failed = write_line(&mut out, &head, &record).err(),
             Message::Line(..) => {}
+            Message::Close => break,
             Message::Sync(reply) => {
                 if failed.is_none() {
                     failed = out.flush().and_then(|()| out.get_ref().sync_data()).err();
@@ -285,7 +287,7 @@ mod tests {
             record(3, Outcome::Unfinished),
         ];
         let journal = Journal::open(&path).expect("opens");
-        let sender = journal.sender().expect("open");
+        let sender = journal.sender();
         for r in &records {
             sender.append(&head(2.0), r.clone());
         }
@@ -340,7 +342,7 @@ mod tests {
         let (path, _) = written(dir.path());
         let before = std::fs::read(&path).expect("bytes");
         let journal = Journal::open(&path).expect("opens again");
-        journal.sender().expect("open").append(&head(4.0), record(0, Outcome::Completed));
+        journal.sender().append(&head(4.0), record(0, Outcome::Completed));
         journal.sync().expect("on disk");
         drop(journal);
         retain_points(&path, |k| k == key(2.0)).expect("retains");
@@ -350,7 +352,7 @@ mod tests {
     #[test]
     fn a_full_disk_is_told_by_sync() {
         let Ok(journal) = Journal::open(Path::new("/dev/full")) else { return };
-        journal.sender().expect("open").append(&head(1.0), record(0, Outcome::Completed));
+        journal.sender().append(&head(1.0), record(0, Outcome::Completed));
         let error = journal.sync().expect_err("no space").to_string();
         assert!(error.contains("/dev/full") && error.contains("disk space"), "{error}");
     }

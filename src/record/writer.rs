@@ -65,7 +65,7 @@ impl RunWriter {
         self.manifest.write(&self.dir)
     }
 
-    pub fn journal(&self) -> Option<JournalSender> {
+    pub fn journal(&self) -> JournalSender {
         self.journal.sender()
     }
 

@@ -38,9 +38,10 @@ pub enum Event {
         #[serde(flatten)]
         key: PointKey,
         offered: u32,
-        /// Position among all points of the plan, from 1.
+        /// Position among all points, from 1.
         number: usize,
-        of: usize,
+        /// How many there are, where that is known beforehand.
+        of: Option<usize>,
     },
     PointProgress {
         arm: String,
@@ -96,8 +97,8 @@ pub type Sink = Arc<dyn Fn(Event) + Send + Sync>;
 pub struct Warnings(Arc<Mutex<Vec<String>>>);
 
 impl Warnings {
-    /// Passes every event on and keeps the warnings among them.
-    pub fn heard_by(&self, sink: &Sink) -> Sink {
+    /// A sink that passes every event on to `sink` and keeps the warnings among them.
+    pub fn kept_from(&self, sink: &Sink) -> Sink {
         let (kept, sink) = (Arc::clone(&self.0), Arc::clone(sink));
         Arc::new(move |event| {
             if let Event::Warning { text } = &event {

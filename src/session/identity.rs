@@ -1,29 +1,22 @@
-//! Who a server that somebody else runs claims to be: its model list and version.
+//! What a server that somebody else runs says it is: its model list and version.
 
-use super::error::SessionError;
 use crate::observe::http;
-use crate::plan::ArmPlan;
 use crate::plan::deployment::Secret;
 use serde::Deserialize;
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-pub struct Found {
-    pub version: Option<String>,
-    pub max_model_len: Option<u32>,
+/// What an attached server told of itself.
+pub(super) struct ServerIdentity {
+    pub(super) version: Option<String>,
+    pub(super) max_model_len: Option<u32>,
 }
 
-/// Why a server is not the one expected.
-pub struct Stranger {
-    detail: String,
-    hint: String,
-}
-
-impl Stranger {
-    pub fn of(self, arm: &ArmPlan, url: &str) -> SessionError {
-        SessionError::Identity { arm: arm.label.clone(), url: url.to_string(), detail: self.detail, hint: self.hint }
-    }
+/// Why a server is not the expected one.
+pub(super) struct IdentityError {
+    pub(super) detail: String,
+    pub(super) hint: String,
 }
 
 #[derive(Deserialize)]
@@ -43,8 +36,12 @@ struct Version {
 }
 
 /// Asks `/v1/models` for the model, and `/version` where there is one.
-pub async fn of_server(url: &str, model: &str, api_key: Option<&Secret>) -> Result<Found, Stranger> {
-    let unreachable = |e: reqwest::Error| Stranger {
+pub(super) async fn identify(
+    url: &str,
+    model: &str,
+    api_key: Option<&Secret>,
+) -> Result<ServerIdentity, IdentityError> {
+    let unreachable = |e: reqwest::Error| IdentityError {
         detail: innermost(&e.without_url()),
         hint: "check that the server runs, and the URL; an API key comes from VLLM_API_KEY or OPENAI_API_KEY, the \
                certificate of a private authority from SSL_CERT_FILE"
@@ -59,18 +56,18 @@ pub async fn of_server(url: &str, model: &str, api_key: Option<&Secret>) -> Resu
         }
     };
     let answer = get("/v1/models").send().await.and_then(reqwest::Response::error_for_status).map_err(unreachable)?;
-    let strange = |detail: String| Stranger {
-        detail: format!("its /v1/models is no model list: {detail}"),
+    let malformed = |detail: String| IdentityError {
+        detail: format!("its /v1/models is not a model list: {detail}"),
         hint: "check the URL: it must be an OpenAI-compatible server's, without /v1".to_string(),
     };
     if !answer.status().is_success() {
-        return Err(strange(format!("HTTP {}", answer.status())));
+        return Err(malformed(format!("HTTP {}", answer.status())));
     }
-    let page = http::body(answer, http::SMALL).await.map_err(|e| strange(e.to_string()))?;
-    let models: Models = serde_json::from_slice(&page).map_err(|e| strange(e.to_string()))?;
+    let page = http::body(answer, http::SMALL).await.map_err(|e| malformed(e.to_string()))?;
+    let models: Models = serde_json::from_slice(&page).map_err(|e| malformed(e.to_string()))?;
     let Some(found) = models.data.iter().find(|m| m.id == model) else {
         let known: Vec<_> = models.data.iter().take(8).map(|m| m.id.chars().take(100).collect::<String>()).collect();
-        return Err(Stranger {
+        return Err(IdentityError {
             detail: format!("it serves {} and not `{model}`", known.join(", ")),
             hint: "give the served name with --served-model-name, or --model".to_string(),
         });
@@ -82,7 +79,7 @@ pub async fn of_server(url: &str, model: &str, api_key: Option<&Secret>) -> Resu
         }
         _ => None,
     };
-    Ok(Found { version, max_model_len: found.max_model_len })
+    Ok(ServerIdentity { version, max_model_len: found.max_model_len })
 }
 
 /// The cause that the others wrap: `connection refused` says more than `error sending request`.

@@ -1,7 +1,9 @@
-//! One arm that is up: its engines, the proxy in front of them where one is needed, and the eyes on them.
+//! A deployment that is up: its engines, and the proxy in front of them where one is needed.
 
 use super::error::SessionError;
 use super::events::{Event, Sink};
+use super::front::{Front, front};
+use super::identity::identify;
 use super::loss::{DEATH_NOTICE, Loss};
 use super::stop::Stop;
 use crate::drive::Target;
@@ -12,33 +14,32 @@ use crate::plan::topology::{ProxyPolicies, Role, Topology};
 use crate::plan::{ArmPlan, Sweep};
 use crate::record::host::HostFacts;
 use crate::record::manifest::InstanceRecord;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
-use topobench_proxy::{BackendUrl, Policy, Proxy, ProxyConfig, ProxyHandle, Routes};
+use topobench_proxy::ProxyHandle;
 
 /// How long the proxy may finish what it carries when an arm is taken down.
 const PROXY_GRACE: Duration = Duration::from_secs(2);
 
 /// Engines that answer, with whatever stands between them and the load.
-pub struct LiveArm {
-    pub label: String,
+pub(super) struct LiveArm {
+    pub(super) label: String,
     /// Where the load goes.
-    pub target: Target,
-    pub engines: Vec<EngineTarget>,
-    pub scraper: Scraper,
-    pub proxy: Option<ProxyHandle>,
+    pub(super) target: Target,
+    pub(super) engines: Vec<EngineTarget>,
+    pub(super) scraper: Scraper,
+    pub(super) proxy: Option<ProxyHandle>,
     /// `None` when attached.
-    pub fleet: Option<Fleet>,
+    pub(super) fleet: Option<Fleet>,
     /// Tokens of prompt and output together that every engine takes.
-    pub max_model_len: Option<u32>,
-    pub records: Vec<InstanceRecord>,
+    pub(super) max_model_len: Option<u32>,
+    pub(super) records: Vec<InstanceRecord>,
 }
 
 impl LiveArm {
     /// Starts or finds the arm's engines. Whatever was started is gone again when this fails.
-    pub async fn bring_up(
+    pub(super) async fn bring_up(
         arm: &ArmPlan,
         sweep: &Sweep,
         logs: &Path,
@@ -54,16 +55,16 @@ impl LiveArm {
         Ok(live)
     }
 
-    pub fn is_prefill_decode(&self) -> bool {
+    pub(super) fn is_prefill_decode(&self) -> bool {
         self.engines.iter().any(|e| e.role == Role::Decode)
     }
 
-    pub fn count(&self, role: Role) -> usize {
+    pub(super) fn count(&self, role: Role) -> usize {
         self.engines.iter().filter(|e| e.role == role).count()
     }
 
     /// Where the engines run, as far as it is known: this machine, or where the first attached server is.
-    pub fn host(&self) -> Option<String> {
+    pub(super) fn host(&self) -> Option<String> {
         let url = self.engines.first().and_then(|e| reqwest::Url::parse(&e.base_url).ok())?;
         let host = url.host_str()?;
         match host {
@@ -73,7 +74,7 @@ impl LiveArm {
     }
 
     /// Never returns for servers that are not ours.
-    pub async fn next_death(&self) -> Death {
+    pub(super) async fn next_death(&self) -> Death {
         match &self.fleet {
             Some(fleet) => fleet.next_death().await,
             None => std::future::pending().await,
@@ -81,7 +82,7 @@ impl LiveArm {
     }
 
     /// An engine that has ended, if there is one.
-    pub async fn fallen(&self) -> Option<Death> {
+    pub(super) async fn fallen(&self) -> Option<Death> {
         let states = self.fleet.as_ref().map(Fleet::states)?;
         match states.contains(&EngineState::Exited) {
             // The notice may have been given before; then nothing more would come.
@@ -90,8 +91,8 @@ impl LiveArm {
         }
     }
 
-    /// A request that failed before the load may be the first sign of an engine's end, which tells more.
-    pub async fn reason_of(&self, error: SessionError) -> SessionError {
+    /// A request that failed during the warm-up may be the first sign of an engine's death, which explains more.
+    pub(super) async fn reason_of(&self, error: SessionError) -> SessionError {
         if !matches!(error, SessionError::Smoke { .. } | SessionError::NoKvTransfer { .. }) {
             return error;
         }
@@ -103,7 +104,7 @@ impl LiveArm {
     }
 
     /// Stops proxy and engines. On `stop.at_once` the engines are killed without grace.
-    pub async fn take_down(mut self, events: &Sink, stop: &Stop) -> Vec<InstanceExit> {
+    pub(super) async fn take_down(mut self, events: &Sink, stop: &Stop) -> Vec<InstanceExit> {
         let began = Instant::now();
         events(Event::TearingDown { arm: self.label.clone() });
         if let Some(proxy) = &mut self.proxy {
@@ -171,26 +172,24 @@ async fn spawn(
     let records = instances.iter().map(record).collect();
     let max_model_len = instances.iter().filter_map(|i| i.max_model_len).min();
     let front = front(arm, &engines, &policies);
-    let live = |front: Front| {
-        let (base_url, proxy) = front;
-        Ok(LiveArm {
-            label: arm.label.clone(),
-            target: target(base_url, &plan.served_model_name, plan.api_key.as_ref(), sweep),
-            scraper: scraper(&engines)?,
-            engines,
-            proxy,
-            fleet: None,
-            max_model_len,
-            records,
-        })
-    };
-    match front.and_then(live) {
-        Ok(live) => Ok(LiveArm { fleet: Some(fleet), ..live }),
+    let ready = front.and_then(|front| Ok((front, scraper(&engines)?)));
+    let (Front { base_url, proxy }, scraper) = match ready {
+        Ok(ready) => ready,
         Err(error) => {
             fleet.shutdown().await;
-            Err(error)
+            return Err(error);
         }
-    }
+    };
+    Ok(LiveArm {
+        label: arm.label.clone(),
+        target: target(base_url, &plan.served_model_name, plan.api_key.as_ref(), sweep),
+        scraper,
+        engines,
+        proxy,
+        fleet: Some(fleet),
+        max_model_len,
+        records,
+    })
 }
 
 async fn attach(arm: &ArmPlan, plan: &AttachPlan, sweep: &Sweep) -> Result<LiveArm, SessionError> {
@@ -208,7 +207,12 @@ async fn attach(arm: &ArmPlan, plan: &AttachPlan, sweep: &Sweep) -> Result<LiveA
         let count = counts.entry(role).or_default();
         let name = format!("{}-{count}", role.name());
         *count += 1;
-        let found = super::identity::of_server(url, model, api_key.as_ref()).await.map_err(|e| e.of(arm, url))?;
+        let found = identify(url, model, api_key.as_ref()).await.map_err(|e| SessionError::Identity {
+            arm: arm.label.clone(),
+            url: url.clone(),
+            detail: e.detail,
+            hint: e.hint,
+        })?;
         records.push(InstanceRecord {
             name: name.clone(),
             url: url.clone(),
@@ -222,7 +226,7 @@ async fn attach(arm: &ArmPlan, plan: &AttachPlan, sweep: &Sweep) -> Result<LiveA
     for (record, snapshot) in records.iter_mut().zip(scraper.snapshot().await.engines) {
         record.process_started = snapshot.process_started();
     }
-    let (base_url, proxy) = front(arm, &engines, &ProxyPolicies::default())?;
+    let Front { base_url, proxy } = front(arm, &engines, &ProxyPolicies::default())?;
     Ok(LiveArm {
         label: arm.label.clone(),
         target: target(base_url, model, api_key.as_ref(), sweep),
@@ -233,39 +237,6 @@ async fn attach(arm: &ArmPlan, plan: &AttachPlan, sweep: &Sweep) -> Result<LiveA
         records,
         engines,
     })
-}
-
-type Front = (String, Option<ProxyHandle>);
-
-/// The proxy where the arm needs one: for prefill and decode, for several replicas, or because it was asked for.
-fn front(arm: &ArmPlan, engines: &[EngineTarget], policies: &ProxyPolicies) -> Result<Front, SessionError> {
-    if let [only] = engines
-        && !arm.through_proxy
-    {
-        return Ok((only.base_url.clone(), None));
-    }
-    let wrong = |detail: String| SessionError::Proxy { arm: arm.label.clone(), detail };
-    let urls = |role: Role| {
-        let of_role = engines.iter().filter(move |e| e.role == role);
-        of_role
-            .map(|e| e.base_url.parse::<BackendUrl>())
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|e| wrong(e.to_string()))
-    };
-    let policy = |name: &str| name.parse::<Policy>().map_err(|e| wrong(e.to_string()));
-    let routes = if engines.iter().any(|e| e.role == Role::Decode) {
-        Routes::PrefillDecode {
-            prefill: urls(Role::Prefill)?,
-            decode: urls(Role::Decode)?,
-            prefill_policy: policy(&policies.prefill_policy)?,
-            decode_policy: policy(&policies.decode_policy)?,
-        }
-    } else {
-        Routes::Balance { backends: urls(Role::Replica)?, policy: policy(&policies.decode_policy)? }
-    };
-    let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let proxy = Proxy::spawn(ProxyConfig::new(listen, routes)).map_err(|e| wrong(e.to_string()))?;
-    Ok((format!("http://{}", proxy.addr()), Some(proxy)))
 }
 
 fn target(base_url: String, model: &str, api_key: Option<&Secret>, sweep: &Sweep) -> Target {

@@ -1,17 +1,23 @@
-//! The conductor: plan -> launch -> drive (+ observe) -> record. Emits events, reacts to signals, judges nothing.
+//! The conductor: plan -> launch -> drive (+ observe) -> record, one step of the strategy after the other. Emits events,
+//! reacts to signals, judges nothing.
 
+mod arm;
 mod conductor;
+mod context;
 mod error;
 pub mod events;
+mod front;
 mod identity;
 mod live;
 mod loss;
 mod point;
 mod recorder;
+mod sampling;
 mod stop;
 mod warm;
-mod watch;
+mod watchdog;
 
-pub use conductor::{ArmRun, Session, is_complete};
+pub use arm::ArmRun;
+pub use conductor::{Session, is_complete};
 pub use error::SessionError;
 pub use stop::Stop;

@@ -1,21 +1,22 @@
 //! One point: schedule, load, journal, counters before and after, and what is known when it is over.
 
+use super::context::SessionContext;
 use super::error::SessionError;
-use super::events::{Event, Sink};
+use super::events::Event;
 use super::live::LiveArm;
-use super::loss::{self, Incident, Loss, Verdict, Vigil};
-use super::recorder::{self, Recording, StampSource, Tally};
-use super::stop::Stop;
-use super::watch::Watch;
+use super::loss::{AbortCell, Incident, Loss};
+use super::recorder::{self, Recording, Tally};
+use super::sampling::Samplers;
+use super::watchdog::{Watchdog, first_unresponsive};
 use crate::drive::{self, Deadlines, PointReport, PointSpec, Progress};
 use crate::observe::engine::{self, EngineWindow};
 use crate::outcome::{PointFacts, PointKey, PointStatus};
-use crate::plan::Sweep;
-use crate::plan::workload::{PreparedWorkload, Schedule, TraceHasher};
+use crate::plan::workload::{Schedule, TraceHasher};
 use crate::record::journal::LineHead;
 use crate::record::{Repeats, RunWriter, SentBefore, dir, export, manifest::TraceRecord};
 use chrono::{DateTime, Local};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use topobench_proxy::ProxyHandle;
 
@@ -23,24 +24,20 @@ use topobench_proxy::ProxyHandle;
 const PROGRESS: Duration = Duration::from_millis(500);
 
 /// What one point needs beside its key.
-pub struct Measurement<'a> {
-    pub live: &'a mut LiveArm,
-    pub writer: &'a mut RunWriter,
-    pub sweep: &'a Sweep,
-    pub workload: &'a Arc<PreparedWorkload>,
-    pub watch: &'a Watch,
-    pub sent_before: &'a SentBefore,
-    pub nonce: &'a str,
-    pub events: &'a Sink,
-    pub stop: &'a Stop,
+pub(super) struct Measurement<'a> {
+    pub(super) live: &'a LiveArm,
+    pub(super) writer: &'a mut RunWriter,
+    pub(super) samplers: &'a Samplers,
+    pub(super) sent_before: &'a SentBefore,
     /// Which launch of the arm's fleet this is, from 1.
-    pub launch: u32,
-    /// Position among all points, from 1, and how many there are.
-    pub number: (usize, usize),
+    pub(super) launch: u32,
+    /// Position among all points, from 1, and how many there are where that is known.
+    pub(super) number: (usize, Option<usize>),
+    pub(super) context: &'a SessionContext,
 }
 
 /// How a point ended.
-pub enum Ended {
+pub(super) enum Ended {
     Measured,
     /// Cut short from outside: not a result.
     Interrupted,
@@ -49,29 +46,29 @@ pub enum Ended {
 }
 
 impl Measurement<'_> {
-    pub async fn run(mut self, key: PointKey) -> Result<Ended, SessionError> {
-        let schedule = Arc::new(self.workload.schedule(key.rate, key.attempt)?);
+    pub(super) async fn run(mut self, key: PointKey) -> Result<Ended, SessionError> {
+        let schedule = Arc::new(self.context.workload.schedule(key.rate, key.attempt)?);
         self.check_context(&schedule)?;
         self.note_trace(key, &schedule)?;
         let offered = u32::try_from(schedule.requests.len()).unwrap_or(u32::MAX);
         let (number, of) = self.number;
-        (self.events)(Event::PointStarted { arm: self.live.label.clone(), key, offered, number, of });
+        (self.context.events)(Event::PointStarted { arm: self.live.label.clone(), key, offered, number, of });
 
         let journal_start = self.writer.journal_len()?;
         let before = self.live.scraper.snapshot().await;
-        let began = self.watch.mark().await;
+        let began = self.samplers.mark().await;
         let load = self.load(key, &schedule).await?;
         self.writer.sync()?;
         let died = matches!(load.incident, Some(Incident::Died(_)));
-        if !died && self.stop.politely.is_cancelled() {
+        if !died && self.context.stop.politely.is_cancelled() {
             return Ok(Ended::Interrupted);
         }
         let after = self.live.scraper.snapshot().await;
-        let ended = self.watch.mark().await;
+        let ended = self.samplers.mark().await;
         let lost = self.lost(&load).await;
         let window = engine::between(&before, &after);
         let mut facts = facts(&self.head(key), &schedule, &load, &window, lost.as_ref());
-        facts.gpus = self.watch.gpu_facts(began, ended);
+        facts.gpus = self.samplers.gpu_facts(began, ended);
         self.finish(&facts, load.tally.completed, journal_start)?;
         Ok(lost.map_or(Ended::Measured, Ended::Lost))
     }
@@ -88,13 +85,13 @@ impl Measurement<'_> {
         if load.incident.is_none() && !load.tally.is_suspicious() {
             return None;
         }
-        let mute = loss::first_mute(self.live, self.nonce, self.sweep.timeouts);
+        let unresponsive = first_unresponsive(self.live, &self.context.nonce, self.context.sweep.timeouts);
         let lost = tokio::select! {
-            lost = mute => lost?,
-            () = self.stop.politely.cancelled() => return None,
+            lost = unresponsive => lost?,
+            () = self.context.stop.politely.cancelled() => return None,
         };
         let (arm, instance, how) = (self.live.label.clone(), lost.instance.clone(), lost.how.clone());
-        (self.events)(Event::EngineMute { arm, instance, how });
+        (self.context.events)(Event::EngineMute { arm, instance, how });
         Some(lost)
     }
 
@@ -111,7 +108,7 @@ impl Measurement<'_> {
 
     fn note_trace(&mut self, key: PointKey, schedule: &Schedule) -> Result<(), SessionError> {
         let (mut hasher, mut repeats) = (TraceHasher::default(), Repeats::default());
-        let lines = self.workload.trace_lines(schedule).inspect(|line| {
+        let lines = self.context.workload.trace_lines(schedule).inspect(|line| {
             hasher.add(line);
             self.sent_before.count(line, &mut repeats);
         });
@@ -129,8 +126,9 @@ impl Measurement<'_> {
                  dataset, or fewer --num-prompts"
             )
         });
-        let again = self.sent_before.warning(&repeats, key.rate, self.sweep.load.seed).or_else(|| self.cut_short(key));
-        exhausted.iter().chain(&again).for_each(|text| (self.events)(Event::Warning { text: text.clone() }));
+        let again =
+            self.sent_before.warning(&repeats, key.rate, self.context.sweep.load.seed).or_else(|| self.cut_short(key));
+        exhausted.iter().chain(&again).for_each(|text| (self.context.events)(Event::Warning { text: text.clone() }));
         self.writer.update(|m| {
             m.traces.retain(|t| t.key != key);
             m.traces.push(trace);
@@ -156,67 +154,59 @@ impl Measurement<'_> {
         (begun && self.live.fleet.is_none()).then(told)
     }
 
-    async fn load(&mut self, key: PointKey, schedule: &Arc<Schedule>) -> Result<Load, SessionError> {
+    async fn load(&self, key: PointKey, schedule: &Arc<Schedule>) -> Result<Load, SessionError> {
         let progress = Arc::new(Progress::default());
-        let journal = self.writer.journal().ok_or_else(|| system("open the journal"))?;
-        // The proxy is lent to the recorder, which needs it from another thread, for as long as the point lasts.
-        let proxy = Arc::new(Mutex::new(self.live.proxy.take()));
-        let stamps = lock(&proxy).is_some().then(|| stamp_source(&proxy));
+        let abort = AbortCell::default();
         let (records, finished) = tokio::sync::mpsc::unbounded_channel();
-        let verdict = Verdict::default();
         let recording = Recording {
             head: Arc::new(self.head(key)),
-            journal,
-            stamps,
+            journal: self.writer.journal(),
+            stamps: self.live.proxy.as_ref().map(ProxyHandle::stamp_reader),
             progress: Arc::clone(&progress),
-            verdict: Arc::clone(&verdict),
+            abort: Arc::clone(&abort),
         };
         let recorder = recorder::start(recording, finished)
             .map_err(|source| SessionError::System { what: "start the recorder's thread", source })?;
-        let cancel = self.stop.politely.child_token();
-        let spec = self.spec(key, schedule);
-        let (report, incident) = {
-            let ticker = self.ticker(key, schedule, &progress);
-            let run = drive::run_point(spec, records, cancel.clone(), Arc::clone(&progress));
-            let timeouts = self.sweep.timeouts;
-            let vigil = Vigil { live: self.live, progress: &progress, timeouts, cancel: &cancel, verdict: &verdict };
-            tokio::select! {
-                outcome = vigil.over(run) => outcome,
-                () = ticker => unreachable!("the ticker never ends"),
-            }
+        let cancel = self.context.stop.politely.child_token();
+        let timeouts = self.context.sweep.timeouts;
+        let watchdog = Watchdog { live: self.live, progress: &progress, timeouts, cancel: &cancel, abort: &abort };
+        let load = drive::run_point(self.spec(key, schedule), records, cancel.clone(), Arc::clone(&progress));
+        let (report, incident) = tokio::select! {
+            ended = watchdog.guard(load) => ended,
+            never = self.ticker(key, schedule, &progress) => match never {},
         };
-        let tally = tokio::task::spawn_blocking(move || recorder.join())
-            .await
-            .ok()
-            .and_then(Result::ok)
-            .ok_or_else(|| system("join the recorder: its thread broke down"))?;
-        self.live.proxy = lock(&proxy).take();
+        let tally = tokio::task::spawn_blocking(move || recorder.join()).await;
+        let tally = tally.map_err(|e| e.to_string()).and_then(|joined| joined.map_err(|panic| panic_words(&*panic)));
+        let tally = tally.map_err(|detail| SessionError::System {
+            what: "record the point",
+            source: std::io::Error::other(format!("the recorder's thread panicked: {detail}")),
+        })?;
         Ok(Load { report: report?, tally, incident, held_up: progress.backlog.held_up() })
     }
 
     fn spec(&self, key: PointKey, schedule: &Arc<Schedule>) -> PointSpec {
-        let timeouts = self.sweep.timeouts;
+        let timeouts = self.context.sweep.timeouts;
         PointSpec {
             schedule: Arc::clone(schedule),
-            prompts: Arc::clone(self.workload),
+            prompts: Arc::clone(&self.context.workload),
             target: self.live.target.clone(),
-            id_prefix: format!("tb-{}-{}-{}", self.nonce, key.rate, key.attempt),
+            id_prefix: format!("tb-{}-{}-{}", self.context.nonce, key.rate, key.attempt),
             deadlines: Deadlines { first_token: timeouts.first_token, idle: timeouts.idle },
             drain: timeouts.drain,
-            max_concurrency: self.sweep.load.max_concurrency,
-            keep_text: self.sweep.workload.save_texts,
+            max_concurrency: self.context.sweep.load.max_concurrency,
+            keep_text: self.context.sweep.workload.save_texts,
         }
     }
 
     /// Tells progress until it is dropped.
-    async fn ticker(&self, key: PointKey, schedule: &Schedule, progress: &Progress) {
+    async fn ticker(&self, key: PointKey, schedule: &Schedule, progress: &Progress) -> Infallible {
         let mut ticks = tokio::time::interval(PROGRESS);
         loop {
             ticks.tick().await;
             let Some(zero) = progress.time_zero() else { continue };
             let counts = progress.counts();
             let elapsed = Instant::now().saturating_duration_since(zero).as_secs_f64();
-            (self.events)(Event::PointProgress {
+            (self.context.events)(Event::PointProgress {
                 arm: self.live.label.clone(),
                 key,
                 offered: u32::try_from(schedule.requests.len()).unwrap_or(u32::MAX),
@@ -237,9 +227,13 @@ impl Measurement<'_> {
         let exported = export::write(self.writer.dir(), self.writer.manifest(), facts.key, journal_start)?;
         if exported.is_none() {
             let text = format!("the point at {} req/s is too large for a file in vLLM's format", facts.key.rate);
-            (self.events)(Event::Warning { text });
+            (self.context.events)(Event::Warning { text });
         }
-        (self.events)(Event::PointFinished { arm: self.live.label.clone(), completed, facts: Box::new(facts.clone()) });
+        (self.context.events)(Event::PointFinished {
+            arm: self.live.label.clone(),
+            completed,
+            facts: Box::new(facts.clone()),
+        });
         Ok(())
     }
 }
@@ -260,10 +254,12 @@ fn facts(head: &LineHead, schedule: &Schedule, load: &Load, window: &EngineWindo
     why.extend(tally.why());
     why.extend(slow_disk(load.held_up));
     let broken = load.incident.is_some() || lost.is_some() || !window.restarted.is_empty();
-    let status = match () {
-        () if broken || tally.completed == 0 => PointStatus::Failed,
-        () if tally.failed() > 0 || tally.unfinished > 0 => PointStatus::Degraded,
-        () => PointStatus::Measured,
+    let status = if broken || tally.completed == 0 {
+        PointStatus::Failed
+    } else if tally.failed() > 0 || tally.unfinished > 0 {
+        PointStatus::Degraded
+    } else {
+        PointStatus::Measured
     };
     PointFacts {
         key: head.key,
@@ -288,15 +284,7 @@ fn slow_disk(held_up: u32) -> Option<String> {
     (held_up > 0).then(told)
 }
 
-fn stamp_source(proxy: &Arc<Mutex<Option<ProxyHandle>>>) -> StampSource {
-    let proxy = Arc::clone(proxy);
-    Box::new(move || lock(&proxy).as_ref().map(ProxyHandle::drain_stamps).unwrap_or_default())
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn system(what: &'static str) -> SessionError {
-    SessionError::System { what, source: std::io::Error::other("unexpected") }
+fn panic_words(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_string())
 }

@@ -4,7 +4,7 @@
 //! request that never reached the proxy has none. A failed request waits too, for its reason may be about to be told:
 //! an engine's end shows first as broken connections.
 
-use super::loss::{Cut, Seat, Verdict};
+use super::loss::{Abort, AbortCell, BackendIndex};
 use crate::drive::Progress;
 use crate::outcome::{Failure, Outcome, RequestRecord, Stages};
 use crate::plan::topology::Role;
@@ -16,32 +16,29 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::mpsc::error::TryRecvError;
-use topobench_proxy::StageStamps;
+use topobench_proxy::{StageStamps, StampReader};
 
 /// How long a finished request may wait for its stamps, and a failed one for its reason.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How often finished requests and stamps are collected.
 const TICK: Duration = Duration::from_millis(20);
 
-/// Where stamps come from; without a proxy there are none.
-pub type StampSource = Box<dyn Fn() -> Vec<StageStamps> + Send>;
-
 /// What the recorder saw of a point.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Tally {
-    pub completed: u32,
-    pub unfinished: u32,
+pub(super) struct Tally {
+    pub(super) completed: u32,
+    pub(super) unfinished: u32,
     /// Failed requests by kind, with an example of each.
-    pub failures: std::collections::BTreeMap<&'static str, (u32, String)>,
+    pub(super) failures: std::collections::BTreeMap<&'static str, (u32, String)>,
 }
 
 impl Tally {
-    pub fn failed(&self) -> u32 {
+    pub(super) fn failed(&self) -> u32 {
         self.failures.values().map(|(n, _)| n).sum()
     }
 
     /// One sentence for each kind of failure.
-    pub fn why(&self) -> Vec<String> {
+    pub(super) fn why(&self) -> Vec<String> {
         let failed =
             self.failures.iter().map(|(kind, (n, example))| format!("{n} requests failed ({kind}): {example}"));
         let unfinished = (self.unfinished > 0).then(|| format!("{} requests were unfinished", self.unfinished));
@@ -49,22 +46,26 @@ impl Tally {
     }
 
     /// Whether what failed may be the sign of a broken engine. To decline a request is not.
-    pub fn is_suspicious(&self) -> bool {
+    pub(super) fn is_suspicious(&self) -> bool {
         self.unfinished > 0 || self.failures.keys().any(|kind| *kind != "shed")
     }
 }
 
 /// What a recorder needs to know of its point.
-pub struct Recording {
-    pub head: Arc<LineHead>,
-    pub journal: JournalSender,
-    pub stamps: Option<StampSource>,
-    pub progress: Arc<Progress>,
-    pub verdict: Verdict,
+pub(super) struct Recording {
+    pub(super) head: Arc<LineHead>,
+    pub(super) journal: JournalSender,
+    /// `None` without a proxy: then there are no stamps.
+    pub(super) stamps: Option<StampReader>,
+    pub(super) progress: Arc<Progress>,
+    pub(super) abort: AbortCell,
 }
 
 /// Starts the recorder of one point. It ends when the load has dropped its end of `finished`.
-pub fn start(recording: Recording, finished: UnboundedReceiver<RequestRecord>) -> std::io::Result<JoinHandle<Tally>> {
+pub(super) fn start(
+    recording: Recording,
+    finished: UnboundedReceiver<RequestRecord>,
+) -> std::io::Result<JoinHandle<Tally>> {
     std::thread::Builder::new().name("recorder".to_string()).spawn(move || {
         let mut recorder =
             Recorder { point: recording, tally: Tally::default(), waiting: HashMap::new(), stamps: HashMap::new() };
@@ -96,7 +97,7 @@ impl Recorder {
                     }
                 }
             }
-            for stamp in self.point.stamps.as_ref().map(|source| source()).unwrap_or_default() {
+            for stamp in self.point.stamps.as_ref().map(StampReader::drain).unwrap_or_default() {
                 self.stamped(stamp);
             }
             self.release(Instant::now());
@@ -139,7 +140,7 @@ impl Recorder {
     /// if it failed, is explained.
     fn is_settled(&self, record: &RequestRecord) -> bool {
         let stamped = self.point.stamps.is_none() || record.stages.is_some();
-        let explained = record.completed() || self.point.verdict.get().is_some();
+        let explained = record.completed() || self.point.abort.get().is_some();
         record.timeline.sent.is_none() || (stamped && explained)
     }
 
@@ -161,8 +162,8 @@ impl Recorder {
     }
 
     fn write(&mut self, mut record: RequestRecord) {
-        if let Some(Some(cut)) = self.point.verdict.get() {
-            explain(&mut record, cut, self.point.stamps.is_some());
+        if let Some(Some(abort)) = self.point.abort.get() {
+            explain(&mut record, abort, self.point.stamps.is_some());
         }
         let tally = &mut self.tally;
         match &record.outcome {
@@ -178,17 +179,17 @@ impl Recorder {
     }
 }
 
-/// Gives a request that was cut off or broke down the reason for which the point was cut short, if it was hit by it.
-fn explain(record: &mut RequestRecord, cut: &Cut, proxied: bool) {
+/// Gives a request that was cut off or failed the reason for which the point was aborted, if that is what hit it.
+fn explain(record: &mut RequestRecord, abort: &Abort, proxied: bool) {
     if record.timeline.sent.is_none() {
         return;
     }
     let cut_off = record.outcome == Outcome::Unfinished;
-    match cut {
-        Cut::Died { instance, seat } => {
+    match abort {
+        Abort::Died { instance, backend } => {
             let broke = matches!(&record.outcome, Outcome::Failed(failure) if may_come_of_a_death(failure));
-            let there = match (seat, proxied) {
-                (Some(seat), true) => record.stages.as_ref().is_some_and(|stages| was_at(stages, *seat)),
+            let there = match (backend, proxied) {
+                (Some(backend), true) => record.stages.as_ref().is_some_and(|stages| was_at(stages, *backend)),
                 // Without a proxy there is one engine.
                 (_, proxied) => !proxied,
             };
@@ -196,13 +197,13 @@ fn explain(record: &mut RequestRecord, cut: &Cut, proxied: bool) {
                 record.outcome = Outcome::Failed(Failure::EngineDied { instance: instance.clone() });
             }
         }
-        Cut::Silence { secs } if cut_off => {
+        Abort::Silence { secs } if cut_off => {
             let tokens = record.timeline.output_tokens.get();
             let sent = record.timeline.sent.unwrap_or(record.timeline.due);
             let after_secs = record.timeline.end.secs_since(record.timeline.last_token.unwrap_or(sent)).min(*secs);
             record.outcome = Outcome::Failed(Failure::Stalled { after_secs, tokens });
         }
-        Cut::Silence { .. } => {}
+        Abort::Silence { .. } => {}
     }
 }
 
@@ -215,10 +216,10 @@ fn may_come_of_a_death(failure: &Failure) -> bool {
 }
 
 /// Whether the request was in this engine's hands when it ended. Once the first byte has come, the KV has left prefill.
-fn was_at(stages: &Stages, seat: Seat) -> bool {
-    match seat.role {
-        Role::Prefill => stages.prefill == Some(seat.index) && stages.first_byte.is_none(),
-        Role::Decode | Role::Replica => stages.decode == Some(seat.index) && stages.decode_sent.is_some(),
+fn was_at(stages: &Stages, backend: BackendIndex) -> bool {
+    match backend.role {
+        Role::Prefill => stages.prefill == Some(backend.index) && stages.first_byte.is_none(),
+        Role::Decode | Role::Replica => stages.decode == Some(backend.index) && stages.decode_sent.is_some(),
     }
 }
 

@@ -19,9 +19,9 @@ fn record(outcome: Outcome, stages: Option<Stages>) -> RequestRecord {
     }
 }
 
-fn explained(outcome: Outcome, stages: Option<Stages>, cut: &Cut) -> Outcome {
+fn explained(outcome: Outcome, stages: Option<Stages>, abort: &Abort) -> Outcome {
     let mut record = record(outcome, stages);
-    explain(&mut record, cut, stages.is_some());
+    explain(&mut record, abort, stages.is_some());
     record.outcome
 }
 
@@ -29,10 +29,10 @@ fn connect() -> Outcome {
     Outcome::Failed(Failure::Connect { detail: "reset".to_string() })
 }
 
-fn died(role: Role, index: u32) -> (Cut, Outcome) {
+fn died(role: Role, index: u32) -> (Abort, Outcome) {
     let instance = format!("{}-{index}", role.name());
-    let cut = Cut::Died { instance: instance.clone(), seat: Some(Seat { role, index }) };
-    (cut, Outcome::Failed(Failure::EngineDied { instance }))
+    let abort = Abort::Died { instance: instance.clone(), backend: Some(BackendIndex { role, index }) };
+    (abort, Outcome::Failed(Failure::EngineDied { instance }))
 }
 
 #[test]
@@ -57,27 +57,27 @@ fn requests_in_a_dead_engines_hands_are_told_of_its_end_and_others_not() {
 
 #[test]
 fn what_was_served_shed_or_never_sent_is_not_the_deaths_doing() {
-    let (cut, _) = died(Role::Replica, 0);
-    assert_eq!(explained(Outcome::Completed, None, &cut), Outcome::Completed);
+    let (abort, _) = died(Role::Replica, 0);
+    assert_eq!(explained(Outcome::Completed, None, &abort), Outcome::Completed);
     let shed = Outcome::Failed(Failure::Shed { code: 429 });
-    assert_eq!(explained(shed.clone(), None, &cut), shed);
+    assert_eq!(explained(shed.clone(), None, &abort), shed);
     let mut never_sent = record(Outcome::Unfinished, None);
     never_sent.timeline.sent = None;
-    explain(&mut never_sent, &cut, false);
+    explain(&mut never_sent, &abort, false);
     assert_eq!(never_sent.outcome, Outcome::Unfinished);
 }
 
 #[test]
 fn without_a_proxy_the_one_engine_had_every_request() {
-    let (cut, told) = died(Role::Replica, 0);
-    assert_eq!(explained(Outcome::Unfinished, None, &cut), told);
-    assert_eq!(explained(connect(), None, &cut), told);
+    let (abort, told) = died(Role::Replica, 0);
+    assert_eq!(explained(Outcome::Unfinished, None, &abort), told);
+    assert_eq!(explained(connect(), None, &abort), told);
 }
 
 #[test]
 fn a_silence_stalls_what_it_cut_off_and_leaves_earlier_failures() {
-    let cut = Cut::Silence { secs: 9.0 };
+    let abort = Abort::Silence { secs: 9.0 };
     let stalled = Outcome::Failed(Failure::Stalled { after_secs: 5.0, tokens: 0 });
-    assert_eq!(explained(Outcome::Unfinished, None, &cut), stalled);
-    assert_eq!(explained(connect(), None, &cut), connect());
+    assert_eq!(explained(Outcome::Unfinished, None, &abort), stalled);
+    assert_eq!(explained(connect(), None, &abort), connect());
 }

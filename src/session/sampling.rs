@@ -1,4 +1,4 @@
-//! The eyes on engines and GPUs while an arm is up: samples to engine-metrics.jsonl and gpu.csv.
+//! Samples of engines and GPUs while a fleet is up, to engine-metrics.jsonl and gpu.csv.
 
 use super::error::SessionError;
 use super::live::LiveArm;
@@ -18,7 +18,7 @@ const ENGINE_PERIOD: Duration = Duration::from_secs(1);
 const GPU_PERIOD: Duration = Duration::from_secs(2);
 
 /// Samples until it is dropped.
-pub struct Watch {
+pub(super) struct Samplers {
     epoch: Instant,
     gpus: Option<GpuSampler>,
     _engines: EngineSampler,
@@ -28,16 +28,16 @@ pub struct Watch {
 /// A wall time on this process's clock. Samples count from when the manifest was created, whichever process takes them, so
 /// that a point's own wall time finds its samples, after a resume too. A time that can't be read, or lies in the future
 /// because somebody set the clock back, counts from now.
-pub fn epoch(created_at: &str) -> Instant {
+pub(super) fn epoch(created_at: &str) -> Instant {
     let now = Instant::now();
     let age =
         DateTime::parse_from_rfc3339(created_at).ok().and_then(|begun| (Utc::now() - begun.to_utc()).to_std().ok());
     age.and_then(|age| now.checked_sub(age)).unwrap_or(now)
 }
 
-impl Watch {
+impl Samplers {
     /// `epoch` is the run's: offsets of all samples count from it.
-    pub fn start(live: &LiveArm, run: &Path, epoch: Instant) -> Result<Watch, SessionError> {
+    pub(super) fn start(live: &LiveArm, run: &Path, epoch: Instant) -> Result<Samplers, SessionError> {
         let append = |name: &str| {
             let file = File::options().create(true).append(true).open(run.join(name));
             file.map_err(|source| SessionError::System { what: "open a file of samples", source })
@@ -54,11 +54,11 @@ impl Watch {
             }
         });
         let gpus = gpu_sampler(live, epoch, || append(dir::GPU_CSV))?;
-        Ok(Watch { epoch, gpus, _engines: engines, _writer: writer })
+        Ok(Samplers { epoch, gpus, _engines: engines, _writer: writer })
     }
 
     /// Now, with a GPU sample taken at this moment.
-    pub async fn mark(&self) -> Offset {
+    pub(super) async fn mark(&self) -> Offset {
         let sampled = match &self.gpus {
             Some(gpus) => gpus.sample_now().await,
             None => None,
@@ -66,7 +66,7 @@ impl Watch {
         sampled.unwrap_or_else(|| Offset::from(self.epoch.elapsed()))
     }
 
-    pub fn gpu_facts(&self, from: Offset, to: Offset) -> Option<GpuFacts> {
+    pub(super) fn gpu_facts(&self, from: Offset, to: Offset) -> Option<GpuFacts> {
         self.gpus.as_ref()?.facts(from, to)
     }
 }

@@ -1,0 +1,262 @@
+//! One arm of the plan: its run directory, its launches, and its fleet while it is up.
+
+use super::context::SessionContext;
+use super::error::SessionError;
+use super::events::{Event, Sink, Warnings};
+use super::live::LiveArm;
+use super::loss::Loss;
+use super::point::{Ended, Measurement};
+use super::sampling::{self, Samplers};
+use super::warm::WarmUp;
+use crate::launch::InstanceExit;
+use crate::outcome::{PointKey, RunStatus};
+use crate::plan::{ArmPlan, OnFailure};
+use crate::record::manifest::{InstanceRecord, Manifest};
+use crate::record::{RunWriter, SentBefore};
+use crate::strategy::ArmProgress;
+use chrono::Local;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// With `--on-failure skip`, how often in a row a fleet that came up once is tried again.
+const RELAUNCHES: u32 = 3;
+
+/// A run of one arm, as it was left.
+#[derive(Debug)]
+pub struct ArmRun {
+    pub label: String,
+    pub dir: PathBuf,
+    pub status: RunStatus,
+}
+
+/// An arm and its run.
+pub(super) struct Arm {
+    plan: ArmPlan,
+    writer: RunWriter,
+    /// When the run began, as its manifest has it; a resumed run began in another process.
+    epoch: Instant,
+    /// How often its fleet was launched; servers of others count once, until they are seen to have restarted.
+    launches: u32,
+    /// How often it lost an engine.
+    losses: u32,
+    /// Whether a step asked for its fleet, and none since asked for others only.
+    wanted: bool,
+    /// `None` also where an engine was lost, until the next point.
+    running: Option<Running>,
+}
+
+/// A fleet that is up and warm.
+struct Running {
+    live: LiveArm,
+    samplers: Samplers,
+    sent_before: SentBefore,
+}
+
+impl Arm {
+    pub(super) fn new(plan: ArmPlan, writer: RunWriter) -> Arm {
+        let manifest = writer.manifest();
+        let of_instances = manifest.instances.iter().map(|i| i.launch);
+        Arm {
+            epoch: sampling::epoch(&manifest.created_at),
+            launches: of_instances.chain(manifest.points.iter().map(|p| p.launch)).max().unwrap_or(0),
+            losses: 0,
+            wanted: false,
+            running: None,
+            plan,
+            writer,
+        }
+    }
+
+    pub(super) fn progress(&self) -> ArmProgress<'_> {
+        ArmProgress { points: &self.manifest().points, launch: self.wanted.then_some(self.launches) }
+    }
+
+    pub(super) fn manifest(&self) -> &Manifest {
+        self.writer.manifest()
+    }
+
+    /// Starts the arm's fleet and warms it. Nothing is left running when this fails.
+    pub(super) async fn launch(&mut self, context: &SessionContext) -> Result<(), SessionError> {
+        self.wanted = true;
+        let warnings = Warnings::default();
+        let events = warnings.kept_from(&context.events);
+        let live = LiveArm::bring_up(&self.plan, &context.sweep, &self.writer.logs(), &events, &context.stop).await;
+        let noted = self.note(&warnings);
+        let live = live?;
+        let listed = noted.and_then(|()| self.list(&live));
+        let samplers = listed.and_then(|()| Samplers::start(&live, self.writer.dir(), self.epoch));
+        let samplers = match samplers {
+            Ok(samplers) => samplers,
+            Err(error) => {
+                live.take_down(&context.events, &context.stop).await;
+                return Err(error);
+            }
+        };
+        let sent_before = self.sent_before(&live, context);
+        let running = self.running.insert(Running { live, samplers, sent_before });
+        let warm_up = WarmUp {
+            live: &mut running.live,
+            sweep: &context.sweep,
+            workload: &context.workload,
+            nonce: &format!("{}-{}", context.nonce, self.launches),
+            logs: &self.writer.logs(),
+            events: &context.events,
+        };
+        let warm = tokio::select! {
+            warm = warm_up.run() => warm,
+            () = context.stop.politely.cancelled() => Err(SessionError::Interrupted),
+        };
+        let Err(error) = warm else { return Ok(()) };
+        let error = running.live.reason_of(error).await;
+        // The first error is the one to report.
+        let _ = self.take_down(context).await;
+        Err(error)
+    }
+
+    /// Counts the launch and writes down its instances.
+    fn list(&mut self, live: &LiveArm) -> Result<(), SessionError> {
+        if live.fleet.is_none() && self.launches > 0 && !self.has_restarted(live) {
+            return Ok(());
+        }
+        self.launches += 1;
+        let launch = self.launches;
+        let instances: Vec<_> = live.records.iter().cloned().map(|r| InstanceRecord { launch, ..r }).collect();
+        Ok(self.writer.update(|m| m.instances.extend(instances))?)
+    }
+
+    /// Whether a server of others has started since it was last listed, as far as its metrics tell.
+    fn has_restarted(&self, live: &LiveArm) -> bool {
+        let listed = &self.manifest().instances;
+        live.records.iter().any(|now| {
+            let before = listed.iter().rfind(|i| i.url == now.url).and_then(|i| i.process_started);
+            before.zip(now.process_started).is_some_and(|(before, now)| before != now)
+        })
+    }
+
+    /// Engines of our own are new; servers of others live on between runs.
+    fn sent_before(&self, live: &LiveArm, context: &SessionContext) -> SentBefore {
+        match live.fleet {
+            Some(_) => SentBefore::default(),
+            None => SentBefore::to(&live.records, &context.result_dir, self.writer.dir()),
+        }
+    }
+
+    /// Measures a point. `number` is its position among all points, and how many there are.
+    pub(super) async fn measure(
+        &mut self,
+        key: PointKey,
+        number: (usize, Option<usize>),
+        context: &SessionContext,
+    ) -> Result<(), SessionError> {
+        self.replace_dead(context).await?;
+        if self.running.is_none() {
+            self.relaunch(context).await?;
+        }
+        let Some(Running { live, samplers, sent_before }) = &self.running else { return Ok(()) };
+        let (writer, launch) = (&mut self.writer, self.launches);
+        let measurement = Measurement { live, writer, samplers, sent_before, launch, number, context };
+        match measurement.run(key).await? {
+            Ended::Measured => Ok(()),
+            Ended::Interrupted => Err(SessionError::Interrupted),
+            Ended::Lost(loss) => self.give_up(&loss, context).await,
+        }
+    }
+
+    /// An engine may die between two points: no point is to blame, and none is measured without it.
+    async fn replace_dead(&mut self, context: &SessionContext) -> Result<(), SessionError> {
+        let Some(running) = &self.running else { return Ok(()) };
+        match running.live.fallen().await {
+            Some(death) => self.give_up(&Loss::from(&death), context).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Takes down a fleet that lost an engine. An error where the run must not go on after that.
+    async fn give_up(&mut self, loss: &Loss, context: &SessionContext) -> Result<(), SessionError> {
+        self.take_down(context).await?;
+        self.losses += 1;
+        let log = self.writer.logs().join(format!("{}.log", loss.instance)).display().to_string();
+        let (arm, instance, how) = (self.plan.label.clone(), loss.instance.clone(), loss.how.clone());
+        match context.sweep.on_failure {
+            OnFailure::Stop => Err(SessionError::EngineLost { arm, instance, how, log }),
+            OnFailure::Restart if self.losses > 1 => Err(SessionError::EngineLostAgain { arm, instance, how, log }),
+            OnFailure::Restart | OnFailure::Skip => Ok(()),
+        }
+    }
+
+    /// Launches a fleet that came up before, as often as the plan allows.
+    async fn relaunch(&mut self, context: &SessionContext) -> Result<(), SessionError> {
+        let attempts = if context.sweep.on_failure == OnFailure::Skip { RELAUNCHES } else { 1 };
+        for _ in 1..attempts {
+            match self.launch(context).await {
+                Err(error) if error.may_pass() => {
+                    (context.events)(Event::Warning { text: format!("starting the fleet once more: {error}") });
+                }
+                ended => return ended,
+            }
+        }
+        self.launch(context).await
+    }
+
+    /// Takes down the arm's fleet because others are to be up.
+    pub(super) async fn retire(&mut self, context: &SessionContext) -> Result<(), SessionError> {
+        self.wanted = false;
+        self.take_down(context).await
+    }
+
+    async fn take_down(&mut self, context: &SessionContext) -> Result<(), SessionError> {
+        let Some(Running { live, samplers, .. }) = self.running.take() else { return Ok(()) };
+        drop(samplers);
+        let warnings = Warnings::default();
+        let exits = live.take_down(&warnings.kept_from(&context.events), &context.stop).await;
+        let launch = self.launches;
+        self.writer.update(|m| {
+            for instance in m.instances.iter_mut().filter(|i| i.launch == launch) {
+                instance.exit = exits.iter().find(|e| e.name == instance.name).map(exit_words);
+            }
+        })?;
+        self.note(&warnings)
+    }
+
+    /// Copies warnings into the manifest, each once.
+    fn note(&mut self, warnings: &Warnings) -> Result<(), SessionError> {
+        let mut new = warnings.take();
+        new.retain(|text| !self.manifest().warnings.contains(text));
+        if new.is_empty() {
+            return Ok(());
+        }
+        Ok(self.writer.update(|m| m.warnings.append(&mut new))?)
+    }
+
+    /// Writes how the run ended.
+    pub(super) fn close(
+        &mut self,
+        complete: bool,
+        result: &Result<(), SessionError>,
+        events: &Sink,
+    ) -> (ArmRun, Result<(), SessionError>) {
+        let status = match result {
+            _ if complete => RunStatus::Completed,
+            Ok(()) => RunStatus::Incomplete,
+            Err(SessionError::Interrupted) => RunStatus::Cancelled,
+            Err(_) => RunStatus::Failed,
+        };
+        let reason = result.as_ref().err().filter(|_| !complete).map(ToString::to_string);
+        let written = self.writer.update(|m| {
+            m.status = status;
+            m.reason = reason;
+            m.finished_at = Some(Local::now().to_rfc3339());
+        });
+        let (label, dir) = (self.plan.label.clone(), self.writer.dir().to_path_buf());
+        events(Event::RunFinished { arm: label.clone(), dir: dir.clone(), status });
+        (ArmRun { label, dir, status }, written.map_err(SessionError::from))
+    }
+}
+
+fn exit_words(exit: &InstanceExit) -> String {
+    let asked = if exit.unasked { "ended by itself" } else { "stopped" };
+    let force = if exit.forced { ", by SIGKILL" } else { "" };
+    let swept =
+        if exit.killed > 0 { format!(", {} processes it left behind were killed", exit.killed) } else { String::new() };
+    format!("{asked} ({}){force}{swept}", exit.status)
+}
