@@ -117,6 +117,7 @@ mod tests {
             offered: 10,
             duration_secs: 1.0,
             started_at: String::new(),
+            repeated_prompts: 0,
             engine_restarts: 0,
             engines: None,
             gpus: None,
