@@ -3,6 +3,10 @@
 //! These types are what `drive` produces, `record` stores and `analyse` judges. A missing value is an `Option`,
 //! never a zero: a failed request has no TTFT.
 
+mod hand_over;
+
+pub use hand_over::{HandOverFacts, KvSpan, KvTotals};
+
 use crate::units::{E2el, Offset, RequestRate, TokenCount, Tpot, Ttft};
 use serde::{Deserialize, Serialize};
 
@@ -308,6 +312,10 @@ pub struct EngineCounters {
     pub kv_transfers: Option<f64>,
     pub kv_transfer_secs: Option<f64>,
     pub kv_transfer_bytes: Option<f64>,
+    /// Pieces of memory that the transfers were made of, on D.
+    pub kv_descriptors: Option<f64>,
+    /// Time that D spent posting transfers, inside its steps.
+    pub kv_post_secs: Option<f64>,
     /// Sums over finished requests, seconds, and their counts: queue, prefill, decode times as the engines saw them.
     pub prefill_queue: Option<TimeSum>,
     pub prefill_time: Option<TimeSum>,
@@ -368,4 +376,7 @@ pub struct PointFacts {
     pub engines: Option<EngineCounters>,
     #[serde(default)]
     pub gpus: Option<GpuFacts>,
+    /// `None`: no decode instance counts hand-overs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hand_over: Option<HandOverFacts>,
 }

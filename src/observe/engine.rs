@@ -6,9 +6,10 @@
 //! prefill instances. A sum is given only if every instance of the role has the counter: part of a sum would look like
 //! a measurement.
 
+use super::hand_over::{self, BlockPool};
 use super::http;
 use super::prometheus::Snapshot;
-use crate::outcome::{EngineCounters, TimeSum};
+use crate::outcome::{EngineCounters, KvTotals, TimeSum};
 use crate::plan::deployment::Secret;
 use crate::plan::topology::Role;
 use crate::units::Offset;
@@ -45,6 +46,25 @@ pub struct ScrapeError {
 #[derive(Debug, Clone)]
 pub struct FleetSnapshot {
     pub engines: Vec<EngineSnapshot>,
+}
+
+impl FleetSnapshot {
+    /// What every decode instance says; `None` where there is none, or one of them doesn't say it.
+    fn of_decode<T>(&self, read: impl Fn(&Snapshot) -> Option<T>) -> Option<Vec<T>> {
+        let decode = self.engines.iter().filter(|e| e.role == Role::Decode);
+        let each: Option<Vec<T>> = decode.map(|e| read(e.metrics.as_ref().ok()?)).collect();
+        each.filter(|all| !all.is_empty())
+    }
+
+    /// The hand-over counters of all decode instances together, since their start.
+    pub fn hand_overs(&self) -> Option<KvTotals> {
+        self.of_decode(hand_over::totals)?.into_iter().reduce(KvTotals::plus)
+    }
+
+    /// The KV memory of each decode instance.
+    pub fn decode_pools(&self) -> Option<Vec<BlockPool>> {
+        self.of_decode(BlockPool::read)
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -190,6 +210,8 @@ fn counters(spans: &[Span<'_>]) -> EngineCounters {
         kv_transfers: total(&D, &["vllm:nixl_xfer_time_seconds_count"]),
         kv_transfer_secs: total(&D, &["vllm:nixl_xfer_time_seconds_sum"]),
         kv_transfer_bytes: total(&D, &["vllm:nixl_bytes_transferred_sum"]),
+        kv_descriptors: total(&D, &["vllm:nixl_num_descriptors_sum"]),
+        kv_post_secs: total(&D, &["vllm:nixl_post_time_seconds_sum"]),
         prefill_queue: time(&PREFILLING, "vllm:request_queue_time_seconds"),
         prefill_time: time(&PREFILLING, "vllm:request_prefill_time_seconds"),
         decode_queue: time(&D, "vllm:request_queue_time_seconds"),
@@ -230,6 +252,9 @@ pub struct EngineSample {
     /// Since the engine's start: an engine is alive while this grows.
     pub generation_tokens: Option<f64>,
     pub preemptions: Option<f64>,
+    /// Hand-overs since the engine's start; only decode instances have them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kv: Option<KvTotals>,
 }
 
 impl EngineSample {
@@ -245,6 +270,7 @@ impl EngineSample {
             prompt_tokens: read(&["vllm:prompt_tokens_total"]),
             generation_tokens: read(&["vllm:generation_tokens_total"]),
             preemptions: read(&["vllm:num_preemptions_total"]),
+            kv: engine.metrics.as_ref().ok().filter(|_| engine.role == Role::Decode).and_then(hand_over::totals),
         }
     }
 }

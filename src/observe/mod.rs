@@ -6,6 +6,7 @@
 pub mod amd;
 pub mod engine;
 pub mod gpu;
+pub mod hand_over;
 pub mod http;
 pub mod nvml;
 pub mod prometheus;

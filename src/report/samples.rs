@@ -133,6 +133,7 @@ impl Made {
             engine_restarts: 0,
             engines: Some(self.counters(rate)),
             gpus: None,
+            hand_over: None,
         };
         RecordedPoint::new(key, Some(facts), &records)
     }

@@ -69,6 +69,7 @@ impl Measurement<'_> {
         let window = engine::between(&before, &after);
         let mut facts = facts(&self.head(key), &schedule, &load, &window, lost.as_ref());
         facts.gpus = self.samplers.gpu_facts(began, ended);
+        facts.hand_over = self.samplers.hand_over_facts(began, ended, &after);
         self.finish(&facts, load.tally.completed, journal_start)?;
         Ok(lost.map_or(Ended::Measured, Ended::Lost))
     }
@@ -275,6 +276,7 @@ fn facts(head: &LineHead, schedule: &Schedule, load: &Load, window: &EngineWindo
             + u32::from(lost.is_some_and(|l| l.ended)),
         engines: window.counters,
         gpus: None,
+        hand_over: None,
     }
 }
 

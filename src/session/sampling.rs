@@ -2,9 +2,10 @@
 
 use super::error::SessionError;
 use super::live::LiveArm;
-use crate::observe::engine::EngineSampler;
+use crate::observe::engine::{EngineSampler, FleetSnapshot};
 use crate::observe::gpu::{GpuSample, GpuSampler, Gpus};
-use crate::outcome::GpuFacts;
+use crate::observe::hand_over::HandOverCourse;
+use crate::outcome::{GpuFacts, HandOverFacts};
 use crate::record::dir;
 use crate::units::Offset;
 use chrono::{DateTime, Utc};
@@ -12,6 +13,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 const ENGINE_PERIOD: Duration = Duration::from_secs(1);
@@ -21,6 +23,7 @@ const GPU_PERIOD: Duration = Duration::from_secs(2);
 pub(super) struct Samplers {
     epoch: Instant,
     gpus: Option<GpuSampler>,
+    hand_overs: Arc<Mutex<HandOverCourse>>,
     _engines: EngineSampler,
     _writer: tokio::task::JoinHandle<()>,
 }
@@ -44,9 +47,14 @@ impl Samplers {
         };
         let (engines, mut samples) = EngineSampler::start(live.scraper.clone(), epoch, ENGINE_PERIOD);
         let mut out = BufWriter::new(append(dir::ENGINE_METRICS)?);
+        let hand_overs = Arc::new(Mutex::new(HandOverCourse::default()));
+        let course = Arc::clone(&hand_overs);
         let writer = tokio::spawn(async move {
             // A full disk ends the samples, never the measurement: the journal tells of it.
             while let Some(sample) = samples.recv().await {
+                if let Some(kv) = sample.kv {
+                    locked(&course).push(&sample.instance, sample.at, kv);
+                }
                 let line = serde_json::to_vec(&sample).unwrap_or_default();
                 if out.write_all(&line).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()).is_err() {
                     return;
@@ -54,7 +62,7 @@ impl Samplers {
             }
         });
         let gpus = gpu_sampler(live, epoch, || append(dir::GPU_CSV))?;
-        Ok(Samplers { epoch, gpus, _engines: engines, _writer: writer })
+        Ok(Samplers { epoch, gpus, hand_overs, _engines: engines, _writer: writer })
     }
 
     /// Now, with a GPU sample taken at this moment.
@@ -66,9 +74,21 @@ impl Samplers {
         sampled.unwrap_or_else(|| Offset::from(self.epoch.elapsed()))
     }
 
+    /// The hand-overs between two moments; `None` where no decode instance counts them. `fleet` tells the block size.
+    pub(super) fn hand_over_facts(&self, from: Offset, to: Offset, fleet: &FleetSnapshot) -> Option<HandOverFacts> {
+        fleet.hand_overs()?;
+        let sizes: BTreeSet<u32> = fleet.decode_pools().unwrap_or_default().iter().map(|p| p.block_size).collect();
+        let block_size = sizes.first().copied().filter(|_| sizes.len() == 1);
+        Some(HandOverFacts { block_size, course: locked(&self.hand_overs).spans(from, to) })
+    }
+
     pub(super) fn gpu_facts(&self, from: Offset, to: Offset) -> Option<GpuFacts> {
         self.gpus.as_ref()?.facts(from, to)
     }
+}
+
+fn locked(course: &Mutex<HandOverCourse>) -> MutexGuard<'_, HandOverCourse> {
+    course.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Only the GPUs of our own engines; none for servers that are not ours, or where there are none.

@@ -352,6 +352,7 @@ fn facts(point: &Point, kind: ArmKind) -> PointFacts {
             ..EngineCounters::default()
         }),
         gpus: None,
+        hand_over: None,
     }
 }
 
