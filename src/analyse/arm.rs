@@ -5,6 +5,7 @@ use super::claim::CommonRate;
 use super::confidence::{self, RateSeries, Replicates, Resampling};
 use super::crossing::{Crossing, crossing};
 use super::fitted::Fitted;
+use super::hand_over::HandOver;
 use super::input::{ArmInput, ArmKind, Censored, PointInput, Question};
 use super::interval::Interval;
 use super::latencies::median_ttft;
@@ -48,6 +49,9 @@ pub struct PointReport {
     pub status: PointStatus,
     pub valid: Option<bool>,
     pub why: Vec<String>,
+    /// How KV was handed over; absent where no engine counts it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kv: Option<HandOver>,
     /// What readers must know though it doesn't invalidate the point.
     #[serde(skip)]
     pub notes: Vec<String>,
@@ -226,7 +230,11 @@ impl<'a> Judged<'a> {
             .points
             .iter()
             .zip(&self.validity)
-            .filter_map(|(point, validity)| point_report(point, validity, question, &self.attempt_of(point, question)))
+            .filter_map(|(point, validity)| {
+                let report = point_report(point, validity, question, &self.attempt_of(point, question))?;
+                let decode = self.input.instances.map(|(_, decode)| decode);
+                Some(report.with_hand_over(HandOver::of(point, decode, self.input.stages_kv_through_host())))
+            })
             .collect();
         reports.sort_by(|a, b| a.rate.total_cmp(&b.rate).then(a.attempt.cmp(&b.attempt)));
         reports
@@ -251,7 +259,14 @@ impl PointReport {
     /// One point by itself; `None` if it offered nothing.
     pub fn new(point: &PointInput, kind: ArmKind, question: &Question) -> Option<PointReport> {
         let attempt = Attempt::new(&point.samples, &question.slo, question.target);
-        point_report(point, &validity::judge(point, kind, &question.slo), question, &attempt)
+        let report = point_report(point, &validity::judge(point, kind, &question.slo), question, &attempt)?;
+        Some(report.with_hand_over(HandOver::of(point, None, false)))
+    }
+
+    fn with_hand_over(mut self, kv: Option<HandOver>) -> PointReport {
+        self.notes.extend(kv.as_ref().and_then(|kv| kv.change).map(|change| change.to_string()));
+        self.kv = kv;
+        self
     }
 }
 
@@ -290,6 +305,7 @@ fn point_report(
         status: validity.status,
         valid: validity.valid,
         why: validity.why.clone(),
+        kv: None,
         notes: validity.notes.clone(),
         effective_requests: attempt.effective_size(),
         served: point.samples.served(),

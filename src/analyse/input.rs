@@ -70,6 +70,12 @@ pub struct ArmInput {
 }
 
 impl ArmInput {
+    /// Whether the topology sends KV through the host's memory although there are GPUs.
+    pub fn stages_kv_through_host(&self) -> bool {
+        let device = self.topology.pointer("/shape/kv/buffer_device").and_then(serde_json::Value::as_str);
+        self.gpus.is_some_and(|n| n > 0) && device == Some("cpu")
+    }
+
     /// The hash of what a point was sent, where it was recorded.
     pub fn trace(&self, key: PointKey) -> Option<&str> {
         self.identity.traces.iter().find(|(of, _)| *of == key).map(|(_, hash)| hash.as_str())

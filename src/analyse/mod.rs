@@ -18,6 +18,7 @@ pub mod confidence;
 pub mod crossing;
 pub mod fitted;
 pub mod gaps;
+pub mod hand_over;
 pub mod input;
 pub mod interval;
 pub mod latencies;

@@ -40,7 +40,10 @@ impl BlockPool {
     pub fn read(metrics: &Snapshot) -> Option<BlockPool> {
         let info = metrics.samples().iter().find(|s| s.name == "vllm:cache_config_info")?;
         let label = |name: &str| info.labels.iter().find(|(label, _)| label == name).map(|(_, value)| value.as_str());
-        Some(BlockPool { block_size: label("block_size")?.parse().ok()?, blocks: label("num_gpu_blocks")?.parse().ok()? })
+        Some(BlockPool {
+            block_size: label("block_size")?.parse().ok()?,
+            blocks: label("num_gpu_blocks")?.parse().ok()?,
+        })
     }
 }
 
@@ -75,7 +78,11 @@ impl HandOverCourse {
         let span = |(i, ends): (usize, &[Offset])| KvSpan {
             from_secs: width * i as f64,
             secs: width,
-            totals: self.samples.values().map(|s| growth(s, ends[0], ends[1])).fold(KvTotals::default(), KvTotals::plus),
+            totals: self
+                .samples
+                .values()
+                .map(|s| growth(s, ends[0], ends[1]))
+                .fold(KvTotals::default(), KvTotals::plus),
         };
         let spans = bounds.windows(2).enumerate().map(span);
         spans.filter(|span| span.totals.transfers > 0.0).collect()
