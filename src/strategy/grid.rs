@@ -121,6 +121,7 @@ mod tests {
             engine_restarts: 0,
             engines: None,
             gpus: None,
+            hand_over: None,
         }
     }
 
