@@ -34,6 +34,23 @@ pub struct Chunk {
     pub tokens: u32,
 }
 
+/// Who counted the tokens of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CountedBy {
+    /// The server, in `usage`.
+    #[default]
+    Server,
+    /// We, of the answer's text: about right, since a text can be cut into tokens in several ways.
+    Tokenizer,
+}
+
+impl CountedBy {
+    fn is_the_server(&self) -> bool {
+        *self == CountedBy::Server
+    }
+}
+
 /// What the clock said of one request. All offsets share the point's time zero.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Timeline {
@@ -52,10 +69,14 @@ pub struct Timeline {
     /// Every chunk that carried tokens.
     #[serde(with = "compact_chunks")]
     pub chunks: Vec<Chunk>,
-    /// Whether `chunks[..].tokens` are the server's own counts (continuous usage), or one assumed for each chunk.
+    /// Whether `chunks[..].tokens` are counts (by usage, or because there are as many chunks as tokens), or one assumed for
+    /// each chunk.
     pub tokens_per_chunk_known: bool,
-    /// Generated tokens, from `usage`; from chunks where usage is missing.
-    pub output_tokens: TokenCount,
+    /// Generated tokens; `None`: nobody counted them in a way that can be true.
+    pub output_tokens: Option<TokenCount>,
+    /// Who counted them.
+    #[serde(default, skip_serializing_if = "CountedBy::is_the_server")]
+    pub counted_by: CountedBy,
     /// Prompt tokens as the server counted them; the record beside it has the planned number under the shorter name.
     #[serde(rename = "server_prompt_tokens", default)]
     pub prompt_tokens: Option<TokenCount>,
@@ -241,11 +262,17 @@ impl RequestRecord {
         Some(Ttft::from_secs(first.secs_since(self.timeline.sent?)))
     }
 
-    /// Undefined (`None`) for a request that didn't complete, or completed with a single token.
+    /// Undefined (`None`) for a request that didn't complete, or completed with a single token; unknown (`None` as well)
+    /// where its tokens are, see [`RequestRecord::lacks_count`].
     pub fn tpot(&self) -> Option<Tpot> {
         let (first, last) = (self.timeline.first_token?, self.timeline.last_token?);
-        let gaps = self.timeline.output_tokens.get().checked_sub(1).filter(|&n| n > 0)?;
+        let gaps = self.timeline.output_tokens?.get().checked_sub(1).filter(|&n| n > 0)?;
         self.completed().then(|| Tpot::from_secs(last.secs_since(first) / f64::from(gaps)))
+    }
+
+    /// Whether it completed with a number of tokens that nobody knows.
+    pub fn lacks_count(&self) -> bool {
+        self.completed() && self.timeline.output_tokens.is_none()
     }
 
     /// Last token from due; `None` unless the request completed.

@@ -21,6 +21,11 @@ pub const ONE_TOKEN_TPOT: f64 = f64::NEG_INFINITY;
 /// Latency of a request that was offered and not served: missed at any limit.
 pub const NOT_SERVED: f64 = f64::INFINITY;
 
+/// TPOT of a request that was served with a number of tokens that nobody knows: no limit is known to be kept.
+pub const UNKNOWN_TPOT: f64 = f64::INFINITY;
+/// Output tokens of such a request.
+pub(super) const UNKNOWN_TOKENS: u32 = u32::MAX;
+
 /// Columns of one point, each as long as the point offered requests.
 #[derive(Debug, Clone, Default)]
 pub struct Samples {
@@ -40,8 +45,10 @@ pub struct Samples {
     /// was nobody to connect to.
     pub(super) excused: Vec<bool>,
     pub(super) prompt_tokens: Vec<u32>,
-    /// 0 for a request that was not served.
+    /// 0 for a request that was not served; [`UNKNOWN_TOKENS`] where nobody counted them.
     pub(super) output_tokens: Vec<u32>,
+    /// Served requests whose tokens were counted by us, of their text.
+    pub(super) counted_by_us: u32,
     /// Gaps between tokens, one an output token after the first.
     pub(super) itl: Gaps,
     /// Whether `itl` are gaps between tokens, or between chunks of unknown size.
@@ -89,8 +96,8 @@ pub struct Row {
     /// request that was offered and left no record.
     pub fate: &'static str,
     pub prompt_tokens: TokenCount,
-    /// 0 for a request that was not served.
-    pub output_tokens: TokenCount,
+    /// 0 for a request that was not served; `None` where nobody counted them.
+    pub output_tokens: Option<TokenCount>,
     /// `None` unless it was served.
     pub ttft: Option<Ttft>,
     /// `None` unless it was served with two tokens or more.
@@ -213,6 +220,11 @@ impl Samples {
         self.ttft.iter().filter(|t| t.is_finite()).count()
     }
 
+    /// Requests that were served with a number of tokens that nobody knows: their TPOT is not known either.
+    pub fn uncounted(&self) -> usize {
+        self.output_tokens.iter().filter(|n| **n == UNKNOWN_TOKENS).count()
+    }
+
     /// Requests whose bytes left the client. A point without any was not measured at all.
     pub fn sent(&self) -> usize {
         self.sent.iter().filter(|t| t.is_finite()).count()
@@ -232,7 +244,7 @@ impl Samples {
             end: self.end[i],
             fate: self.fates.words[usize::from(self.fates.column[i])],
             prompt_tokens: TokenCount(self.prompt_tokens[i]),
-            output_tokens: TokenCount(self.output_tokens[i]),
+            output_tokens: Some(self.output_tokens[i]).filter(|n| *n != UNKNOWN_TOKENS).map(TokenCount),
             ttft: Some(self.ttft[i]).filter(|t| t.is_finite()).map(Ttft::from_secs),
             tpot: Some(self.tpot[i]).filter(|t| t.is_finite()).map(Tpot::from_secs),
             e2el: Some(self.e2el[i]).filter(|t| t.is_finite()).map(E2el::from_secs),

@@ -14,7 +14,7 @@ pub struct PointSummary {
     pub duration_secs: Option<f64>,
     /// Served requests over the duration. `None` without a duration.
     pub request_throughput: Option<f64>,
-    /// Output tokens of served requests.
+    /// Output tokens of served requests; `None` also where they are not all known.
     pub output_throughput: Option<f64>,
     /// Prompt and output tokens of served requests.
     pub total_throughput: Option<f64>,
@@ -57,14 +57,15 @@ impl PointSummary {
         let tokens = |column: &[u32]| {
             column.iter().zip(&samples.ttft).filter(|(_, t)| t.is_finite()).map(|(n, _)| u64::from(*n)).sum::<u64>()
         };
+        let counted = samples.uncounted() == 0;
         let (output, prompt) = (tokens(&samples.output_tokens), tokens(&samples.prompt_tokens));
         PointSummary {
             offered: samples.len(),
             served: samples.served(),
             duration_secs: duration,
             request_throughput: per_second(samples.served() as u64),
-            output_throughput: per_second(output),
-            total_throughput: per_second(output + prompt),
+            output_throughput: per_second(output).filter(|_| counted),
+            total_throughput: per_second(output.saturating_add(prompt)).filter(|_| counted),
             max_output_tokens_per_s: samples.per_second.tokens.iter().copied().max().unwrap_or(0),
             peak_concurrency: samples.per_second.in_flight.iter().copied().max().unwrap_or(0),
             due_rate: realised_rate(samples),

@@ -5,6 +5,7 @@
 //! neither valid nor invalid.
 
 use super::input::{ArmKind, PointInput};
+use super::samples::Samples;
 use super::summary::lag;
 use crate::outcome::{EngineCounters, PointFacts, PointStatus};
 use crate::plan::slo::Slo;
@@ -44,6 +45,7 @@ pub fn judge(point: &PointInput, kind: ArmKind, slo: &Slo) -> Validity {
         reasons.extend(late_client(point, slo));
         reasons.extend(unsent(point, slo));
         reasons.extend(engine_faults(facts, kind, point.samples.len()));
+        reasons.extend(uncounted(&point.samples));
         notes = remarks(facts, kind);
         match repeated(facts) {
             Some(text) if nothing_cached(facts) => {
@@ -52,6 +54,7 @@ pub fn judge(point: &PointInput, kind: ArmKind, slo: &Slo) -> Validity {
             Some(text) => reasons.push(format!("{text}, and a prefix cache may have answered instead of the model")),
             None => {}
         }
+        notes.extend(counted_by_us(&point.samples));
     }
     let failed = status == PointStatus::Failed;
     let valid = match &point.facts {
@@ -88,6 +91,27 @@ fn unsent(point: &PointInput, slo: &Slo) -> Option<String> {
     let share = in_window as f64 / scheduled.max(1) as f64;
     (scheduled > 0 && share < SENT_SHARE).then(|| {
         format!("only {:.1} % of the {scheduled} sends scheduled were sent within the point's window", 100.0 * share)
+    })
+}
+
+/// Unknown is not zero: a request whose tokens nobody counted keeps no TPOT limit, which is said.
+fn uncounted(samples: &Samples) -> Option<String> {
+    let (unknown, served) = (samples.uncounted(), samples.served());
+    (unknown > 0).then(|| {
+        format!(
+            "the server counted the tokens of {unknown} of {served} answers wrongly or not at all: their TPOT is not known, \
+             and they count as missing its limit; give --tokenizer, which counts them, or let the server report usage"
+        )
+    })
+}
+
+fn counted_by_us(samples: &Samples) -> Option<String> {
+    (samples.counted_by_us > 0).then(|| {
+        format!(
+            "the server did not count the tokens of {} answers: they were counted in their text with the tokenizer, so \
+             TPOT is about right",
+            samples.counted_by_us
+        )
     })
 }
 

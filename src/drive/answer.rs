@@ -15,8 +15,8 @@ const MAX_ERROR_BODY: usize = 8 << 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Asked {
     pub max_tokens: u32,
-    /// Then an answer shorter than `max_tokens` is a truncated one.
-    pub ignore_eos: bool,
+    /// Nothing but `max_tokens` may end the answer: a shorter one is a truncated one.
+    pub full_length: bool,
 }
 
 /// An answer that was judged from its bytes alone.
@@ -172,7 +172,7 @@ impl AnswerReader {
     }
 
     pub fn tokens(&self) -> u32 {
-        self.content.timeline.tokens()
+        self.content.timeline.counter().tokens()
     }
 
     /// What became of it. To be asked once the outcome is known.
@@ -181,16 +181,31 @@ impl AnswerReader {
         if let Some(failure) = failure {
             return Outcome::Failed(failure.clone());
         }
-        let tokens = timeline.tokens();
-        let why = match timeline.finish_reason() {
-            Some(reason @ ("abort" | "error")) => format!("finish_reason {reason}"),
-            _ if tokens == 0 => "no token was generated".to_string(),
-            _ if asked.ignore_eos && tokens < asked.max_tokens => {
-                format!("{} tokens were asked for with ignore_eos", asked.max_tokens)
-            }
-            _ => return Outcome::Completed,
+        let counter = timeline.counter();
+        let (total, at_least, max) = (counter.total(), counter.at_least(), asked.max_tokens);
+        let short =
+            |detail: String| Outcome::Failed(Failure::Truncated { tokens: total.unwrap_or(counter.tokens()), detail });
+        let excess = |counted: String| {
+            Outcome::Failed(Failure::Protocol { detail: format!("{counted} where {max} were asked for") })
         };
-        Outcome::Failed(Failure::Truncated { tokens, detail: why })
+        let reason = timeline.finish_reason();
+        match total {
+            _ if matches!(reason, Some("abort" | "error")) => {
+                short(format!("finish_reason {}", reason.unwrap_or_default()))
+            }
+            _ if counter.claimed() > max => excess(format!("the server counts {} tokens", counter.claimed())),
+            _ if at_least > max => excess(format!("{at_least} chunks with text came")),
+            Some(0) | None if !counter.came() => short("no token was generated".to_string()),
+            Some(total) if !counter.came() => short(format!("the server counts {total} tokens, and no text came")),
+            Some(total) if asked.full_length && total < max => {
+                short(format!("{max} tokens were asked for with ignore_eos"))
+            }
+            None if asked.full_length && at_least < max && reason.is_some_and(|reason| reason != "length") => {
+                let reason = reason.unwrap_or_default();
+                short(format!("it ended with finish_reason {reason}, and {max} tokens were asked for with ignore_eos"))
+            }
+            _ => Outcome::Completed,
+        }
     }
 
     /// The timeline and the kept text, taken out; the reader can still read the rest of the response.
@@ -208,7 +223,7 @@ impl Content {
             Event::Chunk(chunk) => {
                 self.timeline.chunk(at, &chunk);
                 let idle = self.events / 4 > self.most_chunks as u64;
-                if idle || self.timeline.chunks() > self.most_chunks {
+                if idle || self.timeline.counter().chunks() > self.most_chunks {
                     let detail = format!("a stream without end: {} chunks, far more than asked for", self.events);
                     self.fail(Failure::Protocol { detail });
                 }
@@ -228,7 +243,7 @@ impl Content {
     }
 
     fn truncated(&mut self, detail: String) {
-        self.fail(Failure::Truncated { tokens: self.timeline.tokens(), detail });
+        self.fail(Failure::Truncated { tokens: self.timeline.counter().tokens(), detail });
     }
 }
 

@@ -4,14 +4,15 @@
 //! skipped without being built, and of a text only whether it is there, unless somebody wants to keep it.
 
 use serde::Deserialize;
-use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
 
 /// Characters of a server's error message that are kept.
 const MAX_MESSAGE: usize = 2000;
 
 /// What an event says.
 #[derive(Debug)]
-pub enum Event<'a> {
+pub(crate) enum Event<'a> {
     Chunk(Chunk<'a>),
     /// `data: {"error": ..}` in a stream that began with 200.
     Error(StreamError),
@@ -23,60 +24,78 @@ pub enum Event<'a> {
 
 /// A chunk of the answer.
 #[derive(Debug, Clone)]
-pub struct Chunk<'a> {
-    /// Whether it carries generated tokens, as far as its text tells: a role alone doesn't, an empty text does (a byte
-    /// of a character, or a token without text).
-    pub carries_token: bool,
-    /// Whether it belongs to a choice; the closing usage chunk doesn't.
-    pub has_choice: bool,
-    pub usage: Option<Usage>,
-    pub finish_reason: Option<String>,
+pub(crate) struct Chunk<'a> {
+    pub(crate) content: Content,
+    pub(crate) usage: Option<Usage>,
+    pub(crate) finish_reason: Option<String>,
     /// The event's data, for its text.
     data: &'a [u8],
 }
 
-impl<'a> Chunk<'a> {
-    /// A chunk that brings generated text, perhaps counted, and says nothing else.
-    pub(super) fn token(data: &'a [u8], usage: Option<Usage>) -> Chunk<'a> {
-        Chunk { carries_token: true, has_choice: true, usage, finish_reason: None, data }
-    }
+/// What a chunk brings of the answer itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// A role, an end, a closing count: nothing generated.
+    Nothing,
+    /// A text without characters: perhaps a token that has none (a byte of a character, a special token), perhaps none.
+    EmptyText,
+    Text,
+    /// Generated, and not as text: part of a call of a tool.
+    ToolCall,
+}
 
-    pub(super) fn is_token(&self) -> bool {
-        self.carries_token && self.has_choice && self.finish_reason.is_none()
-    }
-
-    /// Generated text; reads the event again.
-    pub fn text(&self) -> Option<String> {
-        let TextOnly { choices } = serde_json::from_slice(self.data).ok()?;
-        let choice = choices.into_iter().next()?;
-        let delta = || choice.delta.and_then(|d| d.content.or(d.reasoning).or(d.reasoning_content));
-        choice.text.or_else(delta)
+impl Content {
+    /// Whether it carries at least one token, whatever is counted beside it.
+    pub(super) fn is_generated(self) -> bool {
+        matches!(self, Content::Text | Content::ToolCall)
     }
 }
 
-/// Counts since the request began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-pub struct Usage {
-    pub prompt_tokens: Option<u32>,
-    pub completion_tokens: Option<u32>,
+impl<'a> Chunk<'a> {
+    /// A chunk that is read by what it has in common with others: content, perhaps counted, and nothing else.
+    pub(super) fn alike(data: &'a [u8], content: Content, usage: Option<Usage>) -> Chunk<'a> {
+        Chunk { content, usage, finish_reason: None, data }
+    }
+
+    /// Generated text; reads the event again.
+    pub(crate) fn text(&self) -> Option<String> {
+        let chunk: Value = serde_json::from_slice(self.data).ok()?;
+        let choice = chunk.get("choices")?.get(0)?;
+        let mut text = plain_text(&choice["text"]);
+        let delta = &choice["delta"];
+        for said in ["reasoning", "reasoning_content", "content"] {
+            text.push_str(&plain_text(&delta[said]));
+        }
+        for call in delta["tool_calls"].as_array().into_iter().flatten() {
+            text.extend([&call["function"]["name"], &call["function"]["arguments"]].map(plain_text));
+        }
+        Some(text)
+    }
+}
+
+/// Counts since the request began; `None` where the server gives none that can be one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Usage {
+    pub(crate) prompt_tokens: Option<u32>,
+    pub(crate) completion_tokens: Option<u32>,
 }
 
 /// An error object, in a stream or as the body of an HTTP error.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StreamError {
-    pub kind: Option<String>,
-    pub message: String,
+pub(crate) struct StreamError {
+    pub(crate) kind: Option<String>,
+    pub(crate) message: String,
 }
 
 impl StreamError {
     /// The proxy's word for a failed hand-off of the KV cache.
-    pub fn is_kv_handoff(&self) -> bool {
+    pub(crate) fn is_kv_handoff(&self) -> bool {
         self.kind.as_deref() == Some("kv_handoff")
     }
 }
 
 /// Reads one event's data.
-pub fn read(data: &[u8]) -> Event<'_> {
+pub(crate) fn read(data: &[u8]) -> Event<'_> {
     if data.trim_ascii_end() == b"[DONE]" {
         return Event::Done;
     }
@@ -87,7 +106,7 @@ pub fn read(data: &[u8]) -> Event<'_> {
 }
 
 /// The error object of `{"error": ..}`, `{"object": "error", ..}` or `{"detail": ..}`, if the bytes hold one.
-pub fn read_error(body: &[u8]) -> Option<StreamError> {
+pub(crate) fn read_error(body: &[u8]) -> Option<StreamError> {
     let value: serde_json::Value = serde_json::from_slice(body).ok()?;
     let inner = match value.get("error") {
         Some(error) => error,
@@ -101,7 +120,7 @@ pub fn read_error(body: &[u8]) -> Option<StreamError> {
 }
 
 /// The beginning of bytes that somebody will read in a message.
-pub fn excerpt(bytes: &[u8]) -> String {
+pub(crate) fn excerpt(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let mut short: String = text.trim().chars().take(200).collect();
     if short.len() < text.trim().len() {
@@ -110,22 +129,13 @@ pub fn excerpt(bytes: &[u8]) -> String {
     short
 }
 
-#[derive(Deserialize)]
-struct TextOnly {
-    choices: Vec<TextChoice>,
-}
-
-#[derive(Deserialize)]
-struct TextChoice {
-    text: Option<String>,
-    delta: Option<TextDelta>,
-}
-
-#[derive(Deserialize)]
-struct TextDelta {
-    content: Option<String>,
-    reasoning: Option<String>,
-    reasoning_content: Option<String>,
+/// A string, or the texts of an array of parts.
+fn plain_text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect(),
+        _ => String::new(),
+    }
 }
 
 #[derive(Deserialize)]
@@ -143,15 +153,8 @@ impl RawChunk {
             let unreadable = || Event::Unreadable(format!("neither choices nor usage nor error: {}", excerpt(data)));
             return read_error(data).map_or_else(unreadable, Event::Error);
         }
-        let has_choice = first.is_some();
         let choice = first.unwrap_or_default();
-        Event::Chunk(Chunk {
-            carries_token: choice.carries_token(),
-            has_choice,
-            usage: self.usage,
-            finish_reason: choice.finish_reason,
-            data,
-        })
+        Event::Chunk(Chunk { content: choice.content(), usage: self.usage, finish_reason: choice.finish_reason, data })
     }
 }
 
@@ -176,11 +179,95 @@ struct RawDelta {
 }
 
 impl RawChoice {
-    fn carries_token(&self) -> bool {
-        let Some(delta) = &self.delta else { return self.text.is_some() };
-        let texts = [delta.content, delta.reasoning, delta.reasoning_content];
-        let empty_but_no_role = delta.role.is_none() && texts.iter().any(Option::is_some);
-        empty_but_no_role || texts.contains(&Some(Said::Something)) || delta.tool_calls == Some(Said::Something)
+    fn content(&self) -> Content {
+        let nothing = RawDelta::default();
+        let delta = self.delta.as_ref().unwrap_or(&nothing);
+        let texts = [self.text, delta.content, delta.reasoning, delta.reasoning_content];
+        if texts.contains(&Some(Said::Something)) {
+            Content::Text
+        } else if delta.tool_calls == Some(Said::Something) {
+            Content::ToolCall
+        } else if delta.role.is_none() && texts.contains(&Some(Said::Nothing)) {
+            Content::EmptyText
+        } else {
+            Content::Nothing
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Usage {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(field_identifier, rename_all = "snake_case")]
+        enum Field {
+            PromptTokens,
+            CompletionTokens,
+            #[serde(other)]
+            Other,
+        }
+
+        struct Counts;
+
+        impl<'de> Visitor<'de> for Counts {
+            type Value = Usage;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("usage")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Usage, A::Error> {
+                let mut usage = Usage::default();
+                while let Some(field) = map.next_key()? {
+                    match field {
+                        Field::PromptTokens => usage.prompt_tokens = map.next_value::<Count>()?.0,
+                        Field::CompletionTokens => usage.completion_tokens = map.next_value::<Count>()?.0,
+                        Field::Other => drop(map.next_value::<IgnoredAny>()?),
+                    }
+                }
+                Ok(usage)
+            }
+
+            // Whatever else stands there counts nothing.
+            fn visit_str<E>(self, _: &str) -> Result<Usage, E> {
+                Ok(Usage::default())
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Usage, A::Error> {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Usage::default())
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Usage, E> {
+                Ok(Usage::default())
+            }
+
+            fn visit_u64<E>(self, _: u64) -> Result<Usage, E> {
+                Ok(Usage::default())
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<Usage, E> {
+                Ok(Usage::default())
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<Usage, E> {
+                Ok(Usage::default())
+            }
+        }
+
+        deserializer.deserialize_any(Counts)
+    }
+}
+
+/// A number of tokens; nothing where what stands there can't be one. Too large for a `u32` is far more than anybody asks
+/// for, and stays that.
+struct Count(Option<u32>);
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        let whole =
+            value.as_u64().or_else(|| value.as_f64().filter(|n| *n >= 0.0 && n.fract() == 0.0).map(|n| n as u64));
+        Ok(Count(whole.map(|n| u32::try_from(n).unwrap_or(u32::MAX))))
     }
 }
 
@@ -242,9 +329,13 @@ impl<'de> Deserialize<'de> for FirstChoice {
                 while seq.next_element::<IgnoredAny>()?.is_some() {}
                 Ok(FirstChoice { given: true, first })
             }
+
+            fn visit_unit<E>(self) -> Result<FirstChoice, E> {
+                Ok(FirstChoice::default())
+            }
         }
 
-        deserializer.deserialize_seq(First)
+        deserializer.deserialize_any(First)
     }
 }
 
@@ -259,28 +350,54 @@ mod tests {
         }
     }
 
-    fn carries(data: &str) -> bool {
-        chunk(data).carries_token
+    fn content(data: &str) -> Content {
+        chunk(data).content
     }
 
     #[test]
-    fn empty_text_is_a_token_and_a_role_alone_is_none() {
-        assert!(carries(r#"{"choices":[{"text":""}]}"#));
-        assert!(carries(r#"{"choices":[{"delta":{"content":""}}]}"#));
-        assert!(!carries(r#"{"choices":[{"delta":{"role":"assistant","content":""}}]}"#));
-        assert!(carries(r#"{"choices":[{"delta":{"role":"assistant","content":"Hi"}}]}"#));
-        assert!(!carries(r#"{"choices":[{"delta":{"role":null,"content":null},"finish_reason":"stop"}]}"#));
-        assert!(!carries(r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#));
-        assert!(!carries(r#"{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}"#));
+    fn text_and_empty_text_and_a_role_alone_are_three_things() {
+        assert_eq!(content(r#"{"choices":[{"text":"a"}]}"#), Content::Text);
+        assert_eq!(content(r#"{"choices":[{"text":""}]}"#), Content::EmptyText);
+        assert_eq!(content(r#"{"choices":[{"delta":{"content":""}}]}"#), Content::EmptyText);
+        assert_eq!(content(r#"{"choices":[{"delta":{"role":"assistant","content":"Hi"}}]}"#), Content::Text);
+        for nothing in [
+            r#"{"choices":[{"delta":{"role":"assistant","content":""}}]}"#,
+            r#"{"choices":[{"delta":{"role":null,"content":null},"finish_reason":"stop"}]}"#,
+            r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#,
+            r#"{"choices":[{"index":0}]}"#,
+            r#"{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}"#,
+            r#"{"choices":null,"usage":{"prompt_tokens":1,"completion_tokens":2}}"#,
+        ] {
+            assert_eq!(content(nothing), Content::Nothing, "{nothing}");
+        }
     }
 
     #[test]
     fn reasoning_and_tool_calls_are_generated_too() {
-        assert!(carries(r#"{"choices":[{"delta":{"reasoning_content":"hm"}}]}"#));
-        assert!(carries(r#"{"choices":[{"delta":{"content":null,"reasoning":"hm"}}]}"#));
-        assert!(carries(r#"{"choices":[{"delta":{"tool_calls":[{"index":0}]}}]}"#));
-        assert!(!carries(r#"{"choices":[{"delta":{"role":"assistant","tool_calls":[]}}]}"#));
-        assert_eq!(chunk(r#"{"choices":[{"delta":{"reasoning":"h\u00e4"}}]}"#).text().as_deref(), Some("h\u{e4}"));
+        assert_eq!(content(r#"{"choices":[{"delta":{"reasoning_content":"hm"}}]}"#), Content::Text);
+        assert_eq!(content(r#"{"choices":[{"delta":{"content":null,"reasoning":"hm"}}]}"#), Content::Text);
+        assert_eq!(content(r#"{"choices":[{"delta":{"tool_calls":[{"index":0}]}}]}"#), Content::ToolCall);
+        assert_eq!(content(r#"{"choices":[{"delta":{"role":"assistant","tool_calls":[]}}]}"#), Content::Nothing);
+        let text = |data: &str| chunk(data).text();
+        assert_eq!(text(r#"{"choices":[{"delta":{"reasoning":"h\u00e4"}}]}"#).as_deref(), Some("h\u{e4}"));
+        assert_eq!(text(r#"{"choices":[{"delta":{"content":"","reasoning":"hm"}}]}"#).as_deref(), Some("hm"));
+    }
+
+    #[test]
+    fn what_counts_nothing_is_no_count_and_spoils_nothing_else() {
+        let counted = |usage: &str| {
+            let data = format!(r#"{{"choices":[{{"text":"a"}}],"usage":{usage}}}"#);
+            let chunk = chunk(&data);
+            assert_eq!(chunk.content, Content::Text);
+            chunk.usage.and_then(|usage| usage.completion_tokens)
+        };
+        assert_eq!(counted(r#"{"completion_tokens":7,"prompt_tokens":-1,"more":{"a":[1]}}"#), Some(7));
+        assert_eq!(counted(r#"{"completion_tokens":7.0}"#), Some(7));
+        assert_eq!(counted(r#"{"completion_tokens":1000000000000000000000000000000}"#), Some(u32::MAX));
+        for nothing in ["-1", "8.5", "null", "\"8\"", "[8]", "{}", "true"] {
+            assert_eq!(counted(&format!(r#"{{"completion_tokens":{nothing}}}"#)), None, "{nothing}");
+            assert_eq!(counted(nothing), None, "{nothing}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod backlog;
 pub mod capacity;
 mod chunk;
 mod connection;
+mod count;
 mod crew;
 mod due_timer;
 mod exchange;

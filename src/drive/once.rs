@@ -1,6 +1,6 @@
 //! One request outside any load: smoke tests, the warm-up of a pair, oracles.
 
-use super::answer::{AnswerReader, Asked};
+use super::answer::AnswerReader;
 use super::connection::{Connector, Pool};
 use super::crew::Urgency;
 use super::exchange::{Clock, Deadlines, Ended, Surroundings, exchange};
@@ -55,8 +55,7 @@ pub async fn send_one(target: &Target, single: &Single) -> Result<Completion, Si
     timeline.keep_text();
     let mut reader = AnswerReader::new(timeline).bounded(single.max_tokens);
     let Ended { at, outcome, .. } = exchange(&around, &wire, &mut reader).await;
-    let ignore_eos = target.ignore_eos && target.capabilities.ignore_eos;
-    let asked = Asked { max_tokens: single.max_tokens, ignore_eos };
+    let asked = target.asked(single.max_tokens);
     match outcome.unwrap_or_else(|| reader.outcome(asked)) {
         Outcome::Failed(failure) => Err(SingleError::Failed(failure)),
         Outcome::Completed | Outcome::Unfinished => {

@@ -5,7 +5,7 @@
 //! the grammar of JSON: an unescaped quote ends a string, and digits followed by what ends a number are that number, so
 //! nothing else can have begun or ended in between. Everything else is read as a whole.
 
-use super::chunk::{self, Chunk, Event, Usage};
+use super::chunk::{self, Chunk, Content, Event, Usage};
 
 /// Keys of generated text with the opening quote of their value, as compact and as airy JSON has them.
 const TEXT_KEYS: [&[u8]; 4] = [br#""text":""#, br#""content":""#, br#""text": ""#, br#""content": ""#];
@@ -25,7 +25,7 @@ struct Number {
 
 /// What the token chunks of one answer have in common.
 #[derive(Debug, Default)]
-pub struct Pattern {
+pub(crate) struct Pattern {
     /// What stands before the text, before each number and at the end, in one piece: thousands of answers are open at a
     /// time, and each of their patterns has to come into the cache anew.
     bytes: Vec<u8>,
@@ -35,21 +35,22 @@ pub struct Pattern {
     numbers: [Option<Number>; 2],
     /// As `usage` tells it, which is the same in all of them.
     prompt_tokens: Option<u32>,
-    /// Whether an empty text is a token here: it depends on what stands around it.
-    empty_is_token: bool,
+    /// What an empty text is here: it depends on what stands around it.
+    empty: Option<Content>,
     tries: u8,
 }
 
 impl Pattern {
     /// Reads one event's data, as [`chunk::read`] does.
-    pub fn read<'a>(&mut self, data: &'a [u8]) -> Event<'a> {
-        if let Some(usage) = self.fit(data) {
-            return Event::Chunk(Chunk::token(data, usage));
+    pub(crate) fn read<'a>(&mut self, data: &'a [u8]) -> Event<'a> {
+        if let Some((content, usage)) = self.fit(data) {
+            return Event::Chunk(Chunk::alike(data, content, usage));
         }
         let event = chunk::read(data);
         if self.tries < TRIES
             && let Event::Chunk(chunk) = &event
-            && chunk.is_token()
+            && chunk.content == Content::Text
+            && chunk.finish_reason.is_none()
         {
             self.tries += 1;
             if let Some(pattern) = learn(data, chunk.usage) {
@@ -59,12 +60,13 @@ impl Pattern {
         event
     }
 
-    /// What the usage of such a chunk says, if it says anything; `None` if the bytes don't fit.
-    fn fit(&self, data: &[u8]) -> Option<Option<Usage>> {
+    /// What such a chunk brings, and what its usage says, if it says anything; `None` if the bytes don't fit.
+    fn fit(&self, data: &[u8]) -> Option<(Content, Option<Usage>)> {
         let (before, mut pattern) = self.bytes.split_at(self.before);
         let rest = data.strip_prefix(before).filter(|_| !before.is_empty())?;
         let (text, mut rest) = rest.split_at(memchr::memchr(b'"', rest)?);
-        if !is_plain(text) || (text.is_empty() && !self.empty_is_token) {
+        let content = if text.is_empty() { self.empty? } else { Content::Text };
+        if !is_plain(text) {
             return None;
         }
         let mut completion_tokens = None;
@@ -75,7 +77,7 @@ impl Pattern {
             completion_tokens = if *of_completion { Some(number) } else { completion_tokens };
         }
         let usage = completion_tokens.map(|_| Usage { prompt_tokens: self.prompt_tokens, completion_tokens });
-        (rest == pattern).then_some(usage)
+        (rest == pattern).then_some((content, usage))
     }
 }
 
@@ -87,7 +89,10 @@ fn learn(data: &[u8], usage: Option<Usage>) -> Option<Pattern> {
         return None;
     }
     let empty = [&data[..start], rest].concat();
-    let empty_is_token = matches!(chunk::read(&empty), Event::Chunk(chunk) if chunk.is_token());
+    let empty = match chunk::read(&empty) {
+        Event::Chunk(chunk) => Some(chunk.content),
+        _ => None,
+    };
     let (mut bytes, mut numbers) = (data[..start].to_vec(), [None; 2]);
     if let Some(usage) = usage {
         let mut from = 0;
@@ -101,7 +106,7 @@ fn learn(data: &[u8], usage: Option<Usage>) -> Option<Pattern> {
     bytes.extend_from_slice(rest);
     bytes.shrink_to_fit();
     let prompt_tokens = usage.and_then(|usage| usage.prompt_tokens);
-    Some(Pattern { bytes, before: start, numbers, prompt_tokens, empty_is_token, tries: 0 })
+    Some(Pattern { bytes, before: start, numbers, prompt_tokens, empty, tries: 0 })
 }
 
 /// Where usage counts, at most twice, in the order of the bytes, and which one is the completion's.
@@ -175,7 +180,7 @@ mod tests {
     fn said(event: &Event<'_>) -> String {
         match event {
             Event::Chunk(c) => {
-                format!("{} {} {:?} {:?} {:?}", c.carries_token, c.has_choice, c.usage, c.finish_reason, c.text())
+                format!("{:?} {:?} {:?} {:?}", c.content, c.usage, c.finish_reason, c.text())
             }
             other => format!("{other:?}"),
         }
@@ -202,18 +207,18 @@ mod tests {
         let mut pattern = Pattern::default();
         pattern.read(&with(VLLM, "a", "1"));
         let usage = Some(Usage { prompt_tokens: Some(3), completion_tokens: Some(12) });
-        assert_eq!(pattern.fit(&with(VLLM, "b", "12")), Some(usage));
+        assert_eq!(pattern.fit(&with(VLLM, "b", "12")), Some((Content::Text, usage)));
         for count in ["", "-1", "01", "1.5", "1e3", "4294967296", "null"] {
             assert_eq!(pattern.fit(&with(VLLM, "b", count)), None, "{count}");
         }
     }
 
     #[test]
-    fn an_empty_text_beside_a_role_stays_no_token() {
+    fn an_empty_text_beside_a_role_stays_nothing() {
         let mut pattern = Pattern::default();
         pattern.read(&with(OPENING, "a", ""));
-        assert!(pattern.fit(&with(OPENING, "b", "")).is_some());
-        assert!(pattern.fit(&with(OPENING, "", "")).is_none());
+        assert_eq!(pattern.fit(&with(OPENING, "b", "")), Some((Content::Text, None)));
+        assert_eq!(pattern.fit(&with(OPENING, "", "")), Some((Content::Nothing, None)));
     }
 
     #[test]

@@ -95,7 +95,7 @@ pub async fn run_point(
         clock: Clock { zero: time_zero },
         deadlines: spec.deadlines,
         drain: spec.drain,
-        ignore_eos: spec.target.ignore_eos && spec.target.capabilities.ignore_eos,
+        full_length: spec.target.is_full_length(),
         keep_text: spec.keep_text,
         id_prefix: spec.id_prefix,
         records,

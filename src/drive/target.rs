@@ -1,5 +1,6 @@
 //! Where requests go, and the bytes they consist of.
 
+use super::answer::Asked;
 use crate::plan::deployment::Secret;
 use crate::plan::load::{Endpoint, Workload};
 use crate::plan::workload::Prompt;
@@ -12,12 +13,14 @@ pub struct Capabilities {
     pub continuous_usage: bool,
     /// `ignore_eos`: vLLM and SGLang have it, OpenAI's own API refuses it.
     pub ignore_eos: bool,
+    /// Its answers say how many tokens they hold.
+    pub counts_tokens: bool,
 }
 
 impl Default for Capabilities {
     /// vLLM's.
     fn default() -> Self {
-        Capabilities { continuous_usage: true, ignore_eos: true }
+        Capabilities { continuous_usage: true, ignore_eos: true, counts_tokens: true }
     }
 }
 
@@ -71,6 +74,21 @@ impl Target {
             capabilities: Capabilities::default(),
         }
     }
+
+    /// Whether nothing but `max_tokens` ends an answer: a text that stops one may come at any place.
+    pub(super) fn is_full_length(&self) -> bool {
+        let stops = ["stop", "stop_token_ids"].iter().any(|field| self.extra_body.get(*field).is_some_and(is_set));
+        self.ignore_eos && self.capabilities.ignore_eos && !stops
+    }
+
+    /// What an answer of at most `max_tokens` is judged against.
+    pub(super) fn asked(&self, max_tokens: u32) -> Asked {
+        Asked { max_tokens, full_length: self.is_full_length() }
+    }
+}
+
+fn is_set(value: &Value) -> bool {
+    !value.is_null() && value.as_array().is_none_or(|all| !all.is_empty())
 }
 
 /// Parts of a base URL.

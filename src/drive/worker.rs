@@ -36,7 +36,8 @@ pub(super) struct Common {
     pub(super) deadlines: Deadlines,
     /// After the last send; then what is open ends unfinished.
     pub(super) drain: Duration,
-    pub(super) ignore_eos: bool,
+    /// Nothing but its length may end an answer.
+    pub(super) full_length: bool,
     pub(super) keep_text: bool,
     pub(super) id_prefix: String,
     pub(super) records: UnboundedSender<RequestRecord>,
@@ -218,7 +219,7 @@ async fn serve(common: Arc<Common>, pool: Arc<Pool>, job: Job, urgency: Urgency)
         urgency: &urgency,
     };
     let Ended { at, outcome, connection } = exchange(&around, &wire, &mut reader).await;
-    let asked = Asked { max_tokens: request.output_tokens.get(), ignore_eos: common.ignore_eos };
+    let asked = Asked { max_tokens: request.output_tokens.get(), full_length: common.full_length };
     let outcome = outcome.unwrap_or_else(|| reader.outcome(asked));
     let (timeline, text) = reader.finish(at);
     common.progress.ended(&outcome, at);

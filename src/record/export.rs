@@ -14,6 +14,7 @@ use crate::analyse::summary::PointSummary;
 use crate::outcome::{Outcome, PointFacts, PointKey, RequestRecord};
 use crate::plan::load::{Arrivals, Endpoint};
 use crate::plan::topology::Shape;
+use crate::units::TokenCount;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::io::{BufWriter, Write};
@@ -33,7 +34,7 @@ struct Columns {
     #[serde(skip)]
     chunks: usize,
     input_lens: Vec<u32>,
-    output_lens: Vec<u32>,
+    output_lens: Vec<Option<u32>>,
     ttfts: Vec<Option<f64>>,
     ttfts_due: Vec<Option<f64>>,
     tpots: Vec<Option<f64>>,
@@ -51,7 +52,8 @@ impl Columns {
         self.index.push(record.index);
         self.chunks += line.chunks.len();
         self.input_lens.push(line.prompt_tokens.unwrap_or(record.prompt_tokens).get());
-        self.output_lens.push(if record.completed() { line.output_tokens.get() } else { 0 });
+        let output_len = line.output_tokens.map(TokenCount::get);
+        self.output_lens.push(if record.completed() { output_len } else { Some(0) });
         self.ttfts.push(record.ttft_from_sent().map(|t| t.as_secs()));
         self.ttfts_due.push(record.ttft().map(|t| t.as_secs()));
         self.tpots.push(record.tpot().map(|t| t.as_secs()));
@@ -206,15 +208,15 @@ fn sizes(manifest: &Manifest) -> Vec<(&'static str, u32)> {
 }
 
 fn totals(out: &mut Map<String, Value>, columns: &Columns, facts: &PointFacts, summary: &PointSummary) {
-    let served = |lens: &[u32]| {
-        lens.iter().zip(&columns.output_lens).filter(|(_, out)| **out > 0).map(|(n, _)| u64::from(*n)).sum::<u64>()
-    };
+    let served = columns.input_lens.iter().zip(&columns.output_lens).filter(|(_, out)| **out != Some(0));
+    let input: u64 = served.map(|(n, _)| u64::from(*n)).sum();
+    let output: Option<u64> = columns.output_lens.iter().map(|n| n.map(u64::from)).sum();
     let values = [
         ("duration", json!(facts.duration_secs)),
         ("completed", json!(summary.served)),
         ("failed", json!(summary.offered - summary.served)),
-        ("total_input_tokens", json!(served(&columns.input_lens))),
-        ("total_output_tokens", json!(served(&columns.output_lens))),
+        ("total_input_tokens", json!(input)),
+        ("total_output_tokens", json!(output)),
         ("request_throughput", json!(summary.request_throughput)),
         ("output_throughput", json!(summary.output_throughput)),
         ("total_token_throughput", json!(summary.total_throughput)),

@@ -3,7 +3,7 @@
 //!
 //! vLLM stores a failed request as a TTFT of 0.0. It is read as what it was: a failure.
 
-use crate::outcome::{Chunk, Failure, Outcome, RequestRecord, Timeline};
+use crate::outcome::{Chunk, CountedBy, Failure, Outcome, RequestRecord, Timeline};
 use crate::units::{Offset, RequestRate, TokenCount};
 use serde::Deserialize;
 use serde_json::Value;
@@ -24,7 +24,7 @@ pub struct VllmFile {
     #[serde(default)]
     pub input_lens: Option<Vec<u32>>,
     #[serde(default)]
-    pub output_lens: Option<Vec<u32>>,
+    pub output_lens: Option<Vec<Option<u32>>>,
     #[serde(default)]
     pub ttfts: Option<Vec<Option<f64>>>,
     /// Ours: TTFT from due.
@@ -111,7 +111,7 @@ impl VllmFile {
             None => self.rate()?.per_second().recip() * i as f64,
         };
         let error = self.errors.as_ref().and_then(|e| e[i].clone()).unwrap_or_default();
-        let tokens = self.output_lens.as_ref().map(|l| l[i]);
+        let tokens = self.output_lens.as_ref().and_then(|l| l[i]);
         let ttft = at(&self.ttfts).filter(|&t| t > 0.0);
         let outcome = match (error.is_empty(), ttft, tokens) {
             (true, Some(_), None | Some(1..)) => Outcome::Completed,
@@ -120,8 +120,13 @@ impl VllmFile {
         };
         // A file without lengths has TPOTs ready made; two tokens make the derived TPOT equal the given one.
         let output_tokens = tokens.unwrap_or(if at(&self.tpots).is_some() { 2 } else { 1 });
+        // Our own exports say null where nobody knows.
+        let known = tokens.is_some() || self.output_lens.is_none();
         let timeline = match ttft.filter(|_| outcome == Outcome::Completed) {
-            Some(ttft) => self.timeline(i, sent, ttft, output_tokens),
+            Some(ttft) => {
+                let timeline = self.timeline(i, sent, ttft, output_tokens);
+                Timeline { output_tokens: timeline.output_tokens.filter(|_| known), ..timeline }
+            }
             None => {
                 let sent = Offset::from_secs(sent);
                 Timeline { due: sent, slot: sent, sent: Some(sent), end: sent, ..Timeline::default() }
@@ -166,7 +171,8 @@ impl VllmFile {
             end: last,
             chunks: if itls.is_empty() { Vec::new() } else { chunks },
             tokens_per_chunk_known: known,
-            output_tokens: TokenCount(output_tokens),
+            output_tokens: Some(TokenCount(output_tokens)),
+            counted_by: CountedBy::default(),
             prompt_tokens: self.input_lens.as_ref().map(|l| TokenCount(l[i])),
         }
     }

@@ -236,7 +236,7 @@ pub fn retain_points(path: &Path, keep: impl Fn(PointKey) -> bool) -> Result<(),
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::{Chunk, Failure, Outcome, Timeline};
+    use crate::outcome::{Chunk, CountedBy, Failure, Outcome, Timeline};
     use crate::units::{Offset, RequestRate, TokenCount};
 
     fn key(rate: f64) -> PointKey {
@@ -263,7 +263,8 @@ mod tests {
                 end: at(71),
                 chunks: vec![Chunk { at: at(60), tokens: 1 }, Chunk { at: at(70), tokens: 1 }],
                 tokens_per_chunk_known: true,
-                output_tokens: TokenCount(2),
+                output_tokens: Some(TokenCount(2)),
+                counted_by: CountedBy::default(),
                 prompt_tokens: Some(TokenCount(8)),
             },
             outcome,

@@ -4,6 +4,7 @@
 use super::Study;
 use crate::analyse;
 use crate::record::RecordedPoint;
+use crate::units::TokenCount;
 use ::parquet::basic::Compression;
 use ::parquet::column::writer::ColumnWriter;
 use ::parquet::data_type::ByteArray;
@@ -20,7 +21,7 @@ const SCHEMA: &str = "message requests {
     REQUIRED INT64 index;
     REQUIRED BYTE_ARRAY outcome (UTF8);
     REQUIRED INT64 prompt_tokens;
-    REQUIRED INT64 output_tokens;
+    OPTIONAL INT64 output_tokens;
     REQUIRED DOUBLE due_s;
     OPTIONAL DOUBLE sent_s;
     OPTIONAL DOUBLE first_token_s;
@@ -66,7 +67,7 @@ fn write(group: &mut SerializedRowGroupWriter<'_, Vec<u8>>, rows: &[Row<'_>]) ->
     counts(group, rows, |r| r.request.index)?;
     words(group, rows, |r| r.request.fate)?;
     counts(group, rows, |r| r.request.prompt_tokens.get())?;
-    counts(group, rows, |r| r.request.output_tokens.get())?;
+    known_counts(group, rows, |r| r.request.output_tokens.map(TokenCount::get))?;
     numbers(group, rows, |r| Some(r.request.due))?;
     numbers(group, rows, |r| r.request.sent)?;
     numbers(group, rows, |r| Some(r.request.due + r.request.ttft?.as_secs()))?;
@@ -91,6 +92,16 @@ fn counts(group: Group, rows: &[Row], pick: impl Fn(&Row) -> u32) -> Result<(), 
     let values: Vec<i64> = rows.iter().map(|r| i64::from(pick(r))).collect();
     column(group, |writer| match writer {
         ColumnWriter::Int64ColumnWriter(typed) => typed.write_batch(&values, None, None).map(drop),
+        _ => Err(mistaken()),
+    })
+}
+
+fn known_counts(group: Group, rows: &[Row], pick: impl Fn(&Row) -> Option<u32>) -> Result<(), ParquetError> {
+    let all: Vec<Option<i64>> = rows.iter().map(|r| pick(r).map(i64::from)).collect();
+    let values: Vec<i64> = all.iter().flatten().copied().collect();
+    let defined: Vec<i16> = all.iter().map(|v| i16::from(v.is_some())).collect();
+    column(group, |writer| match writer {
+        ColumnWriter::Int64ColumnWriter(typed) => typed.write_batch(&values, Some(&defined), None).map(drop),
         _ => Err(mistaken()),
     })
 }

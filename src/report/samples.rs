@@ -2,6 +2,7 @@
 
 use super::Study;
 use crate::analyse::Question;
+use crate::outcome::CountedBy;
 use crate::outcome::{
     Chunk, EngineCounters, Failure, Outcome, PointFacts, PointKey, PointStatus, RequestRecord, RunStatus, Stages,
     TimeSum, Timeline,
@@ -190,7 +191,8 @@ impl Made {
             last_token: Some(last),
             chunks,
             tokens_per_chunk_known: true,
-            output_tokens: TokenCount(tokens),
+            output_tokens: Some(TokenCount(tokens)),
+            counted_by: CountedBy::default(),
             prompt_tokens: Some(TokenCount(512)),
             ..base.timeline
         };

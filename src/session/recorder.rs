@@ -198,7 +198,7 @@ fn explain(record: &mut RequestRecord, abort: &Abort, proxied: bool) {
             }
         }
         Abort::Silence { secs } if cut_off => {
-            let tokens = record.timeline.output_tokens.get();
+            let tokens = record.timeline.chunks.iter().map(|chunk| chunk.tokens).sum();
             let sent = record.timeline.sent.unwrap_or(record.timeline.due);
             let after_secs = record.timeline.end.secs_since(record.timeline.last_token.unwrap_or(sent)).min(*secs);
             record.outcome = Outcome::Failed(Failure::Stalled { after_secs, tokens });

@@ -66,7 +66,7 @@ impl WarmUp<'_> {
     async fn capabilities(&self, requests: &[WarmUpRequest]) -> Result<Capabilities, SessionError> {
         let mut target = self.live.target.clone();
         for ((continuous_usage, ignore_eos), request) in PROBES.into_iter().zip(requests) {
-            target.capabilities = Capabilities { continuous_usage, ignore_eos };
+            target.capabilities = Capabilities { continuous_usage, ignore_eos, ..target.capabilities };
             match self.send(request, 1, usize::MAX, Vec::new(), &target).await {
                 Err(SingleError::Failed(Failure::Status { code: 400 | 422, .. })) if ignore_eos => {}
                 Ok(()) => return Ok(target.capabilities),

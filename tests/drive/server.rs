@@ -50,6 +50,11 @@ impl Answer {
         }
     }
 
+    /// The closing chunk with the number of tokens.
+    pub async fn usage(&mut self, tokens: usize) {
+        self.event(&format!(r#"{{"choices":[],"usage":{{"prompt_tokens":8,"completion_tokens":{tokens}}}}}"#)).await;
+    }
+
     pub async fn end(&mut self) {
         self.event("[DONE]").await;
         self.write("0\r\n\r\n").await;
@@ -65,6 +70,7 @@ impl Answer {
     pub async fn serve(&mut self, request: &Received) {
         self.head().await;
         self.tokens(request.max_tokens()).await;
+        self.usage(request.max_tokens()).await;
         self.end().await;
     }
 }

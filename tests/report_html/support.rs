@@ -75,7 +75,7 @@ impl Study {
             let mut repeat = points[2].clone();
             repeat.key.attempt = 2;
             repeat.records[7].outcome = Outcome::Unfinished;
-            repeat.records[8].timeline.output_tokens = TokenCount(1);
+            repeat.records[8].timeline.output_tokens = Some(TokenCount(1));
             let mut unsent = points[0].clone();
             unsent.key.rate = RequestRate::new(11.0).expect("a rate");
             for record in &mut unsent.records {

@@ -1,7 +1,8 @@
 //! Records as they come, turned into columns: a journal of any size is read as a stream.
 
-use super::{Fates, NOT_SERVED, ONE_TOKEN_TPOT, PerSecond, Samples};
-use crate::outcome::{Failure, Outcome, RequestRecord, Timeline};
+use super::{Fates, NOT_SERVED, ONE_TOKEN_TPOT, PerSecond, Samples, UNKNOWN_TOKENS, UNKNOWN_TPOT};
+use crate::outcome::{CountedBy, Failure, Outcome, RequestRecord, Timeline};
+use crate::units::TokenCount;
 
 /// Fate of a request that was offered and left no record.
 pub(super) const UNRECORDED: &str = "unrecorded";
@@ -53,9 +54,11 @@ impl SamplesBuilder {
         let Some((ttft, e2el)) = record.ttft().zip(record.e2el()) else {
             return s.push_not_served(fate(&record.outcome));
         };
-        s.output_tokens.push(line.output_tokens.get());
+        s.output_tokens.push(line.output_tokens.map_or(UNKNOWN_TOKENS, TokenCount::get));
+        s.counted_by_us += u32::from(line.counted_by == CountedBy::Tokenizer);
         s.fates.push(Fates::SERVED);
-        let tpot = record.tpot().map_or(ONE_TOKEN_TPOT, |t| t.as_secs());
+        let without = if record.lacks_count() { UNKNOWN_TPOT } else { ONE_TOKEN_TPOT };
+        let tpot = record.tpot().map_or(without, |t| t.as_secs());
         s.push_latencies(ttft.as_secs(), tpot, e2el.as_secs());
         s.stages.add(line, record.stages.as_ref());
         s.push_chunks(line);
@@ -66,7 +69,7 @@ impl SamplesBuilder {
 
     fn spread_tokens(&mut self, line: &Timeline) {
         let (Some(first), Some(last)) = (line.first_token, line.last_token) else { return };
-        let tokens = line.output_tokens.get();
+        let Some(tokens) = line.output_tokens.map(TokenCount::get) else { return };
         let gap = last.secs_since(first) / f64::from(tokens.saturating_sub(1).max(1));
         for token in 0..tokens {
             PerSecond::add(&mut self.spread, first.as_secs() + gap * f64::from(token), 1);

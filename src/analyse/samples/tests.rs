@@ -10,7 +10,7 @@ fn tokens_whose_chunks_werent_kept_still_count_in_their_seconds() {
         sent: Some(at(0.0)),
         first_token: Some(at(0.5)),
         last_token: Some(at(2.5)),
-        output_tokens: TokenCount(41),
+        output_tokens: Some(TokenCount(41)),
         chunks,
         ..Timeline::default()
     };

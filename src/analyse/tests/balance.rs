@@ -27,7 +27,7 @@ fn loaded(per_second: f64, tpot: f64, busy: f64) -> PointInput {
                 last_token: Some(at(last)),
                 end: at(last),
                 chunks: vec![Chunk { at: at(due + 0.1), tokens: TOKENS }],
-                output_tokens: TokenCount(TOKENS),
+                output_tokens: Some(TokenCount(TOKENS)),
                 ..Timeline::default()
             },
             outcome: Outcome::Completed,

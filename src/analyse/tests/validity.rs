@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::analyse::validity::judge;
+use crate::outcome::CountedBy;
 use crate::outcome::{Chunk, EngineCounters, Failure, GpuFacts, Outcome, RequestRecord, Stages, TimeSum, Timeline};
 use crate::units::{Offset, TokenCount};
 
@@ -27,7 +28,8 @@ fn record(index: u32, due: u64, lag: u64) -> RequestRecord {
             end: ms(first + 20),
             chunks: vec![chunk(first), chunk(first + 10), chunk(first + 20)],
             tokens_per_chunk_known: true,
-            output_tokens: TokenCount(3),
+            output_tokens: Some(TokenCount(3)),
+            counted_by: CountedBy::default(),
             prompt_tokens: None,
         },
         outcome: Outcome::Completed,
@@ -169,7 +171,7 @@ fn imported_files_are_neither_valid_nor_invalid_unless_nothing_was_served() {
 fn several_tokens_a_chunk_are_as_many_gaps() {
     let mut r = record(0, 0, 0);
     r.timeline.chunks[2].tokens = 2;
-    r.timeline.output_tokens = TokenCount(4);
+    r.timeline.output_tokens = Some(TokenCount(4));
     let latencies = latencies::Latencies::of(&Samples::from_records([&r], None), &[]);
     let itl = latencies.itl.expect("gaps");
     assert_eq!((itl.count, latencies.itl_per_token), (3, true));
@@ -179,7 +181,7 @@ fn several_tokens_a_chunk_are_as_many_gaps() {
 #[test]
 fn a_single_token_meets_any_tpot_and_has_none() {
     let mut r = record(0, 0, 0);
-    r.timeline.output_tokens = TokenCount(1);
+    r.timeline.output_tokens = Some(TokenCount(1));
     r.timeline.last_token = r.timeline.first_token;
     r.timeline.chunks.truncate(1);
     let samples = Samples::from_records([&r], None);

@@ -44,7 +44,7 @@ fn answer<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> AnswerReader {
 fn outcome(bytes: &[u8], max_tokens: u32) -> Outcome {
     let reader = answer([bytes]);
     assert!(reader.is_known());
-    reader.outcome(Asked { max_tokens, ignore_eos: true })
+    reader.outcome(Asked { max_tokens, full_length: true })
 }
 
 fn failure(bytes: &[u8]) -> Failure {
@@ -63,11 +63,11 @@ fn usage(tokens: u32) -> String {
 #[test]
 fn a_recorded_completion_is_read() {
     let mut reader = answer([response(COMPLETIONS, 300).as_slice()]);
-    assert_eq!(reader.outcome(Asked { max_tokens: 5, ignore_eos: true }), Outcome::Completed);
+    assert_eq!(reader.outcome(Asked { max_tokens: 5, full_length: true }), Outcome::Completed);
     assert!(reader.is_reusable());
     let (timeline, text) = reader.finish(Offset::from_nanos(9));
-    assert_eq!((timeline.output_tokens, timeline.prompt_tokens), (TokenCount(5), Some(TokenCount(7))));
-    assert_eq!((timeline.chunks.len(), timeline.tokens_per_chunk_known), (5, false));
+    assert_eq!((timeline.output_tokens, timeline.prompt_tokens), (Some(TokenCount(5)), Some(TokenCount(7))));
+    assert_eq!((timeline.chunks.len(), timeline.tokens_per_chunk_known), (5, true), "as many chunks as tokens");
     assert_eq!(text.as_deref(), Some("li U variableick U"));
 }
 
@@ -77,7 +77,7 @@ fn a_recorded_chat_counts_no_token_for_its_role() {
     // Two reads: the role's chunk comes alone.
     let cut = HEAD.len() + 420;
     let mut reader = answer([&bytes[..cut], &bytes[cut..]]);
-    assert_eq!(reader.outcome(Asked { max_tokens: 4, ignore_eos: true }), Outcome::Completed);
+    assert_eq!(reader.outcome(Asked { max_tokens: 4, full_length: true }), Outcome::Completed);
     let (timeline, text) = reader.finish(Offset::from_nanos(9));
     assert_eq!(timeline.first_token, Some(Offset::from_nanos(2)));
     assert_eq!((timeline.chunks.len(), timeline.tokens_per_chunk_known), (4, true));
@@ -89,7 +89,7 @@ fn continuous_usage_tells_how_many_tokens_a_chunk_holds() {
     let chunk = |total: u32| {
         format!(r#"{{"choices":[{{"text":"ab"}}],"usage":{{"prompt_tokens":3,"completion_tokens":{total}}}}}"#)
     };
-    let bytes = stream(&[&chunk(0), &chunk(2), &chunk(5), &chunk(5), &usage(5), "[DONE]"]);
+    let bytes = stream(&[&chunk(2), &chunk(5), &usage(5), "[DONE]"]);
     let mut reader = answer([bytes.as_slice()]);
     let (timeline, _) = reader.finish(Offset::ZERO);
     assert_eq!(timeline.chunks.iter().map(|c| c.tokens).collect::<Vec<_>>(), [2, 3]);
@@ -97,18 +97,19 @@ fn continuous_usage_tells_how_many_tokens_a_chunk_holds() {
 }
 
 #[test]
-fn without_usage_chunks_are_counted() {
+fn without_usage_nobody_knows_how_many_tokens_there_are() {
     let bytes = stream(&[TOKEN, TOKEN, "[DONE]"]);
     assert_eq!(outcome(&bytes, 2), Outcome::Completed);
     let (timeline, _) = answer([bytes.as_slice()]).finish(Offset::ZERO);
-    assert_eq!((timeline.output_tokens, timeline.prompt_tokens), (TokenCount(2), None));
+    assert_eq!((timeline.output_tokens, timeline.prompt_tokens), (None, None));
+    assert!(!timeline.tokens_per_chunk_known && timeline.chunks.len() == 2);
 }
 
 #[test]
 fn usage_wins_over_the_number_of_chunks() {
     let mut reader = answer([stream(&[TOKEN, TOKEN, &usage(4), "[DONE]"]).as_slice()]);
     let (timeline, _) = reader.finish(Offset::ZERO);
-    assert_eq!((timeline.output_tokens, timeline.chunks.len()), (TokenCount(4), 2));
+    assert_eq!((timeline.output_tokens, timeline.chunks.len()), (Some(TokenCount(4)), 2));
 }
 
 #[test]
@@ -116,7 +117,9 @@ fn an_answer_shorter_than_ignore_eos_promised_is_truncated() {
     let bytes = stream(&[TOKEN, &usage(1), "[DONE]"]);
     assert!(matches!(failure(&bytes), Failure::Truncated { tokens: 1, .. }));
     let reader = answer([bytes.as_slice()]);
-    assert_eq!(reader.outcome(Asked { max_tokens: 2, ignore_eos: false }), Outcome::Completed);
+    assert_eq!(reader.outcome(Asked { max_tokens: 2, full_length: false }), Outcome::Completed);
+    let stopped = stream(&[r#"{"choices":[{"text":"a","finish_reason":"stop"}]}"#, "[DONE]"]);
+    assert!(matches!(failure(&stopped), Failure::Truncated { detail, .. } if detail.contains("finish_reason stop")));
     let aborted = stream(&[r#"{"choices":[{"text":"a","finish_reason":"abort"}]}"#, TOKEN, "[DONE]"]);
     assert!(matches!(failure(&aborted), Failure::Truncated { tokens: 2, detail } if detail.contains("abort")));
     let nothing = stream(&[&usage(0), "[DONE]"]);
@@ -183,7 +186,7 @@ proptest! {
         cuts.sort_unstable();
         let mut cut = answer(cuts.windows(2).map(|w| &bytes[w[0]..w[1]]));
         prop_assert!(cut.is_reusable());
-        let asked = Asked { max_tokens: if chat { 4 } else { 5 }, ignore_eos: true };
+        let asked = Asked { max_tokens: if chat { 4 } else { 5 }, full_length: true };
         prop_assert_eq!(cut.outcome(asked), Outcome::Completed);
         let ((cut, text), (whole, whole_text)) = (cut.finish(Offset::ZERO), answer([bytes.as_slice()]).finish(Offset::ZERO));
         prop_assert_eq!(text, whole_text);
@@ -209,7 +212,7 @@ fn an_answer_without_end_is_given_up_and_a_generous_one_is_not() {
         let mut reader = AnswerReader::new(TimelineBuilder::new(Offset::ZERO, Offset::ZERO)).bounded(10);
         reader.feed(&stream(&vec![token; tokens]), Offset::ZERO);
         let kept = reader.finish(Offset::ZERO).0.chunks.len();
-        (reader.outcome(Asked { max_tokens: 10, ignore_eos: false }), kept)
+        (reader.outcome(Asked { max_tokens: 10, full_length: false }), kept)
     };
     let (outcome, kept) = read(100_000);
     assert!(matches!(outcome, Outcome::Failed(Failure::Protocol { .. })), "{outcome:?}");

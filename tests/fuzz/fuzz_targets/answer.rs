@@ -9,9 +9,9 @@ use topobench::outcome::Outcome;
 const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
 
 fuzz_target!(|input: (u8, bool, bool, &[u8])| {
-    let (piece, framed, ignore_eos, body) = input;
+    let (piece, framed, full_length, body) = input;
     let bytes = if framed { chunked(body) } else { body.to_vec() };
-    let asked = Asked { max_tokens: 2, ignore_eos };
+    let asked = Asked { max_tokens: 2, full_length };
     let whole = judge([bytes.as_slice()], asked);
     let cut = judge(bytes.chunks(usize::from(piece).max(1)), asked);
     let completed = whole.outcome == Outcome::Completed;

@@ -11,7 +11,7 @@ fn judged(events: &[&str], tokens: u32) -> Judged {
 fn raw(pieces: &[String], max_tokens: u32) -> Judged {
     let body = pieces.iter().map(|p| format!("{:x}\r\n{p}\r\n", p.len()).into_bytes());
     let all: Vec<Vec<u8>> = [HEAD.as_bytes().to_vec()].into_iter().chain(body).chain([b"0\r\n\r\n".to_vec()]).collect();
-    judge(all.iter().map(Vec::as_slice), Asked { max_tokens, ignore_eos: true })
+    judge(all.iter().map(Vec::as_slice), Asked { max_tokens, full_length: true })
 }
 
 /// Times are reads: the head is the first, the first event the second.
@@ -43,12 +43,83 @@ fn reasoning_is_output_and_starts_the_clock() {
 }
 
 #[test]
-fn tokens_without_text_are_tokens() {
+fn tokens_without_text_are_tokens_where_usage_counts_on() {
     // Random weights and bytes of a character come as empty texts.
+    let empty = |total| text("", total);
+    let judged = judged(&[&empty(1), &empty(2), &text("a", 3), &empty(4), &usage(4), "[DONE]"], 4);
+    assert_eq!((judged.outcome.clone(), first_and_last(&judged)), (Outcome::Completed, (2, 5)));
+    assert_eq!((judged.timeline.chunks.len(), judged.timeline.tokens_per_chunk_known), (4, true));
+}
+
+#[test]
+fn an_answer_of_one_token_without_text_has_its_time() {
+    let judged = judged(&[&text("", 1), &usage(1), "[DONE]"], 1);
+    assert_eq!((judged.outcome.clone(), first_and_last(&judged)), (Outcome::Completed, (2, 2)));
+}
+
+#[test]
+fn an_empty_text_that_is_not_counted_is_no_token() {
     let empty = r#"{"choices":[{"text":""}]}"#;
     let judged = judged(&[empty, empty, TOKEN, &usage(3), "[DONE]"], 3);
-    assert_eq!((judged.outcome.clone(), first_and_last(&judged)), (Outcome::Completed, (2, 4)));
-    assert_eq!(judged.timeline.chunks.len(), 3);
+    assert_eq!((judged.outcome.clone(), first_and_last(&judged)), (Outcome::Completed, (4, 4)));
+    assert_eq!((judged.timeline.output_tokens, judged.timeline.chunks.len()), (Some(TokenCount(3)), 1));
+}
+
+/// A chunk with text and the count so far.
+fn text(text: &str, total: i64) -> String {
+    format!(r#"{{"choices":[{{"text":"{text}"}}],"usage":{{"prompt_tokens":3,"completion_tokens":{total}}}}}"#)
+}
+
+#[test]
+fn a_count_that_stands_still_hides_no_text() {
+    let last = text("d", 4).replace("\"d\"", "\"d\",\"finish_reason\":\"length\"");
+    let stale = judged(&[&text("a", 0), &text("b", 0), &text("c", 0), &last, "[DONE]"], 4);
+    assert_eq!((stale.outcome.clone(), first_and_last(&stale)), (Outcome::Completed, (2, 5)));
+    assert_eq!((stale.timeline.output_tokens, stale.timeline.chunks.len()), (Some(TokenCount(4)), 4));
+    let minus = judged(&[&text("a", -1), &text("b", -1), &text("c", 3), "[DONE]"], 3);
+    assert_eq!((minus.timeline.output_tokens, first_and_last(&minus)), (Some(TokenCount(3)), (2, 4)));
+}
+
+#[test]
+fn counts_that_contradict_the_text_are_none() {
+    let unknown = |events: &[&str]| {
+        let judged = judged(events, 40);
+        assert_eq!((judged.outcome.clone(), judged.timeline.output_tokens), (Outcome::Completed, None), "{events:?}");
+        assert!(!judged.timeline.tokens_per_chunk_known);
+        assert_eq!(first_and_last(&judged).0, 2);
+    };
+    unknown(&[TOKEN, TOKEN, &usage(0), "[DONE]"]);
+    unknown(&[TOKEN, TOKEN, &usage(1), "[DONE]"]);
+    unknown(&[&text("a", 3), &text("b", 2), &text("c", 1), "[DONE]"]);
+    unknown(&[&text("a", 4), &text("b", 4), &text("c", 4), "[DONE]"]);
+    // One behind: 4 tokens a chunk, each counted beside the next.
+    unknown(&[&text("a", 0), &text("b", 4), &text("c", 8), "[DONE]"]);
+}
+
+#[test]
+fn a_closing_chunk_that_brings_the_total_is_no_token() {
+    for closing in [r#""choices":[{"delta":{}}]"#, r#""choices":[{"text":"","finish_reason":"length"}]"#] {
+        let closing = format!(r#"{{{closing},"usage":{{"prompt_tokens":3,"completion_tokens":8}}}}"#);
+        let judged = judged(&[TOKEN, TOKEN, &closing, "[DONE]"], 8);
+        assert_eq!((judged.outcome.clone(), first_and_last(&judged)), (Outcome::Completed, (2, 3)));
+        assert_eq!((judged.timeline.output_tokens, judged.timeline.chunks.len()), (Some(TokenCount(8)), 2));
+        let counted = super::awkward::judged(&[&text("a", 1), &text("b", 2), &closing, "[DONE]"], 8);
+        assert_eq!((counted.outcome.clone(), first_and_last(&counted)), (Outcome::Completed, (2, 3)));
+    }
+}
+
+#[test]
+fn more_tokens_than_were_asked_for_are_no_answer() {
+    let excess = |events: &[&str], what: &str| {
+        let outcome = judged(events, 2).outcome;
+        assert!(
+            matches!(&outcome, Outcome::Failed(Failure::Protocol { detail }) if detail.contains(what)),
+            "{outcome:?}"
+        );
+    };
+    excess(&[TOKEN, TOKEN, &usage(3), "[DONE]"], "counts 3 tokens");
+    excess(&[TOKEN, TOKEN, &text("", 1 << 40), "[DONE]"], "counts 4294967295 tokens");
+    excess(&[TOKEN, TOKEN, TOKEN, "[DONE]"], "3 chunks with text");
 }
 
 #[test]
@@ -59,14 +130,14 @@ fn several_tokens_a_chunk_are_known_where_usage_says_so_and_guessed_where_not() 
     assert!(told.timeline.tokens_per_chunk_known && told.outcome == Outcome::Completed);
     let untold = judged(&[TOKEN, TOKEN, &usage(4), "[DONE]"], 4);
     assert!(!untold.timeline.tokens_per_chunk_known && untold.outcome == Outcome::Completed);
-    assert_eq!(untold.timeline.output_tokens, TokenCount(4));
+    assert_eq!(untold.timeline.output_tokens, Some(TokenCount(4)));
 }
 
 #[test]
 fn usage_may_be_missing_or_null() {
     let null = r#"{"choices":[{"text":"a"}],"usage":null}"#;
     let judged = judged(&[TOKEN, null, "[DONE]"], 2);
-    assert_eq!((judged.outcome, judged.timeline.output_tokens), (Outcome::Completed, TokenCount(2)));
+    assert_eq!((judged.outcome, judged.timeline.output_tokens), (Outcome::Completed, None));
     assert!(!judged.timeline.tokens_per_chunk_known);
 }
 
@@ -75,7 +146,7 @@ fn an_error_after_tokens_fails_the_request_and_keeps_what_came() {
     let error = r#"{"error":{"message":"EngineCore died","type":"InternalServerError","code":500}}"#;
     let judged = judged(&[TOKEN, TOKEN, error, "[DONE]"], 2);
     assert_eq!(judged.outcome, Outcome::Failed(Failure::InBandError { detail: "EngineCore died".into() }));
-    assert_eq!(judged.timeline.output_tokens, TokenCount(2));
+    assert_eq!(judged.timeline.chunks.len(), 2);
 }
 
 #[test]
@@ -107,7 +178,7 @@ fn a_character_cut_between_two_reads_is_one_character() {
     let event = "data: {\"choices\":[{\"text\":\"\u{1f600}\u{e4}\"}]}\r\n\r\ndata: [DONE]\r\n\r\n";
     let whole = format!("{HEAD}{:x}\r\n{event}\r\n0\r\n\r\n", event.len()).into_bytes();
     for cut in 0..whole.len() {
-        let judged = judge([&whole[..cut], &whole[cut..]], Asked { max_tokens: 1, ignore_eos: true });
+        let judged = judge([&whole[..cut], &whole[cut..]], Asked { max_tokens: 1, full_length: true });
         assert_eq!((judged.outcome, judged.text.as_str()), (Outcome::Completed, "\u{1f600}\u{e4}"), "cut at {cut}");
     }
 }
