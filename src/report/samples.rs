@@ -19,7 +19,7 @@ use crate::record::host::HostFacts;
 use crate::record::manifest::{InstanceRecord, TraceRecord, VERSION};
 use crate::record::{Manifest, RecordedPoint, RecordedRun};
 use crate::units::{Offset, RequestRate, TokenCount, Tpot, Ttft};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -31,27 +31,10 @@ pub(super) fn question(ttft_ms: f64, tpot_ms: f64) -> Question {
 
 /// vLLM 0.22 on two H100s (`tp2` or `pd`), laid out as a directory of its result files and read back.
 pub(super) fn h100(prefix: &str) -> RecordedRun {
-    let all: BTreeMap<String, Value> =
-        serde_json::from_str(include_str!("../../tests/fixtures/h100/columns.json")).expect("fixture");
     let root = tempfile::tempdir().expect("tempdir");
-    let mode = if prefix == "pd" { "nixl" } else { "simple" };
-    let dir = root.path().join(format!("{mode}_20261121_214630"));
-    std::fs::create_dir(&dir).expect("directory");
-    for (name, columns) in all.iter().filter(|(name, _)| name.starts_with(prefix)) {
-        let rate = name.trim_start_matches(&format!("{prefix}-")).trim_end_matches("qps");
-        let mut file = columns.clone();
-        file["request_rate"] = json!(rate.parse::<f64>().expect("rate"));
-        file["model_id"] = json!("/models/Qwen3-8B");
-        file["dataset_name"] = json!("random");
-        file["deployment_mode"] = json!(mode);
-        let shape = if prefix == "pd" { (1, 1, 1) } else { (0, 0, 2) };
-        file["num_prefill_instances"] = json!(shape.0);
-        file["num_decode_instances"] = json!(shape.1);
-        file["tensor_parallel_size"] = json!(shape.2);
-        std::fs::write(dir.join(format!("{name}.json")), file.to_string()).expect("write");
-    }
-    let mut run = RecordedRun::read(&dir).expect("a run");
-    run.dir = PathBuf::from(format!("results/random/{mode}_20261121_214630"));
+    kit::h100::write_result_files(prefix, root.path());
+    let mut run = RecordedRun::read(root.path()).expect("a run");
+    run.dir = PathBuf::from(kit::h100::run_dir(prefix));
     run
 }
 

@@ -6,11 +6,11 @@
 
 mod sweeps;
 
+use kit::queue::{SCENES, Scene};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-use sweeps::queue::{SCENES, Scene};
 use sweeps::{question, sweep};
 use topobench::analyse::confidence::ROUNDS;
 use topobench::analyse::crossing::crossing;

@@ -7,9 +7,9 @@
 
 mod sweeps;
 
+use kit::queue::{Dice, SCENES, SWEEP, Scene, serve, trace};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use sweeps::queue::{Dice, SCENES, SWEEP, Scene, serve, trace};
 use sweeps::{point, question, sweep};
 use topobench::analyse::{Comparison, PointInput};
 

@@ -1,10 +1,6 @@
 //! Simulated sweeps as `analyse` takes them, for the benches that judge it.
 
-#[path = "../../src/analyse/tests/queue.rs"]
-#[allow(dead_code, reason = "each bench uses a part")]
-pub mod queue;
-
-use queue::{Dice, Scene, serve, trace};
+use kit::queue::{Dice, Scene, serve, trace};
 use topobench::analyse::{ArmInput, ArmKind, Identity, PointInput, Question, Samples, VllmColumns};
 use topobench::plan::slo::{Slo, Target};
 use topobench::units::{RequestRate, Tpot, Ttft};

@@ -1,20 +1,15 @@
 //! Servers that somebody else runs: driven, told apart, and left alone.
 
 use crate::support::{Place, read_json, read_json_lines};
-use kit::{PATIENCE, eventually};
+use kit::{PATIENCE, eventually, free_port};
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
 /// A simulated engine under the model name `m`, started by hand.
 pub struct Engine {
     child: Child,
     port: u16,
-}
-
-/// Handed to nobody for a moment: the engine takes it before long.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port()
 }
 
 impl Engine {

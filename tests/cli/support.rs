@@ -1,5 +1,7 @@
 //! A working directory of its own for each test, and the programs run in it.
 
+pub use kit::files::{entries, read_json, read_json_lines};
+
 use serde_json::Value;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -141,25 +143,6 @@ impl Ended {
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}: {}", self.stdout))
     }
-}
-
-pub fn entries(dir: &Path) -> Vec<PathBuf> {
-    let Ok(found) = std::fs::read_dir(dir) else { return Vec::new() };
-    let mut found: Vec<PathBuf> = found.flatten().map(|e| e.path()).collect();
-    found.sort();
-    found
-}
-
-pub fn read_json(path: impl AsRef<Path>) -> Value {
-    let path = path.as_ref();
-    let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
-}
-
-pub fn read_json_lines(path: impl AsRef<Path>) -> Vec<Value> {
-    let path = path.as_ref();
-    let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    text.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect()
 }
 
 /// Results of real vLLM: `simple` (TP2), `nixl` (1P1D), `failed`.

@@ -1,9 +1,8 @@
 //! The load client against scripted servers: what it sends, when, and what it makes of every awkward answer.
 
-mod server;
 mod tls;
 
-use server::{Answer, Received, Server};
+use kit::scripted::{Answer, Received, Server};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

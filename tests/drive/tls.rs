@@ -1,11 +1,9 @@
 //! The whole program against a server that speaks TLS with a certificate made here, and asks for a key.
 
-use super::server;
+use kit::scripted::{Answer, Received, Server};
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -18,37 +16,30 @@ async fn start() -> (u16, String) {
     let config = ServerConfig::builder().with_no_client_auth();
     let config = config.with_single_cert(vec![made.cert.der().clone()], key).expect("a usable certificate");
     let acceptor = TlsAcceptor::from(Arc::new(config));
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
-    let port = listener.local_addr().expect("bound").port();
-    tokio::spawn(async move {
-        while let Ok((tcp, _)) = listener.accept().await {
-            let acceptor = acceptor.clone();
-            tokio::spawn(async move {
-                // A client that doesn't trust the certificate leaves here.
-                let Ok(mut stream) = acceptor.accept(tcp).await else { return };
-                while let Some(request) = server::receive(&mut stream).await {
-                    if stream.write_all(answer(&request).as_bytes()).await.is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-    });
-    (port, made.cert.pem())
+    // A client that doesn't trust the certificate leaves while hands are shaken.
+    let shake = move |tcp| {
+        let acceptor = acceptor.clone();
+        async move { acceptor.accept(tcp).await.ok() }
+    };
+    let server = Server::start_behind(shake, |request, mut answer| async move {
+        reply(&request, &mut answer).await;
+        Some(answer)
+    })
+    .await;
+    (server.address.port(), made.cert.pem())
 }
 
-fn answer(request: &server::Received) -> String {
-    let whole = |status: &str, body: &str| format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+async fn reply(request: &Received, answer: &mut Answer) {
     if request.header("authorization") != Some("Bearer s3cret") {
-        return whole("401 Unauthorized", "");
+        return answer.whole("401 Unauthorized", "").await;
     }
-    match request.head.split(' ').nth(1) {
-        Some("/v1/models") => whole("200 OK", r#"{"data":[{"id":"tiny","max_model_len":64}]}"#),
-        Some("/v1/completions") => {
+    match request.path() {
+        "/v1/models" => answer.whole("200 OK", r#"{"data":[{"id":"tiny","max_model_len":64}]}"#).await,
+        "/v1/completions" => {
             let token = "data: {\"choices\":[{\"index\":0,\"text\":\" a\"}]}\n\n".repeat(request.max_tokens());
-            whole("200 OK", &format!("{token}data: [DONE]\n\n"))
+            answer.whole("200 OK", &format!("{token}data: [DONE]\n\n")).await;
         }
-        _ => whole("404 Not Found", ""),
+        _ => answer.whole("404 Not Found", "").await,
     }
 }
 

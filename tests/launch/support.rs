@@ -1,7 +1,9 @@
 //! Plans for fake engines, and ways to see what is left of them.
 
+pub use kit::process::{survivors, survivors_after};
+
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use topobench::launch::{Fleet, LaunchError, LaunchOptions};
 use topobench::plan::deployment::{FleetPlan, GpuAssignment, InstancePlan};
@@ -72,25 +74,4 @@ pub fn family(dir: &Path) -> PathBuf {
 pub fn pids(family: &Path) -> Vec<i32> {
     let names = std::fs::read_dir(family).expect("reads").map(|entry| entry.expect("reads").file_name());
     names.map(|name| name.to_str().and_then(|n| n.parse().ok()).expect("a pid")).collect()
-}
-
-/// Waits until none of these processes is alive; zombies that their parent has yet to collect are dead.
-pub fn survivors_after(limit: Duration, pids: &[i32]) -> Vec<i32> {
-    let alive = |pid: &i32| {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
-    };
-    let started = Instant::now();
-    loop {
-        let living: Vec<i32> = pids.iter().copied().filter(|pid| alive(pid)).collect();
-        if living.is_empty() || started.elapsed() > limit {
-            return living;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// Alive at this moment.
-pub fn survivors(pids: &[i32]) -> Vec<i32> {
-    survivors_after(Duration::ZERO, pids)
 }

@@ -25,6 +25,25 @@ fn the_same_results_give_the_same_bytes() {
     assert_eq!(Study::recorded().page().expect("a page"), Study::recorded().page().expect("a page"));
 }
 
+/// They stay in `target/tmp/report_html/` to be looked at.
+#[test]
+fn every_study_makes_a_page_of_its_title() {
+    let dir = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("report_html");
+    std::fs::create_dir_all(&dir).expect("a directory");
+    let studies = [
+        ("report", Study::recorded()),
+        ("imported", Study::imported()),
+        ("odd", Study::odd()),
+        ("large", Study::large()),
+        ("alone", Study::recorded().alone()),
+    ];
+    for (name, study) in studies {
+        let page = study.page().expect("a page");
+        std::fs::write(dir.join(format!("{name}.html")), &page).expect("written");
+        assert!(page.contains(&format!("<title>{}</title>", study.title)), "{name}");
+    }
+}
+
 #[test]
 fn names_that_look_like_markup_stay_text() {
     let hostile = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&\u{2028}";

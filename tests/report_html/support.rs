@@ -109,8 +109,7 @@ impl Study {
 
     /// The same as bare result files: nothing is known beside the requests.
     pub fn imported() -> Study {
-        let (runs, points): (Vec<_>, Vec<_>) =
-            [("simple", "tp2"), ("nixl", "pd")].map(|(mode, file)| result_files(mode, file)).into_iter().unzip();
+        let (runs, points): (Vec<_>, Vec<_>) = ["tp2", "pd"].map(result_files).into_iter().unzip();
         let kinds = [ArmKind::Simple, ArmKind::PrefillDecode];
         let arms = runs.iter().zip(kinds).map(|(run, kind)| arm_input(run, kind)).collect();
         let slo = Slo { ttft: Ttft::from_millis(250.0), tpot: Tpot::from_millis(9.0), e2el: None };
@@ -176,28 +175,17 @@ fn summaries(arm: &ArmInput) -> Vec<PointSummary> {
 }
 
 /// Result files of `vllm bench serve`, written and read back, and their requests.
-fn result_files(mode: &str, prefix: &str) -> (RecordedRun, Vec<Point>) {
-    let all: BTreeMap<String, Value> =
-        serde_json::from_str(include_str!("../fixtures/h100/columns.json")).expect("fixture");
+fn result_files(arm: &str) -> (RecordedRun, Vec<Point>) {
     let dir = tempfile::tempdir().expect("tempdir");
-    let mut points = Vec::new();
-    for rate in [2.0, 5.0, 8.0] {
-        let mut file = all[&format!("{prefix}-{rate}qps")].clone();
-        let (prefill, decode, tp) = if mode == "nixl" { (1, 1, 1) } else { (0, 0, 2) };
-        let told = json!({
-            "request_rate": rate, "date": "20261121-214630", "model_id": "/models/Qwen3-8B", "deployment_mode": mode,
-            "dataset_name": "random", "num_prefill_instances": prefill, "num_decode_instances": decode,
-            "tensor_parallel_size": tp,
-        });
-        file.as_object_mut().expect("an object").extend(told.as_object().expect("an object").clone());
-        let text = file.to_string();
-        let records = VllmFile::parse(text.as_bytes()).and_then(|file| file.records()).expect("a result file");
+    kit::h100::write_result_files(arm, dir.path());
+    let point = |(rate, file): (f64, Value)| {
+        let file = VllmFile::parse(file.to_string().as_bytes()).expect("a result file");
         let key = PointKey { rate: RequestRate::new(rate).expect("a rate"), attempt: 1 };
-        points.push(Point { key, facts: None, records });
-        std::fs::write(dir.path().join(format!("{rate}.json")), text).expect("written");
-    }
+        Point { key, facts: None, records: file.records().expect("columns") }
+    };
+    let points = kit::h100::result_files(arm).into_iter().map(point).collect();
     let run = RecordedRun::read(dir.path()).expect("result files");
-    (RecordedRun { dir: format!("results/random/{mode}_20261121_214630").into(), ..run }, points)
+    (RecordedRun { dir: kit::h100::run_dir(arm).into(), ..run }, points)
 }
 
 fn arm_input(run: &RecordedRun, kind: ArmKind) -> ArmInput {

@@ -1,7 +1,7 @@
 //! `--resume` after a kill at any moment, at any byte: what was finished stays as it is, the rest is measured as if
 //! nothing had happened.
 
-use crate::support::{Bench, RunDir, count, json_lines};
+use crate::support::{Bench, RunDir, count, read_json_lines};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -76,7 +76,7 @@ impl Reference {
 
 /// However many processes took them: the samples of each go on where the last one's ended, up to the points' wall times.
 fn assert_samples_count_from_the_runs_beginning(run: &RunDir) {
-    let lines = json_lines(&run.0.join("engine-metrics.jsonl"));
+    let lines = read_json_lines(run.0.join("engine-metrics.jsonl"));
     let at: Vec<f64> = lines.iter().filter_map(|line| line["at"].as_f64()).collect();
     assert!(at.windows(2).all(|pair| pair[1] > pair[0] - 1.0), "{at:?}");
     let manifest = run.manifest();

@@ -1,6 +1,10 @@
 //! Runs of the real programs: their events as they come, their processes, their directories.
 
+pub use kit::files::read_json_lines;
+pub use kit::process::{command_line, parent};
+
 use kit::PATIENCE;
+use kit::process::{every_pid, is_alive, peak_memory};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -189,36 +193,6 @@ impl Drop for Bench {
     }
 }
 
-pub fn every_pid() -> Vec<i32> {
-    let entries = std::fs::read_dir("/proc").expect("reads").flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
-}
-
-/// Zombies that their parent has yet to collect are dead.
-pub fn is_alive(pid: i32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['Z', 'X']))
-}
-
-/// The high-water mark of a process's resident memory, bytes; 0 when it is gone.
-pub fn peak_memory(pid: i32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let mark = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    mark.and_then(|kib| kib.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) * 1024
-}
-
-/// 0 when it is gone.
-pub fn parent(pid: i32) -> i32 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let after_name = stat.rsplit(") ").next().unwrap_or_default();
-    after_name.split(' ').nth(1).and_then(|parent| parent.parse().ok()).unwrap_or(0)
-}
-
-pub fn command_line(pid: i32) -> String {
-    let bytes = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    String::from_utf8_lossy(&bytes).replace('\0', " ")
-}
-
 pub fn signal(pid: i32, signal: Signal) {
     kill(Pid::from_raw(pid), signal).expect("sends");
 }
@@ -303,7 +277,7 @@ impl Running {
             while let Ok(line) = self.incoming.try_recv() {
                 self.take(line);
             }
-            self.peak = self.peak.max(peak_memory(self.pid()));
+            self.peak = self.peak.max(peak_memory(self.pid()).unwrap_or(0));
             if let Some(status) = self.child.try_wait().expect("waits") {
                 break status.code();
             }
@@ -348,7 +322,7 @@ impl RunDir {
     }
 
     pub fn lines(&self, file: &str) -> Vec<Value> {
-        json_lines(&self.0.join(file))
+        read_json_lines(self.0.join(file))
     }
 
     pub fn requests(&self, rate: f64) -> Vec<Value> {
@@ -369,11 +343,6 @@ impl RunDir {
         let last = instances.iter().rfind(|i| i["name"] == instance).unwrap_or_else(|| panic!("no {instance}"));
         last["pid"].as_i64().and_then(|pid| pid.try_into().ok()).expect("a pid")
     }
-}
-
-pub fn json_lines(path: &Path) -> Vec<Value> {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
 }
 
 /// How many of these requests ended so, e.g. `completed` or `engine_died`.

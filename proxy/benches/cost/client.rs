@@ -12,8 +12,8 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::TOKENS;
-use crate::server::stream_len;
 use kit::arrival::{self, monotonic_nanos};
+use kit::paced::stream_len;
 
 /// Longer than any stream takes on a machine that keeps up.
 const PATIENCE: Duration = Duration::from_secs(20);

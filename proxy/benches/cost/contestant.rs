@@ -161,17 +161,13 @@ impl Front {
     pub fn cpu_secs(&self) -> f64 {
         let Some(child) = &self.child else { return 0.0 };
         let mut tree = vec![child.id()];
-        let mut ticks = 0;
+        let mut secs = 0.0;
         while let Some(pid) = tree.pop() {
-            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
-            let field = |i: usize| fields.get(i).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
-            // utime and stime, the 14th and 15th of proc_pid_stat(5).
-            ticks += field(11) + field(12);
+            secs += kit::process::cpu_secs(pid.cast_signed()).unwrap_or(0.0);
             let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
             tree.extend(children.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
         }
-        ticks as f64 / 100.0
+        secs
     }
 }
 

@@ -15,7 +15,6 @@
 
 mod client;
 mod contestant;
-mod server;
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -24,6 +23,7 @@ use std::time::Duration;
 use client::Seen;
 use contestant::{Contestant, Front};
 use kit::cores;
+use kit::paced::{self, Pace};
 use serde_json::{Value, json};
 
 /// Of every stream.
@@ -41,7 +41,7 @@ fn main() {
     match words.first().map(String::as_str) {
         Some("serve") => {
             cores::pin(cores::apart()[0]);
-            return server::run().expect("the engines run");
+            return paced::run(2, Pace::Timed).expect("the engines run");
         }
         Some("proxy") => return contestant::run_ours(&words),
         _ => {}
@@ -108,7 +108,7 @@ impl Engines {
 
     /// One line a request that ended since the last call.
     fn table(&self) -> String {
-        client::get(self.ports[0], "/truth").expect("a table")
+        paced::table(self.ports[0]).expect("a table")
     }
 
     fn stop(&mut self) {

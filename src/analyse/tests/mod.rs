@@ -3,7 +3,6 @@
 mod balance;
 mod contract;
 mod properties;
-mod queue;
 mod recorded;
 mod simulation;
 mod validity;
@@ -63,7 +62,7 @@ pub(super) fn samples(per_second: f64, ttfts: &[f64], tpot: f64) -> Samples {
 /// different numbers of misses miss different requests.
 pub(super) fn point(per_second: f64, n: usize, misses: usize) -> PointInput {
     let mut order: Vec<usize> = (0..n).collect();
-    order.sort_by_key(|i| queue::Dice::seeded((i * 1009 + misses) as u64).0);
+    order.sort_by_key(|i| kit::queue::Dice::seeded((i * 1009 + misses) as u64).0);
     let mut ttfts = vec![0.1; n];
     order[..misses].iter().for_each(|&i| ttfts[i] = 0.3);
     PointInput {

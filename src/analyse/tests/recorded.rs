@@ -2,7 +2,6 @@
 
 use super::*;
 use serde::Deserialize;
-use std::collections::BTreeMap;
 
 #[derive(Deserialize)]
 struct Columns {
@@ -31,12 +30,12 @@ impl Columns {
     }
 }
 
-fn recorded() -> BTreeMap<String, Columns> {
-    serde_json::from_str(include_str!("../../../tests/fixtures/h100/columns.json")).expect("fixture")
+fn recorded(file: &str) -> Samples {
+    let columns = kit::h100::columns().remove(file).unwrap_or_else(|| panic!("no file {file}"));
+    serde_json::from_value::<Columns>(columns).expect("columns").samples()
 }
 
 fn imported(label: &str, size: &str, prefix: &str, rates: &[f64]) -> ArmInput {
-    let all = recorded();
     let points = rates.iter().map(|r| PointInput {
         rate: rate(*r),
         attempt: 1,
@@ -44,7 +43,7 @@ fn imported(label: &str, size: &str, prefix: &str, rates: &[f64]) -> ArmInput {
         host: None,
         facts: None,
         duration_secs: None,
-        samples: all[&format!("{prefix}-{r}qps")].samples().into(),
+        samples: recorded(&format!("{prefix}-{r}qps")).into(),
     });
     ArmInput { identity: Identity::default(), ..arm(label, size, points.collect()) }
 }
@@ -111,7 +110,7 @@ fn twenty_requests_a_point_claim_nothing_about_the_ratio_of_rates() {
 
 #[test]
 fn percentiles_and_throughput_are_those_vllm_printed() {
-    let text = include_str!("../../../tests/fixtures/h100/tp2-2qps.json");
+    let text = kit::h100::TP2_2QPS;
     let file: Columns = serde_json::from_str(text).expect("fixture");
     let printed: serde_json::Value = serde_json::from_str(text).expect("fixture");
     let number = |key: &str| printed[key].as_f64().unwrap_or_else(|| panic!("{key}"));
@@ -140,9 +139,8 @@ fn percentiles_and_throughput_are_those_vllm_printed() {
 
 #[test]
 fn both_ways_to_a_latency_agree() {
-    let whole: Columns =
-        serde_json::from_str(include_str!("../../../tests/fixtures/h100/tp2-2qps.json")).expect("fixture");
-    let (from_itls, from_latency) = (whole.samples(), recorded()["tp2-2qps"].samples());
+    let whole: Columns = serde_json::from_str(kit::h100::TP2_2QPS).expect("fixture");
+    let (from_itls, from_latency) = (whole.samples(), recorded("tp2-2qps"));
     let limits = slo(100.0, 5.2);
     assert_eq!(PointAttainment::of(&from_itls, &limits), PointAttainment::of(&from_latency, &limits));
 }

@@ -1,13 +1,13 @@
 //! Whether the intervals keep their promise, on queues whose truth is known. A small part of
 //! `tests/benches/intervals.rs`, sized for a debug build; the bounds leave room for that few runs, the seeds are fixed.
 
-use super::queue::{Dice, SCENES, SWEEP, Scene, serve, trace};
 use crate::analyse::confidence::{RateSeries, Resampling, crossings};
 use crate::analyse::crossing::bounds;
 use crate::analyse::samples::{Samples, VllmColumns};
 use crate::analyse::series::Attempt;
 use crate::plan::slo::{Slo, Target};
 use crate::units::{Tpot, Ttft};
+use kit::queue::{Dice, SCENES, SWEEP, Scene, serve, trace};
 use std::rc::Rc;
 
 const REQUESTS: usize = 500;

@@ -1,4 +1,5 @@
 use super::*;
+use kit::scripted::Server;
 
 const PREFILL: &str = include_str!("../../../tests/fixtures/observe/metrics_prefill_cpu_0.32.txt");
 const DECODE: &str = include_str!("../../../tests/fixtures/observe/metrics_decode_cpu_0.32.txt");
@@ -117,26 +118,19 @@ fn a_sample_of_a_silent_engine_is_absent_not_zero() {
 
 #[tokio::test]
 async fn a_fleet_is_scraped_over_http_and_a_dead_engine_is_named() {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("binds");
-    let base_url = format!("http://{}", listener.local_addr().expect("bound"));
-    tokio::spawn(async move {
-        while let Ok((mut socket, _)) = listener.accept().await {
-            let mut request = vec![0; 4096];
-            let n = socket.read(&mut request).await.expect("reads");
-            let authorized = String::from_utf8_lossy(&request[..n]).contains("authorization: Bearer sk-1");
-            let body = if authorized { "vllm:num_requests_running 3\n" } else { "" };
-            let head = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
-            socket.write_all((head + body).as_bytes()).await.expect("writes");
-        }
-    });
+    let server = Server::start(|request, mut answer| async move {
+        let authorized = request.header("authorization") == Some("Bearer sk-1");
+        answer.whole("200 OK", if authorized { "vllm:num_requests_running 3\n" } else { "" }).await;
+        Some(answer)
+    })
+    .await;
     let target = |name: &str, base_url: String| EngineTarget {
         name: name.into(),
         role: Role::Replica,
         base_url,
         api_key: Some(Secret::new("sk-1")),
     };
-    let targets = vec![target("replica-0", base_url), target("replica-1", "http://127.0.0.1:1".into())];
+    let targets = vec![target("replica-0", server.url()), target("replica-1", "http://127.0.0.1:1".into())];
     let scraper = Scraper::new(targets).expect("a client");
     let (_sampler, mut samples) = EngineSampler::start(scraper, Instant::now(), Duration::from_secs(3600));
     let first = samples.recv().await.expect("a sample");

@@ -5,9 +5,8 @@
 //! program's memory while it measures and while it reports, the journal's size while the load lasts, and CPU seconds.
 //! Exits with 1 where a request left no line, the journal waited for the end, or the memory passed 300 MiB.
 
-#[path = "../truth/server.rs"]
-mod server;
-
+use kit::paced::{self, Pace};
+use kit::process::{cpu_secs, peak_memory};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -20,7 +19,7 @@ const MOST_MIB: f64 = 300.0;
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).filter(|w| w != "--bench").collect();
     if words.first().is_some_and(|w| w == "serve") {
-        server::run(words.get(1)).expect("the server runs");
+        paced::run(1, Pace::Flood).expect("the server runs");
         return ExitCode::SUCCESS;
     }
     let requests = words.first().and_then(|w| w.parse().ok()).unwrap_or(REQUESTS);
@@ -45,8 +44,7 @@ fn main() -> ExitCode {
 fn start_server() -> (Child, u16) {
     let this = std::env::current_exe().expect("this program has a path");
     let mut command = Command::new(this);
-    let mut child =
-        command.args(["serve", "flood"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("starts");
+    let mut child = command.arg("serve").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("starts");
     let mut line = String::new();
     BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("a port");
     (child, line.trim().parse().expect("a port"))
@@ -110,8 +108,8 @@ impl Watched {
 fn watch(mut command: Command, results: &Path) -> Watched {
     let began = Instant::now();
     let mut child = command.spawn().expect("the program starts");
-    let status = format!("/proc/{}/status", child.id());
-    let stat = format!("/proc/{}/stat", child.id());
+    let pid = child.id().cast_signed();
+    let peak_mib = || peak_memory(pid).map(|bytes| bytes as f64 / f64::from(1 << 20));
     let mut seen = Watched::default();
     while child.try_wait().expect("our child").is_none() {
         let journal = run_dir(results).and_then(|run| std::fs::metadata(run.join("requests.jsonl")).ok());
@@ -120,25 +118,11 @@ fn watch(mut command: Command, results: &Path) -> Watched {
         if mib > seen.journal_mib {
             seen.journal_mib = mib;
             seen.growth.push((seen.secs, mib));
-            seen.measuring_mib = peak_mib(&status).unwrap_or(seen.measuring_mib);
+            seen.measuring_mib = peak_mib().unwrap_or(seen.measuring_mib);
         }
-        seen.reporting_mib = peak_mib(&status).unwrap_or(seen.reporting_mib);
-        seen.cpu_secs = cpu_secs(&stat).unwrap_or(seen.cpu_secs);
+        seen.reporting_mib = peak_mib().unwrap_or(seen.reporting_mib);
+        seen.cpu_secs = cpu_secs(pid).unwrap_or(seen.cpu_secs);
         std::thread::sleep(Duration::from_millis(20));
     }
     seen
-}
-
-fn peak_mib(status: &str) -> Option<f64> {
-    let text = std::fs::read_to_string(status).ok()?;
-    let kib = text.lines().find_map(|l| l.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<f64>().ok());
-    Some(kib? / 1024.0)
-}
-
-/// User and system time, in ticks of a hundredth of a second.
-fn cpu_secs(stat: &str) -> Option<f64> {
-    let text = std::fs::read_to_string(stat).ok()?;
-    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
-    let ticks = |i: usize| fields.get(i)?.parse::<f64>().ok();
-    Some((ticks(11)? + ticks(12)?) / 100.0)
 }

@@ -4,7 +4,7 @@
 
 use super::{OUTPUT_TOKENS, client_core};
 use kit::cores::pin;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -279,11 +279,7 @@ async fn read(stream: TcpStream, sent: Instant) -> Told {
 
 /// Received, first and last chunk written, ns, in the order of receipt.
 pub fn truth(port: u16) -> Vec<[u64; 3]> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("connects");
-    stream.write_all(b"GET /truth HTTP/1.1\r\n\r\n").expect("asks");
-    let mut text = String::new();
-    stream.read_to_string(&mut text).expect("reads");
-    let table = text.split_once("\r\n\r\n").map_or("", |(_, table)| table);
+    let table = kit::paced::table(port).expect("the server's table");
     let row = |line: &str| {
         let mut fields = line.split(',').skip(1);
         let mut nanos = || fields.next()?.parse().ok();

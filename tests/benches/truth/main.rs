@@ -12,10 +12,11 @@
 //! must be idle.
 
 mod clients;
-mod server;
 
 use clients::{Client, Task, Told, truth};
 use kit::cores::{self, pin};
+use kit::paced::{self, Pace};
+use kit::process::peak_memory;
 use nix::sys::resource::{UsageWho, getrusage};
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -37,7 +38,7 @@ fn main() {
         Some("serve") => {
             let [server, client] = cores::apart();
             pin(if words.iter().any(|w| w == ONE_CORE) { client } else { server });
-            return server::run(words.get(1)).expect("the server runs");
+            return paced::run(1, Pace::Timed).expect("the server runs");
         }
         Some("topobench" | "floor") => return clients::run(&words),
         _ => {}
@@ -93,7 +94,7 @@ pub fn client_core() -> usize {
 fn start_server(one_core: bool) -> (Child, u16) {
     let program = std::env::current_exe().expect("this program has a path");
     let mut command = Command::new(program);
-    command.args(["serve", "timed"]).args(one_core.then_some(ONE_CORE));
+    command.arg("serve").args(one_core.then_some(ONE_CORE));
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the server starts");
     let mut line = String::new();
     BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("a port");
@@ -171,15 +172,12 @@ fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
 
 /// Waits for the child; the kernel's own high-water mark of its memory, looked at while it lives.
 fn watch_memory(child: &mut Child) -> f64 {
-    let status = format!("/proc/{}/status", child.id());
-    let mut peak_kib = 0.0f64;
+    let mut peak = 0;
     while child.try_wait().expect("our child").is_none() {
-        let text = std::fs::read_to_string(&status).unwrap_or_default();
-        let mark = text.lines().find_map(|l| l.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<f64>().ok());
-        peak_kib = peak_kib.max(mark.unwrap_or(0.0));
+        peak = peak.max(peak_memory(child.id().cast_signed()).unwrap_or(0));
         std::thread::sleep(Duration::from_millis(20));
     }
-    peak_kib / 1024.0
+    peak as f64 / f64::from(1 << 20)
 }
 
 fn children_cpu_secs() -> f64 {

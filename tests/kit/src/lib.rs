@@ -1,9 +1,28 @@
-//! What tests and benches share: servers that do as a test says, waiting, cores, the kernel's stamps.
+//! What tests and benches share: servers that do as a test says, a recorded run, and how to wait and look.
 //!
 //! Knows nothing of topobench or its proxy, so that unit tests may use it too.
 
 pub mod arrival;
 pub mod cores;
+pub mod files;
+pub mod h100;
+pub mod paced;
+pub mod process;
+pub mod queue;
+pub mod scripted;
 mod wait;
 
 pub use wait::{PATIENCE, eventually};
+
+use std::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// What a server talks through: a socket, or TLS on one.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+/// A port that nobody else is handed for a moment: whoever needs it takes it before long.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
+}

@@ -1,9 +1,12 @@
 //! A scripted server on a raw socket: every byte of an answer, and every silence, is the test's own.
 
+use crate::Stream;
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -22,18 +25,35 @@ impl Received {
         })
     }
 
+    /// What follows the method: `/v1/models`.
+    pub fn path(&self) -> &str {
+        self.head.split(' ').nth(1).unwrap_or_default()
+    }
+
     pub fn max_tokens(&self) -> usize {
         self.body["max_tokens"].as_u64().expect("max_tokens") as usize
     }
 }
 
 /// The connection on which an answer is given.
-pub struct Answer(TcpStream);
+pub struct Answer(Box<dyn Stream>);
 
 impl Answer {
     /// The client may be gone already; then there is nobody to tell.
     pub async fn write(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = self.0.write_all(bytes.as_ref()).await;
+    }
+
+    /// A whole answer; `status` with its reason: `200 OK`.
+    pub async fn whole(&mut self, status: &str, body: &str) {
+        self.write(format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len())).await;
+    }
+
+    /// Writes a block again and again until the client hangs up, or for a minute.
+    pub async fn pour(&mut self, block: impl AsRef<[u8]>) {
+        let forever = async { while self.0.write_all(block.as_ref()).await.is_ok() {} };
+        // A client that never hangs up is what its test finds out.
+        let _ = tokio::time::timeout(Duration::from_secs(60), forever).await;
     }
 
     pub async fn head(&mut self) {
@@ -87,16 +107,47 @@ impl Server {
         F: Fn(Received, Answer) -> A + Send + Sync + 'static,
         A: Future<Output = Option<Answer>> + Send,
     {
+        Server::start_behind(|stream| async { Some(stream) }, script).await
+    }
+
+    /// The same for tests that have no runtime of their own: served by a thread until the test program ends.
+    pub fn start_in_thread<F, A>(script: F) -> Server
+    where
+        F: Fn(Received, Answer) -> A + Send + Sync + 'static,
+        A: Future<Output = Option<Answer>> + Send,
+    {
+        let (started, server) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                started.send(Server::start(script).await).expect("the test waits");
+                std::future::pending::<()>().await;
+            });
+        });
+        server.recv().expect("the server starts")
+    }
+
+    /// `wrap` makes of each connection what the script talks through, such as TLS; connections that it gives no stream
+    /// for are closed.
+    pub async fn start_behind<W, B, S, F, A>(wrap: W, script: F) -> Server
+    where
+        W: Fn(TcpStream) -> B + Send + Sync + 'static,
+        B: Future<Output = Option<S>> + Send,
+        S: Stream + 'static,
+        F: Fn(Received, Answer) -> A + Send + Sync + 'static,
+        A: Future<Output = Option<Answer>> + Send,
+    {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let address = listener.local_addr().expect("bound");
         let connections = Arc::new(AtomicUsize::new(0));
-        let (script, counter) = (Arc::new(script), Arc::clone(&connections));
+        let (wrap, script, counter) = (Arc::new(wrap), Arc::new(script), Arc::clone(&connections));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 counter.fetch_add(1, Ordering::Relaxed);
-                let script = Arc::clone(&script);
+                let (wrap, script) = (Arc::clone(&wrap), Arc::clone(&script));
                 tokio::spawn(async move {
-                    let mut open = Some(Answer(stream));
+                    let Some(stream) = wrap(stream).await else { return };
+                    let mut open = Some(Answer(Box::new(stream)));
                     while let Some(mut answer) = open {
                         let Some(request) = receive(&mut answer.0).await else { return };
                         open = script(request, answer).await;
@@ -107,12 +158,16 @@ impl Server {
         Server { address, connections }
     }
 
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
 }
 
-pub async fn receive(stream: &mut (impl AsyncRead + Unpin)) -> Option<Received> {
+async fn receive(stream: &mut (impl AsyncRead + Unpin)) -> Option<Received> {
     let mut bytes = Vec::new();
     let head_end = loop {
         if let Some(end) = bytes.windows(4).position(|w| w == b"\r\n\r\n") {

@@ -1,7 +1,7 @@
 //! A queue that knows the truth: prefills one at a time in order of arrival, decoding slowed by every prefill that
-//! runs meanwhile. Misses come in clusters, as they do in engines. Also used by `tests/benches/sweeps.rs`.
+//! runs meanwhile. Misses come in clusters, as they do in engines.
 
-/// Marsaglia's xorshift64*: this file knows nothing of the crate.
+/// Marsaglia's xorshift64*.
 pub struct Dice(pub u64);
 
 impl Dice {
