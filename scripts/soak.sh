@@ -17,8 +17,8 @@ most_descriptor_growth=16
 most_task_growth=4
 grace=60 # seconds to end in order
 
-[ -x "$bin/topobench" ] && [ -x "$bin/enginesim" ] || {
-  echo "no programs in $bin: cargo build --release, or set BIN" >&2
+[ -x "$bin/topobench" ] || {
+  echo "no topobench in $bin: cargo build --release, or set BIN" >&2
   exit 2
 }
 dir=$(mktemp -d "${TMPDIR:-/tmp}/topobench-soak.XXXXXX")

@@ -5,6 +5,7 @@ use super::exit::{Exit, Failure};
 use super::out;
 use super::sweep::prepare;
 use crate::launch::ports::PortLeases;
+use crate::launch::program::{self, Program};
 use crate::launch::{self, EngineVersion, PlannedInstance};
 use crate::plan::deployment::{AttachPlan, Deployment, FleetPlan};
 use crate::plan::strategy::Order;
@@ -80,13 +81,13 @@ fn dry_arm(arm: &ArmPlan, order: Order) -> Result<DryArm, Failure> {
 
 /// A program that isn't there is no reason to refuse a dry run: the newest version's arguments are shown.
 fn commands(fleet: &FleetPlan) -> Result<(Vec<PlannedInstance>, PortLeases), Failure> {
-    let version = launch::preflight::find_program(&fleet.program).ok().and_then(|program| version_of(&program, fleet));
+    let version = Program::find(&fleet.program).ok().and_then(|program| version_of(&program, fleet));
     launch::plan_commands(fleet, None, version).map_err(|e| Failure::new(Exit::Usage, e))
 }
 
-fn version_of(program: &std::path::Path, fleet: &FleetPlan) -> Option<EngineVersion> {
+fn version_of(program: &Program, fleet: &FleetPlan) -> Option<EngineVersion> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
-    let guardian = std::path::Path::new("/proc/self/exe");
+    let guardian = std::path::Path::new(program::THIS);
     runtime.block_on(launch::preflight::probe_version(program, &fleet.env, guardian)).ok()?.ok()
 }
 

@@ -12,6 +12,7 @@ use super::member::Member;
 use super::ports::{self, PortLeases, PortRequest, Ports};
 use super::preflight::{self, PreflightError, Warning};
 use super::process::{EngineProcess, ExitStatus};
+use super::program::{self, Program};
 use super::readiness::Candidate;
 use super::version::EngineVersion;
 use crate::observe::gpu::Gpus;
@@ -50,8 +51,7 @@ impl LaunchOptions {
             http_port: None,
             version: None,
             allow_busy_gpus: false,
-            // Works even if the file was replaced meanwhile.
-            guardian: "/proc/self/exe".into(),
+            guardian: program::THIS.into(),
         }
     }
 }
@@ -159,7 +159,7 @@ impl Fleet {
             checked = check(plan, options, &events) => checked?,
             () = cancel.cancelled() => return Err(LaunchError::Cancelled),
         };
-        let plan = &FleetPlan { program: checked.program.display().to_string(), ..plan.clone() };
+        let plan = &FleetPlan { program: checked.program.to_string(), ..plan.clone() };
         let (planned, leases) = plan_commands(plan, options.http_port, checked.version)?;
         let gpu_baseline = checked.gpu_baseline;
         let launch = Launch { plan, options, planned: &planned, events: &events, stop: cancel.child_token() };
@@ -212,13 +212,13 @@ impl Fleet {
 }
 
 struct Checked {
-    program: PathBuf,
+    program: Program,
     version: Option<EngineVersion>,
     gpu_baseline: GpuBaseline,
 }
 
 async fn check(plan: &FleetPlan, options: &LaunchOptions, events: &Events) -> Result<Checked, LaunchError> {
-    let program = preflight::find_program(&plan.program)?;
+    let program = Program::find(&plan.program).map_err(PreflightError::from)?;
     let log_dir = |source| PreflightError::LogDir { path: options.log_dir.clone(), source };
     std::fs::create_dir_all(&options.log_dir).map_err(log_dir)?;
     let gpus = Gpus::detect();

@@ -30,6 +30,7 @@
 
 use super::leftovers::Inventory;
 use super::procs::{self, ProcTable, Swept};
+use super::program;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
@@ -43,7 +44,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 /// First argument of the hidden mode.
@@ -176,7 +177,7 @@ fn send(mut link: &UnixStream, notice: &Notice) {
 #[allow(unsafe_code)]
 fn start(order: Order) -> io::Result<Child> {
     let guardian = getpid();
-    let mut command = Command::new(order.program);
+    let mut command = program::command(&order.program);
     command.args(order.args).stdin(Stdio::null()).process_group(0);
     for name in order.env_removed {
         command.env_remove(name);

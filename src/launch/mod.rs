@@ -20,6 +20,7 @@ pub mod ports;
 pub mod preflight;
 mod process;
 mod procs;
+pub mod program;
 mod readiness;
 mod version;
 

@@ -5,6 +5,7 @@ use super::argv::EngineCommand;
 use super::gpu_memory::GpuMemoryHeld;
 use super::process::{EngineProcess, SpawnError};
 use super::procs;
+use super::program::{Program, ProgramNotFound};
 use super::version::EngineVersion;
 use crate::observe::gpu::{GpuInfo, Gpus};
 use crate::plan::deployment::{FleetPlan, GpuAssignment, InstancePlan};
@@ -27,12 +28,8 @@ const SHARED_MEMORY_PER_WORKER: u64 = 256 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub enum PreflightError {
-    #[error(
-        "program `{program}` was not found on PATH{}: install it (pip install vllm), activate its environment, or set \
-         program in the topology file",
-        .beside.as_ref().map(|dir| format!(" or in {}", dir.display())).unwrap_or_default()
-    )]
-    ProgramNotFound { program: String, beside: Option<PathBuf> },
+    #[error(transparent)]
+    Program(#[from] ProgramNotFound),
     #[error(transparent)]
     Spawn(#[from] SpawnError),
     #[error("cannot create the directory for logs {}: {source}; check permissions and space", path.display())]
@@ -87,24 +84,14 @@ impl fmt::Display for Warning {
     }
 }
 
-/// On PATH, else beside this program.
-pub fn find_program(program: &str) -> Result<PathBuf, PreflightError> {
-    if let Ok(path) = which::which(program) {
-        return Ok(path);
-    }
-    let beside = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_path_buf));
-    let found = beside.as_ref().and_then(|dir| which::which(dir.join(program)).ok());
-    found.ok_or(PreflightError::ProgramNotFound { program: program.to_string(), beside })
-}
-
 /// Runs `PROGRAM --version` behind a guardian. What it cannot tell is a warning.
 pub async fn probe_version(
-    program: &Path,
+    program: &Program,
     env: &EngineEnv,
     guardian: &Path,
 ) -> Result<Result<EngineVersion, Warning>, PreflightError> {
     let command = EngineCommand {
-        program: program.display().to_string(),
+        program: program.to_string(),
         args: vec!["--version".into()],
         env: env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
         env_removed: vec![],
@@ -251,13 +238,5 @@ mod tests {
         let short = instance(GpuAssignment::Virtual(vec!["0".into()]), 2);
         insta::assert_snapshot!(verdict(short, &[]).expect_err("too few"), @"prefill-0 wants 2 GPUs (tensor-parallel size) and got 1: list as many in gpus");
         assert_eq!(verdict(instance(GpuAssignment::None, 2), &[]), Ok(()));
-    }
-
-    #[test]
-    fn a_missing_program_says_where_it_was_sought_and_what_to_do() {
-        let error = find_program("no-such-engine-anywhere").expect_err("is missing");
-        let said = error.to_string();
-        assert!(said.contains("`no-such-engine-anywhere`") && said.contains("PATH or in /"), "{said}");
-        assert!(find_program("sh").is_ok());
     }
 }

@@ -27,7 +27,11 @@ pub struct Bed {
 
 impl Bed {
     pub fn simulated() -> Bed {
-        Bed { engine: "sim", program: env!("CARGO_BIN_EXE_enginesim").into(), model: None }
+        Bed {
+            engine: "sim",
+            program: kit::alias(env!("CARGO_BIN_EXE_topobench"), "enginesim", env!("CARGO_TARGET_TMPDIR")),
+            model: None,
+        }
     }
 
     pub fn real() -> Option<Bed> {

@@ -3,7 +3,6 @@
 
 use crate::support::Bench;
 use kit::eventually;
-use nix::sys::signal::Signal;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -73,7 +72,8 @@ fn kill_once(fleet: &str, faults: &str, delay: Duration, tally: &mut Tally) -> b
         before = holdings(&bench, &mut seen);
     }
     let over = child.try_wait().expect("waits").is_some();
-    crate::support::signal(child.id().cast_signed(), Signal::SIGKILL);
+    // Fine with a run that is over.
+    child.kill().expect("kills");
     child.wait().expect("reaped");
     let left = bench.left_after(LIMIT);
     assert!(left.is_empty(), "{fleet}, killed {delay:?} after its first child, left {left:#?}");

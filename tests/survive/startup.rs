@@ -1,6 +1,6 @@
 //! Fleets that do not come up: who is in the way, what went wrong, what to do.
 
-use crate::support::{Bench, RunDir};
+use crate::support::{Bench, RunDir, command_line, enginesim};
 use kit::eventually;
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -105,7 +105,7 @@ fn a_stuck_start_ends_at_its_deadline_and_a_slow_one_that_gets_on_does_not() {
 
     // Twice the deadline, with a word every second.
     let words = "one two three four five six seven eight";
-    let engine = env!("CARGO_BIN_EXE_enginesim");
+    let engine = enginesim().display().to_string();
     let script = format!("for w in {words}; do echo \"loading part $w\"; sleep 0.6; done; exec {engine} \"$@\"");
     let bench = Bench::with_engine(&script, "--ready-timeout 2.5 --random-input-len 32 --num-warmups 1").args(FEW);
     let slow = bench.run();
@@ -116,8 +116,28 @@ fn a_stuck_start_ends_at_its_deadline_and_a_slow_one_that_gets_on_does_not() {
 }
 
 #[test]
+fn a_lone_topobench_starts_the_simulated_engine_that_it_carries() {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+    let alone = dir.path().join("topobench");
+    std::fs::hard_link(env!("CARGO_BIN_EXE_topobench"), &alone).expect("links");
+    let bench = Bench::new("nixl --request-rate 20 --num-prompts 20 --random-output-len 4").program(&alone);
+    let bench = bench.env("PATH", "/nowhere");
+    let mut running = bench.start();
+    let run = RunDir(running.dir());
+    running.wait_sent(20.0, 3);
+    let engine = run.engine("decode-0");
+    let name = std::fs::read_to_string(format!("/proc/{engine}/comm")).expect("reads");
+    assert_eq!(name, "enginesim\n", "`pkill topobench` passes it by");
+    assert!(command_line(engine).starts_with("enginesim serve qwen3-8b "), "{}", command_line(engine));
+    let finished = running.finish();
+    assert_eq!(finished.code, Some(0), "{}", finished.words);
+    assert!(run.manifest()["instances"][0]["engine_version"].as_str().is_some_and(|v| v.contains("enginesim")));
+    assert_eq!(bench.left_after(Duration::ZERO), [""; 0]);
+}
+
+#[test]
 fn an_engine_that_serves_something_else_is_refused() {
-    let engine = env!("CARGO_BIN_EXE_enginesim");
+    let engine = enginesim().display().to_string();
     let bench = Bench::with_engine(&format!("exec {engine} \"$@\" --served-model-name other"), FEW);
     let finished = bench.run();
     assert_failed_launch(&bench, &finished);

@@ -16,6 +16,11 @@ use std::rc::Rc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+/// The simulated engine as a program of its own: topobench, which carries it, under that name.
+pub fn enginesim() -> PathBuf {
+    kit::alias(env!("CARGO_BIN_EXE_topobench"), "enginesim", env!("CARGO_TARGET_TMPDIR"))
+}
+
 /// Marks every descendant of a run: whatever its parent, group or name, the environment it was started with stays.
 const TAG: &str = "TOPOBENCH_SURVIVE_TAG";
 
@@ -36,6 +41,7 @@ pub fn compiled(dir: &Path, source: &str, name: &str) -> PathBuf {
 
 /// A topobench to be started, and the directory that it lives in.
 pub struct Bench {
+    program: PathBuf,
     pub dir: Rc<tempfile::TempDir>,
     tag: String,
     args: Vec<String>,
@@ -88,9 +94,16 @@ impl Bench {
 
     fn within(dir: Rc<tempfile::TempDir>, words: &str) -> Self {
         let tag = format!("{:032x}", rand::random::<u128>());
-        let bench = Bench { dir, tag, args: Vec::new(), env: Vec::new() }.args(words).args("--json");
+        let program = env!("CARGO_BIN_EXE_topobench").into();
+        let bench = Bench { program, dir, tag, args: Vec::new(), env: Vec::new() }.args(words).args("--json");
         let results = bench.results().display().to_string();
         bench.arg("--result-dir").arg(&results)
+    }
+
+    /// Another file of the program.
+    pub fn program(mut self, program: &Path) -> Self {
+        self.program = program.to_path_buf();
+        self
     }
 
     /// Going on with a run of this bench, in the same directory.
@@ -123,7 +136,7 @@ impl Bench {
 
     /// The command, ready to be started.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_topobench"));
+        let mut command = Command::new(&self.program);
         command.args(&self.args).current_dir(self.dir.path()).env(TAG, &self.tag).stdin(Stdio::null());
         for name in ["VLLM_API_KEY", "OPENAI_API_KEY", "HF_TOKEN", "CUDA_VISIBLE_DEVICES", "TENSOR_PARALLEL_SIZE"] {
             command.env_remove(name);

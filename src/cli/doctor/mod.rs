@@ -9,6 +9,7 @@ use super::args::DoctorArgs;
 use super::exit::{Exit, Failure};
 use super::out;
 use crate::launch::preflight;
+use crate::launch::program::{self, Program};
 use crate::observe::gpu::{GpuInfo, Gpus};
 use crate::plan::environment::{self, Environment};
 use crate::plan::secrecy::EngineEnv;
@@ -44,6 +45,7 @@ struct Report {
 #[derive(Serialize)]
 struct ProgramFacts {
     name: &'static str,
+    /// Its file: topobench's own, if topobench carries it.
     path: Option<String>,
     version: Option<String>,
     python: Option<PythonFacts>,
@@ -85,15 +87,19 @@ fn examine() -> Report {
 }
 
 fn program(name: &'static str) -> ProgramFacts {
-    let path = preflight::find_program(name).ok();
-    let version = path.as_deref().and_then(version_of);
-    let python = path.as_deref().filter(|_| name == "vllm").and_then(python::examine);
+    let program = Program::find(name).ok();
+    let version = program.as_ref().and_then(version_of);
+    let python = program.as_ref().and_then(Program::file).filter(|_| name == "vllm").and_then(python::examine);
+    let path = program.and_then(|program| match program.file() {
+        Some(file) => Some(file.to_path_buf()),
+        None => std::env::current_exe().ok(),
+    });
     ProgramFacts { name, path: path.map(|p| p.display().to_string()), version, python }
 }
 
-fn version_of(program: &Path) -> Option<String> {
+fn version_of(program: &Program) -> Option<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
-    let guardian = Path::new("/proc/self/exe");
+    let guardian = Path::new(program::THIS);
     let env = EngineEnv::default();
     let probe = preflight::probe_version(program, &env, guardian);
     runtime.block_on(probe).ok()?.ok().map(|version| version.to_string())
@@ -110,9 +116,7 @@ fn conclude(report: &mut Report) {
     let (mut can, mut missing) = (Vec::new(), Vec::new());
     match found("enginesim") {
         Some(_) => can.push("topobench ab simple nixl --engine sim     (simulated engine, no GPU needed)".to_string()),
-        None => missing.push(
-            "enginesim is neither on PATH nor beside topobench: build it with `cargo build --release`".to_string(),
-        ),
+        None => missing.push("enginesim is neither on PATH nor beside topobench".to_string()),
     }
     match found("vllm") {
         None => missing.push("vllm is not on PATH: pip install vllm, or activate its environment".to_string()),

@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of topobench or its proxy, so that unit tests may use it too.
 
+mod alias;
 pub mod arrival;
 pub mod cores;
 pub mod files;
@@ -12,6 +13,7 @@ pub mod queue;
 pub mod scripted;
 mod wait;
 
+pub use alias::alias;
 pub use wait::{PATIENCE, eventually};
 
 use std::net::TcpListener;

@@ -13,7 +13,7 @@
 
 use std::time::Duration;
 
-use crate::preset::{ELEMENT_BYTES, Gpu, Model};
+use crate::enginesim::preset::{ELEMENT_BYTES, Gpu, Model};
 
 /// Device memory that neither weights nor KV may use: activations, graphs, the runtime.
 const RESERVED_BYTES: f64 = 1.9 * 1024.0 * 1024.0 * 1024.0;

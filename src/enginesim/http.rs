@@ -21,9 +21,9 @@ use hyper::{Method, Request, Response, StatusCode};
 use serde_json::json;
 use tokio::sync::mpsc::channel;
 
-use crate::faults::Fault;
-use crate::generate::{Generation, GenerationError, Server};
-use crate::log::{self, Source};
+use crate::enginesim::faults::Fault;
+use crate::enginesim::generate::{Generation, GenerationError, Server};
+use crate::enginesim::log::{self, Source};
 use errors::ApiError;
 use request::Parsed;
 use stream::EventWriter;

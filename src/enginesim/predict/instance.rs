@@ -5,11 +5,11 @@ use std::collections::{BinaryHeap, HashMap};
 use std::time::Duration;
 
 use super::workload::Arrival;
-use crate::blocks::{BlockPool, mix, prefix_hashes};
-use crate::cost::{CostModel, Link};
-use crate::preset::{Gpu, Model};
-use crate::scheduler::{Limits, Scheduler};
-use crate::sequence::{KvOrigin, NewSequence, SequenceId};
+use crate::enginesim::blocks::{BlockPool, mix, prefix_hashes};
+use crate::enginesim::cost::{CostModel, Link};
+use crate::enginesim::preset::{Gpu, Model};
+use crate::enginesim::scheduler::{Limits, Scheduler};
+use crate::enginesim::sequence::{KvOrigin, NewSequence, SequenceId};
 
 const BLOCK_SIZE: u32 = 16;
 const MEMORY_UTILIZATION: f64 = 0.85;

@@ -1,13 +1,14 @@
 //! The words and the waiting of vLLM's start, and the ways in which it can go wrong.
 
 use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use crate::args::ServeArgs;
-use crate::config::{Config, KvSide};
-use crate::faults::Fault;
-use crate::log::{self, Source};
+use crate::enginesim::args::ServeArgs;
+use crate::enginesim::config::{Config, KvSide};
+use crate::enginesim::faults::Fault;
+use crate::enginesim::log::{self, Source};
 
 /// First lines: who this is and what was asked.
 pub fn banner(args: &ServeArgs) {
@@ -93,12 +94,7 @@ fn leave_children(config: &Config) {
         if !config.faults.has(&fault) {
             continue;
         }
-        let program = std::env::current_exe();
-        let spawned = program.and_then(|program| {
-            let mut command = Command::new(program);
-            command.args(words).stdin(Stdio::null()).spawn()
-        });
-        match spawned {
+        match Command::new("/proc/self/exe").arg0("enginesim").args(words).stdin(Stdio::null()).spawn() {
             Ok(child) => {
                 let text = format!("left child {} behind ({fault:?})", child.id());
                 log::info(Source::ApiServer, "faults", &text);

@@ -10,8 +10,8 @@ use std::process::ExitCode;
 use super::fleet::{Latency, predict};
 use super::runs::{self, Measured, MeasuredPoint};
 use super::{attainment, quantile};
-use crate::args::CalibrateArgs;
-use crate::preset::{Gpu, Model};
+use crate::enginesim::args::CalibrateArgs;
+use crate::enginesim::preset::{Gpu, Model};
 
 /// Percentiles that the fit compares, as shares.
 const QUANTILES: [f64; 2] = [0.5, 0.9];

@@ -9,9 +9,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use crate::blocks::{BlockId, BlockPool};
-use crate::cost::{CostModel, StepLoad};
-use crate::sequence::{KvOrigin, NewSequence, Report, Sequence, SequenceId};
+use crate::enginesim::blocks::{BlockId, BlockPool};
+use crate::enginesim::cost::{CostModel, StepLoad};
+use crate::enginesim::sequence::{KvOrigin, NewSequence, Report, Sequence, SequenceId};
 
 /// Sizes that bound a step.
 #[derive(Debug, Clone, Copy)]

@@ -14,13 +14,13 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, raise};
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::answer::KvPrint;
-use crate::cost::CostModel;
-use crate::faults::{Fault, Faults};
-use crate::handoff::HandOffs;
-use crate::metrics::{Counter, Distribution, Gauge, Metrics, Values};
-use crate::scheduler::{Output, Scheduler};
-use crate::sequence::{NewSequence, Report, SequenceId};
+use crate::enginesim::answer::KvPrint;
+use crate::enginesim::cost::CostModel;
+use crate::enginesim::faults::{Fault, Faults};
+use crate::enginesim::handoff::HandOffs;
+use crate::enginesim::metrics::{Counter, Distribution, Gauge, Metrics, Values};
+use crate::enginesim::scheduler::{Output, Scheduler};
+use crate::enginesim::sequence::{NewSequence, Report, SequenceId};
 
 /// A step that ends this late has stalled: simulated time catches up at once.
 const STALL: Duration = Duration::from_millis(20);

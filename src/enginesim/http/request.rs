@@ -6,10 +6,10 @@ use serde::Deserialize;
 
 use super::errors::ApiError;
 use super::wire::Endpoint;
-use crate::answer::Sampling;
-use crate::generate::{Job, KvUse, Server};
-use crate::sidechannel::RemoteKv;
-use crate::tokenizer::{Message, VOCABULARY_LIMIT};
+use crate::enginesim::answer::Sampling;
+use crate::enginesim::generate::{Job, KvUse, Server};
+use crate::enginesim::sidechannel::RemoteKv;
+use crate::enginesim::tokenizer::{Message, VOCABULARY_LIMIT};
 
 /// vLLM's default for completions without `max_tokens`.
 const DEFAULT_COMPLETION_TOKENS: u32 = 16;

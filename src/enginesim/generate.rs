@@ -9,17 +9,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::answer::{Answer, FinishReason, KvPrint, Sampling};
-use crate::args::LoadFailurePolicy;
-use crate::blocks::{mix, prefix_hashes};
-use crate::config::Config;
-use crate::engine::{Engine, Event, Submission};
-use crate::faults::Fault;
-use crate::log::{self, Source};
-use crate::metrics::{Distribution, Metrics};
-use crate::sequence::{KvOrigin, NewSequence, Report, SequenceId};
-use crate::sidechannel::{DecodeSide, RemoteKv, TransferError};
-use crate::tokenizer::Vocabulary;
+use crate::enginesim::answer::{Answer, FinishReason, KvPrint, Sampling};
+use crate::enginesim::args::LoadFailurePolicy;
+use crate::enginesim::blocks::{mix, prefix_hashes};
+use crate::enginesim::config::Config;
+use crate::enginesim::engine::{Engine, Event, Submission};
+use crate::enginesim::faults::Fault;
+use crate::enginesim::log::{self, Source};
+use crate::enginesim::metrics::{Distribution, Metrics};
+use crate::enginesim::sequence::{KvOrigin, NewSequence, Report, SequenceId};
+use crate::enginesim::sidechannel::{DecodeSide, RemoteKv, TransferError};
+use crate::enginesim::tokenizer::Vocabulary;
 
 /// One instance, as its request handlers see it.
 pub struct Server {

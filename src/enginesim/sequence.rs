@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::blocks::{BlockId, PrefixHash};
+use crate::enginesim::blocks::{BlockId, PrefixHash};
 
 /// Identifies a sequence within one engine.
 pub type SequenceId = u64;

@@ -16,8 +16,8 @@ pub use calibrate::print as calibrate;
 
 use std::process::ExitCode;
 
-use crate::args::PredictArgs;
-use crate::preset::{Gpu, Model};
+use crate::enginesim::args::PredictArgs;
+use crate::enginesim::preset::{Gpu, Model};
 use fleet::{Arm, Group, Latency};
 use workload::Poisson;
 

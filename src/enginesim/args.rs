@@ -11,7 +11,7 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use serde::Deserialize;
 
-use crate::faults::Fault;
+use crate::enginesim::faults::Fault;
 
 /// The vLLM whose behaviour is simulated, told apart from it by its local part, as PEP 440 has it.
 const VERSION: &str = concat!("0.32.0+enginesim.", env!("CARGO_PKG_VERSION"), " (simulated vLLM)");
@@ -41,7 +41,7 @@ pub enum Command {
 }
 
 #[derive(Debug, Args)]
-#[command(after_long_help = crate::faults::HELP)]
+#[command(after_long_help = crate::enginesim::faults::HELP)]
 pub struct ServeArgs {
     /// Model preset, Hugging Face id or path whose last part names a preset.
     #[arg(value_name = "MODEL")]

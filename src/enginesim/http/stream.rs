@@ -11,9 +11,9 @@ use super::errors::ApiError;
 use super::request::Parsed;
 use super::whole::{self, prompt_tokens};
 use super::wire::{ChatDelta, Chunk, DeltaChoice, Endpoint, FINGERPRINT, TextChoice, Usage};
-use crate::answer::FinishReason;
-use crate::faults::{Fault, Faults};
-use crate::generate::{Delta, Generation, GenerationError};
+use crate::enginesim::answer::FinishReason;
+use crate::enginesim::faults::{Fault, Faults};
+use crate::enginesim::generate::{Delta, Generation, GenerationError};
 
 /// Between the pieces of a split event: long enough for the reader to see them apart.
 const SPLIT_PAUSE: Duration = Duration::from_millis(1);

@@ -12,8 +12,8 @@ pub use catalogue::{Counter, Distribution, Gauge};
 use catalogue::{FAMILIES, Family, Label, Series};
 use histogram::Histogram;
 
-use crate::answer::FinishReason;
-use crate::sequence::Report;
+use crate::enginesim::answer::FinishReason;
+use crate::enginesim::sequence::Report;
 
 /// All values of one instance.
 #[derive(Debug)]

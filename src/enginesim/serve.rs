@@ -18,19 +18,19 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::args::ServeArgs;
-use crate::config::{Config, KvSide};
-use crate::cost::Link;
-use crate::engine::{Clock, Engine, Parts};
-use crate::faults::Fault;
-use crate::generate::Server;
-use crate::handoff::HandOffs;
-use crate::http;
-use crate::log;
-use crate::metrics::Metrics;
-use crate::sidechannel::{DecodeSide, Identity, PrefillSide};
-use crate::startup;
-use crate::tokenizer::Vocabulary;
+use crate::enginesim::args::ServeArgs;
+use crate::enginesim::config::{Config, KvSide};
+use crate::enginesim::cost::Link;
+use crate::enginesim::engine::{Clock, Engine, Parts};
+use crate::enginesim::faults::Fault;
+use crate::enginesim::generate::Server;
+use crate::enginesim::handoff::HandOffs;
+use crate::enginesim::http;
+use crate::enginesim::log;
+use crate::enginesim::metrics::Metrics;
+use crate::enginesim::sidechannel::{DecodeSide, Identity, PrefillSide};
+use crate::enginesim::startup;
+use crate::enginesim::tokenizer::Vocabulary;
 
 /// uvicorn closes connections that stay idle for this long (`VLLM_HTTP_TIMEOUT_KEEP_ALIVE`).
 const KEEP_ALIVE: Duration = Duration::from_secs(5);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::blocks::mix;
+use crate::enginesim::blocks::mix;
 
 /// One request.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -26,7 +26,8 @@ use std::process::ExitCode;
 
 use args::Command;
 
-fn main() -> ExitCode {
+/// Runs the program on this process's arguments.
+pub fn main() -> ExitCode {
     match args::parse(std::env::args_os()).command {
         Command::Serve(args) => serve::run(*args),
         Command::Predict(args) => predict::print(&args),

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::instance::{Instance, Job};
 use super::workload::Arrival;
-use crate::preset::{Gpu, Model};
-use crate::sequence::{KvOrigin, SequenceId};
+use crate::enginesim::preset::{Gpu, Model};
+use crate::enginesim::sequence::{KvOrigin, SequenceId};
 
 /// Time that a router adds to each hop.
 const ROUTER_HOP: Duration = Duration::from_micros(500);

@@ -15,11 +15,11 @@ use thiserror::Error;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::answer::KvPrint;
-use crate::cost::{CostModel, Link};
-use crate::engine::{Clock, Engine};
-use crate::handoff::{HandOffs, Notice};
-use crate::metrics::{Counter, Distribution, Metrics};
+use crate::enginesim::answer::KvPrint;
+use crate::enginesim::cost::{CostModel, Link};
+use crate::enginesim::engine::{Clock, Engine};
+use crate::enginesim::handoff::{HandOffs, Notice};
+use crate::enginesim::metrics::{Counter, Distribution, Metrics};
 
 /// A side channel that does not answer within this time has failed.
 const PATIENCE: Duration = Duration::from_secs(60);

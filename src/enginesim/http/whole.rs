@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::errors::ApiError;
 use super::request::Parsed;
 use super::wire::{AssistantMessage, Endpoint, FINGERPRINT, Usage, Whole, WholeChat, WholeText, WholeUsage};
-use crate::generate::{Generation, GenerationError};
+use crate::enginesim::generate::{Generation, GenerationError};
 
 /// Text and end of one choice.
 #[derive(Debug, Default, Clone)]

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use tokenizers::Tokenizer;
 
-static VOCABULARY: &[u8] = include_bytes!("../../../topologies/tokenizers/small-bpe.json");
+static VOCABULARY: &[u8] = include_bytes!("../../topologies/tokenizers/small-bpe.json");
 
 /// Ends an answer; has no text.
 pub const END_OF_TEXT: u32 = 0;

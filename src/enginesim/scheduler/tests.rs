@@ -1,6 +1,6 @@
 use super::*;
-use crate::blocks::prefix_hashes;
-use crate::preset::{Gpu, Model};
+use crate::enginesim::blocks::prefix_hashes;
+use crate::enginesim::preset::{Gpu, Model};
 
 const BLOCK: u32 = 16;
 

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::args::{KvTransferConfig, ServeArgs};
-use crate::blocks::{BlockPool, mix};
-use crate::cost::CostModel;
-use crate::faults::Faults;
-use crate::preset::{GPUS, Gpu, MODELS, Model};
-use crate::scheduler::{Limits, Scheduler};
+use crate::enginesim::args::{KvTransferConfig, ServeArgs};
+use crate::enginesim::blocks::{BlockPool, mix};
+use crate::enginesim::cost::CostModel;
+use crate::enginesim::faults::Faults;
+use crate::enginesim::preset::{GPUS, Gpu, MODELS, Model};
+use crate::enginesim::scheduler::{Limits, Scheduler};
 
 /// Seconds that vLLM 0.22 and later keep KV for a decode instance.
 const DEFAULT_LEASE: f64 = 30.0;
@@ -239,7 +239,7 @@ fn check_kv(kv_blocks: u32, block_size: u32, context: u32) -> Result<(), ConfigE
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::{Cli, Command};
+    use crate::enginesim::args::{Cli, Command};
     use clap::Parser;
 
     fn resolve(words: &str) -> Result<Config, ConfigError> {
