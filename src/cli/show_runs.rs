@@ -126,7 +126,7 @@ fn write_texts(output: &Path, study: &Study, figures: &[figures::Drawn]) -> Resu
 /// The table of all requests, into the directory of the figures.
 pub fn write_requests(output: &Path, study: &Study) -> Result<PathBuf, Failure> {
     let path = output.join("requests.parquet");
-    let bytes = parquet::requests(study).map_err(|e| Failure::new(Exit::Internal, e))?;
+    let bytes = parquet::requests(study);
     dir::write_atomically(&path, &bytes)?;
     Ok(path)
 }
