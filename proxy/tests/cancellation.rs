@@ -80,7 +80,7 @@ async fn gone_while_the_backend_floods() {
 #[tokio::test]
 async fn gone_before_its_request_was_whole() {
     let pair = Pair::start().await;
-    let mut client = Client::connect(&pair.proxy).await;
+    let mut client = Client::connect(pair.proxy.addr()).await;
     client.send("POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{\"prompt\":").await;
     eventually("it is in flight", || pair.proxy.stats().in_flight == 1).await;
     drop(client);

@@ -14,7 +14,7 @@ const LONG: Duration = Duration::from_secs(3600);
 async fn shutdown_lets_a_stream_finish_and_accepts_nothing_more() {
     let mut pair = Pair::start().await;
     let (mut client, mut decode) = pair.decoding().await;
-    let idle = Client::connect(&pair.proxy).await;
+    let idle = Client::connect(pair.proxy.addr()).await;
     decode.begin_stream().await;
     let head = client.head().await;
     let addr = pair.proxy.addr();

@@ -268,7 +268,7 @@ async fn a_stream_that_stalls_is_cut_at_the_idle_deadline() {
 #[tokio::test]
 async fn a_connection_closed_while_idle_costs_no_request() {
     let pair = Pair::start().await;
-    let mut client = Client::connect(&pair.proxy).await;
+    let mut client = Client::connect(pair.proxy.addr()).await;
     for round in ["one", "two", "three"] {
         client.post("", BODY).await;
         let (mut prefill, _) = pair.prefill.request().await;

@@ -15,7 +15,7 @@ macro_rules! recorded {
 /// Plays a recorded exchange; the backends answer as vLLM 0.32 did.
 async fn replay(path: &str, client_body: &str, answer: &str, decode_body: &str, stream: &str) {
     let pair = Pair::start().await;
-    let mut client = Client::connect(&pair.proxy).await;
+    let mut client = Client::connect(pair.proxy.addr()).await;
     client.post_to(path, "X-Request-Id: r-1\r\nAuthorization: Bearer secret\r\n", client_body).await;
 
     let (mut prefill, request) = pair.prefill.request().await;
@@ -127,7 +127,7 @@ async fn params_of_two_requests_are_not_mixed_up() {
 #[tokio::test]
 async fn what_the_hand_off_cannot_do_is_refused_before_any_backend_is_asked() {
     let pair = Pair::start().await;
-    let mut client = Client::connect(&pair.proxy).await;
+    let mut client = Client::connect(pair.proxy.addr()).await;
     for (body, param) in [
         (r#"{"prompt":"p","n":2}"#, "n"),
         (r#"{"prompt":["p","q"]}"#, "prompt"),
@@ -211,7 +211,7 @@ async fn stamps_follow_the_request_through_its_stages() {
 async fn questions_about_the_engine_go_to_decode_unless_prefill_is_pinned() {
     let pair = Pair::start().await;
     let ask = async |headers: &str, backend: &Backend, name: &str| {
-        let mut client = Client::connect(&pair.proxy).await;
+        let mut client = Client::connect(pair.proxy.addr()).await;
         let answered = async {
             let (mut peer, request) = backend.request().await;
             assert_eq!(request.first_line, "GET /v1/models?x=1 HTTP/1.1");

@@ -30,7 +30,7 @@ async fn a_body_too_large_is_refused_whether_announced_or_not() {
     let got = client.answer().await;
     assert_eq!(got.status(), 413);
     assert!(got.error()["message"].as_str().unwrap().contains("1000 bytes"));
-    let mut client = Client::connect(&pair.proxy).await;
+    let mut client = Client::connect(pair.proxy.addr()).await;
     client
         .send(format!(
             "POST /v1/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{big}\r\n0\r\n\r\n",
@@ -38,7 +38,7 @@ async fn a_body_too_large_is_refused_whether_announced_or_not() {
         ))
         .await;
     assert_eq!(client.answer().await.status(), 413);
-    let mut client = Client::connect(&pair.proxy).await;
+    let mut client = Client::connect(pair.proxy.addr()).await;
     client
         .send("POST /v1/completions HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 9999\r\n\r\n")
         .await;
@@ -51,7 +51,7 @@ async fn a_body_too_large_is_refused_whether_announced_or_not() {
 #[tokio::test]
 async fn a_client_s_endless_head_is_refused() {
     let pair = Pair::start().await;
-    let mut client = Client::connect(&pair.proxy).await;
+    let mut client = Client::connect(pair.proxy.addr()).await;
     client.send(format!("GET / HTTP/1.1\r\nx: {}", "y".repeat(100_000))).await;
     assert_eq!(client.head().await.status(), 431);
 }
@@ -59,7 +59,7 @@ async fn a_client_s_endless_head_is_refused() {
 #[tokio::test]
 async fn stamps_beyond_the_ring_are_lost_and_counted() {
     let pair = Pair::with(|config| config.limits.max_stamps = 2).await;
-    let mut client = Client::connect(&pair.proxy).await;
+    let mut client = Client::connect(pair.proxy.addr()).await;
     for _ in 0..5 {
         client.post("", "{").await;
         client.answer().await;
@@ -74,7 +74,7 @@ async fn stamps_beyond_the_ring_are_lost_and_counted() {
 #[tokio::test]
 async fn health_says_who_it_is_and_what_it_found() {
     let pair = Pair::start().await;
-    let mut client = Client::connect(&pair.proxy).await;
+    let mut client = Client::connect(pair.proxy.addr()).await;
     let got = client.get("/health", "").await;
     assert_eq!(got.status(), 200);
     let health = got.json();
@@ -103,7 +103,7 @@ async fn two_proxies_have_two_names() {
 async fn metrics_tell_outcomes_load_and_bytes() {
     let pair = Pair::start().await;
     let (mut client, mut decode) = pair.decoding().await;
-    let mut scraper = Client::connect(&pair.proxy).await;
+    let mut scraper = Client::connect(pair.proxy.addr()).await;
     let scrape = scraper.get("/metrics", "").await;
     let decode_addr = pair.decode.addr();
     let busy = format!("topobench_proxy_backend_in_flight{{stage=\"decode\",backend=\"{decode_addr}\"}} 1\n");

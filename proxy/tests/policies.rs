@@ -86,7 +86,7 @@ async fn a_replica_that_refuses_is_passed_over_but_not_hidden() {
     let mut config = balance_config(&[gone, alive.addr()], Policy::RoundRobin);
     config.timeouts.cooldown = Duration::from_secs(3600);
     let proxy = Proxy::spawn(config).unwrap();
-    let mut client = Client::connect(&proxy).await;
+    let mut client = Client::connect(proxy.addr()).await;
     client.post("", BODY).await;
     let got = client.answer().await;
     assert_eq!((got.status(), got.error()["kind"].as_str()), (502, Some("connect")));

@@ -72,7 +72,7 @@ async fn a_replica_gets_the_client_s_bytes() {
 #[tokio::test]
 async fn a_chunked_request_arrives_whole() {
     let (backend, proxy) = replica().await;
-    let mut client = Client::connect(&proxy).await;
+    let mut client = Client::connect(proxy.addr()).await;
     client.send("POST /tokenize HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n").await;
     client.send("2\r\nde\r\n0\r\n\r\n").await;
     let (mut peer, request) = backend.request().await;
@@ -95,7 +95,7 @@ async fn an_answer_that_ends_with_its_connection_is_whole() {
 #[tokio::test]
 async fn answers_without_a_body_end_at_once() {
     let (backend, proxy) = replica().await;
-    let mut client = Client::connect(&proxy).await;
+    let mut client = Client::connect(proxy.addr()).await;
     client.send("HEAD /v1/models HTTP/1.1\r\nHost: x\r\n\r\n").await;
     let (mut peer, _) = backend.request().await;
     peer.send("HTTP/1.1 200 OK\r\ncontent-length: 456\r\n\r\n").await;

@@ -11,6 +11,7 @@ pub mod paced;
 pub mod process;
 pub mod queue;
 pub mod scripted;
+pub mod stepped;
 mod wait;
 
 pub use alias::alias;
