@@ -5,6 +5,7 @@ pub mod analyse;
 pub mod cli;
 pub mod draw;
 pub mod drive;
+mod files;
 pub mod launch;
 pub mod observe;
 pub mod outcome;

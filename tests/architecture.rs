@@ -3,16 +3,17 @@
 use std::path::{Path, PathBuf};
 
 /// What each room may import of ours. `units`, `words` and `outcome` are for everyone.
-const ALLOWED: [(&str, &[&str]); 16] = [
+const ALLOWED: [(&str, &[&str]); 17] = [
     ("units", &[]),
     ("words", &[]),
     ("outcome", &[]),
-    ("plan", &[]),
+    ("files", &[]),
+    ("plan", &["files"]),
     ("launch", &["plan", "observe"]),
     ("drive", &["plan"]),
     ("observe", &["plan"]),
     ("analyse", &["plan"]),
-    ("record", &["plan", "analyse"]),
+    ("record", &["plan", "analyse", "files"]),
     ("draw", &[]),
     ("report", &["analyse", "draw", "record", "plan"]),
     ("strategy", &["plan", "analyse"]),

@@ -78,7 +78,7 @@ impl From<crate::record::RecordError> for Failure {
             E::NotFound { .. }
             | E::Ambiguous { .. }
             | E::NoRun { .. }
-            | E::Import { .. }
+            | E::SeveralDeployments { .. }
             | E::Read { .. }
             | E::Busy { .. } => Exit::Usage,
             E::Write { .. } | E::Journal { .. } | E::Manifest { .. } => Exit::Internal,

@@ -1,6 +1,10 @@
 //! The model's context length, as far as it is known before anything starts.
 
+use crate::files;
 use std::path::Path;
+
+/// Bytes of a config.json.
+const LARGEST: u64 = 16 << 20;
 
 /// Tokens of context, and where the number comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +47,7 @@ fn human_number(text: &str) -> Option<u32> {
 
 fn from_config(model: &Path) -> Option<Context> {
     let path = model.join("config.json");
-    let config: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
+    let config: serde_json::Value = files::parse(&files::read(&path, LARGEST).ok()?).ok()?;
     let field = |v: &serde_json::Value| v.get("max_position_embeddings").and_then(serde_json::Value::as_u64);
     let tokens = field(&config).or_else(|| config.get("text_config").and_then(field))?;
     Some(Context { tokens: u32::try_from(tokens).ok()?, origin: path.display().to_string() })

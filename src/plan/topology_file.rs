@@ -3,6 +3,7 @@
 use super::engine_env::EngineEnv;
 use super::error::PlanError;
 use super::topology::{Defaults, EngineGroup, KvTransfer, ProxyPolicies, Shape, Topology};
+use crate::files;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,8 @@ const EMBEDDED: [(&str, &str); 6] = [
 /// The engine that needs no suffix in a file's name.
 pub const DEFAULT_ENGINE: &str = "vllm";
 
+/// Bytes of a topology file.
+const LARGEST: u64 = 1 << 20;
 /// Virtual GPUs: each is a name in memory.
 const MOST_DEVICES: u32 = 4096;
 
@@ -92,7 +95,7 @@ fn known_names() -> String {
 /// When the file can't be read, has an unknown key, or contradicts itself.
 pub fn from_path(path: &Path) -> Result<Topology, PlanError> {
     let origin = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|source| PlanError::TopologyUnreadable {
+    let text = files::read_text(path, LARGEST).map_err(|source| PlanError::TopologyUnreadable {
         path: origin.clone(),
         known: known_names(),
         source,

@@ -2,9 +2,9 @@
 
 use super::dir;
 use super::error::RecordError;
-use super::import::VllmFile;
+use super::import::{self, ImportedFacts};
 use super::manifest::Manifest;
-use super::read::{mode_of_name, stamp_position};
+use super::run::{mode_of_name, stamp_position};
 use crate::outcome::RunStatus;
 use crate::plan::topology::{Shape, Topology};
 use chrono::{DateTime, Local, NaiveDateTime, TimeZone};
@@ -72,15 +72,14 @@ impl Config {
         }
     }
 
-    fn of_file(file: &VllmFile) -> Config {
-        let tp = file.count("tensor_parallel_size").map(|n| n.to_string());
-        let pair = file.count("prefill_tensor_parallel_size").zip(file.count("decode_tensor_parallel_size"));
+    fn of_files(facts: ImportedFacts) -> Config {
+        let pair = facts.prefill_tp.zip(facts.decode_tp);
         Config {
-            prefill: file.count("num_prefill_instances").filter(|&n| n > 0),
-            decode: file.count("num_decode_instances").filter(|&n| n > 0),
+            prefill: facts.prefill.filter(|&n| n > 0),
+            decode: facts.decode.filter(|&n| n > 0),
             replicas: None,
-            tp: pair.map(|(p, d)| format!("{p}x{d}")).or(tp),
-            model: file.model_id.clone(),
+            tp: pair.map(|(p, d)| format!("{p}x{d}")).or(facts.tensor_parallel.map(|n| n.to_string())),
+            model: facts.model,
         }
     }
 }
@@ -116,20 +115,20 @@ fn file_name(path: &Path) -> String {
 
 /// `None` where the directory is no run.
 fn entry(run: &Path, group: &str) -> Option<CatalogEntry> {
-    let files = result_files(run);
+    let files = import::files_in(run).unwrap_or_default();
     let manifest = Manifest::read(run).ok();
     if manifest.is_none() && files.is_empty() {
         return None;
     }
     let run_name = file_name(run);
-    let first = || VllmFile::parse(&std::fs::read(files.first()?).ok()?).ok();
-    let imported = if manifest.is_none() { Some(first()?) } else { None };
-    let config = match (&manifest, &imported) {
+    let told = || files.iter().find_map(|file| import::facts_of(file));
+    let imported = if manifest.is_none() { Some(told()?) } else { None };
+    let config = match (&manifest, imported) {
         (Some(m), _) => Config {
             model: Some(m.sweep.model.clone()),
             ..m.arm.topology.as_ref().map(Config::of_topology).unwrap_or_default()
         },
-        (None, Some(file)) => Config::of_file(file),
+        (None, Some(facts)) => Config::of_files(facts),
         (None, None) => Config::default(),
     };
     Some(CatalogEntry {
@@ -144,18 +143,6 @@ fn entry(run: &Path, group: &str) -> Option<CatalogEntry> {
         files: files.len(),
         config,
     })
-}
-
-fn result_files(run: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(run) else { return Vec::new() };
-    let mut files: Vec<PathBuf> = entries
-        .flatten()
-        .map(|e| e.path())
-        .filter(|p| p.extension().is_some_and(|e| e == "json"))
-        .filter(|p| !matches!(file_name(p).as_str(), dir::MANIFEST | "compare.json"))
-        .collect();
-    files.sort();
-    files
 }
 
 fn plots(run: &Path) -> usize {

@@ -15,10 +15,10 @@ pub enum RecordError {
     Busy { path: PathBuf },
     #[error("{path} is no manifest of this program: {detail}", path = path.display())]
     Manifest { path: PathBuf, detail: String },
-    #[error("{path} is no result file in vLLM's format: {detail}", path = path.display())]
-    Import { path: PathBuf, detail: String },
-    #[error("there is no run in {path}: neither requests.jsonl nor result files in vLLM's format\nhint: `topobench list` shows the runs there are", path = path.display())]
-    NoRun { path: PathBuf },
+    #[error("there is no run in {path}: {why}\nhint: `topobench list` shows the runs there are", path = path.display(), why = none_left(skipped))]
+    NoRun { path: PathBuf, skipped: Vec<String> },
+    #[error("{path} holds results of several deployments\nhint: name one of them: {}", names.join(", "), path = path.display())]
+    SeveralDeployments { path: PathBuf, names: Vec<String> },
     #[error("{what} names no run below {root}\nhint: `topobench list` shows the runs there are", root = root.display())]
     NotFound { what: String, root: PathBuf },
     #[error("`{what}` could be any of: {candidates}\nhint: give more of the name")]
@@ -35,6 +35,23 @@ impl RecordError {
         let path = path.to_path_buf();
         move |source| RecordError::Read { path, source }
     }
+}
+
+/// Reasons beyond these would hide the first ones.
+const REASONS: usize = 20;
+
+fn none_left(skipped: &[String]) -> String {
+    if skipped.is_empty() {
+        return "neither requests.jsonl nor result files in vLLM's format".to_string();
+    }
+    let mut text = "none of its result files can be used".to_string();
+    for reason in skipped.iter().take(REASONS) {
+        text.push_str(&format!("\n  {reason}"));
+    }
+    if skipped.len() > REASONS {
+        text.push_str(&format!("\n  and {} more", skipped.len() - REASONS));
+    }
+    text
 }
 
 fn remedy(source: &std::io::Error) -> &'static str {

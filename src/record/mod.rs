@@ -9,9 +9,11 @@ pub mod error;
 pub mod export;
 pub mod host;
 pub mod import;
+mod imported;
 pub mod journal;
 pub mod manifest;
 pub mod read;
+mod run;
 mod sent_before;
 pub mod writer;
 

@@ -1,7 +1,10 @@
 //! The model's tokenizer: found on this machine, never downloaded.
 
+use crate::files;
 use std::path::{Path, PathBuf};
 
+/// Bytes of a tokenizer's file; those of large vocabularies take some twenty million.
+const LARGEST: u64 = 512 << 20;
 /// How many words a text alphabet needs: fewer, and prompts would resemble each other.
 const ENOUGH_WORDS: usize = 64;
 /// How many words a text alphabet takes at most: scanning 150k tokens of a large vocabulary would cost seconds.
@@ -56,7 +59,7 @@ impl Tokenizer {
         }
         let path = locate(spec, hub_cache().as_deref())?;
         let origin = path.display().to_string();
-        let bytes = std::fs::read(&path)
+        let bytes = files::read(&path, LARGEST)
             .map_err(|e| TokenizerError::Unreadable { origin: origin.clone(), detail: e.to_string() })?;
         Self::parse(&bytes, origin)
     }
