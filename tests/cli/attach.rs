@@ -1,6 +1,6 @@
 //! Servers that somebody else runs: driven, told apart, and left alone.
 
-use crate::support::{Place, enginesim, read_json, read_json_lines};
+use crate::support::{Place, read_json, read_json_lines};
 use kit::{PATIENCE, eventually, free_port};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -20,7 +20,7 @@ impl Engine {
 
     pub fn start_with(role: &str, args: &[&str]) -> Engine {
         let port = free_port();
-        let mut command = Command::new(enginesim());
+        let mut command = Command::new(kit::enginesim!());
         command
             .args([
                 "serve",

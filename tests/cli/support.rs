@@ -7,11 +7,6 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The simulated engine as a program of its own: topobench, which carries it, under that name.
-pub fn enginesim() -> PathBuf {
-    kit::alias(env!("CARGO_BIN_EXE_topobench"), "enginesim", env!("CARGO_TARGET_TMPDIR"))
-}
-
 /// A small load on the simulated engine, fifty times faster than life; limits so wide that a busy machine keeps them.
 pub const QUICK: [&str; 18] = [
     "--engine",

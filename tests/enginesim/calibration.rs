@@ -3,8 +3,6 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::support::enginesim;
-
 /// Runs in results/curated.
 fn run(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("results/curated/h100x2-qwen3-8b").join(name)
@@ -27,7 +25,7 @@ fn errors(text: &str) -> Vec<(String, bool, f64)> {
 
 #[test]
 fn an_arm_that_the_fit_never_saw_crosses_within_a_tenth_of_where_it_was_measured() {
-    let output = Command::new(enginesim())
+    let output = Command::new(kit::enginesim!())
         .args(["calibrate", "--as-is", "--sim-gpu", "h100-vllm-0.22"])
         .args([run("simple_20261122_002652"), run("nixl_20261122_001955")])
         .arg("--hold-out")
@@ -44,7 +42,7 @@ fn an_arm_that_the_fit_never_saw_crosses_within_a_tenth_of_where_it_was_measured
 
 #[test]
 fn a_directory_that_is_no_run_is_named() {
-    let output = Command::new(enginesim()).args(["calibrate", "/nowhere"]).output().expect("runs");
+    let output = Command::new(kit::enginesim!()).args(["calibrate", "/nowhere"]).output().expect("runs");
     assert_eq!(output.status.code(), Some(2));
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(text.contains("cannot read /nowhere/manifest.json") && text.contains("hint: "), "{text}");

@@ -6,11 +6,11 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 
-use crate::support::{Sim, enginesim, free_port, streamed};
+use crate::support::{Sim, free_port, streamed};
 use kit::eventually;
 
 fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
-    let output = Command::new(enginesim()).args(arguments).output().unwrap();
+    let output = Command::new(kit::enginesim!()).args(arguments).output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }

@@ -2,7 +2,6 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 pub use kit::free_port;
@@ -11,11 +10,6 @@ use kit::{PATIENCE, eventually};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
-
-/// The simulated engine as a program of its own: topobench, which carries it, under that name.
-pub fn enginesim() -> PathBuf {
-    kit::alias(env!("CARGO_BIN_EXE_topobench"), "enginesim", env!("CARGO_TARGET_TMPDIR"))
-}
 
 /// A running instance; killed at the end of its test.
 pub struct Sim {
@@ -34,7 +28,7 @@ impl Sim {
 
     pub fn spawn(port: u16, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let log = tempfile::NamedTempFile::new().unwrap();
-        let child = Command::new(enginesim())
+        let child = Command::new(kit::enginesim!())
             .args(["serve", "qwen3-0.6b", "--host", "127.0.0.1", "--port", &port.to_string()])
             .args(["--max-model-len", "8192", "--sim-start-delay", "0", "--sim-handshake-ms", "5"])
             .args(arguments)

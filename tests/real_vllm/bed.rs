@@ -27,11 +27,7 @@ pub struct Bed {
 
 impl Bed {
     pub fn simulated() -> Bed {
-        Bed {
-            engine: "sim",
-            program: kit::alias(env!("CARGO_BIN_EXE_topobench"), "enginesim", env!("CARGO_TARGET_TMPDIR")),
-            model: None,
-        }
+        Bed { engine: "sim", program: kit::enginesim!(), model: None }
     }
 
     pub fn real() -> Option<Bed> {

@@ -1,13 +1,13 @@
 //! GPUs that somebody else uses, and memory that stays behind. The driver is a test's; everything else is real.
 
-use crate::support::{Bench, RunDir, compiled, enginesim};
+use crate::support::{Bench, RunDir, compiled};
 
 const FEW: &str = "--request-rate 40 --num-prompts 5 --random-input-len 32 --random-output-len 4 --num-warmups 1";
 
 /// A machine with two GPUs, held as these lines say, and a pair of engines that takes one GPU each. An engine runs
 /// `script` first, in which `$GPUS_OF_TEST/0` is what the first GPU is held by.
 fn bench(held: [&str; 2], script: &str) -> Bench {
-    let engine = enginesim().display().to_string();
+    let engine = kit::enginesim!().display().to_string();
     let bench = Bench::with_engine(&format!("{script}\nexec {engine} \"$@\" --sim-speed 10"), FEW);
     bench.write_topology_with(&bench.dir.path().join("engine").display().to_string(), "");
     let gpus = bench.dir.path().join("gpus");

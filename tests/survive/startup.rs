@@ -1,6 +1,6 @@
 //! Fleets that do not come up: who is in the way, what went wrong, what to do.
 
-use crate::support::{Bench, RunDir, command_line, enginesim};
+use crate::support::{Bench, RunDir, command_line};
 use kit::eventually;
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -105,7 +105,7 @@ fn a_stuck_start_ends_at_its_deadline_and_a_slow_one_that_gets_on_does_not() {
 
     // Twice the deadline, with a word every second.
     let words = "one two three four five six seven eight";
-    let engine = enginesim().display().to_string();
+    let engine = kit::enginesim!().display().to_string();
     let script = format!("for w in {words}; do echo \"loading part $w\"; sleep 0.6; done; exec {engine} \"$@\"");
     let bench = Bench::with_engine(&script, "--ready-timeout 2.5 --random-input-len 32 --num-warmups 1").args(FEW);
     let slow = bench.run();
@@ -137,7 +137,7 @@ fn a_lone_topobench_starts_the_simulated_engine_that_it_carries() {
 
 #[test]
 fn an_engine_that_serves_something_else_is_refused() {
-    let engine = enginesim().display().to_string();
+    let engine = kit::enginesim!().display().to_string();
     let bench = Bench::with_engine(&format!("exec {engine} \"$@\" --served-model-name other"), FEW);
     let finished = bench.run();
     assert_failed_launch(&bench, &finished);

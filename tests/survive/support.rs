@@ -16,11 +16,6 @@ use std::rc::Rc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-/// The simulated engine as a program of its own: topobench, which carries it, under that name.
-pub fn enginesim() -> PathBuf {
-    kit::alias(env!("CARGO_BIN_EXE_topobench"), "enginesim", env!("CARGO_TARGET_TMPDIR"))
-}
-
 /// Marks every descendant of a run: whatever its parent, group or name, the environment it was started with stays.
 const TAG: &str = "TOPOBENCH_SURVIVE_TAG";
 

@@ -1,6 +1,6 @@
 //! Engines that die, hang or are restarted while points are measured.
 
-use crate::support::{Bench, RunDir, command_line, count, enginesim, parent, signal};
+use crate::support::{Bench, RunDir, command_line, count, parent, signal};
 use nix::sys::signal::Signal;
 use std::time::Duration;
 
@@ -91,7 +91,7 @@ fn an_engine_stopped_in_mid_load_is_told_from_a_slow_one_and_replaced() {
 #[test]
 fn an_engines_core_killed_behind_its_living_front_is_noticed_and_the_whole_group_torn_down() {
     // What the guardian watches, the leader, lives on; what computes is its child.
-    let engine = enginesim().display().to_string();
+    let engine = kit::enginesim!().display().to_string();
     let script = format!("{engine} \"$@\" --sim-speed 10 --sim-handshake-ms 5 & wait $!; while :; do sleep 1; done");
     let words =
         "--request-rate 20 --num-prompts 40 --attempts 2 --random-input-len 32 --random-output-len 4 --num-warmups 1";

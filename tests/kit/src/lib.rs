@@ -25,6 +25,15 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
+/// The simulated engine as a program of its own: topobench, which carries it, under that name. For integration tests of
+/// topobench, which know where cargo put it.
+#[macro_export]
+macro_rules! enginesim {
+    () => {
+        $crate::alias(env!("CARGO_BIN_EXE_topobench"), "enginesim", env!("CARGO_TARGET_TMPDIR"))
+    };
+}
+
 /// A port that nobody else is handed for a moment: whoever needs it takes it before long.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
