@@ -62,6 +62,10 @@ pub fn line(event: &Event) -> Option<String> {
         Event::WarmingUp { arm, requests } => {
             format!("{arm}: warming up with {requests} request{}", plural(*requests as usize))
         }
+        Event::HandOverSteady { arm, requests, secs, descriptors } => {
+            let pieces = descriptors.map_or_else(String::new, |n| format!(" at {n:.0} descriptors a prompt"));
+            format!("{arm}: hand-over steady{pieces} after {requests} more requests ({secs:.0} s)")
+        }
         Event::PointFinished { arm, completed, facts } => {
             let trouble = if facts.why.is_empty() { String::new() } else { format!(" - {}", facts.why.join("; ")) };
             format!(

@@ -17,6 +17,9 @@ pub struct Load {
     pub max_concurrency: Option<u32>,
     /// Unmeasured requests before the first point of a fleet, beside one for every pair of prefill and decode.
     pub warmups: u32,
+    /// How long the warm-up may go on until the hand-over of prefill/decode arms is steady; zero: it doesn't.
+    #[serde(default)]
+    pub max_warmup: Duration,
     /// How often each arm's fleet is started anew; every rate is measured in each launch.
     #[serde(default)]
     pub launches: u32,
@@ -35,6 +38,7 @@ impl Load {
             ramp_up: None,
             max_concurrency: None,
             warmups: 0,
+            max_warmup: Duration::ZERO,
             launches: 1,
             attempts: 1,
             seed: 0,

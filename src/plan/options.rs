@@ -129,6 +129,9 @@ pub struct LoadOptions {
     /// Unmeasured requests before the first point, beside one for every prefill x decode pair [default: 4]
     #[arg(long, value_parser = whole_number::<u32>)]
     pub num_warmups: Option<u32>,
+    /// Prefill/decode arms: seconds the warm-up may go on until the hand-over is steady; 0: no longer than the others' [default: 60]
+    #[arg(long, value_name = "SECONDS", value_parser = number)]
+    pub max_warmup: Option<f64>,
     /// Start each arm's fleet anew this often and measure every rate in each launch [default: 2 with ABBA, else 1]
     #[arg(long, value_name = "N", value_parser = whole_number::<u32>)]
     pub launches: Option<u32>,

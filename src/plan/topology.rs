@@ -162,6 +162,8 @@ pub struct Defaults {
     pub random_input_len: Option<u32>,
     pub random_output_len: Option<u32>,
     pub num_warmups: Option<u32>,
+    /// Seconds the warm-up may go on until the hand-over is steady.
+    pub max_warmup: Option<f64>,
 }
 
 /// Which part an instance plays.

@@ -100,13 +100,13 @@ impl Arm {
             workload: &context.workload,
             nonce: &format!("{}-{}", context.nonce, self.launches),
             logs: &self.writer.logs(),
-            events: &context.events,
+            events: &events,
         };
         let warm = tokio::select! {
             warm = warm_up.run() => warm,
             () = context.stop.politely.cancelled() => Err(SessionError::Interrupted),
         };
-        let Err(error) = warm else { return Ok(()) };
+        let Err(error) = warm else { return self.note(&warnings) };
         let error = running.live.reason_of(error).await;
         // The first error is the one to report.
         let _ = self.take_down(context).await;

@@ -33,6 +33,14 @@ pub enum Event {
         arm: String,
         requests: u32,
     },
+    /// The warm-up of a prefill/decode arm went on until handing over cost the same from round to round.
+    HandOverSteady {
+        arm: String,
+        requests: usize,
+        secs: f64,
+        /// A transfer, in the last round.
+        descriptors: Option<f64>,
+    },
     PointStarted {
         arm: String,
         #[serde(flatten)]

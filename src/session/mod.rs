@@ -13,6 +13,7 @@ mod loss;
 mod point;
 mod recorder;
 mod sampling;
+mod settle;
 mod stop;
 mod warm;
 mod watchdog;

@@ -59,7 +59,8 @@ impl WarmUp<'_> {
         if longest > BLOCK {
             self.prove_transfer(&before, total - u32::try_from(burst).unwrap_or(0)).await?;
         }
-        self.burst(&burst_requests, requests.len()).await
+        self.burst(&burst_requests, requests.len()).await?;
+        self.settle(requests.len() + burst_requests.len() + PROBES.len()).await
     }
 
     /// What the server understands: vLLM all of it, others less.
@@ -76,7 +77,7 @@ impl WarmUp<'_> {
         unreachable!("the last try returns")
     }
 
-    async fn send(
+    pub(super) async fn send(
         &self,
         request: &WarmUpRequest,
         tokens: u32,
@@ -95,7 +96,7 @@ impl WarmUp<'_> {
         send_one(target, &single).await.map(|_| ())
     }
 
-    fn smoke(&self, what: String, error: &SingleError) -> SessionError {
+    pub(super) fn smoke(&self, what: String, error: &SingleError) -> SessionError {
         SessionError::Smoke {
             arm: self.live.label.clone(),
             what,

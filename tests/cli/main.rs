@@ -4,6 +4,7 @@ mod attach;
 mod compare;
 mod compare_files;
 mod dry_run;
+mod hand_over;
 mod help;
 mod list;
 mod measure;

@@ -65,6 +65,7 @@ fn merged_defaults(topologies: &[Topology]) -> Defaults {
             random_input_len: acc.random_input_len.or(d.random_input_len),
             random_output_len: acc.random_output_len.or(d.random_output_len),
             num_warmups: acc.num_warmups.or(d.num_warmups),
+            max_warmup: acc.max_warmup.or(d.max_warmup),
         }
     })
 }

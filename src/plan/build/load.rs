@@ -19,6 +19,9 @@ const LONGEST_POINT_SECS: f64 = 1e7;
 const MOST_POINTS: u64 = 10_000;
 /// Unmeasured requests at most: all of them are sent at once.
 const MOST_WARM_UPS: u32 = 10_000;
+/// What a fleet may take until its hand-over is steady, seconds: on an H100 an 8B model's KV memory is used once in half
+/// of it.
+const DEFAULT_MAX_WARMUP_SECS: f64 = 60.0;
 /// Shapes of the gaps between arrivals that still are arrivals: below, nearly all requests come at once; above, gaps are
 /// equal to a few percent.
 const BURSTINESS: std::ops::RangeInclusive<f64> = 0.01..=1000.0;
@@ -68,6 +71,9 @@ pub(super) fn build(o: &LoadOptions, workload: &WorkloadOptions, defaults: &Defa
     if warmups > MOST_WARM_UPS {
         return Err(value("--num-warmups", warmups, &format!("give at most {MOST_WARM_UPS}")));
     }
+    let max_warmup = o.max_warmup.or(defaults.max_warmup).unwrap_or(DEFAULT_MAX_WARMUP_SECS);
+    let max_warmup = Duration::try_from_secs_f64(max_warmup)
+        .map_err(|_| value("--max-warmup", max_warmup, "give seconds, 0 or more"))?;
     if o.max_concurrency == Some(0) {
         return Err(value("--max-concurrency", 0, "give at least 1, or leave it out for no limit"));
     }
@@ -78,6 +84,7 @@ pub(super) fn build(o: &LoadOptions, workload: &WorkloadOptions, defaults: &Defa
         ramp_up,
         max_concurrency: o.max_concurrency,
         warmups,
+        max_warmup,
         launches,
         attempts: o.attempts,
         seed: o.seed,
