@@ -49,7 +49,7 @@ pub fn judge(point: &PointInput, kind: ArmKind, slo: &Slo) -> Validity {
         notes = remarks(facts, kind);
         match repeated(facts) {
             Some(text) if nothing_cached(facts) => {
-                notes.push(format!("{text}; the engines' prefix caches served none of it"))
+                notes.push(format!("{text}; the engines' prefix caches served none of it"));
             }
             Some(text) => reasons.push(format!("{text}, and a prefix cache may have answered instead of the model")),
             None => {}

@@ -56,6 +56,12 @@ impl FleetSnapshot {
         each.filter(|all| !all.is_empty())
     }
 
+    /// The hand-over counters of each decode instance that has them, since its start, with its name.
+    pub fn each_hand_over(&self) -> impl Iterator<Item = (&str, KvTotals)> {
+        let decode = self.engines.iter().filter(|e| e.role == Role::Decode);
+        decode.filter_map(|e| Some((e.name.as_str(), hand_over::totals(e.metrics.as_ref().ok()?)?)))
+    }
+
     /// The hand-over counters of all decode instances together, since their start.
     pub fn hand_overs(&self) -> Option<KvTotals> {
         self.of_decode(hand_over::totals)?.into_iter().reduce(KvTotals::plus)

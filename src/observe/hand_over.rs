@@ -54,9 +54,10 @@ pub struct HandOverCourse {
 }
 
 impl HandOverCourse {
+    /// In any order: a sample is stamped before the engine answers.
     pub fn push(&mut self, instance: &str, at: Offset, totals: KvTotals) {
         match self.samples.get_mut(instance) {
-            Some(samples) => samples.push((at, totals)),
+            Some(samples) => samples.insert(samples.partition_point(|(other, _)| *other <= at), (at, totals)),
             None => {
                 self.samples.insert(instance.to_string(), vec![(at, totals)]);
             }

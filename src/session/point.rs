@@ -69,7 +69,7 @@ impl Measurement<'_> {
         let window = engine::between(&before, &after);
         let mut facts = facts(&self.head(key), &schedule, &load, &window, lost.as_ref());
         facts.gpus = self.samplers.gpu_facts(began, ended);
-        facts.hand_over = self.samplers.hand_over_facts(began, ended, &after);
+        facts.hand_over = self.samplers.hand_over_facts((began, &before), (ended, &after));
         self.finish(&facts, load.tally.completed, journal_start)?;
         Ok(lost.map_or(Ended::Measured, Ended::Lost))
     }

@@ -74,12 +74,20 @@ impl Samplers {
         sampled.unwrap_or_else(|| Offset::from(self.epoch.elapsed()))
     }
 
-    /// The hand-overs between two moments; `None` where no decode instance counts them. `fleet` tells the block size.
-    pub(super) fn hand_over_facts(&self, from: Offset, to: Offset, fleet: &FleetSnapshot) -> Option<HandOverFacts> {
-        fleet.hand_overs()?;
-        let sizes: BTreeSet<u32> = fleet.decode_pools().unwrap_or_default().iter().map(|p| p.block_size).collect();
+    /// The hand-overs between two moments, at which the fleet was as given; `None` where no decode instance counts them.
+    pub(super) fn hand_over_facts(
+        &self,
+        (from, before): (Offset, &FleetSnapshot),
+        (to, after): (Offset, &FleetSnapshot),
+    ) -> Option<HandOverFacts> {
+        after.hand_overs()?;
+        let mut course = locked(&self.hand_overs);
+        for (at, fleet) in [(from, before), (to, after)] {
+            fleet.each_hand_over().for_each(|(instance, totals)| course.push(instance, at, totals));
+        }
+        let sizes: BTreeSet<u32> = after.decode_pools().unwrap_or_default().iter().map(|p| p.block_size).collect();
         let block_size = sizes.first().copied().filter(|_| sizes.len() == 1);
-        Some(HandOverFacts { block_size, course: locked(&self.hand_overs).spans(from, to) })
+        Some(HandOverFacts { block_size, course: course.spans(from, to) })
     }
 
     pub(super) fn gpu_facts(&self, from: Offset, to: Offset) -> Option<GpuFacts> {

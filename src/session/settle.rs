@@ -95,9 +95,10 @@ impl WarmUp<'_> {
         let secs = began.elapsed().as_secs_f64();
         let limit = match ended {
             Settled::Steady => {
-                return (self.events)(Event::HandOverSteady { arm, requests, secs, descriptors });
+                (self.events)(Event::HandOverSteady { arm, requests, secs, descriptors });
+                return;
             }
-            Settled::OutOfTime => format!("{:.0} s had passed (--max-warmup)", secs),
+            Settled::OutOfTime => format!("{secs:.0} s had passed (--max-warmup)"),
             Settled::OutOfRequests => format!("{requests} requests were sent"),
         };
         let text = format!(

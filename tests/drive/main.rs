@@ -46,6 +46,7 @@ fn point(address: std::net::SocketAddr, requests: u32, rate: f64) -> PointSpec {
         ramp_up: None,
         max_concurrency: None,
         warmups: 0,
+        max_warmup: Duration::ZERO,
         launches: 1,
         attempts: 1,
         seed: 1,
