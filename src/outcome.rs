@@ -298,6 +298,16 @@ pub enum PointStatus {
     Failed,
 }
 
+impl PointStatus {
+    pub fn word(self) -> &'static str {
+        match self {
+            PointStatus::Measured => "measured",
+            PointStatus::Degraded => "degraded",
+            PointStatus::Failed => "failed",
+        }
+    }
+}
+
 /// What became of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -306,6 +316,17 @@ pub enum RunStatus {
     Completed,
     Cancelled,
     Failed,
+}
+
+impl RunStatus {
+    pub fn word(self) -> &'static str {
+        match self {
+            RunStatus::Incomplete => "incomplete",
+            RunStatus::Completed => "completed",
+            RunStatus::Cancelled => "cancelled",
+            RunStatus::Failed => "failed",
+        }
+    }
 }
 
 /// Identifies a point of a run: repeats of a rate differ in `attempt`, from 1.

@@ -29,7 +29,7 @@ pub fn lines(entry: &CatalogEntry, long: bool) -> String {
     let when = entry.when.format("%Y-%m-%d %H:%M:%S");
     let mut text = format!("{when} - {} ({} files, {} plots)", entry.name, entry.files, entry.plots);
     if let Some(status) = entry.status.filter(|s| *s != RunStatus::Completed) {
-        let _ = write!(text, " [{}]", word(status));
+        let _ = write!(text, " [{}]", status.word());
     }
     text.push('\n');
     let config = entry.config.to_string();
@@ -37,7 +37,7 @@ pub fn lines(entry: &CatalogEntry, long: bool) -> String {
         let _ = writeln!(text, "  Config: {config}");
     }
     if long {
-        let status = entry.status.map_or("imported", word);
+        let status = entry.status.map_or("imported", RunStatus::word);
         let _ = writeln!(text, "  Size: {}, Status: {status}, Path: {}", size(entry.bytes), entry.path.display());
     }
     text
@@ -55,15 +55,6 @@ pub fn size(bytes: u64) -> String {
         unit += 1;
     }
     format!("{amount:.1} {}", UNITS[unit])
-}
-
-fn word(status: RunStatus) -> &'static str {
-    match status {
-        RunStatus::Incomplete => "incomplete",
-        RunStatus::Completed => "completed",
-        RunStatus::Cancelled => "cancelled",
-        RunStatus::Failed => "failed",
-    }
 }
 
 fn wanted(entry: &CatalogEntry, args: &ListArgs) -> bool {

@@ -15,17 +15,25 @@ pub fn run(args: &PlotArgs, matches: &ArgMatches) -> Result<Exit, Failure> {
     let dir = catalog::resolve(&args.result_dir, &args.run)?;
     let run = RecordedRun::read_within(&dir, args.slo.window)?;
     let env = Environment::of_process();
+    if run.points.is_empty() {
+        return Err(Failure::usage(format!(
+            "{} has no measured point, so there is nothing to plot\nhint: `topobench show {}` tells what became of it",
+            dir.display(),
+            args.run
+        )));
+    }
     let question = question(&run, &args.slo, matches, &env)?;
     let study = Study::new(vec![run], question);
     let output =
         args.output.clone().or_else(|| env.get(environment::PLOT_OUTPUT_DIR).map(PathBuf::from)).unwrap_or(dir);
-    for path in show_runs::write_run(&output, &study)? {
+    let written = show_runs::write_run(&output, &study)?;
+    for path in &written.files {
         out::line(path.display())?;
     }
     if args.parquet {
         out::line(show_runs::write_requests(&output, &study)?.display())?;
     }
-    Ok(Exit::Good)
+    Ok(if written.failed.is_empty() { Exit::Good } else { Exit::Internal })
 }
 
 /// The run's own question where nobody asks another.

@@ -34,8 +34,7 @@ pub fn run(args: &ShowArgs, matches: &ArgMatches) -> Result<Exit, Failure> {
 
 /// Writing into a `String` cannot fail.
 fn describe(out: &mut String, manifest: &Manifest) {
-    let status =
-        serde_json::to_value(manifest.status).ok().and_then(|v| v.as_str().map(str::to_string)).unwrap_or_default();
+    let status = manifest.status.word();
     let _ =
         writeln!(out, "status: {status}{}", manifest.reason.as_ref().map(|r| format!(" ({r})")).unwrap_or_default());
     let _ = writeln!(out, "command: {}", manifest.command.join(" "));

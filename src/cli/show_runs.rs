@@ -84,9 +84,10 @@ pub fn comparison(study: &Study, output: &Path, json: bool) -> Result<(), Failur
     } else {
         out::text(&console::comparison(study, style()))?;
     }
-    let drawn = figures::draw(figures::of_comparison(study)).map_err(|e| Failure::new(Exit::Internal, e))?;
-    figures::write(output, &drawn).map_err(|e| Failure::new(Exit::Internal, e))?;
+    let (drawn, undrawn) = figures::draw(figures::of_comparison(study));
+    let written = figures::write(output, &drawn)?;
     write_texts(output, study, &drawn)?;
+    warn_of(undrawn.iter().chain(&written.failed));
     if !json {
         let figure = output.join(format!("{}.svg", figures::COMPARISON));
         out::line(format!("figure: {}\nreport: {}", figure.display(), output.join(REPORT).display()))?;
@@ -94,12 +95,18 @@ pub fn comparison(study: &Study, output: &Path, json: bool) -> Result<(), Failur
     Ok(())
 }
 
-/// Figures, table and report of one run, into the run's own directory.
-pub fn write_run(run: &Path, study: &Study) -> Result<Vec<PathBuf>, Failure> {
-    let drawn = figures::draw(figures::of_run(study)).map_err(|e| Failure::new(Exit::Internal, e))?;
-    let written = figures::write(&run.join(dir::PLOTS), &drawn).map_err(|e| Failure::new(Exit::Internal, e))?;
+/// Figures, table and report of one run, into the run's own directory. What can't be drawn is told.
+pub fn write_run(run: &Path, study: &Study) -> Result<figures::Written, Failure> {
+    let (drawn, undrawn) = figures::draw(figures::of_run(study));
+    let mut written = figures::write(&run.join(dir::PLOTS), &drawn)?;
     write_texts(run, study, &drawn)?;
+    written.failed.splice(0..0, undrawn);
+    warn_of(&written.failed);
     Ok(written)
+}
+
+fn warn_of<'a>(failed: impl IntoIterator<Item = &'a figures::FigureError>) {
+    failed.into_iter().for_each(out::warn);
 }
 
 /// The block for each point that people know from `vllm bench serve`.

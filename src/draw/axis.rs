@@ -8,7 +8,7 @@ use super::check::Extent;
 use super::figure::{Axis, Range, Scale, Ticks};
 use super::marks::Direction;
 use super::text::{Font, LINE, clean};
-use super::ticks::{Step, log_ticks, write_decades, write_number};
+use super::ticks::{TickStep, log_ticks, write_decades, write_number};
 
 pub(super) const TICK_FONT: Font = Font::regular(10.0);
 
@@ -81,7 +81,7 @@ impl Ranged for AxisMap {
     }
 
     fn key_points<Hint: KeyPointHint>(&self, hint: Hint) -> Vec<f64> {
-        Step::dividing(self.high - self.low, hint.max_num_points().max(2) - 1).ticks(self.low, self.high)
+        TickStep::dividing(self.high - self.low, hint.max_num_points().max(2) - 1).ticks(self.low, self.high)
     }
 
     fn range(&self) -> ops::Range<f64> {
@@ -177,7 +177,7 @@ fn resolve(axis: &Axis, extent: Option<Extent>, headroom: f64) -> (f64, f64) {
                 span if span <= size * 1e-9 => (low - size / 2.0, high + size / 2.0),
                 span => (low, high + span * headroom),
             };
-            Step::dividing(high - low, 6).enclose(low, high)
+            TickStep::dividing(high - low, 6).enclose(low, high)
         }
     }
 }
@@ -231,7 +231,7 @@ fn nice_ticks(scale: &Scale, unit: &str, map: &AxisMap, site: Site) -> Vec<Tick>
         candidates.clear();
         // Finer steps than the pitch asks for come last: better than an axis with a single number.
         for intervals in (1..=most).rev().chain(most + 1..=12) {
-            let step = Step::dividing(map.high - map.low, intervals);
+            let step = TickStep::dividing(map.high - map.low, intervals);
             let values = step.ticks(map.low, map.high);
             candidates.push(label(&values, &step.write(&values)));
         }

@@ -1,19 +1,18 @@
 //! Marks made of rectangles: stacked bars and maps of cells, with textures that survive greyscale.
 
 use super::canvas::{Align, TextItem, centi_pair};
-use super::labels::{Px, Rect, Request};
+use super::labels::{LabelRequest, Px, Rect};
 use super::marks::{Bars, Cells, ColorKey, Dash, Stroke, Texture};
-use super::paint::LABEL_FONT;
 use super::palette::{Ramp, Rgb};
-use super::plot::{Drawn, Paper, Plot, Wanted, measured};
-use super::text::{DESCENT, Font, HALF_CAPITAL, LINE, clean};
+use super::plot::{DrawResult, Paper, Plot, Wanted, measured};
+use super::text::{DESCENT, Font, HALF_CAPITAL, LABEL_FONT, LINE, clean};
 
 /// Share of a category's room that its bars take.
 const GROUP: f64 = 0.78;
 const WIDEST_BAR: f64 = 44.0;
 const BAR_GAP: f64 = 3.0;
 
-pub(super) fn bars(plot: &mut Plot, bars: &Bars) -> Drawn {
+pub(super) fn bars(plot: &mut Plot, bars: &Bars) -> DrawResult {
     let slots = bars.bars.iter().map(|bar| bar.slot + 1).max().unwrap_or(1) as f64;
     let pitch = ((plot.at_x(0.5) - plot.at_x(-0.5)).abs() * GROUP / slots).min(WIDEST_BAR + BAR_GAP);
     let width = (pitch - BAR_GAP).max(pitch * 0.6);
@@ -34,7 +33,7 @@ pub(super) fn bars(plot: &mut Plot, bars: &Bars) -> Drawn {
             let (text, size) = measured(text, LABEL_FONT);
             let above = |gap: f64| (middle - size.0 / 2.0, top - gap - size.1);
             let anchor = Rect::new(left, top, right, top);
-            let request = Request::at([2.0, 12.0, 24.0].map(above).to_vec(), size, anchor, 1);
+            let request = LabelRequest::at([2.0, 12.0, 24.0].map(above).to_vec(), size, anchor, 1);
             plot.want(Wanted::new(text, LABEL_FONT, Rgb::BLACK, request));
         }
     }
@@ -42,7 +41,7 @@ pub(super) fn bars(plot: &mut Plot, bars: &Bars) -> Drawn {
 }
 
 /// A filled rectangle with its texture and a thin white rim.
-pub(super) fn block(paper: &Paper, rect: Rect, color: Rgb, texture: Texture, clip: Option<usize>) -> Drawn {
+pub(super) fn block(paper: &Paper, rect: Rect, color: Rgb, texture: Texture, clip: Option<usize>) -> DrawResult {
     paper.rect(rect, color, 100, clip)?;
     hatch(paper, rect, texture, color.mix(color.ink(), 0.6), clip)?;
     let corners = [(rect.left, rect.top), (rect.right, rect.top), (rect.right, rect.bottom), (rect.left, rect.bottom)];
@@ -54,7 +53,7 @@ pub(super) fn block(paper: &Paper, rect: Rect, color: Rgb, texture: Texture, cli
 const PITCH: f64 = 5.5;
 
 /// Strokes across a rectangle.
-fn hatch(paper: &Paper, rect: Rect, texture: Texture, color: Rgb, clip: Option<usize>) -> Drawn {
+fn hatch(paper: &Paper, rect: Rect, texture: Texture, color: Rgb, clip: Option<usize>) -> DrawResult {
     let thin = Stroke::thin(color, 0.75);
     let dots = Stroke { color, width: 1.5, dash: Dash::Dotted };
     let (stroke, strokes) = match texture {
@@ -95,7 +94,7 @@ fn slanted(rect: Rect, slope: f64) -> Vec<(Px, Px)> {
         .collect()
 }
 
-pub(super) fn cells(plot: &mut Plot, cells: &Cells) -> Drawn {
+pub(super) fn cells(plot: &mut Plot, cells: &Cells) -> DrawResult {
     for cell in &cells.cells {
         let (column, row) = (cell.column as f64, cell.row as f64);
         let (x, y) = ((plot.at_x(column - 0.5), plot.at_x(column + 0.5)), (plot.at_y(row - 0.5), plot.at_y(row + 0.5)));
@@ -129,7 +128,7 @@ pub(super) fn key_width(key: &ColorKey) -> f64 {
     KEY_GAP + KEY_WIDTH + 4.0 + ticks + label + 2.0
 }
 
-pub(super) fn color_key(paper: &Paper, frame: Rect, ramp: &Ramp, key: &ColorKey) -> Drawn {
+pub(super) fn color_key(paper: &Paper, frame: Rect, ramp: &Ramp, key: &ColorKey) -> DrawResult {
     let left = frame.right + KEY_GAP;
     let bar = Rect { left, right: left + KEY_WIDTH, ..frame };
     key_colors(paper, bar, ramp)?;
@@ -142,7 +141,7 @@ pub(super) fn color_key(paper: &Paper, frame: Rect, ramp: &Ramp, key: &ColorKey)
     Ok(())
 }
 
-fn key_colors(paper: &Paper, bar: Rect, ramp: &Ramp) -> Drawn {
+fn key_colors(paper: &Paper, bar: Rect, ramp: &Ramp) -> DrawResult {
     const STEPS: u32 = 48;
     let (low, high) = ramp.bounds();
     let share = |step: u32| f64::from(step) / f64::from(STEPS);
@@ -154,7 +153,7 @@ fn key_colors(paper: &Paper, bar: Rect, ramp: &Ramp) -> Drawn {
     })
 }
 
-fn key_ticks(paper: &Paper, bar: Rect, ramp: &Ramp, key: &ColorKey) -> Drawn {
+fn key_ticks(paper: &Paper, bar: Rect, ramp: &Ramp, key: &ColorKey) -> DrawResult {
     let (low, high) = ramp.bounds();
     let shown = |(value, _): &&(f64, String)| *value >= low && *value <= high;
     let mut ticks: Vec<&(f64, String)> = key.ticks.iter().filter(shown).collect();

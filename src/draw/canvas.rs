@@ -38,7 +38,7 @@ pub(super) struct Contour {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Look {
+pub(super) struct PathStyle {
     pub fill: Option<Ink>,
     pub contour: Option<Contour>,
     /// Index into [`Canvas::clips`].
@@ -75,8 +75,8 @@ impl TextItem {
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Item {
-    Path { points: Vec<(Centi, Centi)>, closed: bool, look: Look },
-    Circle { center: (Centi, Centi), radius: Centi, look: Look },
+    Path { points: Vec<(Centi, Centi)>, closed: bool, look: PathStyle },
+    Circle { center: (Centi, Centi), radius: Centi, look: PathStyle },
     Text(TextItem),
 }
 
@@ -114,15 +114,15 @@ impl Canvas {
         }
     }
 
-    fn look<S: BackendStyle>(&self, style: &S, fill: bool) -> Look {
+    fn look<S: BackendStyle>(&self, style: &S, fill: bool) -> PathStyle {
         let ink = ink(style.color());
         let line = Contour { ink, width: style.stroke_width().try_into().unwrap_or(Centi::MAX), dash: self.pen.dash };
         let edge =
             self.pen.edge.map(|(color, width)| Contour { ink: Ink { color, percent: 100 }, width, dash: Dash::Solid });
-        Look { fill: fill.then_some(ink), contour: if fill { edge } else { Some(line) }, clip: self.pen.clip }
+        PathStyle { fill: fill.then_some(ink), contour: if fill { edge } else { Some(line) }, clip: self.pen.clip }
     }
 
-    fn path(&mut self, mut points: Vec<BackendCoord>, closed: bool, look: Look) {
+    fn path(&mut self, mut points: Vec<BackendCoord>, closed: bool, look: PathStyle) {
         points.dedup();
         let corners = points
             .iter()
@@ -135,7 +135,7 @@ impl Canvas {
     }
 
     /// A shape that lies within its clip anyway goes without: a renderer gives every clip a layer as large as the panel.
-    fn clipped_where_needed(&self, look: Look, [left, top, right, bottom]: [Centi; 4]) -> Look {
+    fn clipped_where_needed(&self, look: PathStyle, [left, top, right, bottom]: [Centi; 4]) -> PathStyle {
         let rim = look.contour.map_or(0, |contour| contour.width / 2 + 1);
         let within = |clip: &[Centi; 4]| {
             left.saturating_sub(rim) >= clip[0]
@@ -144,7 +144,7 @@ impl Canvas {
                 && bottom.saturating_add(rim) <= clip[3]
         };
         let clip = look.clip.filter(|&clip| self.clips.get(clip).is_none_or(|clip| !within(clip)));
-        Look { clip, ..look }
+        PathStyle { clip, ..look }
     }
 }
 
@@ -153,7 +153,7 @@ fn ink(color: BackendColor) -> Ink {
     Ink { color: Rgb(r, g, b), percent: (color.alpha * 100.0).round() as u8 }
 }
 
-type Drawn = Result<(), DrawingErrorKind<Infallible>>;
+type BackendResult = Result<(), DrawingErrorKind<Infallible>>;
 
 impl DrawingBackend for Canvas {
     type ErrorType = Infallible;
@@ -162,34 +162,44 @@ impl DrawingBackend for Canvas {
         (centi(self.width).unsigned_abs(), centi(self.height).unsigned_abs())
     }
 
-    fn ensure_prepared(&mut self) -> Drawn {
+    fn ensure_prepared(&mut self) -> BackendResult {
         Ok(())
     }
 
-    fn present(&mut self) -> Drawn {
+    fn present(&mut self) -> BackendResult {
         Ok(())
     }
 
-    fn draw_pixel(&mut self, (x, y): BackendCoord, color: BackendColor) -> Drawn {
+    fn draw_pixel(&mut self, (x, y): BackendCoord, color: BackendColor) -> BackendResult {
         self.draw_rect((x, y), (x + 1, y + 1), &color, true)
     }
 
-    fn draw_line<S: BackendStyle>(&mut self, from: BackendCoord, to: BackendCoord, style: &S) -> Drawn {
+    fn draw_line<S: BackendStyle>(&mut self, from: BackendCoord, to: BackendCoord, style: &S) -> BackendResult {
         self.path(vec![from, to], false, self.look(style, false));
         Ok(())
     }
 
-    fn draw_rect<S: BackendStyle>(&mut self, a: BackendCoord, b: BackendCoord, style: &S, fill: bool) -> Drawn {
+    fn draw_rect<S: BackendStyle>(&mut self, a: BackendCoord, b: BackendCoord, style: &S, fill: bool) -> BackendResult {
         self.path(vec![a, (b.0, a.1), b, (a.0, b.1)], true, self.look(style, fill));
         Ok(())
     }
 
-    fn draw_path<S: BackendStyle, I: IntoIterator<Item = BackendCoord>>(&mut self, path: I, style: &S) -> Drawn {
+    fn draw_path<S: BackendStyle, I: IntoIterator<Item = BackendCoord>>(
+        &mut self,
+        path: I,
+        style: &S,
+    ) -> BackendResult {
         self.path(path.into_iter().collect(), false, self.look(style, false));
         Ok(())
     }
 
-    fn draw_circle<S: BackendStyle>(&mut self, center: BackendCoord, radius: u32, style: &S, fill: bool) -> Drawn {
+    fn draw_circle<S: BackendStyle>(
+        &mut self,
+        center: BackendCoord,
+        radius: u32,
+        style: &S,
+        fill: bool,
+    ) -> BackendResult {
         let radius = Centi::try_from(radius).unwrap_or(Centi::MAX);
         let (x, y) = center;
         let reach =
@@ -199,7 +209,11 @@ impl DrawingBackend for Canvas {
         Ok(())
     }
 
-    fn fill_polygon<S: BackendStyle, I: IntoIterator<Item = BackendCoord>>(&mut self, corners: I, style: &S) -> Drawn {
+    fn fill_polygon<S: BackendStyle, I: IntoIterator<Item = BackendCoord>>(
+        &mut self,
+        corners: I,
+        style: &S,
+    ) -> BackendResult {
         self.path(corners.into_iter().collect(), true, self.look(style, true));
         Ok(())
     }

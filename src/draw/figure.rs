@@ -115,7 +115,7 @@ pub struct Panel {
     pub title: String,
     pub x: Axis,
     pub y: Axis,
-    /// Drawn in the order areas, lines, points, texts; within a kind in the order given.
+    /// DrawResult in the order areas, lines, points, texts; within a kind in the order given.
     pub marks: Vec<Mark>,
     /// Height of the frame in units of [`Size::panel_height`].
     pub weight: f64,

@@ -7,7 +7,7 @@ use super::labels::Px;
 use super::layout::{AXIS_FONT, PANEL_FONT, PanelPlan, TICK_ROOM, TITLE_GAP};
 use super::marks::Stroke;
 use super::palette::Rgb;
-use super::plot::{Drawn, Paper, Plot};
+use super::plot::{DrawResult, Paper, Plot};
 use super::text::{ASCENT, DESCENT, Font, HALF_CAPITAL, LINE};
 
 const GRID: Stroke = Stroke::thin(Rgb::PALE, 0.7);
@@ -24,7 +24,7 @@ pub(super) fn lines(paper: &Paper, lines: &[String], at: Px, font: Font, align: 
 }
 
 /// The grid, below everything.
-pub(super) fn grid(plot: &Plot, panel: &Panel, plan: &PanelPlan) -> Drawn {
+pub(super) fn grid(plot: &Plot, panel: &Panel, plan: &PanelPlan) -> DrawResult {
     let frame = plan.frame;
     if !matches!(panel.x.scale, Scale::Categories(_)) {
         for tick in &plan.x.ticks {
@@ -42,7 +42,7 @@ pub(super) fn grid(plot: &Plot, panel: &Panel, plan: &PanelPlan) -> Drawn {
 }
 
 /// Frame, ticks and labels, above the marks and below the texts within.
-pub(super) fn surround(plot: &Plot, plan: &PanelPlan) -> Drawn {
+pub(super) fn surround(plot: &Plot, plan: &PanelPlan) -> DrawResult {
     let (paper, frame) = (&plot.paper, plan.frame);
     paper.outline(frame, FRAME)?;
     for &value in &plan.x.minor {
@@ -82,7 +82,7 @@ fn words(paper: &Paper, plan: &PanelPlan) {
     }
 }
 
-fn x_tick(plot: &Plot, plan: &PanelPlan, tick: &Tick) -> Drawn {
+fn x_tick(plot: &Plot, plan: &PanelPlan, tick: &Tick) -> DrawResult {
     let (x, bottom) = (plot.at_x(tick.at), plan.frame.bottom);
     plot.paper.segment((x, bottom), (x, bottom + TICK), FRAME)?;
     let baseline = bottom + TICK_ROOM + ASCENT * TICK_FONT.size;
@@ -90,7 +90,7 @@ fn x_tick(plot: &Plot, plan: &PanelPlan, tick: &Tick) -> Drawn {
     Ok(())
 }
 
-fn y_tick(plot: &Plot, plan: &PanelPlan, tick: &Tick) -> Drawn {
+fn y_tick(plot: &Plot, plan: &PanelPlan, tick: &Tick) -> DrawResult {
     let (y, left) = (plot.at_y(tick.at), plan.frame.left);
     plot.paper.segment((left - TICK, y), (left, y), FRAME)?;
     let extra = TICK_FONT.height(tick.lines.len()) - TICK_FONT.size * (ASCENT + DESCENT);

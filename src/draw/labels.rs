@@ -83,7 +83,7 @@ impl Rect {
 
 /// A text to be placed.
 #[derive(Clone, Debug)]
-pub(super) struct Request {
+pub(super) struct LabelRequest {
     pub size: Px,
     /// What the text belongs to: points, upright or level lines. Places far from all of them cost more.
     pub anchors: Vec<Rect>,
@@ -97,7 +97,7 @@ pub(super) struct Request {
     pub priority: u8,
 }
 
-impl Request {
+impl LabelRequest {
     /// A text for which only `spots` will do.
     pub(super) fn at(spots: Vec<Px>, size: Px, anchor: Rect, priority: u8) -> Self {
         Self { size, anchors: vec![anchor], spots, roams: false, points: false, priority }
@@ -185,7 +185,7 @@ pub(super) struct Placed {
 }
 
 /// The place of every request inside `area`, or `None` where there is no room.
-pub(super) fn place(area: Rect, obstacles: &Obstacles, requests: &[Request]) -> Vec<Option<Placed>> {
+pub(super) fn place(area: Rect, obstacles: &Obstacles, requests: &[LabelRequest]) -> Vec<Option<Placed>> {
     let mut order: Vec<usize> = (0..requests.len()).collect();
     order.sort_by_key(|&index| requests[index].priority);
     let without = |index: usize| (0..requests.len()).filter(move |&other| other != index);
@@ -198,7 +198,7 @@ pub(super) fn place(area: Rect, obstacles: &Obstacles, requests: &[Request]) -> 
         for &index in &order {
             let others: Vec<Placed> = without(index).filter_map(|other| placed[other]).collect();
             let (request, rivals) = (&requests[index], &rivals[index]);
-            let best = Search { area, obstacles, others: &others, rivals }.best(request);
+            let best = LabelSearch { area, obstacles, others: &others, rivals }.best(request);
             placed[index] = best.map(|rect| Placed { rect, leader: request.leader(rect, rivals) });
         }
         if placed == before {
@@ -208,7 +208,7 @@ pub(super) fn place(area: Rect, obstacles: &Obstacles, requests: &[Request]) -> 
     placed
 }
 
-struct Search<'a> {
+struct LabelSearch<'a> {
     area: Rect,
     obstacles: &'a Obstacles,
     /// The texts that have their place already.
@@ -217,8 +217,8 @@ struct Search<'a> {
     rivals: &'a [Rect],
 }
 
-impl Search<'_> {
-    fn best(&self, request: &Request) -> Option<Rect> {
+impl LabelSearch<'_> {
+    fn best(&self, request: &LabelRequest) -> Option<Rect> {
         let ranked = request.spots.iter().enumerate().map(|(rank, &at)| (rank as f64 * COST_PER_RANK, at));
         let near = self.cheapest(request, ranked);
         match near {
@@ -232,7 +232,7 @@ impl Search<'_> {
         }
     }
 
-    fn cheapest(&self, request: &Request, spots: impl Iterator<Item = (f64, Px)>) -> Option<(f64, Rect)> {
+    fn cheapest(&self, request: &LabelRequest, spots: impl Iterator<Item = (f64, Px)>) -> Option<(f64, Rect)> {
         let mut best: Option<(f64, Rect)> = None;
         for (cost, at) in spots {
             let rect = Rect::at(at, request.size);
@@ -251,7 +251,7 @@ impl Search<'_> {
         self.area.holds(rect) && !self.others.iter().any(|other| other.rect.meets(rect.grown(CLEARANCE)))
     }
 
-    fn cost(&self, rect: Rect, request: &Request) -> f64 {
+    fn cost(&self, rect: Rect, request: &LabelRequest) -> f64 {
         let padded = rect.grown(CLEARANCE / 2.0);
         let through = 0.5 * padded.height();
         let covering = |&segment: &(Px, Px)| {
@@ -265,7 +265,7 @@ impl Search<'_> {
     }
 
     /// Leaders should not strike through texts, neither this text's through others nor others' through this.
-    fn leader_cost(&self, rect: Rect, request: &Request) -> f64 {
+    fn leader_cost(&self, rect: Rect, request: &LabelRequest) -> f64 {
         let own = request.leader(rect, self.rivals);
         let struck = |other: &Placed| {
             let through_this = other.leader.map_or(0.0, |leader| rect.covers(leader));
@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn a_lone_label_stays_beside_its_point() {
-        let placed = place(AREA, &Obstacles::default(), &[Request::around((100.0, 60.0), (40.0, 10.0), 0)]);
+        let placed = place(AREA, &Obstacles::default(), &[LabelRequest::around((100.0, 60.0), (40.0, 10.0), 0)]);
         let rect = placed[0].unwrap().rect;
         assert!(rect.nearest((100.0, 60.0)).0 - 100.0 < 8.0);
     }
@@ -306,7 +306,7 @@ mod tests {
     fn a_label_dodges_lines_and_markers() {
         let obstacles =
             Obstacles { boxes: vec![Rect::around((110.0, 50.0), 4.0)], segments: vec![((0.0, 60.0), (200.0, 60.0))] };
-        let rect = place(AREA, &obstacles, &[Request::around((100.0, 60.0), (40.0, 10.0), 0)])[0].unwrap().rect;
+        let rect = place(AREA, &obstacles, &[LabelRequest::around((100.0, 60.0), (40.0, 10.0), 0)])[0].unwrap().rect;
         assert_eq!(rect.covers(obstacles.segments[0]), 0.0);
         assert!(!rect.meets(obstacles.boxes[0]));
     }
@@ -316,7 +316,7 @@ mod tests {
         // Its own upright line stands too near the frame for the text, and another's is close on the other side.
         let lines = [150.0, 140.0].map(|x| ((x, 20.0), (x, 120.0)));
         let obstacles = Obstacles { boxes: Vec::new(), segments: lines.to_vec() };
-        let mut request = Request::around((150.0, 20.0), (60.0, 12.0), 0);
+        let mut request = LabelRequest::around((150.0, 20.0), (60.0, 12.0), 0);
         request.spots.insert(0, (150.0 - 4.0 - 60.0, 100.0));
         request.anchors = vec![Rect::new(150.0, 20.0, 150.0, 120.0)];
         let rect = place(AREA, &obstacles, &[request])[0].unwrap().rect;
@@ -327,17 +327,21 @@ mod tests {
     fn a_label_beside_the_anchor_of_another_is_joined_to_its_own() {
         // The only spot left of both points is nearer to the other's.
         let size = (40.0, 10.0);
-        let only = |anchor: Px| Request { spots: vec![(54.0, 55.0)], roams: false, ..Request::around(anchor, size, 0) };
-        let leaders = |requests: &[Request]| place(AREA, &Obstacles::default(), requests)[0].unwrap().leader;
+        let only = |anchor: Px| LabelRequest {
+            spots: vec![(54.0, 55.0)],
+            roams: false,
+            ..LabelRequest::around(anchor, size, 0)
+        };
+        let leaders = |requests: &[LabelRequest]| place(AREA, &Obstacles::default(), requests)[0].unwrap().leader;
         let own = only((104.0, 60.0));
         assert_eq!(leaders(std::slice::from_ref(&own)), None);
-        let other = Request { spots: vec![(120.0, 20.0)], ..only((99.0, 60.0)) };
+        let other = LabelRequest { spots: vec![(120.0, 20.0)], ..only((99.0, 60.0)) };
         assert_eq!(leaders(&[own, other]), Some(((94.0, 60.0), (104.0, 60.0))));
     }
 
     #[test]
     fn what_does_not_fit_is_left_out() {
-        let wide = Request::around((100.0, 60.0), (300.0, 10.0), 0);
+        let wide = LabelRequest::around((100.0, 60.0), (300.0, 10.0), 0);
         assert_eq!(place(AREA, &Obstacles::default(), &[wide]), [None]);
     }
 
@@ -355,8 +359,8 @@ mod tests {
             texts in prop::collection::vec(((-20.0..220.0f64, -20.0..140.0f64), (5.0..90.0f64, 8.0..14.0f64), 0u8..3), 0..14),
             lines in prop::collection::vec(((0.0..200.0f64, 0.0..120.0f64), (0.0..200.0f64, 0.0..120.0f64)), 0..8),
         ) {
-            let requests: Vec<Request> =
-                texts.iter().map(|&(anchor, size, priority)| Request::around(anchor, size, priority)).collect();
+            let requests: Vec<LabelRequest> =
+                texts.iter().map(|&(anchor, size, priority)| LabelRequest::around(anchor, size, priority)).collect();
             let obstacles = Obstacles { boxes: Vec::new(), segments: lines };
             let placed = place(AREA, &obstacles, &requests);
             let rects: Vec<Rect> = placed.iter().flatten().map(|placed| placed.rect).collect();

@@ -60,7 +60,7 @@ pub(super) struct PanelPlan {
     pub has_data: bool,
 }
 
-pub(super) struct Layout {
+pub(super) struct FigureLayout {
     pub width: f64,
     pub height: f64,
     /// Lines and the top of each block of text, px.
@@ -70,7 +70,7 @@ pub(super) struct Layout {
     pub panels: Vec<PanelPlan>,
 }
 
-impl Layout {
+impl FigureLayout {
     pub(super) fn new(figure: &Figure) -> Result<Self, DrawError> {
         let width = figure.size.width;
         let room = width - 2.0 * MARGIN;
@@ -85,7 +85,7 @@ impl Layout {
         let legend = LegendPlan::new(figure, room);
         let place = figure.legend.place;
         let above = if place == LegendPlace::Above { Some(section(legend.height())) } else { None };
-        let (panels, height) = Grid { figure, room }.plan(section(0.0))?;
+        let (panels, height) = PanelGrid { figure, room }.plan(section(0.0))?;
         section(height);
         let below = if place == LegendPlace::Below { Some(section(legend.height())) } else { None };
         let caption = CAPTION_FONT.wrap(&figure.caption, room);
@@ -96,12 +96,12 @@ impl Layout {
     }
 }
 
-struct Grid<'a> {
+struct PanelGrid<'a> {
     figure: &'a Figure,
     room: f64,
 }
 
-impl Grid<'_> {
+impl PanelGrid<'_> {
     /// The panels below `top`, and the height of all rows.
     fn plan(&self, top: f64) -> Result<(Vec<PanelPlan>, f64), DrawError> {
         let columns = self.columns();

@@ -7,7 +7,7 @@ use super::labels::Rect;
 use super::marks::{Mark, Scatter, Segment, Stroke, Texture};
 use super::paint::BAND_PERCENT;
 use super::palette::Rgb;
-use super::plot::{Drawn, MARKER_RADIUS, Paper};
+use super::plot::{DrawResult, MARKER_RADIUS, Paper};
 use super::text::{Font, HALF_CAPITAL, clean};
 
 const FONT: Font = Font::regular(10.5);
@@ -57,7 +57,7 @@ impl LegendPlan {
     }
 
     /// Draws the legend centred about `middle`, its top at `top`.
-    pub(super) fn draw(&self, paper: &Paper, middle: f64, top: f64) -> Drawn {
+    pub(super) fn draw(&self, paper: &Paper, middle: f64, top: f64) -> DrawResult {
         let left = middle - total(&self.widths) / 2.0;
         for (index, entry) in self.entries.iter().enumerate() {
             let (row, column) = (index / self.columns, index % self.columns);
@@ -112,7 +112,7 @@ fn of_segment(segment: &Segment) -> LegendEntry {
 }
 
 /// The sample between `left` and `right`, centred on the line `y`.
-fn draw_sample(paper: &Paper, key: Key, (left, right): (f64, f64), y: f64) -> Drawn {
+fn draw_sample(paper: &Paper, key: Key, (left, right): (f64, f64), y: f64) -> DrawResult {
     let middle = (centi((left + right) / 2.0), centi(y));
     let area = Rect { left, right, top: y - 4.5, bottom: y + 4.5 };
     match key {

@@ -120,7 +120,7 @@ impl Line {
 
 /// `low` to `high` at position `at` on the other axis.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Interval {
+pub struct Spread {
     pub at: f64,
     pub low: f64,
     pub high: f64,
@@ -129,7 +129,7 @@ pub struct Interval {
 /// A lightly filled area between two curves over x, for confidence.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Band {
-    pub intervals: Vec<Interval>,
+    pub intervals: Vec<Spread>,
     pub color: Rgb,
     pub label: Option<String>,
 }
@@ -145,7 +145,7 @@ pub enum Direction {
 /// Whiskers; with [`Direction::Y`] each stands at x = `at` from y = `low` to y = `high`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ErrorBars {
-    pub intervals: Vec<Interval>,
+    pub intervals: Vec<Spread>,
     pub direction: Direction,
     pub color: Rgb,
     pub label: Option<String>,

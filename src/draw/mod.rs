@@ -39,13 +39,13 @@ pub use error::DrawError;
 pub use export::{Pixels, svg_to_png};
 pub use figure::{Axis, Figure, Key, Legend, LegendEntry, LegendPlace, Panel, Range, Scale, Size, Ticks};
 pub use marks::{
-    Band, Bar, Bars, Callout, Cell, Cells, ColorKey, Course, Dash, Direction, Drop, ErrorBars, Interval, Line, Mark,
-    Note, Point, Rule, Scatter, Segment, Span, Spot, Stroke, Texture, texture,
+    Band, Bar, Bars, Callout, Cell, Cells, ColorKey, Course, Dash, Direction, Drop, ErrorBars, Line, Mark, Note, Point,
+    Rule, Scatter, Segment, Span, Spot, Spread, Stroke, Texture, texture,
 };
 pub use palette::{Ramp, Rgb, Shape, marker, palette};
 
 use canvas::{Align, Canvas};
-use layout::{CAPTION_FONT, Layout, PanelPlan, TITLE_FONT};
+use layout::{CAPTION_FONT, FigureLayout, PanelPlan, TITLE_FONT};
 use plot::{Paper, Plot};
 use resvg::usvg::Tree;
 use svg::Ground;
@@ -66,7 +66,7 @@ impl Figure {
     /// If a number has no place on its axis, a mark does not suit its panel, or a panel has no room left.
     pub fn draw(&self) -> Result<Drawing, DrawError> {
         check::check(self)?;
-        let layout = Layout::new(self)?;
+        let layout = FigureLayout::new(self)?;
         let paper = Paper::new(layout.width, layout.height);
         let below = |top: f64, font: text::Font| top + ASCENT * font.size;
         let (title, top) = &layout.title;

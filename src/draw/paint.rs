@@ -3,15 +3,14 @@
 use super::blocks;
 use super::canvas::{Centi, centi_pair};
 use super::error::DrawError;
-use super::labels::{Px, Rect, Request};
+use super::labels::{LabelRequest, Px, Rect};
 use super::marks::{
     Band, Callout, Course, Dash, Direction, Drop, ErrorBars, Line, Mark, Note, Point, Rule, Scatter, Span, Stroke,
 };
 use super::palette::Rgb;
-use super::plot::{Drawn, MARKER_RADIUS, Plot, Wanted, measured, px};
-use super::text::Font;
+use super::plot::{DrawResult, MARKER_RADIUS, Plot, Wanted, measured, px};
+use super::text::{Font, LABEL_FONT};
 
-pub(super) const LABEL_FONT: Font = Font::regular(10.0);
 const STRONG_FONT: Font = Font::bold(10.0);
 
 /// Opacity of confidence bands and spans, percent.
@@ -45,7 +44,7 @@ fn layer(mark: &Mark) -> u8 {
     }
 }
 
-fn paint_mark(plot: &mut Plot, mark: &Mark) -> Drawn {
+fn paint_mark(plot: &mut Plot, mark: &Mark) -> DrawResult {
     match mark {
         Mark::Line(mark) => line(plot, mark),
         Mark::Band(mark) => band(plot, mark),
@@ -63,7 +62,7 @@ fn paint_mark(plot: &mut Plot, mark: &Mark) -> Drawn {
     }
 }
 
-fn line(plot: &mut Plot, line: &Line) -> Drawn {
+fn line(plot: &mut Plot, line: &Line) -> DrawResult {
     let mut places: Vec<(Centi, Centi)> = line.points.iter().map(|p| plot.at(p.x, p.y)).collect();
     if line.course == Course::Step {
         let corner = |pair: &[(Centi, Centi)]| [pair[0], (pair[1].0, pair[0].1)];
@@ -76,7 +75,7 @@ fn line(plot: &mut Plot, line: &Line) -> Drawn {
     if let (Some(text), Some(last)) = (&line.end_label, line.points.last()) {
         let anchor = plot.frame.nearest(plot.px(last.x, last.y));
         let (text, size) = measured(text, LABEL_FONT);
-        let mut request = Request::around(anchor, size, 2);
+        let mut request = LabelRequest::around(anchor, size, 2);
         for share in [0.9, 0.8, 0.7, 0.6, 0.5] {
             let point = line.points[(share * (line.points.len() - 1) as f64) as usize];
             request = request.or_around(plot.frame.nearest(plot.px(point.x, point.y)));
@@ -86,14 +85,14 @@ fn line(plot: &mut Plot, line: &Line) -> Drawn {
     Ok(())
 }
 
-fn markers(plot: &mut Plot, line: &Line) -> Drawn {
+fn markers(plot: &mut Plot, line: &Line) -> DrawResult {
     let Some(shape) = line.marker else {
         return Ok(());
     };
     line.points.iter().try_for_each(|p| plot.marker((p.x, p.y), shape, line.stroke.color, p.hollow))
 }
 
-fn band(plot: &mut Plot, band: &Band) -> Drawn {
+fn band(plot: &mut Plot, band: &Band) -> DrawResult {
     let lower = band.intervals.iter().map(|i| plot.at(i.at, i.low));
     let upper = band.intervals.iter().rev().map(|i| plot.at(i.at, i.high));
     let outline: Vec<_> = lower.chain(upper).collect();
@@ -110,7 +109,7 @@ fn band(plot: &mut Plot, band: &Band) -> Drawn {
     plot.paper.area(outline, band.color, BAND_PERCENT, Some(plot.clip))
 }
 
-fn error_bars(plot: &mut Plot, bars: &ErrorBars) -> Drawn {
+fn error_bars(plot: &mut Plot, bars: &ErrorBars) -> DrawResult {
     const CAP: Centi = 250;
     let stroke = Stroke::thin(bars.color, 1.0);
     for interval in &bars.intervals {
@@ -130,7 +129,7 @@ fn error_bars(plot: &mut Plot, bars: &ErrorBars) -> Drawn {
     Ok(())
 }
 
-fn rule(plot: &mut Plot, rule: &Rule) -> Drawn {
+fn rule(plot: &mut Plot, rule: &Rule) -> DrawResult {
     let frame = plot.frame;
     let (from, to) = match rule.direction {
         Direction::X => {
@@ -160,12 +159,12 @@ fn rule(plot: &mut Plot, rule: &Rule) -> Drawn {
             .collect(),
     };
     let anchor = Rect::new(from.0, from.1, to.0, to.1);
-    let request = Request::at(spots, (width, height), anchor, 1);
+    let request = LabelRequest::at(spots, (width, height), anchor, 1);
     plot.want(Wanted::new(text, LABEL_FONT, Rgb::GREY, request));
     Ok(())
 }
 
-fn span(plot: &mut Plot, span: &Span) -> Drawn {
+fn span(plot: &mut Plot, span: &Span) -> DrawResult {
     let frame = plot.frame;
     let rect = match span.direction {
         Direction::X => {
@@ -192,12 +191,12 @@ fn span(plot: &mut Plot, span: &Span) -> Drawn {
             [(centre, top), (inside.left, top), (inside.right - size.0, top)]
         })
         .collect();
-    let request = Request { size, anchors: vec![rect], spots, roams: true, points: false, priority: 3 };
+    let request = LabelRequest { size, anchors: vec![rect], spots, roams: true, points: false, priority: 3 };
     plot.want(Wanted::new(text, LABEL_FONT, Rgb::GREY, request));
     Ok(())
 }
 
-fn callout(plot: &mut Plot, callout: &Callout) -> Drawn {
+fn callout(plot: &mut Plot, callout: &Callout) -> DrawResult {
     if !plot.shows(callout.x, callout.y) {
         plot.omitted.push(callout.text.clone());
         return Ok(());
@@ -217,7 +216,7 @@ fn callout(plot: &mut Plot, callout: &Callout) -> Drawn {
     plot.obstacles.boxes.push(Rect::around(point, MARKER_RADIUS + 2.5));
     plot.paper.ring(at, MARKER_RADIUS + 2.0, Stroke::thin(color, 1.2))?;
     let (text, size) = measured(&callout.text, STRONG_FONT);
-    let mut request = Request::around(point, size, 0);
+    let mut request = LabelRequest::around(point, size, 0);
     if callout.drop == Drop::ToX {
         let height = foot.1 - point.1;
         let beside = [0.96, 0.8, 0.65, 0.5, 0.35].map(|share| point.1 + share * height - size.1);
@@ -230,13 +229,13 @@ fn callout(plot: &mut Plot, callout: &Callout) -> Drawn {
     Ok(())
 }
 
-fn scatter(plot: &mut Plot, scatter: &Scatter) -> Drawn {
+fn scatter(plot: &mut Plot, scatter: &Scatter) -> DrawResult {
     for spot in &scatter.spots {
         let Point { x, y, hollow } = spot.point;
         plot.marker((x, y), scatter.shape, scatter.color, hollow)?;
         if let Some(text) = spot.text.as_ref().filter(|_| plot.shows(x, y)) {
             let (text, size) = measured(text, LABEL_FONT);
-            let request = Request::around(plot.px(x, y), size, 2);
+            let request = LabelRequest::around(plot.px(x, y), size, 2);
             plot.want(Wanted::new(text, LABEL_FONT, Rgb::BLACK, request));
         }
     }
@@ -246,7 +245,7 @@ fn scatter(plot: &mut Plot, scatter: &Scatter) -> Drawn {
 fn note(plot: &mut Plot, note: &Note) {
     let at = plot.frame.nearest(plot.px(note.x, note.y));
     let (text, size) = measured(&note.text, LABEL_FONT);
-    let mut request = Request::around(at, size, 3);
+    let mut request = LabelRequest::around(at, size, 3);
     request.points = false;
     request.spots.insert(0, (at.0 - size.0 / 2.0, at.1 - size.1 / 2.0));
     plot.want(Wanted::new(text, LABEL_FONT, note.color.for_text(), request));

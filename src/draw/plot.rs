@@ -15,7 +15,7 @@ use plotters_backend::BackendCoord;
 use super::axis::AxisMap;
 use super::canvas::{Align, Canvas, Centi, Pen, TextItem, centi};
 use super::error::DrawError;
-use super::labels::{Obstacles, Placed, Px, Rect, Request, place};
+use super::labels::{LabelRequest, Obstacles, Placed, Px, Rect, place};
 use super::marks::Stroke;
 use super::palette::{Rgb, Shape};
 use super::text::{ASCENT, DESCENT, Font, clean};
@@ -25,7 +25,7 @@ pub(super) const MARKER_RADIUS: f64 = 3.1;
 /// Lines of more points than this are thinned to what a px can show.
 const DENSE: usize = 1500;
 
-pub(super) type Drawn = Result<(), DrawError>;
+pub(super) type DrawResult = Result<(), DrawError>;
 
 /// Drawing on the paper, in 1/100 px.
 #[derive(Clone)]
@@ -57,7 +57,7 @@ impl Paper {
     }
 
     /// Draws one plotters element with what its style cannot say.
-    fn put<E>(&self, pen: Pen, element: &E) -> Drawn
+    fn put<E>(&self, pen: Pen, element: &E) -> DrawResult
     where
         for<'e> &'e E: PointCollection<'e, BackendCoord>,
         E: Drawable<Canvas>,
@@ -66,32 +66,38 @@ impl Paper {
         self.area.draw(element).map_err(refused)
     }
 
-    pub(super) fn line(&self, points: Vec<(Centi, Centi)>, stroke: Stroke, clip: Option<usize>) -> Drawn {
+    pub(super) fn line(&self, points: Vec<(Centi, Centi)>, stroke: Stroke, clip: Option<usize>) -> DrawResult {
         let pen = Pen { dash: stroke.dash, clip, edge: None };
         self.put(pen, &PathElement::new(points, style(stroke.color, 100, stroke.width)))
     }
 
-    pub(super) fn segment(&self, from: Px, to: Px, stroke: Stroke) -> Drawn {
+    pub(super) fn segment(&self, from: Px, to: Px, stroke: Stroke) -> DrawResult {
         self.line(vec![(centi(from.0), centi(from.1)), (centi(to.0), centi(to.1))], stroke, None)
     }
 
-    pub(super) fn area(&self, corners: Vec<(Centi, Centi)>, color: Rgb, percent: u8, clip: Option<usize>) -> Drawn {
+    pub(super) fn area(
+        &self,
+        corners: Vec<(Centi, Centi)>,
+        color: Rgb,
+        percent: u8,
+        clip: Option<usize>,
+    ) -> DrawResult {
         self.put(Pen { clip, ..Pen::PLAIN }, &Polygon::new(corners, style(color, percent, 0.0)))
     }
 
-    pub(super) fn rect(&self, rect: Rect, color: Rgb, percent: u8, clip: Option<usize>) -> Drawn {
+    pub(super) fn rect(&self, rect: Rect, color: Rgb, percent: u8, clip: Option<usize>) -> DrawResult {
         let corners = [(centi(rect.left), centi(rect.top)), (centi(rect.right), centi(rect.bottom))];
         self.put(Pen { clip, ..Pen::PLAIN }, &Rectangle::new(corners, style(color, percent, 0.0).filled()))
     }
 
-    pub(super) fn outline(&self, rect: Rect, stroke: Stroke) -> Drawn {
+    pub(super) fn outline(&self, rect: Rect, stroke: Stroke) -> DrawResult {
         let corners = [(centi(rect.left), centi(rect.top)), (centi(rect.right), centi(rect.bottom))];
         let pen = Pen { dash: stroke.dash, ..Pen::PLAIN };
         self.put(pen, &Rectangle::new(corners, style(stroke.color, 100, stroke.width)))
     }
 
     /// A marker with a thin white rim if filled, with a coloured rim if hollow.
-    pub(super) fn marker(&self, at: (Centi, Centi), shape: Shape, radius: f64, color: Rgb, hollow: bool) -> Drawn {
+    pub(super) fn marker(&self, at: (Centi, Centi), shape: Shape, radius: f64, color: Rgb, hollow: bool) -> DrawResult {
         let (inside, edge) = if hollow { (Rgb::WHITE, (color, 130)) } else { (color, (Rgb::WHITE, 60)) };
         let pen = Pen { edge: Some(edge), ..Pen::PLAIN };
         let style = style(inside, 100, 0.0).filled();
@@ -106,7 +112,7 @@ impl Paper {
     }
 
     /// A ring that leaves its inside visible.
-    pub(super) fn ring(&self, at: (Centi, Centi), radius: f64, stroke: Stroke) -> Drawn {
+    pub(super) fn ring(&self, at: (Centi, Centi), radius: f64, stroke: Stroke) -> DrawResult {
         self.put(Pen::PLAIN, &Circle::new(at, centi(radius), style(stroke.color, 100, stroke.width)))
     }
 }
@@ -130,11 +136,11 @@ pub(super) struct Wanted {
     pub text: String,
     pub font: Font,
     pub color: Rgb,
-    pub request: Request,
+    pub request: LabelRequest,
 }
 
 impl Wanted {
-    pub(super) fn new(text: String, font: Font, color: Rgb, request: Request) -> Self {
+    pub(super) fn new(text: String, font: Font, color: Rgb, request: LabelRequest) -> Self {
         Self { text, font, color, request }
     }
 }
@@ -194,14 +200,14 @@ impl Plot {
     }
 
     /// A line within the frame, which texts avoid.
-    pub(super) fn line(&mut self, points: Vec<(Centi, Centi)>, stroke: Stroke) -> Drawn {
+    pub(super) fn line(&mut self, points: Vec<(Centi, Centi)>, stroke: Stroke) -> DrawResult {
         let points = thinned(points);
         self.obstacles.segments.extend(coarse(&points));
         self.paper.line(points, stroke, Some(self.clip))
     }
 
     /// A marker, drawn whole if its centre is inside the range, which texts avoid.
-    pub(super) fn marker(&mut self, (x, y): Px, shape: Shape, color: Rgb, hollow: bool) -> Drawn {
+    pub(super) fn marker(&mut self, (x, y): Px, shape: Shape, color: Rgb, hollow: bool) -> DrawResult {
         if !self.shows(x, y) {
             return Ok(());
         }
@@ -219,7 +225,7 @@ impl Plot {
     /// Places and writes the texts; gives back those for which there is no room.
     pub(super) fn write_texts(mut self) -> Result<Vec<String>, DrawError> {
         let wanted = std::mem::take(&mut self.wanted);
-        let requests: Vec<Request> = wanted.iter().map(|text| text.request.clone()).collect();
+        let requests: Vec<LabelRequest> = wanted.iter().map(|text| text.request.clone()).collect();
         let placed = place(self.frame.grown(-3.0), &self.obstacles, &requests);
         // Leaders first: where one must pass a text, the text's rim interrupts it.
         for (wanted, placed) in wanted.iter().zip(&placed) {

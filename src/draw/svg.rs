@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use super::canvas::{Align, Canvas, Centi, Contour, Ink, Item, Look, TextItem};
+use super::canvas::{Align, Canvas, Centi, Contour, Ink, Item, PathStyle, TextItem};
 use super::marks::Dash;
 use super::palette::Rgb;
 use super::text::{FAMILY, Font, RAISED, RAISED_BY, Weight, lowered};
@@ -122,7 +122,7 @@ fn outline(item: &Item) -> String {
     d + if *closed { "Z" } else { "" }
 }
 
-fn paint(look: &Look) -> String {
+fn paint(look: &PathStyle) -> String {
     let mut attributes = match look.fill {
         Some(Ink { color, percent }) => {
             format!(" fill=\"{}\"{}", hex(color), opacity("fill", percent))

@@ -18,6 +18,9 @@ pub(super) const HALF_CAPITAL: f64 = 0.345;
 /// Distance between baselines, in units of the font size.
 pub(super) const LINE: f64 = 1.25;
 
+/// Of labels within a panel.
+pub(super) const LABEL_FONT: Font = Font::regular(10.0);
+
 static REGULAR: &[u8] = include_bytes!("fonts/LiberationSans-Regular.ttf");
 static BOLD: &[u8] = include_bytes!("fonts/LiberationSans-Bold.ttf");
 

@@ -2,12 +2,12 @@
 
 /// A round step: `mantissa` (1, 2, 5 or 25) times ten to the `exponent`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Step {
+pub(super) struct TickStep {
     mantissa: i64,
     exponent: i32,
 }
 
-impl Step {
+impl TickStep {
     /// The smallest round step that divides `span` (positive) into at most `intervals` parts. Quarters are used for
     /// whole numbers only (25, 250), where they cost no digit.
     pub(super) fn dividing(span: f64, intervals: usize) -> Self {
@@ -73,7 +73,7 @@ pub(super) fn write_decades(values: &[f64]) -> Vec<String> {
 /// Values on a logarithmic axis: 1-2-5 in every decade if `crowded` is false, else powers of ten, every `every`-th.
 pub(super) fn log_ticks(low: f64, high: f64, mantissas: &[i64], every: i32) -> Vec<f64> {
     let (first, last) = (magnitude(low) - 1, magnitude(high) + 1);
-    let decade = |exponent: i32| mantissas.iter().map(move |&m| Step { mantissa: m, exponent }.size());
+    let decade = |exponent: i32| mantissas.iter().map(move |&m| TickStep { mantissa: m, exponent }.size());
     (first..=last)
         .filter(|exponent| exponent.rem_euclid(every) == 0)
         .flat_map(decade)
@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     fn written(low: f64, high: f64, intervals: usize) -> Vec<String> {
-        let step = Step::dividing(high - low, intervals);
+        let step = TickStep::dividing(high - low, intervals);
         step.write(&step.ticks(low, high))
     }
 
@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn quarters_are_used_for_whole_numbers_only() {
         assert_eq!(written(0.0, 100.0, 4), ["0", "25", "50", "75", "100"]);
-        assert_eq!(Step::dividing(1.0, 4).size(), 0.5);
+        assert_eq!(TickStep::dividing(1.0, 4).size(), 0.5);
     }
 
     #[test]
@@ -187,7 +187,7 @@ mod tests {
             low in -1e12..1e12f64, span in 1e-3..1e12f64, intervals in 1usize..12,
         ) {
             let high = low + span;
-            let step = Step::dividing(span, intervals);
+            let step = TickStep::dividing(span, intervals);
             let ticks = step.ticks(low, high);
             let slack = step.size() * 1e-5;
             prop_assert!(ticks.len() <= intervals + 1);
@@ -199,7 +199,7 @@ mod tests {
 
         #[test]
         fn enclosing_multiples_cover_the_data(low in -1e9..1e9f64, span in 1e-3..1e9f64, intervals in 1usize..12) {
-            let step = Step::dividing(span, intervals);
+            let step = TickStep::dividing(span, intervals);
             let (first, last) = step.enclose(low, low + span);
             let slack = step.size() * 1e-5;
             prop_assert!(first <= low + slack && last >= low + span - slack);

@@ -64,10 +64,10 @@ fn subset(weight: Weight, characters: &BTreeSet<char>) -> Result<Vec<u8>, DrawEr
     Ok(assemble(tables))
 }
 
-type Table = ([u8; 4], Vec<u8>);
+type FontTable = ([u8; 4], Vec<u8>);
 
 /// The tables of a TrueType font, by its directory of 16-byte records behind a 12-byte header.
-fn tables(font: &[u8]) -> Option<Vec<Table>> {
+fn tables(font: &[u8]) -> Option<Vec<FontTable>> {
     let count = u16::from_be_bytes(font.get(4..6)?.try_into().ok()?);
     let word = |at: usize| Some(u32::from_be_bytes(font.get(at..at + 4)?.try_into().ok()?) as usize);
     (0..usize::from(count))
@@ -97,7 +97,7 @@ fn character_map(mapped: &[(u16, u16)]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_be_bytes()).collect()
 }
 
-fn assemble(mut tables: Vec<Table>) -> Vec<u8> {
+fn assemble(mut tables: Vec<FontTable>) -> Vec<u8> {
     let count = tables.len() as u16;
     let log = count.ilog2() as u16;
     let search = 16u16 << log;

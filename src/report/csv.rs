@@ -1,9 +1,8 @@
 //! summary.csv: one line a point and arm, for spreadsheets. Units stand in the header; what is missing is empty.
 
-use super::{PERCENTILES, Point, Study};
+use super::{JudgedPoint, PERCENTILES, Study};
 use crate::analyse::ArmReport;
 use crate::analyse::percentiles::Distribution;
-use crate::outcome::PointStatus;
 
 /// The bytes of summary.csv.
 ///
@@ -52,13 +51,8 @@ fn header() -> Vec<String> {
     all
 }
 
-fn line(arm: &ArmReport, Point { report, summary, .. }: Point<'_>) -> Vec<String> {
+fn line(arm: &ArmReport, JudgedPoint { report, summary, .. }: JudgedPoint<'_>) -> Vec<String> {
     let number = |value: Option<f64>| value.map_or_else(String::new, |v| v.to_string());
-    let status = match report.status {
-        PointStatus::Measured => "measured",
-        PointStatus::Degraded => "degraded",
-        PointStatus::Failed => "failed",
-    };
     let mut all = vec![
         arm.name.clone(),
         arm.gpus.map_or_else(String::new, |n| n.to_string()),
@@ -66,7 +60,7 @@ fn line(arm: &ArmReport, Point { report, summary, .. }: Point<'_>) -> Vec<String
         report.attempt.to_string(),
         report.offered.to_string(),
         report.served.to_string(),
-        status.to_string(),
+        report.status.word().to_string(),
         report.valid.map_or_else(String::new, |v| v.to_string()),
         report.attainment.both.to_string(),
         number(report.ci95.both.lo),

@@ -36,7 +36,7 @@ pub struct Study {
 
 /// One point of one arm: what was measured, its summary, what the judge said.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Point<'a> {
+pub(crate) struct JudgedPoint<'a> {
     pub(crate) report: &'a PointReport,
     pub(crate) input: &'a PointInput,
     pub(crate) summary: &'a PointSummary,
@@ -47,11 +47,11 @@ pub(crate) fn points<'a>(
     reports: &'a [PointReport],
     input: &'a ArmInput,
     summaries: &'a [PointSummary],
-) -> impl Iterator<Item = Point<'a>> {
+) -> impl Iterator<Item = JudgedPoint<'a>> {
     reports.iter().filter_map(move |report| {
         let same = |p: &PointInput| p.rate == report.rate && p.attempt == report.attempt;
         let at = input.points.iter().position(same)?;
-        Some(Point { report, input: &input.points[at], summary: summaries.get(at)? })
+        Some(JudgedPoint { report, input: &input.points[at], summary: summaries.get(at)? })
     })
 }
 
@@ -66,7 +66,7 @@ impl Study {
     }
 
     /// Points of the arm at this position; none if there is no such arm.
-    pub(crate) fn points(&self, arm: usize) -> impl Iterator<Item = Point<'_>> {
+    pub(crate) fn points(&self, arm: usize) -> impl Iterator<Item = JudgedPoint<'_>> {
         let found = self.comparison.arms.get(arm).zip(self.arms.get(arm)).zip(self.summaries.get(arm));
         found.into_iter().flat_map(|((report, input), summaries)| points(&report.points, input, summaries))
     }

@@ -32,7 +32,7 @@ const NEGLIGIBLE: f64 = 0.002;
 
 /// Means over the served requests of one point, milliseconds.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Row {
+pub(super) struct BreakdownRow {
     /// Position of the arm.
     pub(super) arm: usize,
     pub(super) name: String,
@@ -47,13 +47,13 @@ pub(super) struct Row {
 }
 
 /// A row for each point that was judged, in the order of arms and reports.
-pub(super) fn rows<'a>(arms: impl IntoIterator<Item = (&'a ArmReport, &'a ArmInput)>, slo: &Slo) -> Vec<Row> {
+pub(super) fn rows<'a>(arms: impl IntoIterator<Item = (&'a ArmReport, &'a ArmInput)>, slo: &Slo) -> Vec<BreakdownRow> {
     let mut all = Vec::new();
     for (arm, (report, input)) in arms.into_iter().enumerate() {
         for point in &report.points {
             let twin = input.points.iter().find(|p| p.rate == point.rate && p.attempt == point.attempt);
             let Some(Attribution { time, binding, .. }) = twin.map(|p| Attribution::of(p, slo)) else { continue };
-            all.push(Row {
+            all.push(BreakdownRow {
                 arm,
                 name: report.name.clone(),
                 rate: words::rate(point.rate),
@@ -69,7 +69,7 @@ pub(super) fn rows<'a>(arms: impl IntoIterator<Item = (&'a ArmReport, &'a ArmInp
 }
 
 /// Stages that take time anywhere, as positions in [`STAGES`].
-pub(super) fn worth_a_column(rows: &[Row]) -> Vec<usize> {
+pub(super) fn worth_a_column(rows: &[BreakdownRow]) -> Vec<usize> {
     let highest = rows.iter().filter_map(|row| row.ttft).fold(0.0, f64::max);
     (0..STAGES.len())
         .filter(|&i| rows.iter().any(|row| row.stages[i].is_some_and(|ms| ms > NEGLIGIBLE * highest)))

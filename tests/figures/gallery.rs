@@ -19,8 +19,8 @@ fn attainment(knee: f64, steep: f64) -> impl Fn(f64) -> f64 {
     move |x: f64| 100.0 / (1.0 + ((x - knee) * steep).exp())
 }
 
-fn interval(at: f64, y: f64, half: f64) -> Interval {
-    Interval { at, low: (y - half).max(0.0), high: (y + half).min(100.0) }
+fn interval(at: f64, y: f64, half: f64) -> Spread {
+    Spread { at, low: (y - half).max(0.0), high: (y + half).min(100.0) }
 }
 
 fn arm_lines(

@@ -1,6 +1,6 @@
 //! Arms side by side, what may be concluded, and what to mind.
 
-use super::{MISSING, Row, Style, Tint, sweep, table, why};
+use super::{MISSING, Style, TableRow, Tint, sweep, table, why};
 use crate::analyse::{ArmReport, Censored, Interval, Ratio, RatioReport};
 use crate::report::Study;
 use crate::words;
@@ -32,12 +32,12 @@ fn side_by_side(study: &Study, style: Style) -> String {
         None => "SLO scale".to_string(),
     };
     let header = ["arm", "GPUs", "req/s", "95 % CI", "per GPU", &scale, "95 % CI"];
-    let rows = arms.iter().map(|arm| Row::from(arm_row(arm))).collect();
+    let rows = arms.iter().map(|arm| TableRow::from(arm_row(arm))).collect();
     let mut text = format!("{title}\n{}", table(header, rows, style));
     if let Some(first) = arms.first().filter(|_| !study.comparison.ratios.is_empty()) {
         let over = format!("over {}", first.name);
         let header = [&over, "req/s", "95 % CI", "per GPU", "95 % CI", "tighter SLO", "95 % CI"];
-        let rows = study.comparison.ratios.iter().map(|r| Row::from(ratio_row(r, arms))).collect();
+        let rows = study.comparison.ratios.iter().map(|r| TableRow::from(ratio_row(r, arms))).collect();
         text.push('\n');
         text.push_str(&table(header, rows, style));
     }

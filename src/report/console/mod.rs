@@ -47,20 +47,20 @@ fn or_missing(value: Option<f64>, decimals: usize) -> String {
 }
 
 /// A row of a table, and the colour of its line.
-struct Row {
+struct TableRow {
     cells: Vec<String>,
     tint: Option<Tint>,
 }
 
-impl From<Vec<String>> for Row {
+impl From<Vec<String>> for TableRow {
     fn from(cells: Vec<String>) -> Self {
-        Row { cells, tint: None }
+        TableRow { cells, tint: None }
     }
 }
 
 /// A table without frames: the first column to the left, the others, being numbers, to the right. Lines are painted
 /// when they are laid out, so that colours don't count as width.
-fn table<S: Into<String>>(header: impl IntoIterator<Item = S>, rows: Vec<Row>, style: Style) -> String {
+fn table<S: Into<String>>(header: impl IntoIterator<Item = S>, rows: Vec<TableRow>, style: Style) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(header.into_iter().map(Into::into).collect::<Vec<String>>());

@@ -1,10 +1,10 @@
 //! The points of one arm, one line each.
 
-use super::{MISSING, Row, Style, Tint, table};
+use super::{MISSING, Style, TableRow, Tint, table};
 use crate::analyse::percentiles::Distribution;
 use crate::analyse::{ArmReport, Interval};
 use crate::outcome::PointStatus;
-use crate::report::{Point, Study};
+use crate::report::{JudgedPoint, Study};
 use crate::words;
 
 /// A table of an arm's points, and below it why points are doubtful. Empty for an arm that isn't there.
@@ -22,7 +22,7 @@ pub fn sweep(study: &Study, arm: usize, style: Style) -> String {
     text
 }
 
-fn row(Point { report: p, summary, .. }: Point<'_>, several: bool, study: &Study) -> Row {
+fn row(JudgedPoint { report: p, summary, .. }: JudgedPoint<'_>, several: bool, study: &Study) -> TableRow {
     let rate = words::rate(p.rate);
     let met = p.attainment.both >= study.question.target.percent().get();
     let (valid, tint) = match (p.valid, p.status) {
@@ -44,7 +44,7 @@ fn row(Point { report: p, summary, .. }: Point<'_>, several: bool, study: &Study
         triple(summary.latencies.tpot.as_ref(), 1),
         valid.to_string(),
     ];
-    Row { cells, tint }
+    TableRow { cells, tint }
 }
 
 fn percent_interval(ci: Interval) -> String {

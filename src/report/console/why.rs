@@ -1,6 +1,6 @@
 //! Where the time goes, as a table, and what the utilisation of both sides suggests.
 
-use super::{MISSING, Row, Style, Tint, table};
+use super::{MISSING, Style, TableRow, Tint, table};
 use crate::report::{Study, why};
 
 /// Empty where nothing was measured.
@@ -15,12 +15,12 @@ pub fn why(study: &Study, style: Style) -> String {
     header.extend(kept.iter().map(|&i| why::SHORT[i]));
     header.push("decode");
     let told = |ms: Option<f64>| ms.map_or_else(|| MISSING.to_string(), |ms| format!("{ms:.1}"));
-    let cells = |row: &why::Row| {
+    let cells = |row: &why::BreakdownRow| {
         let rate = if row.attempt > 1 { format!("{} ({})", row.rate, row.attempt) } else { row.rate.clone() };
         let mut cells = vec![row.name.clone(), rate, row.binds.to_string(), told(row.ttft)];
         cells.extend(kept.iter().map(|&i| told(row.stages[i])));
         cells.push(told(row.decode));
-        Row::from(cells)
+        TableRow::from(cells)
     };
     let title = style.paint("Where the time goes (means of served requests, ms) and which limit is missed", Tint::Bold);
     let mut text = format!("{title}\n{}", table(header, rows.iter().map(cells).collect(), style));

@@ -1,6 +1,6 @@
 //! Distributions of TTFT and TPOT at the rate of the scale panel.
 
-use super::style::{self, DASHES, Look, dressed, limit_rule, target_rule};
+use super::style::{self, ArmLook, DASHES, dressed, limit_rule, target_rule};
 use crate::analyse::{ArmReport, Row, Samples};
 use crate::draw::{Axis, Direction, Figure, Line, Panel, Stroke};
 use crate::record::RecordedRun;
@@ -12,9 +12,9 @@ use crate::words;
 const STEPS: usize = 800;
 
 /// One arm's requests at the rate.
-struct Arm<'a> {
+struct CdfArm<'a> {
     report: &'a ArmReport,
-    look: Look,
+    look: ArmLook,
     repeats: Vec<&'a Samples>,
     offered: usize,
 }
@@ -23,7 +23,7 @@ struct Arm<'a> {
 /// if nothing was served at it.
 pub fn cdf(study: &Study) -> Option<Figure> {
     let rate = study.comparison.arms.iter().find_map(|arm| arm.scale.at_rate)?;
-    let arms: Vec<Arm> =
+    let arms: Vec<CdfArm> =
         dressed(study).zip(&study.runs).map(|((report, look), run)| arm(report, look, run, rate)).collect();
     let slo = &study.question.slo;
     let ttft = |r: &Row| r.ttft.map(|t| t.as_millis());
@@ -44,14 +44,14 @@ pub fn cdf(study: &Study) -> Option<Figure> {
     (!figure.panels.is_empty()).then(|| figure.titled(format!("Latency distributions - {}", style::title(study))))
 }
 
-fn arm<'a>(report: &'a ArmReport, look: Look, run: &'a RecordedRun, rate: RequestRate) -> Arm<'a> {
+fn arm<'a>(report: &'a ArmReport, look: ArmLook, run: &'a RecordedRun, rate: RequestRate) -> CdfArm<'a> {
     let repeats = run.points.iter().filter(|p| p.key.rate == rate).map(|p| p.samples.as_ref()).collect();
     let offered = report.points.iter().filter(|p| p.rate == rate).map(|p| p.offered).sum();
-    Arm { report, look, repeats, offered }
+    CdfArm { report, look, repeats, offered }
 }
 
-fn panel(name: &str, arms: &[Arm], pick: fn(&Row) -> Option<f64>, limit: f64, study: &Study) -> Option<Panel> {
-    let columns: Vec<(&Arm, Vec<f64>)> = arms
+fn panel(name: &str, arms: &[CdfArm], pick: fn(&Row) -> Option<f64>, limit: f64, study: &Study) -> Option<Panel> {
+    let columns: Vec<(&CdfArm, Vec<f64>)> = arms
         .iter()
         .map(|arm| {
             let mut values: Vec<f64> =

@@ -14,7 +14,7 @@ use std::ops::RangeInclusive;
 
 /// Of one instance or GPU: (seconds since the point's time zero, value).
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Series {
+pub(super) struct GaugeSeries {
     pub(super) name: String,
     pub(super) points: Vec<(f64, f64)>,
 }
@@ -22,12 +22,12 @@ pub(super) struct Series {
 /// Gauges over one point; a list is empty where nothing was recorded.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Gauges {
-    pub(super) running: Vec<Series>,
-    pub(super) waiting: Vec<Series>,
+    pub(super) running: Vec<GaugeSeries>,
+    pub(super) waiting: Vec<GaugeSeries>,
     /// Percent of the KV cache's blocks.
-    pub(super) kv_usage: Vec<Series>,
+    pub(super) kv_usage: Vec<GaugeSeries>,
     /// Watts.
-    pub(super) power: Vec<Series>,
+    pub(super) power: Vec<GaugeSeries>,
 }
 
 #[derive(Deserialize)]
@@ -81,10 +81,10 @@ impl Gauges {
     }
 }
 
-fn add(all: &mut Vec<Series>, name: &str, at: f64, value: Option<f64>) {
+fn add(all: &mut Vec<GaugeSeries>, name: &str, at: f64, value: Option<f64>) {
     let Some(value) = value.filter(|v| v.is_finite()) else { return };
     let place = all.iter().position(|series| series.name == name).unwrap_or_else(|| {
-        all.push(Series { name: name.to_string(), points: Vec::new() });
+        all.push(GaugeSeries { name: name.to_string(), points: Vec::new() });
         all.len() - 1
     });
     all[place].points.push((at, value));

@@ -22,7 +22,7 @@ pub use percentiles::percentiles;
 pub use plane::plane;
 pub use throughput::throughput;
 pub use timeline::timeline;
-pub use write::{Drawn, FigureError, draw, write};
+pub use write::{Drawn, FigureError, Written, draw, write};
 
 use super::Study;
 use crate::draw::Figure;

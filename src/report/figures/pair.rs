@@ -1,12 +1,12 @@
 //! DistServe's Figure 9: SLO attainment over the rate, and over the scale of the SLO at one rate.
 
-use super::style::{self, Look, RateUnit, attainment_axis, dressed, target_rule};
+use super::style::{self, ArmLook, RateUnit, attainment_axis, dressed, target_rule};
 use crate::analyse::interval::wilson;
 use crate::analyse::scale::ScaleCurve;
 use crate::analyse::{ArmReport, Censored, PointAttainment, PointReport, RateReport};
 use crate::draw::{
-    Axis, Band, Callout, Direction, Drop, ErrorBars, Figure, Interval, Key, Legend, LegendEntry, Line, Note, Panel,
-    Point, Rgb, Rule, Scatter, Spot, Stroke,
+    Axis, Band, Callout, Direction, Drop, ErrorBars, Figure, Key, Legend, LegendEntry, Line, Note, Panel, Point, Rgb,
+    Rule, Scatter, Spot, Spread, Stroke,
 };
 use crate::report::Study;
 use crate::units::RequestRate;
@@ -58,13 +58,13 @@ fn rate_panel(study: &Study, unit: RateUnit) -> Panel {
     panel
 }
 
-fn over_rate(mut panel: Panel, study: &Study, arm: &ArmReport, (look, unit): (Look, RateUnit)) -> Panel {
+fn over_rate(mut panel: Panel, study: &Study, arm: &ArmReport, (look, unit): (ArmLook, RateUnit)) -> Panel {
     let finite: Vec<&RateReport> = arm.rates.iter().filter(|r| !r.rate.is_infinite()).collect();
     let at = |r: &RateReport| unit.of_arm(arm, r.rate.per_second());
     let curve = |pick: fn(&PointAttainment) -> f64| -> Vec<Point> {
         finite.iter().map(|r| Point { x: at(r), y: pick(&r.attainment), hollow: invalid(arm, r.rate) }).collect()
     };
-    let intervals: Vec<Interval> = finite.iter().map(|r| spread(at(r), arm, r)).collect();
+    let intervals: Vec<Spread> = finite.iter().map(|r| spread(at(r), arm, r)).collect();
     if let [only] = intervals.as_slice() {
         panel =
             panel.with(ErrorBars { intervals: vec![*only], direction: Direction::Y, color: look.color, label: None });
@@ -86,17 +86,17 @@ fn invalid(arm: &ArmReport, rate: RequestRate) -> bool {
     arm.invalid_points().any(|p| p.rate == rate)
 }
 
-fn spread(at: f64, arm: &ArmReport, rate: &RateReport) -> Interval {
+fn spread(at: f64, arm: &ArmReport, rate: &RateReport) -> Spread {
     let repeats: Vec<&PointReport> = arm.points.iter().filter(|p| p.rate == rate.rate).collect();
     let effective: f64 = repeats.iter().map(|p| p.effective_requests).sum();
     let found = match repeats.as_slice() {
         [one] => one.ci95.both,
         _ => wilson(rate.attainment.both.fraction(), effective.max(1.0)),
     };
-    Interval { at, low: found.lo.unwrap_or(0.0), high: found.hi.unwrap_or(100.0) }
+    Spread { at, low: found.lo.unwrap_or(0.0), high: found.hi.unwrap_or(100.0) }
 }
 
-fn crossings(mut panel: Panel, study: &Study, arm: &ArmReport, (look, unit): (Look, RateUnit)) -> Panel {
+fn crossings(mut panel: Panel, study: &Study, arm: &ArmReport, (look, unit): (ArmLook, RateUnit)) -> Panel {
     let y = study.question.target.percent().get();
     for (i, rate) in arm.max_rate.all.iter().enumerate() {
         let x = unit.of_arm(arm, *rate);
@@ -158,7 +158,7 @@ fn scale_window(study: &Study) -> f64 {
     (widest / step).ceil() * step
 }
 
-fn over_scale(mut panel: Panel, study: &Study, arm: &ArmReport, (look, high): (Look, f64)) -> Panel {
+fn over_scale(mut panel: Panel, study: &Study, arm: &ArmReport, (look, high): (ArmLook, f64)) -> Panel {
     let Some(curves) = &arm.scale_curves else { return panel };
     let line = |curve: &ScaleCurve, stroke| Line::new(staircase(curve, high), stroke).stepped();
     // Below the tightest scale that any request kept, an interval around zero says nothing.
@@ -168,7 +168,7 @@ fn over_scale(mut panel: Panel, study: &Study, arm: &ArmReport, (look, high): (L
         arm.points.iter().filter(|p| Some(p.rate) == arm.scale.at_rate).map(|p| p.effective_requests).sum();
     let interval = |scale: f64| {
         let found = wilson(curves.both.attainment_at(scale) / 100.0, trials.max(1.0));
-        Interval { at: scale, low: found.lo.unwrap_or(0.0), high: found.hi.unwrap_or(100.0) }
+        Spread { at: scale, low: found.lo.unwrap_or(0.0), high: found.hi.unwrap_or(100.0) }
     };
     let hollow = arm.scale.at_rate.is_some_and(|rate| invalid(arm, rate));
     let spots = (1..=MARKERS)

@@ -1,6 +1,6 @@
 //! Percentiles of every latency over the rate.
 
-use super::style::{self, Look, RateUnit, dressed, latency_axis, limit_rule};
+use super::style::{self, ArmLook, RateUnit, dressed, latency_axis, limit_rule};
 use crate::analyse::latencies::Latencies;
 use crate::analyse::percentiles::Distribution;
 use crate::analyse::{ArmReport, Samples};
@@ -11,7 +11,7 @@ use crate::units::RequestRate;
 use crate::words;
 
 /// What one panel shows.
-struct Metric {
+struct LatencyMetric {
     name: &'static str,
     pick: fn(&Latencies) -> Option<&Distribution>,
     /// Milliseconds.
@@ -19,22 +19,23 @@ struct Metric {
 }
 
 /// An arm's latencies at each finite rate, repeats together.
-struct Course<'a> {
+struct ArmLatencies<'a> {
     arm: &'a ArmReport,
-    look: Look,
+    look: ArmLook,
     points: Vec<(f64, bool, Latencies)>,
 }
 
 /// TTFT, TPOT, ITL and E2EL at p50, p90 and p99. `None` if nothing was served.
 pub fn percentiles(study: &Study) -> Option<Figure> {
     let unit = RateUnit::of(&study.comparison);
-    let courses: Vec<Course> = (0..).zip(dressed(study)).map(|(i, dressed)| course(study, i, dressed, unit)).collect();
+    let courses: Vec<ArmLatencies> =
+        (0..).zip(dressed(study)).map(|(i, dressed)| course(study, i, dressed, unit)).collect();
     let slo = &study.question.slo;
     let metrics = [
-        Metric { name: "TTFT", pick: |l| l.ttft.as_ref(), limit: Some(slo.ttft.as_millis()) },
-        Metric { name: "TPOT", pick: |l| l.tpot.as_ref(), limit: Some(slo.tpot.as_millis()) },
-        Metric { name: gap_name(&courses), pick: |l| l.itl.as_ref(), limit: None },
-        Metric { name: "E2EL", pick: |l| l.e2el.as_ref(), limit: slo.e2el.map(|limit| limit.as_millis()) },
+        LatencyMetric { name: "TTFT", pick: |l| l.ttft.as_ref(), limit: Some(slo.ttft.as_millis()) },
+        LatencyMetric { name: "TPOT", pick: |l| l.tpot.as_ref(), limit: Some(slo.tpot.as_millis()) },
+        LatencyMetric { name: gap_name(&courses), pick: |l| l.itl.as_ref(), limit: None },
+        LatencyMetric { name: "E2EL", pick: |l| l.e2el.as_ref(), limit: slo.e2el.map(|limit| limit.as_millis()) },
     ];
     let panels: Vec<Panel> = metrics.iter().filter_map(|metric| panel(metric, &courses, unit)).collect();
     let caption =
@@ -47,18 +48,18 @@ pub fn percentiles(study: &Study) -> Option<Figure> {
 }
 
 /// The gap between chunks of unknown size is no ITL.
-fn gap_name(courses: &[Course]) -> &'static str {
+fn gap_name(courses: &[ArmLatencies]) -> &'static str {
     let all = courses.iter().flat_map(|c| &c.points);
     if all.map(|(.., l)| l).filter(|l| l.itl.is_some()).all(|l| l.itl_per_token) { "ITL" } else { "Chunk latency" }
 }
 
-fn course<'a>(study: &Study, index: usize, (arm, look): (&'a ArmReport, Look), unit: RateUnit) -> Course<'a> {
+fn course<'a>(study: &Study, index: usize, (arm, look): (&'a ArmReport, ArmLook), unit: RateUnit) -> ArmLatencies<'a> {
     let finite = arm.rates.iter().map(|r| r.rate).filter(|r| !r.is_infinite());
     let points = finite.map(|rate| {
         let hollow = arm.invalid_points().any(|p| p.rate == rate);
         (unit.of_arm(arm, rate.per_second()), hollow, latencies(study, index, rate))
     });
-    Course { arm, look, points: points.collect() }
+    ArmLatencies { arm, look, points: points.collect() }
 }
 
 /// Of all requests at a rate, repeats together.
@@ -77,7 +78,7 @@ fn pooled(run: &RecordedRun, rate: RequestRate) -> Latencies {
     Latencies::pooled(&repeats, &PERCENTILES)
 }
 
-fn panel(metric: &Metric, courses: &[Course], unit: RateUnit) -> Option<Panel> {
+fn panel(metric: &LatencyMetric, courses: &[ArmLatencies], unit: RateUnit) -> Option<Panel> {
     let value = |l: &Latencies, p: f64| {
         let found = (metric.pick)(l)?.percentiles.iter().find(|(q, _)| *q == p)?;
         Some(found.1 * 1e3)
@@ -94,7 +95,7 @@ fn panel(metric: &Metric, courses: &[Course], unit: RateUnit) -> Option<Panel> {
     if let Some(limit) = metric.limit.filter(|limit| *limit < 2.0 * highest) {
         panel = panel.with(limit_rule(limit, Direction::X, format!("limit {} ms", words::number(limit))));
     }
-    for Course { arm, look, points } in courses {
+    for ArmLatencies { arm, look, points } in courses {
         let strokes = [Stroke::solid(look.color), Stroke::dashed(look.color), Stroke::dotted(look.color)];
         for (p, stroke) in PERCENTILES.into_iter().zip(strokes) {
             let points =

@@ -8,7 +8,7 @@ use crate::words;
 
 /// How an arm is told from the others, in every figure alike.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Look {
+pub(super) struct ArmLook {
     pub(super) color: Rgb,
     pub(super) shape: Shape,
 }
@@ -17,12 +17,12 @@ pub(super) struct Look {
 pub(super) const DASHES: [Dash; 3] = [Dash::Solid, Dash::Dashed, Dash::Dotted];
 
 /// Of every arm, in their order.
-pub(super) fn looks(arms: &[ArmInput]) -> Vec<Look> {
-    hues(arms).into_iter().map(|hue| Look { color: palette(hue), shape: marker(hue) }).collect()
+pub(super) fn looks(arms: &[ArmInput]) -> Vec<ArmLook> {
+    hues(arms).into_iter().map(|hue| ArmLook { color: palette(hue), shape: marker(hue) }).collect()
 }
 
 /// Arms as they are reported, each with its look.
-pub(super) fn dressed(study: &Study) -> impl Iterator<Item = (&ArmReport, Look)> {
+pub(super) fn dressed(study: &Study) -> impl Iterator<Item = (&ArmReport, ArmLook)> {
     study.comparison.arms.iter().zip(looks(&study.arms))
 }
 

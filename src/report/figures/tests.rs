@@ -154,13 +154,52 @@ fn invalid_points_are_hollow_and_the_legend_says_so() {
     assert_eq!(hollow, [false, true]);
 }
 
+fn all_drawn(figures: Vec<Named>) -> Vec<Drawn> {
+    let (drawn, failed) = draw(figures);
+    assert!(failed.is_empty(), "{failed:?}");
+    drawn
+}
+
+#[test]
+fn a_gauge_beyond_all_axes_costs_its_own_figure_and_no_other() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let run = observed(&Made { rates: vec![4.0, 8.0], requests: 40, ..Made::nixl() }, dir.path());
+    let engines = std::fs::read_to_string(dir.path().join(ENGINE_METRICS)).expect("read");
+    // Within the first point, and not within the second.
+    let absurd = engines.replace(
+        "\"at\":11.0,\"instance\":\"prefill-0\",\"answered\":true,\"running\":",
+        "\"at\":11.0,\"instance\":\"prefill-0\",\"answered\":true,\"running\":1e308,\"x\":",
+    );
+    assert_ne!(engines, absurd);
+    std::fs::write(dir.path().join(ENGINE_METRICS), absurd).expect("write");
+    let figures = of_run(&Study::new(vec![run], question(125.0, 200.0)));
+    let wanted = figures.len();
+    let (drawn, failed) = draw(figures);
+    let [FigureError::Draw { name, .. }] = &failed[..] else { panic!("one failed: {failed:?}") };
+    assert_eq!(name, "timeline_4.0qps_1");
+    assert_eq!(drawn.len(), wanted - 1);
+    assert!(failed[0].to_string().contains("figure timeline_4.0qps_1 cannot be drawn"), "{}", failed[0]);
+}
+
+#[test]
+fn a_figure_that_can_not_be_written_leaves_the_others() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    // A directory stands where a file should.
+    std::fs::create_dir_all(dir.path().join("latency_percentiles.png/taken")).expect("made");
+    let drawn = all_drawn(of_comparison(&h100_study(250.0, 9.0)));
+    let written = write(dir.path(), &drawn).expect("writes");
+    assert_eq!(written.failed.len(), 1, "{:?}", written.failed);
+    assert!(written.failed[0].to_string().contains("latency_percentiles.png"), "{}", written.failed[0]);
+    assert_eq!(written.files.len(), 3 * (drawn.len() - 1));
+}
+
 #[test]
 fn the_same_study_gives_the_same_files() {
     let study = h100_study(250.0, 9.0);
     let (first, second) = (tempfile::tempdir().expect("tempdir"), tempfile::tempdir().expect("tempdir"));
-    let files = write(first.path(), &draw(of_comparison(&study)).expect("draws")).expect("writes");
-    let drawn_again = draw(of_comparison(&h100_study(250.0, 9.0))).expect("draws");
-    let again = write(&second.path().join("made"), &drawn_again).expect("writes");
+    let files = write(first.path(), &all_drawn(of_comparison(&study))).expect("writes").files;
+    let drawn_again = all_drawn(of_comparison(&h100_study(250.0, 9.0)));
+    let again = write(&second.path().join("made"), &drawn_again).expect("writes").files;
     let names: Vec<_> = files.iter().filter_map(|f| f.file_name()).collect();
     for extension in ["svg", "pdf", "png"] {
         let name = format!("vllm_comparison_plots.{extension}");
@@ -177,7 +216,7 @@ fn a_run_gets_its_plots_beside_its_files() {
     let root = tempfile::tempdir().expect("tempdir");
     let run = Made { rates: vec![2.0], requests: 30, ..Made::nixl() }.run();
     let figures = of_run(&Study::new(vec![run], question(125.0, 200.0)));
-    let files = write(&root.path().join("plots"), &draw(figures).expect("draws")).expect("writes");
+    let files = write(&root.path().join("plots"), &all_drawn(figures)).expect("writes").files;
     assert!(files.iter().any(|f| f.ends_with("plots/vllm_benchmark_plots.pdf")), "{files:?}");
     assert!(files.iter().any(|f| f.ends_with("plots/timeline_2.0qps_1.svg")), "{files:?}");
 }

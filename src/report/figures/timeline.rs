@@ -1,6 +1,6 @@
 //! One point over time: what arrived, what was in flight, what engines and GPUs said.
 
-use super::gauges::{Gauges, Series};
+use super::gauges::{GaugeSeries, Gauges};
 use crate::analyse::{Row as Request, Samples};
 use crate::draw::{Axis, Figure, Legend, LegendPlace, Line, Panel, Point, Rgb, Scatter, Shape, Spot, Stroke, palette};
 use crate::record::{RecordedPoint, RecordedRun};
@@ -25,18 +25,18 @@ pub fn timeline(run: &RecordedRun, point: &RecordedPoint) -> Option<Figure> {
         return None;
     }
     let gauges = Gauges::read(run, facts);
-    let mut rows: Vec<Row> = vec![arrivals(samples, end), in_flight(samples, end), ttfts(samples)];
+    let mut rows: Vec<Strip> = vec![arrivals(samples, end), in_flight(samples, end), ttfts(samples)];
     let percent = |axis: Axis| axis.fixed(0.0, 100.0).in_unit(" %");
-    let gauge = |name: &str, series: &[Series], hue| Row {
+    let gauge = |name: &str, series: &[GaugeSeries], hue| Strip {
         axis: Axis::linear(name).including(0.0),
         marks: lines(series, hue),
         scatter: None,
     };
     // Few requests are whole requests: no ticks at halves.
-    let count = |row: Row| Row { axis: row.axis.including(5.0), ..row };
+    let count = |row: Strip| Strip { axis: row.axis.including(5.0), ..row };
     rows.extend([count(gauge("Running", &gauges.running, 0)), count(gauge("Waiting", &gauges.waiting, 0))]);
     let kv = gauge("KV cache", &gauges.kv_usage, 0);
-    rows.push(Row { axis: percent(kv.axis), ..kv });
+    rows.push(Strip { axis: percent(kv.axis), ..kv });
     rows.push(gauge("Power (W)", &gauges.power, 2));
     rows.retain(|row| !row.marks.is_empty() || row.scatter.is_some());
     let last = rows.len() - 1;
@@ -55,13 +55,13 @@ pub fn timeline(run: &RecordedRun, point: &RecordedPoint) -> Option<Figure> {
 }
 
 /// One quantity over the time that all share.
-struct Row {
+struct Strip {
     axis: Axis,
     marks: Vec<Line>,
     scatter: Option<Scatter>,
 }
 
-fn panel(row: Row, end: f64, last: bool) -> Panel {
+fn panel(row: Strip, end: f64, last: bool) -> Panel {
     let x = if last { Axis::linear("Seconds since the point began") } else { Axis::linear("").bare() };
     let mut panel = Panel::new(x.fixed(0.0, end), row.axis).weighing(0.32);
     for line in row.marks {
@@ -77,7 +77,7 @@ fn recorded(samples: &Samples) -> impl Iterator<Item = Request> + '_ {
     samples.rows().filter(Request::is_recorded)
 }
 
-fn arrivals(samples: &Samples, end: f64) -> Row {
+fn arrivals(samples: &Samples, end: f64) -> Strip {
     let width = (end / BINS).max(1.0);
     let bins = (end / width).ceil().max(1.0) as usize;
     let per_second = |times: &mut dyn Iterator<Item = f64>| -> Vec<(f64, f64)> {
@@ -90,7 +90,7 @@ fn arrivals(samples: &Samples, end: f64) -> Row {
     let due = per_second(&mut recorded(samples).map(|r| r.due));
     let done = per_second(&mut recorded(samples).filter(Request::served).map(|r| r.end));
     let line = |points, stroke, label| Line::new::<(f64, f64)>(points, stroke).stepped().labelled(label);
-    Row {
+    Strip {
         axis: Axis::linear("Requests/s").including(0.0),
         marks: vec![
             line(due, Stroke::thin(palette(7), 1.2), "due"),
@@ -100,7 +100,7 @@ fn arrivals(samples: &Samples, end: f64) -> Row {
     }
 }
 
-fn in_flight(samples: &Samples, end: f64) -> Row {
+fn in_flight(samples: &Samples, end: f64) -> Strip {
     let mut changes: Vec<(f64, f64)> = recorded(samples)
         .filter_map(|r| Some((r.sent?, r.end)))
         .flat_map(|(sent, end)| [(sent, 1.0), (end, -1.0)])
@@ -113,7 +113,7 @@ fn in_flight(samples: &Samples, end: f64) -> Row {
         steps.push((at, level));
     }
     let line = Line::new(thinned(steps, end), Stroke::thin(Rgb::BLACK, 1.0)).stepped();
-    Row { axis: Axis::linear("In flight").including(0.0), marks: vec![line], scatter: None }
+    Strip { axis: Axis::linear("In flight").including(0.0), marks: vec![line], scatter: None }
 }
 
 /// More steps than the paper has room for become the lowest and the highest of each column.
@@ -132,18 +132,18 @@ fn thinned(steps: Vec<(f64, f64)>, end: f64) -> Vec<(f64, f64)> {
     steps.chunk_by(|a, b| column(a.0) == column(b.0)).flat_map(ends).collect()
 }
 
-fn ttfts(samples: &Samples) -> Row {
+fn ttfts(samples: &Samples) -> Strip {
     let served: Vec<(f64, f64)> = samples.rows().filter_map(|r| Some((r.due, r.ttft?.as_millis()))).collect();
     let stride = served.len().div_ceil(SPOTS).max(1);
     let spots = served.iter().step_by(stride).map(|&(x, y)| Spot { point: Point::new(x, y), text: None });
     let scatter = Scatter { spots: spots.collect(), shape: Shape::Circle, color: Rgb::GREY, label: None };
     let scatter = (!served.is_empty()).then_some(scatter);
-    Row { axis: Axis::linear("TTFT (ms)").including(0.0), marks: Vec::new(), scatter }
+    Strip { axis: Axis::linear("TTFT (ms)").including(0.0), marks: Vec::new(), scatter }
 }
 
 /// In an order that every row shares; red and blue stay the arms'.
-fn lines(series: &[Series], hue: usize) -> Vec<Line> {
-    let line = |(i, s): (usize, &Series)| {
+fn lines(series: &[GaugeSeries], hue: usize) -> Vec<Line> {
+    let line = |(i, s): (usize, &GaugeSeries)| {
         Line::new(s.points.iter().copied(), Stroke::thin(palette(2 + (hue + i) % 6), 1.3)).labelled(&s.name)
     };
     series.iter().enumerate().map(line).collect()

@@ -13,14 +13,23 @@ const PNG_SCALE: f32 = 2.0;
 /// The others explain it, and are read; pictures are most of the CPU that a short run costs.
 const PNG_SCALE_OF_DETAILS: f32 = 1.5;
 
+/// One figure that could not be made; the others are not touched by it.
 #[derive(Debug, thiserror::Error)]
 pub enum FigureError {
     #[error(
-        "figure {name} cannot be drawn: {source}\nhint: the measurements are untouched; `topobench plot` draws again"
+        "figure {name} cannot be drawn: {source}\nhint: every other figure, summary.csv and report.html are written"
     )]
     Draw { name: String, source: DrawError },
     #[error(transparent)]
     Write(#[from] RecordError),
+}
+
+/// Files that were written, and what could not be.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// In order of name.
+    pub files: Vec<PathBuf>,
+    pub failed: Vec<FigureError>,
 }
 
 /// A figure as it was drawn, once for its files and the page.
@@ -32,26 +41,27 @@ pub struct Drawn {
     pub drawing: Drawing,
 }
 
-/// Draws every figure, in their order.
-///
-/// # Errors
-/// If a number has no place on its axis, which is a mistake of the builder.
-pub fn draw(figures: Vec<Named>) -> Result<Vec<Drawn>, FigureError> {
-    let one = |Named { name, figure }: Named| match figure.draw() {
-        Ok(drawing) => Ok(Drawn { title: figure.title, name, drawing }),
-        Err(source) => Err(FigureError::Draw { name, source }),
-    };
-    figures.into_iter().map(one).collect()
+/// Draws every figure, in their order; a figure that can't be drawn costs only itself.
+pub fn draw(figures: Vec<Named>) -> (Vec<Drawn>, Vec<FigureError>) {
+    let (mut drawn, mut failed) = (Vec::new(), Vec::new());
+    for Named { name, figure } in figures {
+        match figure.draw() {
+            Ok(drawing) => drawn.push(Drawn { title: figure.title, name, drawing }),
+            Err(source) => failed.push(FigureError::Draw { name, source }),
+        }
+    }
+    (drawn, failed)
 }
 
-/// Writes the three files of every figure into `dir` (made if missing); returns them in order of name.
+/// Writes the three files of every figure into `dir` (made if missing); a figure that can't be written costs only
+/// itself.
 ///
 /// # Errors
-/// If a format can't be made, or a file not be written.
-pub fn write(dir: &Path, figures: &[Drawn]) -> Result<Vec<PathBuf>, FigureError> {
+/// If there can be no such directory.
+pub fn write(dir: &Path, figures: &[Drawn]) -> Result<Written, RecordError> {
     std::fs::create_dir_all(dir).map_err(|source| RecordError::Write { path: dir.to_path_buf(), source })?;
     let next = AtomicUsize::new(0);
-    let done = Mutex::new(Vec::new());
+    let done = Mutex::new(Written::default());
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(figures.len()).min(8);
     std::thread::scope(|scope| {
         for _ in 0..workers {
@@ -59,15 +69,18 @@ pub fn write(dir: &Path, figures: &[Drawn]) -> Result<Vec<PathBuf>, FigureError>
                 let mut pixels = Pixels::default();
                 while let Some(figure) = figures.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let written = write_one(dir, figure, &mut pixels);
-                    done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(written);
+                    let mut done = done.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                    match written {
+                        Ok(files) => done.files.extend(files),
+                        Err(error) => done.failed.push(error),
+                    }
                 }
             });
         }
     });
-    let done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let mut files = done.into_iter().collect::<Result<Vec<_>, _>>()?.concat();
-    files.sort();
-    Ok(files)
+    let mut done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    done.files.sort();
+    Ok(done)
 }
 
 fn write_one(dir: &Path, figure: &Drawn, pixels: &mut Pixels) -> Result<Vec<PathBuf>, FigureError> {

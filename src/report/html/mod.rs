@@ -100,10 +100,10 @@ pub fn page(input: &PageInput<'_>) -> Result<String, HtmlError> {
     }
     let data = data::PageData::new(input)?;
     let drawings = input.figures.iter().map(|figure| figure.drawing);
-    let figures = input.figures.iter().map(|f| Figure { id: f.id, title: f.title, svg: f.drawing.inline_svg() });
+    let figures = input.figures.iter().map(|f| InlineFigure { id: f.id, title: f.title, svg: f.drawing.inline_svg() });
     let slo = Slo::from(input.comparison.slo);
     let (stages, why) = tables::why(input, &slo);
-    let layout = Layout {
+    let layout = PageTemplate {
         title: input.title,
         facts: setup::facts(input.arms),
         comparison: input.comparison,
@@ -147,7 +147,7 @@ const SCRIPT: &str = concat!(
     include_str!("js/page.js"),
 );
 
-struct Figure<'a> {
+struct InlineFigure<'a> {
     id: &'a str,
     title: &'a str,
     svg: String,
@@ -155,7 +155,7 @@ struct Figure<'a> {
 
 #[derive(Template)]
 #[template(path = "report.html", config = ".askama.toml")]
-struct Layout<'a> {
+struct PageTemplate<'a> {
     title: &'a str,
     facts: Vec<setup::Fact>,
     comparison: &'a Comparison,
@@ -167,7 +167,7 @@ struct Layout<'a> {
     script: &'static str,
     data: String,
     key_numbers: tables::KeyNumbers,
-    figures: Vec<Figure<'a>>,
+    figures: Vec<InlineFigure<'a>>,
     why: Vec<tables::WhyRow>,
     /// Heads of its columns.
     stages: Vec<&'static str>,
@@ -176,11 +176,11 @@ struct Layout<'a> {
     measured: Vec<tables::MeasuredRow>,
     validity: Vec<tables::ValidityRow>,
     failures: bool,
-    setup: Vec<setup::Group>,
+    setup: Vec<setup::SetupGroup>,
     arm_names: Vec<&'a str>,
     traces: Vec<setup::TraceRow>,
-    engines: Vec<setup::Command>,
-    reproduce: Vec<setup::Command>,
+    engines: Vec<setup::ShellCommand>,
+    reproduce: Vec<setup::ShellCommand>,
     files: Vec<setup::FileRow>,
     generated_at: &'a str,
     version: &'static str,

@@ -14,9 +14,9 @@ use crate::record::read::ImportedFacts;
 use crate::words::{distinct, number};
 use std::collections::BTreeMap;
 
-pub(super) type Row = (&'static str, fn(&ArmPage<'_>) -> Option<String>);
+pub(super) type SetupRow = (&'static str, fn(&ArmPage<'_>) -> Option<String>);
 
-pub(super) const DEPLOYMENT: [Row; 13] = [
+pub(super) const DEPLOYMENT: [SetupRow; 13] = [
     ("Kind", |arm| manifest(arm).map(|m| kind(&m.arm))),
     ("Size", |arm| arm.input.size.clone()),
     ("GPUs", |arm| arm.input.gpus.map(|n| n.to_string())),
@@ -36,7 +36,7 @@ pub(super) const DEPLOYMENT: [Row; 13] = [
     ("Ready after", |arm| manifest(arm).and_then(ready)),
 ];
 
-pub(super) const WORKLOAD: [Row; 16] = [
+pub(super) const WORKLOAD: [SetupRow; 16] = [
     ("Model", |arm| arm.run.model().map(str::to_string)),
     ("Served as", |arm| manifest(arm).map(|m| m.sweep.served_model_name.clone())),
     ("Tokenizer", |arm| workload(arm).and_then(|w| w.tokenizer.clone())),
@@ -55,7 +55,7 @@ pub(super) const WORKLOAD: [Row; 16] = [
     ("Metadata", |arm| manifest(arm).and_then(|m| pairs(&m.sweep.metadata))),
 ];
 
-pub(super) const RUN: [Row; 7] = [
+pub(super) const RUN: [SetupRow; 7] = [
     ("Measured", |arm| {
         let own = manifest(arm).map(|m| match &m.finished_at {
             Some(end) => format!("{} to {end}", m.created_at),
@@ -71,7 +71,7 @@ pub(super) const RUN: [Row; 7] = [
     ("Warnings", |arm| manifest(arm).map(|m| m.warnings.join("\n")).filter(|w| !w.is_empty())),
 ];
 
-pub(super) const MACHINE: [Row; 8] = [
+pub(super) const MACHINE: [SetupRow; 8] = [
     ("Host", |arm| manifest(arm).and_then(|m| m.host.hostname.clone())),
     ("System", |arm| manifest(arm).and_then(|m| m.host.os.clone())),
     ("Kernel", |arm| manifest(arm).and_then(|m| m.host.kernel.clone())),
@@ -245,10 +245,10 @@ fn pairs(map: &BTreeMap<String, String>) -> Option<String> {
 }
 
 fn status(manifest: &Manifest) -> String {
-    let status = format!("{:?}", manifest.status).to_lowercase();
+    let status = manifest.status.word();
     match &manifest.reason {
         Some(reason) => format!("{status}: {reason}"),
-        None => status,
+        None => status.to_string(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! How the arms were set up, side by side with the differences marked; how to do it again; where the files lie.
 
-use super::rows::{self, Row};
+use super::rows::{self, SetupRow};
 use super::words;
 use super::{ArmPage, PageInput};
 use crate::outcome::PointKey;
@@ -13,14 +13,14 @@ pub(super) struct Fact {
     pub value: String,
 }
 
-pub(super) struct Group {
+pub(super) struct SetupGroup {
     pub title: &'static str,
-    pub lines: Vec<Line>,
+    pub lines: Vec<SetupLine>,
     /// How many of them differ.
     pub differences: usize,
 }
 
-pub(super) struct Line {
+pub(super) struct SetupLine {
     pub name: &'static str,
     /// One an arm.
     pub values: Vec<String>,
@@ -36,7 +36,7 @@ pub(super) struct TraceRow {
     pub verdict: &'static str,
 }
 
-pub(super) struct Command {
+pub(super) struct ShellCommand {
     pub title: String,
     pub line: String,
 }
@@ -52,7 +52,7 @@ pub(super) fn facts(arms: &[ArmPage<'_>]) -> Vec<Fact> {
         let all = distinct(arms.iter().filter_map(value).filter(|v| !v.is_empty()));
         (!all.is_empty()).then(|| Fact { name, value: all.join("; ") })
     };
-    let find = |rows: &[Row], name: &str| rows.iter().find(|(n, _)| *n == name).map(|(_, get)| *get);
+    let find = |rows: &[SetupRow], name: &str| rows.iter().find(|(n, _)| *n == name).map(|(_, get)| *get);
     [
         ("Model", find(&rows::WORKLOAD, "Model")),
         ("Engines", Some(engine as fn(&ArmPage<'_>) -> Option<String>)),
@@ -70,30 +70,30 @@ fn engine(arm: &ArmPage<'_>) -> Option<String> {
     arm.input.identity.engine.clone()
 }
 
-pub(super) fn groups(arms: &[ArmPage<'_>]) -> Vec<Group> {
-    let groups: [(&'static str, &[Row]); 4] = [
+pub(super) fn groups(arms: &[ArmPage<'_>]) -> Vec<SetupGroup> {
+    let groups: [(&'static str, &[SetupRow]); 4] = [
         ("Deployment", &rows::DEPLOYMENT),
         ("Workload", &rows::WORKLOAD),
         ("Run", &rows::RUN),
         ("Environment", &rows::MACHINE),
     ];
-    let group = |(title, rows): (&'static str, &[Row])| {
-        let lines: Vec<Line> = rows.iter().filter_map(|row| line(row, arms)).collect();
+    let group = |(title, rows): (&'static str, &[SetupRow])| {
+        let lines: Vec<SetupLine> = rows.iter().filter_map(|row| line(row, arms)).collect();
         let differences = lines.iter().filter(|l| l.differs).count();
-        Group { title, lines, differences }
+        SetupGroup { title, lines, differences }
     };
     groups.into_iter().map(group).filter(|g| !g.lines.is_empty()).collect()
 }
 
 /// `None` where no arm has the value.
-fn line((name, get): &Row, arms: &[ArmPage<'_>]) -> Option<Line> {
+fn line((name, get): &SetupRow, arms: &[ArmPage<'_>]) -> Option<SetupLine> {
     let values: Vec<Option<String>> = arms.iter().map(|arm| get(arm).filter(|v| !v.is_empty())).collect();
     if values.iter().all(Option::is_none) {
         return None;
     }
     let differs = values.windows(2).any(|pair| pair[0] != pair[1]);
     let shown = |v: Option<String>| v.unwrap_or_else(|| words::UNKNOWN.to_string());
-    Some(Line { name, values: values.into_iter().map(shown).collect(), differs })
+    Some(SetupLine { name, values: values.into_iter().map(shown).collect(), differs })
 }
 
 /// Empty where no arm recorded its trace.
@@ -123,10 +123,10 @@ fn trace(key: PointKey, arms: &[ArmPage<'_>]) -> TraceRow {
 }
 
 /// Every engine's own command line, as it was started.
-pub(super) fn engine_commands(input: &PageInput<'_>) -> Vec<Command> {
-    let of = |(name, arm): (&str, &ArmPage<'_>)| -> Vec<Command> {
+pub(super) fn engine_commands(input: &PageInput<'_>) -> Vec<ShellCommand> {
+    let of = |(name, arm): (&str, &ArmPage<'_>)| -> Vec<ShellCommand> {
         let instances = rows::manifest(arm).into_iter().flat_map(rows::launched_once);
-        let command = |i: &crate::record::manifest::InstanceRecord| Command {
+        let command = |i: &crate::record::manifest::InstanceRecord| ShellCommand {
             title: format!("{name}, {}", i.name),
             line: words::shell(&i.argv),
         };
@@ -136,19 +136,19 @@ pub(super) fn engine_commands(input: &PageInput<'_>) -> Vec<Command> {
 }
 
 /// The command lines that made the runs, and this report from them.
-pub(super) fn reproduce(input: &PageInput<'_>) -> Vec<Command> {
-    let mut all: Vec<Command> = Vec::new();
+pub(super) fn reproduce(input: &PageInput<'_>) -> Vec<ShellCommand> {
+    let mut all: Vec<ShellCommand> = Vec::new();
     for (name, arm) in named(input) {
         let Some(manifest) = rows::manifest(arm).filter(|m| !m.command.is_empty()) else { continue };
         let line = words::shell(&manifest.command);
         match all.iter_mut().find(|c| c.line == line) {
             // Arms that were measured by one command.
             Some(known) => known.title += &format!(" and {name}"),
-            None => all.push(Command { title: format!("Measure {name}"), line }),
+            None => all.push(ShellCommand { title: format!("Measure {name}"), line }),
         }
     }
     if !input.command.is_empty() {
-        all.push(Command {
+        all.push(ShellCommand {
             title: "This report from the recorded runs".to_string(),
             line: words::shell(input.command),
         });

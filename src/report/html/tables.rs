@@ -4,13 +4,12 @@ use super::words::{self, UNKNOWN, millis};
 use super::{ArmPage, PageInput};
 use crate::analyse::percentiles::Distribution;
 use crate::analyse::{ArmInput, ArmReport, Comparison, Interval, PointInput, Ratio};
-use crate::outcome::PointStatus;
 use crate::plan::slo::Slo;
-use crate::report::{self, Point, why};
+use crate::report::{self, JudgedPoint, why};
 use crate::words::{decimal, number};
 
 /// A number and, in small, how sure it is.
-pub(super) struct Cell {
+pub(super) struct TableCell {
     pub value: String,
     pub note: String,
 }
@@ -28,7 +27,7 @@ pub(super) struct Column {
 
 pub(super) struct KeyRow {
     pub name: String,
-    pub cells: Vec<Cell>,
+    pub cells: Vec<TableCell>,
 }
 
 /// One column an arm, then the ratio of each to the first.
@@ -40,11 +39,11 @@ pub(super) fn key_numbers(comparison: &Comparison) -> KeyNumbers {
         comparison.ratios.iter().map(|r| Column { name: format!("{} against {base}", arms[r.b].name), arm: None });
     let rate = arms.iter().find_map(|arm| arm.scale.at_rate).map(|r| number(r.per_second()));
     let scale_name = rate.map_or("Tightest SLO scale".to_string(), |r| format!("Tightest SLO scale at {r} req/s"));
-    let row = |name: String, of: &dyn Fn(&ArmReport) -> Cell, ratio: &dyn Fn(usize) -> Cell| KeyRow {
+    let row = |name: String, of: &dyn Fn(&ArmReport) -> TableCell, ratio: &dyn Fn(usize) -> TableCell| KeyRow {
         name,
         cells: arms.iter().map(of).chain((0..comparison.ratios.len()).map(ratio)).collect(),
     };
-    let blank = |_: usize| Cell { value: String::new(), note: String::new() };
+    let blank = |_: usize| TableCell { value: String::new(), note: String::new() };
     let rows = vec![
         row("Highest rate at the target (req/s)".to_string(), &max_rate, &|i| ratio(&comparison.ratios[i].max_rate)),
         row("The same per GPU".to_string(), &per_gpu, &|i| ratio(&comparison.ratios[i].max_rate_per_gpu)),
@@ -64,37 +63,37 @@ fn joined(notes: [String; 2]) -> String {
     notes.into_iter().filter(|n| !n.is_empty()).collect::<Vec<_>>().join("; ")
 }
 
-fn max_rate(arm: &ArmReport) -> Cell {
+fn max_rate(arm: &ArmReport) -> TableCell {
     let rate = &arm.max_rate;
     let value = rate.value.map_or_else(|| words::censored(rate.censored), number);
     let crossings = match rate.all.len() {
         0 | 1 => String::new(),
         _ => format!("crosses at {}", rate.all.iter().map(|r| number(*r)).collect::<Vec<_>>().join(", ")),
     };
-    Cell { value, note: joined([confidence(rate.ci95, number), crossings]) }
+    TableCell { value, note: joined([confidence(rate.ci95, number), crossings]) }
 }
 
-fn per_gpu(arm: &ArmReport) -> Cell {
+fn per_gpu(arm: &ArmReport) -> TableCell {
     let gpus = arm.gpus.filter(|n| *n > 0).map(f64::from);
     let rate = &arm.max_rate;
     let note = gpus.map(|gpus| confidence(rate.ci95, |x| number(x / gpus))).unwrap_or_default();
     match (gpus, rate.per_gpu) {
-        (None, _) => Cell { value: UNKNOWN.to_string(), note },
-        (Some(_), Some(value)) => Cell { value: number(value), note },
-        (Some(_), None) => Cell { value: words::censored(rate.censored), note },
+        (None, _) => TableCell { value: UNKNOWN.to_string(), note },
+        (Some(_), Some(value)) => TableCell { value: number(value), note },
+        (Some(_), None) => TableCell { value: words::censored(rate.censored), note },
     }
 }
 
-fn scale(arm: &ArmReport) -> Cell {
+fn scale(arm: &ArmReport) -> TableCell {
     let scale = &arm.scale;
     match (scale.value, scale.censored) {
-        (Some(value), _) => Cell { value: decimal(value, 3), note: confidence(scale.ci95, |x| decimal(x, 3)) },
-        (None, Some(_)) => Cell { value: "none: too many not served".to_string(), note: String::new() },
-        (None, None) => Cell { value: UNKNOWN.to_string(), note: String::new() },
+        (Some(value), _) => TableCell { value: decimal(value, 3), note: confidence(scale.ci95, |x| decimal(x, 3)) },
+        (None, Some(_)) => TableCell { value: "none: too many not served".to_string(), note: String::new() },
+        (None, None) => TableCell { value: UNKNOWN.to_string(), note: String::new() },
     }
 }
 
-fn ratio(ratio: &Ratio) -> Cell {
+fn ratio(ratio: &Ratio) -> TableCell {
     let value = match (ratio.value, ratio.censored) {
         (Some(value), _) => format!("{}×", decimal(value, 2)),
         (None, Some(_)) => bound(ratio.ci95),
@@ -102,7 +101,7 @@ fn ratio(ratio: &Ratio) -> Cell {
     };
     let unclaimed = ratio.value.is_some() && !ratio.claims();
     let claim = if unclaimed { "no difference can be claimed".to_string() } else { String::new() };
-    Cell { value, note: joined([confidence(ratio.ci95, |x| decimal(x, 2)), claim]) }
+    TableCell { value, note: joined([confidence(ratio.ci95, |x| decimal(x, 2)), claim]) }
 }
 
 /// What is known of a ratio that is no number; a bound is never rounded to its better side.
@@ -114,11 +113,11 @@ fn bound(ci95: Interval) -> String {
     }
 }
 
-fn gpus(arm: &ArmReport) -> Cell {
-    Cell { value: arm.gpus.map_or(UNKNOWN.to_string(), |n| n.to_string()), note: String::new() }
+fn gpus(arm: &ArmReport) -> TableCell {
+    TableCell { value: arm.gpus.map_or(UNKNOWN.to_string(), |n| n.to_string()), note: String::new() }
 }
 
-fn points(arm: &ArmReport) -> Cell {
+fn points(arm: &ArmReport) -> TableCell {
     let offered = arm.points.iter().map(|p| p.offered);
     let range = match (offered.clone().min(), offered.max()) {
         (Some(least), Some(most)) if least == most => format!(" ({least})"),
@@ -127,7 +126,7 @@ fn points(arm: &ArmReport) -> Cell {
     };
     let invalid = arm.invalid_points().count();
     let note = if invalid > 0 { format!("{invalid} invalid") } else { String::new() };
-    Cell { value: format!("{}{range}", arm.points.len()), note }
+    TableCell { value: format!("{}{range}", arm.points.len()), note }
 }
 
 /// Where the time of one point goes, as it is written.
@@ -152,7 +151,7 @@ pub(super) fn why(input: &PageInput<'_>, slo: &Slo) -> (Vec<&'static str>, Vec<W
     let rows = why::rows(arms(input), slo);
     let kept = why::worth_a_column(&rows);
     let told = |ms: Option<f64>| ms.map_or(UNKNOWN.to_string(), |ms| millis(ms / 1e3));
-    let row = |row: why::Row| WhyRow {
+    let row = |row: why::BreakdownRow| WhyRow {
         arm: row.arm,
         ttft: told(row.ttft),
         stages: kept.iter().map(|&i| told(row.stages[i])).collect(),
@@ -175,7 +174,7 @@ pub(super) struct MeasuredRow {
     pub offered: usize,
     pub served: usize,
     /// All limits together, then each alone, percent.
-    pub both: Cell,
+    pub both: TableCell,
     pub ttft_met: String,
     pub tpot_met: String,
     pub ttft: [String; 3],
@@ -200,7 +199,7 @@ pub(super) struct ValidityRow {
 }
 
 /// Every point with its arm's position.
-fn each<'a>(input: &PageInput<'a>) -> impl Iterator<Item = (usize, &'a ArmReport, Point<'a>)> {
+fn each<'a>(input: &PageInput<'a>) -> impl Iterator<Item = (usize, &'a ArmReport, JudgedPoint<'a>)> {
     let arms = input.comparison.arms.iter().zip(input.arms).enumerate();
     arms.flat_map(|(i, (arm, page))| {
         report::points(&arm.points, page.input, page.summaries).map(move |point| (i, arm, point))
@@ -214,48 +213,46 @@ pub(super) fn measured(input: &PageInput<'_>) -> Vec<MeasuredRow> {
             |i: usize| d.as_ref().and_then(|d| d.percentiles.get(i)).map_or(UNKNOWN.to_string(), |(_, x)| millis(*x));
         [at(0), at(1), at(2)]
     };
-    let row = |(index, arm, Point { report: point, summary, .. }): (usize, &ArmReport, Point<'_>)| MeasuredRow {
-        arm: index,
-        name: arm.name.clone(),
-        rate: point.rate.per_second().to_string(),
-        attempt: point.attempt,
-        offered: point.offered,
-        served: point.served,
-        both: Cell { value: percent(point.attainment.both), note: words::interval(point.ci95.both, percent) },
-        ttft_met: percent(point.attainment.ttft),
-        tpot_met: percent(point.attainment.tpot),
-        ttft: three(&summary.latencies.ttft),
-        tpot: three(&summary.latencies.tpot),
-        throughput: summary.output_throughput.map_or(UNKNOWN.to_string(), |x| decimal(x, 0)),
-    };
-    each(input).map(row).collect()
-}
-
-pub(super) fn validity(input: &PageInput<'_>) -> Vec<ValidityRow> {
-    let row = |(index, arm, Point { report: point, input: judged, summary }): (usize, &ArmReport, Point<'_>)| {
-        let failures = judged.samples.failures().iter().map(|(kind, n)| format!("{n} {kind}"));
-        ValidityRow {
+    let row =
+        |(index, arm, JudgedPoint { report: point, summary, .. }): (usize, &ArmReport, JudgedPoint<'_>)| MeasuredRow {
             arm: index,
             name: arm.name.clone(),
             rate: point.rate.per_second().to_string(),
             attempt: point.attempt,
-            status: match point.status {
-                PointStatus::Measured => "measured",
-                PointStatus::Degraded => "degraded",
-                PointStatus::Failed => "failed",
-            },
-            valid: match point.valid {
-                Some(true) => "yes",
-                Some(false) => "no",
-                None => "no evidence",
-            },
-            remarks: point.why.iter().chain(&point.notes).cloned().collect(),
-            lag: summary.lag.map_or(UNKNOWN.to_string(), |lag| millis(lag.p99)),
-            cached: cached(judged).map_or(UNKNOWN.to_string(), |share| decimal(100.0 * share, 1)),
-            achieved: summary.sent_rate.map_or(UNKNOWN.to_string(), number),
-            failures: failures.collect::<Vec<_>>().join(", "),
-        }
-    };
+            offered: point.offered,
+            served: point.served,
+            both: TableCell { value: percent(point.attainment.both), note: words::interval(point.ci95.both, percent) },
+            ttft_met: percent(point.attainment.ttft),
+            tpot_met: percent(point.attainment.tpot),
+            ttft: three(&summary.latencies.ttft),
+            tpot: three(&summary.latencies.tpot),
+            throughput: summary.output_throughput.map_or(UNKNOWN.to_string(), |x| decimal(x, 0)),
+        };
+    each(input).map(row).collect()
+}
+
+pub(super) fn validity(input: &PageInput<'_>) -> Vec<ValidityRow> {
+    let row =
+        |(index, arm, JudgedPoint { report: point, input: judged, summary }): (usize, &ArmReport, JudgedPoint<'_>)| {
+            let failures = judged.samples.failures().iter().map(|(kind, n)| format!("{n} {kind}"));
+            ValidityRow {
+                arm: index,
+                name: arm.name.clone(),
+                rate: point.rate.per_second().to_string(),
+                attempt: point.attempt,
+                status: point.status.word(),
+                valid: match point.valid {
+                    Some(true) => "yes",
+                    Some(false) => "no",
+                    None => "no evidence",
+                },
+                remarks: point.why.iter().chain(&point.notes).cloned().collect(),
+                lag: summary.lag.map_or(UNKNOWN.to_string(), |lag| millis(lag.p99)),
+                cached: cached(judged).map_or(UNKNOWN.to_string(), |share| decimal(100.0 * share, 1)),
+                achieved: summary.sent_rate.map_or(UNKNOWN.to_string(), number),
+                failures: failures.collect::<Vec<_>>().join(", "),
+            }
+        };
     each(input).map(row).collect()
 }
 
