@@ -1,4 +1,4 @@
-//! Imports point one way. ARCHITECTURE.md draws it; this test holds it.
+//! Imports point one way, as ARCHITECTURE.md says; this test makes sure of it.
 
 use std::path::{Path, PathBuf};
 

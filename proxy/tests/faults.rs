@@ -1,4 +1,4 @@
-//! What backends do wrong, and what the client is told: never a made-up 200, never a made-up end.
+//! What backends do wrong, and what the client then gets: never a made-up 200, never a made-up end.
 
 mod support;
 
@@ -13,7 +13,7 @@ fn failed(stage: Stage, kind: FaultKind, status: impl Into<Option<u16>>) -> Outc
     Outcome::Failed { stage, kind, status }
 }
 
-/// Checks an error answer of the proxy, and that it was counted as that.
+/// Checks an error answer of the proxy, and that it was counted.
 async fn told(pair: &Pair, client: &mut Client, stage: Stage, kind: FaultKind, status: u16) -> String {
     let got = client.answer().await;
     let error = got.error();
@@ -123,7 +123,7 @@ async fn a_backend_that_refuses_is_a_502_and_then_a_503_until_it_is_tried_again(
     assert!(got.error()["message"].as_str().unwrap().contains(&addr.to_string()));
     assert_eq!(client.get("/health", "").await.status(), 503);
 
-    // Back on its port; a health check that finds it so ends the cooldown.
+    // It is back on its port; the next health check ends the cooldown.
     let prefill = Backend::at(addr).await;
     assert_eq!(client.get("/health", "").await.status(), 200);
     let _probes = (decode.accept().await, prefill.accept().await, decode.accept().await);

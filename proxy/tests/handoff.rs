@@ -1,4 +1,4 @@
-//! The hand-off as vLLM's NIXL connector wants it: two hops, one opaque object between them.
+//! The hand-over as vLLM's NIXL connector wants it: two hops, one opaque object between them.
 
 mod support;
 

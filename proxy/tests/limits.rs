@@ -1,4 +1,4 @@
-//! What the proxy refuses to hold, and what it says about itself.
+//! What the proxy refuses, and what it reports about itself.
 
 mod support;
 

@@ -1,4 +1,4 @@
-//! Who gets the next request, seen from the backends.
+//! Which backend gets the next request.
 
 mod support;
 
@@ -11,7 +11,7 @@ fn loads(proxy: &ProxyHandle) -> Vec<usize> {
     proxy.stats().backends.iter().map(|backend| backend.in_flight).collect()
 }
 
-/// Posts a prompt of that many tokens and waits until some backend is charged with it.
+/// Posts a prompt of that many tokens and waits until it is counted for some backend.
 async fn charge(proxy: &ProxyHandle, tokens: usize) -> Client {
     let before: u64 = proxy.stats().backends.iter().map(|backend| backend.total).sum();
     let ids = vec!["7"; tokens].join(",");

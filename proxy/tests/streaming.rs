@@ -1,4 +1,4 @@
-//! Bytes go through as they are and as they come.
+//! Bytes go through unchanged, and as soon as they come.
 
 mod support;
 

@@ -51,7 +51,7 @@ fn table(tasks: &[Task]) -> String {
     text
 }
 
-/// Of several times, the middle one.
+/// The median of several times.
 fn median(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
     times[times.len() / 2]
@@ -100,7 +100,7 @@ fn exact(arm: &ArmInput, asked: &Question) -> [f64; 3] {
     })
 }
 
-/// Everything that `compare` computes of two arms on one trace, its resampling included, told for 1,000 rounds.
+/// Everything that `compare` computes of two arms on one trace, its resampling included, scaled to 1,000 rounds.
 fn resampling(python: &Python, rates: &[f64]) -> Task {
     let mut arms = sweep(SCENE, 1000, rates, 1);
     arms.remove(1);
@@ -137,7 +137,7 @@ fn comparing(python: &Python) -> Task {
     }
 }
 
-/// User and system time of a program and what it started.
+/// User and system time of a program and its children.
 fn cpu_of(program: &mut Command) -> Duration {
     let spent = || {
         let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_CHILDREN).expect("usage");
@@ -165,7 +165,7 @@ struct Python {
     work: PathBuf,
 }
 
-/// What the script said: how long its work took without loading, and what came out.
+/// What the script printed: how long its work took without loading, and its results.
 struct Answer {
     time: Duration,
     value: f64,

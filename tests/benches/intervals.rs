@@ -22,7 +22,7 @@ fn main() {
         SCENES.iter().flat_map(|scene| [100, 500, 1000, 2000].map(|requests| (scene, requests))).collect();
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(studies.len());
     let rows: Vec<OnceLock<String>> = studies.iter().map(|_| OnceLock::new()).collect();
-    // The longest first, so that no worker is left with one at the end.
+    // The longest first, so that the workers finish at about the same time.
     let next = AtomicUsize::new(0);
     let mut order: Vec<usize> = (0..studies.len()).collect();
     order.sort_by_key(|i| std::cmp::Reverse(studies[*i].1));

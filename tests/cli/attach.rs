@@ -67,7 +67,7 @@ impl Engine {
         self.metric_with(name, "")
     }
 
-    /// Of those with this label.
+    /// The same over the samples with this label.
     pub fn metric_with(&self, name: &str, label: &str) -> f64 {
         let page = self.get("/metrics").expect("metrics");
         let samples = page.lines().filter(|l| l.starts_with(&format!("{name}{{")) && l.contains(label));
@@ -91,7 +91,7 @@ const LOAD: &str = "--model m --tokenizer enginesim --request-rate 40 --num-prom
 #[test]
 fn one_endpoint_is_measured_and_left_running() {
     let (place, mut engine) = (Place::new(), Engine::start(""));
-    // The address as people copy it.
+    // The address as people paste it.
     let ended = place.type_in(&format!("simple --attach {}/v1/ --attach-gpus 2 {LOAD}", engine.url())).measured();
     let arm = &ended.json()["arms"][0];
     assert_eq!((&arm["label"], &arm["points"][0]["offered"]), (&"simple".into(), &6.into()));

@@ -1,4 +1,4 @@
-//! Result files of others: damaged ones are named, and what can be read is.
+//! Result files of other tools: damaged ones are named, the readable ones are read.
 
 use crate::support::{Place, recorded};
 

@@ -1,9 +1,9 @@
-//! `--dry-run`: everything that would be started, nothing that is secret.
+//! `--dry-run` shows everything that would be started, and no secret.
 
 use crate::support::Place;
 use serde_json::Value;
 
-/// Ports depend on what else the machine runs.
+/// Masks ports, which depend on what else the machine runs.
 fn settings() -> insta::Settings {
     let mut settings = insta::Settings::clone_current();
     settings.add_filter(r"HTTP port \d+, side channel \d+, internal ports from \d+", "[ports]");

@@ -1,4 +1,4 @@
-//! `list`: history in its documented form, whoever made the runs.
+//! `list` prints the history in its documented form, whichever tool made the runs.
 
 use crate::support::{Place, recorded};
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! The command line as people and scripts use it: the real programs, their words, files and exit codes.
+//! The command line as people and scripts use it: the real program, its output, files and exit codes.
 
 mod attach;
 mod compare;

@@ -77,7 +77,7 @@ fn exports_are_what_vllm_writes_and_can_be_read_back() {
     assert_eq!(exports.len(), 2);
     let text = std::fs::read_to_string(crate::support::recorded("nixl") + "/pd-2qps.json").expect("fixture");
     let theirs: Value = serde_json::from_str(&text).expect("JSON");
-    // Of real vLLM's keys we leave out goodput, which is asked of a run later, and real-time factors of speech.
+    // vLLM's keys that we leave out: goodput, which is computed later, and the real-time factors of speech models.
     let absent = ["request_goodput", "rtfx"];
     for export in &exports {
         for key in theirs.as_object().expect("an object").keys().filter(|k| !absent.contains(&k.as_str())) {
@@ -149,7 +149,7 @@ fn an_arm_against_itself_gets_a_directory_of_its_own() {
     let runs = place.runs("random");
     let names: Vec<String> = runs.iter().filter_map(|r| Some(r.file_name()?.to_str()?.to_string())).collect();
     assert_eq!(names[1], format!("{}-2", names[0]));
-    // The stamp is the whole name of the first, so it is no prefix of two.
+    // The stamp is the whole name of the first run, so it is not an ambiguous prefix.
     place.topobench(&["show", &names[0]]).expect(0);
 }
 
@@ -175,7 +175,7 @@ fn a_gate_that_nobody_can_keep_is_missed_and_the_last_of_repeated_flags_wins() {
     let flags = ["--random-input-len", "16000", "--ttft-slo", "1", "--gate", "100"];
     let line: Vec<&str> = ["simple"].into_iter().chain(crate::support::QUICK).chain(flags).collect();
     let ended = place.topobench(&line);
-    // A machine too busy to measure on says so with 4 first.
+    // On a machine that is too busy to measure, 4 comes first.
     assert!(matches!(ended.code, 4 | 5), "{}: {}", ended.code, ended.stderr);
     let json = ended.json();
     assert_eq!(
@@ -242,7 +242,7 @@ fn a_window_judges_only_what_was_due_within_it() {
     assert_eq!(judged["offered"], later);
     let why = judged["why"].to_string();
     assert!(why.contains(&format!("judged by the {later} of 6 requests that were due from 0.05")), "{why}");
-    // Within the first second all of it is steady, and `all` is what nobody has to ask for.
+    // The first second is all steady, and `all` is the default.
     for window in ["steady", "all"] {
         assert_eq!(shown(window)["analysis"]["arms"][0]["points"][0]["offered"], 6);
     }

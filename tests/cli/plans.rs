@@ -1,9 +1,9 @@
-//! Plans that make no sense: exit code 2, words that help, nothing started, nothing written.
+//! Plans that make no sense: exit code 2, a message that helps, nothing started, nothing written.
 
 use crate::support::Place;
 use std::os::unix::fs::PermissionsExt as _;
 
-/// Each refusal as it stands on stderr.
+/// The refusals as stderr shows them.
 fn refusals(place: &Place, lines: &[&str]) -> String {
     let before = crate::support::entries(place.path());
     let mut text = String::new();
@@ -161,7 +161,7 @@ fn runs_that_are_not_there() {
     ));
 }
 
-/// A program that leaves a mark whenever it is started.
+/// A program that leaves a file behind whenever it is started.
 fn marking_topology(place: &Place) {
     let script = place.write("engine.sh", "#!/bin/sh\necho \"$@\" >> \"$MARKS\"\necho 0.11.0\n");
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).expect("executable");

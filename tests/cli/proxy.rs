@@ -86,7 +86,7 @@ fn replicas_take_turns() {
 const ENDLESS: &str =
     r#"{"model":"m","prompt":[1,2,3],"max_tokens":3000,"temperature":0,"ignore_eos":true,"stream":true}"#;
 
-/// Waits until an engine has noticed that nobody wants its answer any more.
+/// Waits until an engine has noticed that its client is gone.
 fn aborted(engine: &Engine) {
     let noticed = || engine.metric_with("vllm:request_success_total", "\"abort\"") == 1.0;
     eventually("the engine's abort", || noticed().then_some(()));
@@ -96,7 +96,7 @@ fn aborted(engine: &Engine) {
 #[test]
 fn a_client_that_leaves_during_prefill_is_gone_from_the_prefill_engine_and_never_reaches_decode() {
     let place = Place::new();
-    // A long prompt in many small and slow steps: an engine looks at what was aborted after each.
+    // A long prompt in many small, slow steps: the engine checks for aborted requests after each.
     let slow = ["--sim-speed", "0.02", "--max-num-batched-tokens", "64"];
     let prefill = Engine::start_with("kv_producer", &slow);
     let decode = Engine::start("kv_consumer");

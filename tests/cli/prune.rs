@@ -1,8 +1,8 @@
-//! `list --keep` and `--older-than`: asks first, and leaves alone what is not its own.
+//! `list --keep` and `--older-than` ask first, and leave alone what topobench did not make.
 
 use crate::support::{Place, entries, recorded, run, run_with_input};
 
-/// A run of this program that ended so.
+/// A run of topobench with this status.
 fn ended(place: &Place, name: &str, status: &str) {
     let template = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/runs/manifest.json"));
     let text = template.expect("fixture").replace("@status@", status);

@@ -1,4 +1,4 @@
-//! What would give a wrong number, fill the memory or show a secret: refused before anything starts, or masked.
+//! What would give a wrong number, fill the memory or show a secret is refused before anything starts, or masked.
 
 use crate::support::{Place, entries};
 
@@ -54,7 +54,7 @@ fn names_that_are_none_are_refused() {
     }
 }
 
-/// Files below a directory that hold the word.
+/// Files below a directory that contain the word.
 fn holding(dir: &std::path::Path, word: &str) -> Vec<String> {
     let mut found = Vec::new();
     for path in entries(dir) {

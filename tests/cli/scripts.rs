@@ -1,4 +1,4 @@
-//! The shell scripts that people come from.
+//! The wrappers for people who come from shell scripts.
 
 use crate::support::{Ended, Place, QUICK, read_json, run};
 

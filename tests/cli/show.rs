@@ -1,4 +1,4 @@
-//! `show` and `plot`: which run a name means, and what is told of it.
+//! `show` and `plot`: which run a name means, and what they print.
 
 use crate::support::{Place, entries, recorded};
 

@@ -1,4 +1,4 @@
-//! A working directory of its own for each test, and the programs run in it.
+//! A working directory for each test, and programs run in it.
 
 pub use kit::files::{entries, read_json, read_json_lines};
 
@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// A small load on the simulated engine, fifty times faster than life; limits so wide that a busy machine keeps them.
+/// A small load on the simulated engine at fifty times real speed, with limits that even a busy machine meets.
 pub const QUICK: [&str; 18] = [
     "--engine",
     "sim",
@@ -35,7 +35,7 @@ pub struct Place {
     env: Vec<(String, String)>,
 }
 
-/// What a program left behind.
+/// How a program ended, and what it printed.
 #[derive(Debug, Clone)]
 pub struct Ended {
     pub code: i32,
@@ -84,7 +84,7 @@ impl Place {
         run(self.command(env!("CARGO_BIN_EXE_topobench")).args(args))
     }
 
-    /// A command line as one would type it: no word of it holds a space.
+    /// Runs topobench with a command line as one would type it; no word may contain a space.
     pub fn type_in(&self, line: &str) -> Ended {
         self.topobench(&line.split_whitespace().collect::<Vec<_>>())
     }
@@ -100,7 +100,7 @@ impl Place {
         entries(&self.results().join(dataset))
     }
 
-    /// Snapshots don't depend on where the directory lies.
+    /// Replaces the directory's path, so that snapshots don't depend on it.
     pub fn redacted(&self, text: &str) -> String {
         let real = self.path().canonicalize().expect("exists");
         text.replace(&real.display().to_string(), "[dir]").replace(&self.path().display().to_string(), "[dir]")
@@ -113,11 +113,11 @@ pub fn run(command: &mut Command) -> Ended {
     Ended { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
-/// Runs a program with words on its stdin.
+/// Runs a program with this text on its stdin.
 pub fn run_with_input(command: &mut Command, input: &str) -> Ended {
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
-    // A program that refuses to read closes its end.
+    // A program that doesn't read closes its end, and writing fails.
     let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
     let output = child.wait_with_output().expect("ends");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
@@ -131,7 +131,7 @@ impl Ended {
         self
     }
 
-    /// Measured; on a busy machine the load client may have been late, and says so with 4.
+    /// Measured. On a busy machine the load client may have been late, which is exit code 4.
     #[track_caller]
     pub fn measured(self) -> Self {
         assert!(matches!(self.code, 0 | 4), "{}\nstdout:\n{}\nstderr:\n{}", self.code, self.stdout, self.stderr);

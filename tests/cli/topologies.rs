@@ -1,4 +1,4 @@
-//! Topology files: those that come with the program, and one's own.
+//! Topology files: those that come with the program, and a user's own.
 
 use crate::support::{Place, entries, run};
 use std::path::Path;

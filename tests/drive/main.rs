@@ -1,4 +1,4 @@
-//! The load client against scripted servers: what it sends, when, and what it makes of every awkward answer.
+//! The load client against scripted servers: what it sends, when, and how it judges every awkward answer.
 
 mod tls;
 
@@ -119,7 +119,7 @@ async fn every_request_gets_one_record_with_its_times_in_order() {
 
 #[tokio::test]
 async fn no_send_waits_for_an_answer() {
-    // Nobody is answered before all have asked: a client that waits for answers would wait for ever.
+    // No request is answered before all have arrived: a client that waits for answers would wait for ever.
     let all_here = Arc::new(Barrier::new(30));
     let server = Server::start(move |request, mut answer| {
         let all_here = Arc::clone(&all_here);
@@ -160,7 +160,7 @@ async fn under_a_concurrency_limit_slots_are_handed_on_and_due_stays_due() {
         let t = &record.timeline;
         assert_eq!(t.due.as_nanos(), 0);
         assert!(t.slot <= t.sent.expect("sent"));
-        // The slot was another request's until that one ended.
+        // Another request had the slot until it ended.
         let predecessor = (record.index as usize).checked_sub(2).map(|i| ends[i]);
         assert!(t.slot >= predecessor.unwrap_or_default(), "{record:?}");
     }
@@ -229,7 +229,7 @@ async fn a_silent_server_is_stalled_before_and_after_its_first_token() {
             answer.head().await;
             answer.tokens(tokens).await;
             loop {
-                // Comments keep a connection alive, not a benchmark.
+                // Comments keep a connection alive, but are not tokens.
                 answer.write("8\r\n: ping\n\n\r\n").await;
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }

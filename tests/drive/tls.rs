@@ -16,12 +16,12 @@ async fn start() -> (u16, String) {
     let config = ServerConfig::builder().with_no_client_auth();
     let config = config.with_single_cert(vec![made.cert.der().clone()], key).expect("a usable certificate");
     let acceptor = TlsAcceptor::from(Arc::new(config));
-    // A client that doesn't trust the certificate leaves while hands are shaken.
-    let shake = move |tcp| {
+    // A client that doesn't trust the certificate leaves during the handshake.
+    let handshake = move |tcp| {
         let acceptor = acceptor.clone();
         async move { acceptor.accept(tcp).await.ok() }
     };
-    let server = Server::start_behind(shake, |request, mut answer| async move {
+    let server = Server::start_behind(handshake, |request, mut answer| async move {
         reply(&request, &mut answer).await;
         Some(answer)
     })
@@ -63,7 +63,7 @@ async fn a_private_authority_is_trusted_by_name_and_a_key_is_sent() {
     std::fs::write(&certificate, pem).expect("write");
     let output = sweep(port, Some(&certificate), &dir.path().join("results")).await;
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    // 4: on a busy machine the client may have been late, which makes the point doubtful and not less measured.
+    // 4: on a busy machine the client may have been late, which makes the point doubtful; it was measured all the same.
     assert!(matches!(output.status.code(), Some(0 | 4)), "{out}\n{err}");
     let journals: Vec<_> = walk(&dir.path().join("results"), "requests.jsonl");
     let [journal] = &journals[..] else { panic!("{journals:?}") };

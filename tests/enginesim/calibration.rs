@@ -1,4 +1,4 @@
-//! The preset that was fitted to measured runs, held against them and against an arm that it has not seen.
+//! The preset that was fitted to measured runs, compared with them and with an arm that was held out.
 
 use std::path::PathBuf;
 use std::process::Command;

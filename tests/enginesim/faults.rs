@@ -1,4 +1,4 @@
-//! Each fault as its victim sees it from outside.
+//! Each fault as a client sees it.
 
 use std::io::{ErrorKind, Read};
 use std::os::unix::process::ExitStatusExt;
@@ -181,7 +181,7 @@ fn sigterm_can_be_ignored() {
     let mut sim = faulty("ignore-sigterm");
     let mut healthy = Sim::start(&[]);
     sim.signal(Signal::SIGTERM);
-    // One that listens, and is told later, is gone by now.
+    // An engine that heeds SIGTERM would be gone by now, even one told later.
     healthy.signal(Signal::SIGTERM);
     healthy.wait_exit();
     assert_eq!(sim.get("/health").unwrap().status, 200);

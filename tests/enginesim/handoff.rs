@@ -1,4 +1,4 @@
-//! KV hand-off between a prefill and a decode instance.
+//! KV hand-over between a prefill and a decode instance.
 
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ fn decode(config: Value) -> Sim {
     Sim::start_pd("kv_consumer", config, &[])
 }
 
-/// Runs the prefill of `prompt`; the parameters for the decode instance.
+/// Runs the prefill of `prompt`; returns the parameters for the decode instance.
 fn hand_over(prefill: &Sim, prompt: &str) -> Value {
     let mut body = greedy(prompt, 1);
     body["kv_transfer_params"] = json!({"do_remote_decode": true, "do_remote_prefill": false, "remote_engine_id": null, "remote_block_ids": null, "remote_host": null, "remote_port": null});
@@ -34,7 +34,7 @@ fn source(sim: &Sim, source: &str) -> f64 {
     sim.metric("vllm:prompt_tokens_by_source_total", source)
 }
 
-/// The only event before [DONE] is an error, inside a 200.
+/// The only event before [DONE] is an error, although the status is 200.
 fn assert_in_band_error(response: &Response) {
     assert_eq!(response.status, 200);
     let events = response.events();
@@ -110,7 +110,7 @@ fn replayed_parameters_fail_inside_the_stream() {
     let (p, d) = (prefill(json!({})), decode(json!({})));
     let params = hand_over(&p, A);
     d.complete(&with(greedy(A, 4), &params));
-    // Distinct from A, so that nothing of it is cached here.
+    // Different from A, so that nothing of it is cached here.
     let replay = d.post("/v1/completions", &with(streamed(B, 4), &params)).unwrap();
     assert_in_band_error(&replay);
     let whole = d.post("/v1/completions", &with(greedy(B, 4), &params)).unwrap();

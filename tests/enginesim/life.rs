@@ -55,7 +55,7 @@ fn a_taken_side_channel_hangs_the_start_deaf_to_sigterm() {
     eventually("traceback", || sim.log().contains("zmq.error.ZMQError: Address already in use").then_some(()));
     eventually("deaf", || signals_caught(sim.child.id(), 15).then_some(()));
     sim.signal(Signal::SIGTERM);
-    // One that listens, and is told later, is gone by now.
+    // An engine that heeds SIGTERM would be gone by now, even one told later.
     let mut healthy = Sim::start(&[]);
     healthy.signal(Signal::SIGTERM);
     healthy.wait_exit();

@@ -1,4 +1,4 @@
-//! Drives the real enginesim binary over its sockets, as a harness would.
+//! Drives the real enginesim over its sockets, as a benchmark would.
 
 mod calibration;
 mod faults;

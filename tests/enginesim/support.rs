@@ -103,7 +103,7 @@ impl Sim {
         Response::parse(&bytes)
     }
 
-    /// Sends a request and leaves the answer to be read.
+    /// Sends a request, and returns the connection with the answer unread.
     pub fn open(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> io::Result<TcpStream> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -139,7 +139,7 @@ pub struct Response {
     pub status: u16,
     pub head: String,
     pub body: Vec<u8>,
-    /// The chunks of a chunked body as they were framed.
+    /// The chunks of a chunked body, as framed.
     pub chunks: Vec<Vec<u8>>,
     /// Whether the body ended where it said it would.
     pub complete: bool,
@@ -191,7 +191,7 @@ impl Response {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
-    /// Data of the server-sent events, in order; broken JSON is left out.
+    /// Data of the server-sent events, in order, without broken JSON.
     pub fn events(&self) -> Vec<Value> {
         let text = self.text().replace("\r\n", "\n");
         let data = text.lines().filter_map(|line| line.strip_prefix("data: "));

@@ -1,4 +1,4 @@
-//! What the HTTP surface answers when all is well, and how it refuses.
+//! What the HTTP surface answers when all is well, and what it refuses.
 
 use serde_json::{Value, json};
 

@@ -2,7 +2,7 @@
 
 use topobench::draw::*;
 
-/// All figures with the names they are written under.
+/// All figures, with the names of their files.
 pub fn all() -> Vec<(&'static str, Figure)> {
     vec![
         ("pair", pair()),
@@ -232,7 +232,7 @@ pub fn timeline() -> Figure {
     Figure::new(panels.collect()).in_columns(1).sized(560.0, 200.0).titled("Engine state over one run")
 }
 
-/// Data and labels nobody wishes for.
+/// Awkward data and labels.
 pub fn awkward() -> Figure {
     let empty = Panel::new(Axis::linear("Nothing was measured"), Axis::log("TTFT (ms)"))
         .titled("No data")

@@ -1,4 +1,4 @@
-//! topobench itself dies: by SIGKILL, at every moment of a fleet's life, and with its guardians dying instead.
+//! topobench itself dies by SIGKILL, at every moment of a fleet's life; or its guardians die instead.
 
 use crate::support::{family, launch, options, pair, pids, survivors, survivors_after};
 use nix::sys::signal::{Signal, kill};
@@ -12,7 +12,7 @@ use topobench::launch::{ExitStatus, Fleet, LaunchEvent};
 
 const DIRECTORY: &str = "TOPOBENCH_TEST_FLEET";
 
-/// Not a test of its own: [`killed_at`] runs it in a process of its own, which holds a fleet until it is killed.
+/// Not a test: [`killed_at`] runs it in a process of its own, which holds a fleet until it is killed.
 #[tokio::test]
 async fn hold_a_fleet_until_killed() {
     let Ok(dir) = std::env::var(DIRECTORY) else { return };
@@ -25,7 +25,7 @@ async fn hold_a_fleet_until_killed() {
     std::future::pending::<()>().await;
 }
 
-/// Kills the holder of a fleet right after its `moment`th event; tells what of the fleet is alive 5 s later, and
+/// Kills the holder of a fleet right after its `moment`th event; returns what of the fleet is alive 5 s later, and
 /// whether the moment came.
 fn killed_at(moment: usize) -> (Vec<i32>, bool) {
     let dir = tempfile::tempdir().expect("a directory");
@@ -40,7 +40,7 @@ fn killed_at(moment: usize) -> (Vec<i32>, bool) {
     let came = events.take(moment).count() == moment;
     holder.kill().expect("kills");
     holder.wait().expect("reaped");
-    // An engine may have been about to start when its order's giver died, and has yet to leave its pid.
+    // An engine may have been starting when the holder died, and not have left its pid yet.
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
         let left = [mentioning(dir.path()), survivors(&pids(&family(dir.path())))].concat();
@@ -51,7 +51,7 @@ fn killed_at(moment: usize) -> (Vec<i32>, bool) {
     }
 }
 
-/// Processes whose command line mentions the directory: engines, not what has renamed itself.
+/// Processes whose command line mentions the directory: engines, but no process that has renamed itself.
 fn mentioning(dir: &Path) -> Vec<i32> {
     let mentions = |pid: &i32| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -86,7 +86,7 @@ async fn a_killed_guardian_is_noticed_and_its_engine_swept() {
     let death = fleet.next_death().await;
     assert_eq!((death.instance.as_str(), death.status), ("prefill-0", ExitStatus::Unseen));
     fleet.shutdown().await;
-    // The detached grandchild has neither session nor environment of ours left: with the guardian, its trace is lost.
+    // The detached grandchild has neither our session nor our environment: only the guardian knew of it.
     let left = survivors(&pids(&family));
     assert!(left.len() <= 1, "{left:?}");
     left.iter().for_each(|&pid| kill(Pid::from_raw(pid), Signal::SIGKILL).expect("kills"));

@@ -1,4 +1,4 @@
-//! Real processes: fleets of small fake engines with bad habits, started, watched, brought down and orphaned.
+//! Fleets of small fake engines with bad habits, as real processes: started, watched, brought down and orphaned.
 
 mod guardian;
 mod start;

@@ -95,7 +95,7 @@ async fn another_model_or_no_token_is_not_ready() {
 async fn a_stranger_on_our_port_is_found_out_by_its_pid() {
     let dir = tempfile::tempdir().expect("a directory");
     let plan = pair(&["--hang"], &["--hang"]);
-    // This test takes an instance's port as soon as the instance is started, and says 200 to everything.
+    // This test takes an instance's port as soon as the instance is started, and answers 200 to everything.
     let squat = |event: LaunchEvent| {
         let LaunchEvent::Started { command, .. } = event else { return };
         let port: u16 =

@@ -51,7 +51,7 @@ async fn every_unasked_end_is_told_once_and_its_family_goes_too() {
     let death = fleet.next_death().await;
     assert_eq!((death.instance.as_str(), death.status), ("decode-0", ExitStatus::Signal(9)));
     assert_eq!(fleet.states(), [EngineState::Ready, EngineState::Exited]);
-    // Exit code 0 is as unasked as any other.
+    // An exit with code 0 is as unexpected as any other.
     kill(Pid::from_raw(prefill), Signal::SIGTERM).expect("terminates");
     let death = fleet.next_death().await;
     assert_eq!((death.instance.as_str(), death.status), ("prefill-0", ExitStatus::Code(0)));

@@ -10,7 +10,7 @@ use topobench::plan::deployment::{FleetPlan, GpuAssignment, InstancePlan};
 use topobench::plan::secrecy::EngineEnv;
 use topobench::plan::topology::{KvTransfer, Role};
 
-/// One prefill and one decode instance of the fake engine; each with its own habits.
+/// One prefill and one decode instance of the fake engine, each with its own flags.
 pub fn pair(prefill: &[&str], decode: &[&str]) -> FleetPlan {
     let instance = |role, args: &[&str]| InstancePlan {
         role,
@@ -34,7 +34,7 @@ pub fn pair(prefill: &[&str], decode: &[&str]) -> FleetPlan {
 pub fn options(dir: &Path) -> LaunchOptions {
     LaunchOptions {
         guardian: env!("CARGO_BIN_EXE_topobench").into(),
-        // Ample for the polite, however busy the machine.
+        // Plenty for an engine that heeds SIGTERM, however busy the machine.
         grace: Duration::from_secs(20),
         version: Some(topobench::launch::EngineVersion::new(0, 32, 0)),
         ..LaunchOptions::new(dir.join("logs"))
@@ -45,7 +45,7 @@ pub async fn launch(plan: &FleetPlan, dir: &Path) -> Result<Fleet, LaunchError> 
     Fleet::launch(plan, &options(dir), |_| {}, &CancellationToken::new()).await
 }
 
-/// A fleet whose engines will not heed SIGTERM: no use in waiting for long.
+/// A fleet whose engines ignore SIGTERM: there is no point in waiting long for them.
 pub async fn launch_of_the_deaf(plan: &FleetPlan, dir: &Path) -> Fleet {
     let options = hasty(dir);
     let launched = Fleet::launch(plan, &options, |_| {}, &CancellationToken::new()).await;
@@ -64,7 +64,7 @@ pub async fn failure(plan: &FleetPlan, dir: &Path) -> LaunchError {
     }
 }
 
-/// A directory in which every process of a family leaves its pid.
+/// A directory in which every process of an engine leaves its pid.
 pub fn family(dir: &Path) -> PathBuf {
     let family = dir.join("family");
     std::fs::create_dir_all(&family).expect("creates");

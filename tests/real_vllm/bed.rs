@@ -1,4 +1,4 @@
-//! Where a scene plays: one replica, one prefill and one decode instance of the same engine, and our proxy.
+//! The engines of the scenes: one replica, one prefill and one decode instance of the same engine, and our proxy.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ use topobench::plan::slo::{Slo, Target as Attainment};
 use topobench::plan::{MetricChoice, OnFailure, Timeouts};
 use topobench_proxy::{BackendUrl, Proxy, ProxyConfig, ProxyHandle, Routes};
 
-/// Which engine plays, and with which model.
+/// Which engine, and with which model.
 pub struct Bed {
     engine: &'static str,
     program: PathBuf,
@@ -118,7 +118,7 @@ impl Bed {
     }
 }
 
-/// Engines that are up.
+/// Running engines.
 pub struct Stage {
     pub real: bool,
     pub model: String,

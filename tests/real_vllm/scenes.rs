@@ -1,4 +1,4 @@
-//! What vLLM was seen to do, and the simulated engine must do too.
+//! What vLLM does, and the simulated engine must do too.
 
 use crate::bed::Stage;
 use serde_json::{Value, json};
@@ -90,7 +90,7 @@ pub async fn a_hand_off_answers_as_one_instance_does(stage: &Stage) {
     let counters = engine::between(&before, &stage.scraper.snapshot().await).counters.expect("metrics");
     let transferred = counters.external_kv_tokens.expect("the engine tells where prompt tokens came from");
     let cached = counters.decode_cache_hit_tokens.unwrap_or(0.0);
-    // What is not handed over is at most the last block of each prompt.
+    // At most the last block of each prompt is not handed over.
     assert!(transferred + cached >= prompt_tokens - 2.0 * 16.0, "{transferred} + {cached} of {prompt_tokens} tokens");
     assert_eq!(counters.kv_failed_transfers.unwrap_or(0.0), 0.0);
     assert_eq!(counters.kv_expired.unwrap_or(0.0), 0.0);
@@ -111,7 +111,7 @@ async fn prefill(stage: &Stage, mut body: Value) -> Value {
 
 /// The negative control: if the KV were not used, the answer would be that of the prompt in the body.
 pub async fn decode_follows_the_kv_and_not_the_prompt(stage: &Stage) {
-    // Equal lengths, as the hand-off wants, and the same last token: decode computes that one itself.
+    // Equal lengths, as the hand-over requires, and the same last token, which decode computes itself.
     let ids = |step: u32, first: u32| (0..47).map(|i| first + (i * step) % 200).chain([777]).collect::<Vec<u32>>();
     let of = |prompt: Vec<u32>, tokens: u32| {
         let mut body = completion(stage, "", tokens);

@@ -10,12 +10,12 @@ fn opened(study: &Study, fragment: &str) -> Option<String> {
     browsed(&study.page().expect("a page"), fragment)
 }
 
-/// The same after a reader did something, too: `hands` is a script that does it.
+/// The same after the script `hands` has done what a reader would.
 fn handled(study: &Study, hands: &str) -> Option<String> {
     let page = study.page().expect("a page");
     let (before, policy) = page.split_once("<meta http-equiv=\"Content-Security-Policy\"").expect("a policy");
     let (_, after) = policy.split_once('>').expect("its end");
-    // The policy would, rightly, not let this script run.
+    // The page's policy would, rightly, not let this script run.
     let page = format!("{before}{after}").replace("</body>", &format!("<script>{hands}</script></body>"));
     browsed(&page, "")
 }
@@ -194,6 +194,6 @@ fn every_slider_moves_attainment_and_verdict_and_reset_brings_both_back() {
         document.title = seen.map((state) => seen.indexOf(state)).join(" ");"##;
     let Some(dom) = handled(&Study::imported(), hands) else { return };
     let (_, rest) = dom.split_once("<title>").expect("a title");
-    // Each slider makes a state of its own, and every reset the first.
+    // Each slider makes its own state, and every reset restores the first.
     assert!(rest.starts_with("0 1 0 3 0 5 0<"), "{}", &rest[..60]);
 }

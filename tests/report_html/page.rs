@@ -1,4 +1,4 @@
-//! The page as a string.
+//! The page's source.
 
 use super::support::Study;
 use base64::Engine;
@@ -8,7 +8,7 @@ use topobench::outcome::{Failure, Outcome};
 use topobench::report::html::HtmlError;
 use topobench::units::E2el;
 
-/// What the script reads.
+/// The data that the page's script reads.
 fn data(page: &str) -> Value {
     let (_, rest) = page.split_once("id=\"data\">").expect("a data element");
     let (json, _) = rest.split_once("</script>").expect("its end");

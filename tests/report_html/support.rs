@@ -1,4 +1,4 @@
-//! The recorded run on H100s as two arms, with a manifest around it or as bare result files; figures; the page.
+//! The recorded run on H100s as two arms, with a manifest or as bare result files, and the page made from it.
 
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -36,10 +36,10 @@ pub struct Point {
     pub records: Vec<RequestRecord>,
 }
 
-/// Everything a page is made of.
+/// Everything that a page is made from.
 pub struct Study {
     pub title: String,
-    /// Of each run; what the runs hold is made from them.
+    /// The points of each run; [`Study::record`] makes the runs from them.
     pub points: Vec<Vec<Point>>,
     pub runs: Vec<RecordedRun>,
     pub arms: Vec<ArmInput>,
@@ -48,7 +48,7 @@ pub struct Study {
 }
 
 impl Study {
-    /// Two arms with all that a run of topobench records, asked with 250 ms and 9 ms.
+    /// Two arms with everything that a run of topobench records, judged at 250 ms and 9 ms.
     pub fn recorded() -> Study {
         let mut study = Study::imported();
         let plan = plan();
@@ -90,7 +90,7 @@ impl Study {
         study
     }
 
-    /// 12 rates with 1000 requests each, out of the same few.
+    /// 12 rates with 1000 requests each, copied from the recorded few.
     pub fn large() -> Study {
         let mut study = Study::recorded();
         for points in &mut study.points {
@@ -107,7 +107,7 @@ impl Study {
         study
     }
 
-    /// The same as bare result files: nothing is known beside the requests.
+    /// The same as bare result files: nothing is known but the requests.
     pub fn imported() -> Study {
         let (runs, points): (Vec<_>, Vec<_>) = ["tp2", "pd"].map(result_files).into_iter().unzip();
         let kinds = [ArmKind::Simple, ArmKind::PrefillDecode];
@@ -131,7 +131,7 @@ impl Study {
         self
     }
 
-    /// Makes the runs hold what was changed in `points`; they stay judged as they were.
+    /// Makes the runs hold what was changed in `points`, without judging them again.
     pub fn record(&mut self) {
         let recorded = |p: &Point| RecordedPoint::new(p.key, p.facts.clone(), &p.records);
         for (run, points) in self.runs.iter_mut().zip(&self.points) {
@@ -316,7 +316,7 @@ fn manifest(plan: &Plan, arm: usize, points: &[Point]) -> Manifest {
     }
 }
 
-/// A prefix cache helped in the recorded run, as it did in truth; one point has lost two KV transfers.
+/// A prefix cache helped in the recorded run; one point lost two KV transfers.
 fn facts(point: &Point, kind: ArmKind) -> PointFacts {
     let PointKey { rate, attempt } = point.key;
     let lost = kind == ArmKind::PrefillDecode && rate.per_second() == 5.0;
@@ -358,7 +358,7 @@ fn later(record: &RequestRecord, ms: u64) -> RequestRecord {
     record
 }
 
-/// A plain figure; what a real report draws is decided elsewhere.
+/// A plain figure; real reports draw others.
 fn figure(comparison: &Comparison) -> Drawing {
     let y = Axis::linear("SLO attainment").fixed(0.0, 100.0).in_unit(" %");
     let mut panel = Panel::new(Axis::linear("Rate (req/s)").including(0.0), y);

@@ -1,4 +1,4 @@
-//! The wall clock steps: NTP, a suspended machine, somebody's hand. Dates may be wrong then, durations may not.
+//! The wall clock steps: NTP, a suspended machine, an administrator. Dates may then be wrong, durations may not.
 
 use crate::support::{Bench, RunDir, compiled};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -22,7 +22,7 @@ fn a_wall_clock_that_steps_changes_dates_and_no_duration() {
     }
     let point = run.point(20.0);
     assert!(point["duration_secs"].as_f64().is_some_and(|secs| secs > 0.9 && secs < took), "{point}");
-    // The clock did step: what is dated lies an hour off.
+    // The clock did step: dates are an hour off.
     let told = chrono::DateTime::parse_from_rfc3339(run.manifest()["created_at"].as_str().unwrap_or_default());
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs_f64();
     let off = (told.expect("a date").timestamp() as f64 - now).abs();

@@ -1,14 +1,14 @@
-//! Disks that refuse: what was measured before stays readable, and the reason is told.
+//! Full disks: what was measured before stays readable, and the run says why it ended.
 
 use crate::support::{Bench, RunDir, count};
 use std::process::Command;
 use std::time::Duration;
 
-/// The bench's command under a limit on the size of files, in KiB: what a full disk does, on any machine.
+/// The bench's command under a limit on the size of files, in KiB: has the effect of a full disk, on any machine.
 fn within(bench: &Bench, kib: u32) -> Command {
     let inner = bench.command();
     let mut outer = Command::new("bash");
-    // Ignored, the signal of the limit leaves its error to be seen, as a full disk's is.
+    // With its signal ignored, the limit shows as an error of write, as a full disk does.
     outer.arg("-c").arg(format!("trap '' XFSZ; ulimit -f {kib}; exec \"$@\"")).arg("bash");
     outer.arg(inner.get_program()).args(inner.get_args()).current_dir(bench.dir.path());
     for (name, value) in inner.get_envs() {
@@ -38,7 +38,7 @@ fn a_disk_that_fills_up_ends_the_run_and_keeps_what_was_measured() {
     let before = run.point(40.0);
     assert_eq!(before["status"], "measured");
 
-    // With room again, it goes on where it was.
+    // With room again, it goes on where it stopped.
     let again = bench.resuming(&run.0).run();
     assert_eq!(again.code, Some(0), "{}", again.words);
     assert_eq!(run.point(40.0), before);

@@ -1,11 +1,11 @@
-//! GPUs that somebody else uses, and memory that stays behind. The driver is a test's; everything else is real.
+//! GPUs that somebody else uses, and memory that stays allocated. The driver is a fake; everything else is real.
 
 use crate::support::{Bench, RunDir, compiled};
 
 const FEW: &str = "--request-rate 40 --num-prompts 5 --random-input-len 32 --random-output-len 4 --num-warmups 1";
 
-/// A machine with two GPUs, held as these lines say, and a pair of engines that takes one GPU each. An engine runs
-/// `script` first, in which `$GPUS_OF_TEST/0` is what the first GPU is held by.
+/// A machine with two GPUs, used as these lines say, and a pair of engines that take one GPU each. An engine runs
+/// `script` first; `$GPUS_OF_TEST/0` lists who uses the first GPU.
 fn bench(held: [&str; 2], script: &str) -> Bench {
     let engine = kit::enginesim!().display().to_string();
     let bench = Bench::with_engine(&format!("{script}\nexec {engine} \"$@\" --sim-speed 10"), FEW);
@@ -41,7 +41,7 @@ fn a_gpu_whose_memory_is_held_by_nobody_to_be_seen_is_refused() {
 
 #[test]
 fn memory_that_is_not_given_back_is_told_with_its_size_and_holder() {
-    // Each engine holds 9000 MiB of its GPU, and while it lives somebody who does not go with it comes to the first.
+    // Each engine holds 9000 MiB of its GPU. Meanwhile a process that outlives them takes memory of the first.
     let me = std::process::id();
     let script = format!(
         "case \"$@\" in *kv_producer*) printf '%s\\n' \"$$ 9000\" '{me} 700' > \"$GPUS_OF_TEST/0\";; \

@@ -1,13 +1,13 @@
-//! Servers that nobody should trust: answers without end, heads without end, lines without end, gigabytes where a line
-//! belongs, compression bombs. Our memory stays bounded, and the run ends with a word about what was wrong.
+//! Hostile servers: endless answers, heads and lines, gigabytes where a line belongs, compression bombs. Our memory
+//! stays bounded, and the run ends by saying what was wrong.
 
 use crate::support::{Bench, Finished, RunDir, count};
 use kit::scripted::{Answer, Server};
 
-/// A debug build with its threads takes some 60 MB; what these servers pour out is many times this.
+/// A debug build with its threads takes some 60 MB; these servers send many times this.
 const MOST_MEMORY: u64 = 256 << 20;
 
-/// What a hostile server does instead of answering properly.
+/// What a hostile server does.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Evil {
     EndlessModels,
@@ -36,7 +36,7 @@ impl Hostile {
         }))
     }
 
-    /// Drives it with a few requests, and holds our memory to the limit.
+    /// Measures it with a few requests, and checks that our memory stays within the limit.
     fn suffer(&self) -> Finished {
         let words = format!("simple --attach {} --model m --tokenizer enginesim", self.0.url());
         let bench = Bench::bare(&words)
@@ -62,7 +62,7 @@ async fn reply(answer: &mut Answer, path: &str, evil: Evil) -> bool {
             answer.pour("X-Filler: yes, more of it\r\n".repeat(1000)).await;
         }
         ("/v1/models", Evil::BombOfZeros) => {
-            // What a gzip of zeros begins with, for ever: decompressed it would be a thousand times as much.
+            // The beginning of an endless gzip of zeros: decompressed it would be a thousand times as much.
             answer.write(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nConnection: close\r\n\r\n\x1f\x8b\x08\0").await;
             answer.pour(vec![0; 1 << 16]).await;
         }

@@ -1,5 +1,5 @@
 //! kill -9 of topobench at random moments, over fleets whose engines have children, children in sessions of their own,
-//! deaf ears, and files in /dev/shm and /tmp.
+//! ignore SIGTERM, or leave files in /dev/shm and /tmp.
 
 use crate::support::Bench;
 use kit::eventually;
@@ -8,12 +8,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// Of each fleet; there are four. `TOPOBENCH_KILLS` gives another number.
+/// Kills of each of the four fleets; `TOPOBENCH_KILLS` sets another number.
 const KILLS: u32 = 25;
 /// How long everything may take to vanish.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Kills that hit, and what was seen in total just before them.
+/// How many kills hit, and how much was there in total just before them.
 #[derive(Default)]
 struct Tally {
     descendants: usize,
@@ -21,7 +21,7 @@ struct Tally {
     files: usize,
 }
 
-/// What a fleet holds at a moment.
+/// What a fleet has at a moment.
 struct Holdings {
     pids: Vec<i32>,
     ports: Vec<SocketAddr>,
@@ -72,12 +72,12 @@ fn kill_once(fleet: &str, faults: &str, delay: Duration, tally: &mut Tally) -> b
         before = holdings(&bench, &mut seen);
     }
     let over = child.try_wait().expect("waits").is_some();
-    // Fine with a run that is over.
+    // Fine if the run is over.
     child.kill().expect("kills");
     child.wait().expect("reaped");
     let left = bench.left_after(LIMIT);
     assert!(left.is_empty(), "{fleet}, killed {delay:?} after its first child, left {left:#?}");
-    // Numbers of processes come around: files of that name may be a stranger's where these engines leave none.
+    // Pids are reused: where these engines leave no files, files of such a name belong to somebody else.
     let files = if faults.contains("leave-files") { files_of(&seen) } else { Vec::new() };
     assert!(files.is_empty(), "{fleet}, killed {delay:?} after its first child, left {files:?}");
     if !over {

@@ -1,4 +1,4 @@
-//! Faults injected into the real programs: nothing is lost, nothing is left running, nobody is misled.
+//! Faults injected into the real program: nothing is lost, nothing is left running, nobody is misled.
 
 mod clock;
 mod disk;

@@ -11,7 +11,7 @@ use std::time::Duration;
 const RATES: [f64; 3] = [40.0, 41.0, 42.0];
 const SWEEP: &str = "--request-rate 40,41,42 --num-prompts 15 --random-output-len 4";
 
-/// Lines of a file that belong to these rates, as they stand.
+/// The lines of a file that belong to these rates, unchanged.
 fn lines_of(file: &Path, rates: &[f64]) -> Vec<String> {
     let text = std::fs::read_to_string(file).unwrap_or_default();
     let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
@@ -22,13 +22,13 @@ fn lines_of(file: &Path, rates: &[f64]) -> Vec<String> {
     whole.filter(keep).map(str::to_string).collect()
 }
 
-/// Rates whose points the manifest calls finished.
+/// The rates whose points the manifest calls finished.
 fn finished_rates(run: &Path) -> Vec<f64> {
     let points = RunDir(run.to_path_buf()).manifest()["points"].clone();
     points.as_array().expect("points").iter().filter_map(|p| p["rate"].as_f64()).collect()
 }
 
-/// Names of everything in a run, stamps taken out.
+/// Names of everything in a run, without time stamps.
 fn files_of(run: &Path) -> BTreeSet<String> {
     let stamp = |name: String| name.split(|c: char| c.is_ascii_digit()).collect::<String>();
     let mut names = BTreeSet::new();
@@ -39,7 +39,7 @@ fn files_of(run: &Path) -> BTreeSet<String> {
     names
 }
 
-/// A run that nobody disturbed: what every resumed one must look like in the end.
+/// An undisturbed run: what every resumed one must look like in the end.
 struct Reference {
     bench: Bench,
     dir: PathBuf,
@@ -74,7 +74,7 @@ impl Reference {
     }
 }
 
-/// However many processes took them: the samples of each go on where the last one's ended, up to the points' wall times.
+/// However many processes took samples, they make one series that covers the points' wall times.
 fn assert_samples_count_from_the_runs_beginning(run: &RunDir) {
     let lines = read_json_lines(run.0.join("engine-metrics.jsonl"));
     let at: Vec<f64> = lines.iter().filter_map(|line| line["at"].as_f64()).collect();
@@ -83,7 +83,7 @@ fn assert_samples_count_from_the_runs_beginning(run: &RunDir) {
     let wall = |time: &Value| chrono::DateTime::parse_from_rfc3339(time.as_str().expect("a time")).expect("RFC 3339");
     let last = wall(&run.point(RATES[2])["started_at"]) - wall(&manifest["created_at"]);
     let (latest, began) = (at.iter().copied().fold(0.0, f64::max), last.as_seconds_f64());
-    // A sample a second, and a machine that may be busy.
+    // There is a sample every second, but the machine may be busy.
     assert!((latest - began).abs() < 10.0, "the last sample at {latest} s, the last point began at {began} s");
 }
 
@@ -113,7 +113,7 @@ fn a_run_that_is_killed_again_and_again_ends_as_if_it_never_had_been() {
     assert!(kept.iter().all(|line| now.contains(line)));
 }
 
-/// A run as a kill leaves it when the last point was under load and `written` bytes of its lines were on disk.
+/// A run as a kill leaves it when the last point was being measured and `written` bytes of its lines were on disk.
 fn cut(reference: &Reference, bench: &Bench, unfinished: f64, written: usize) -> PathBuf {
     let run = bench.results().join("random").join("nixl_20260101_120000");
     std::fs::create_dir_all(run.join("logs")).expect("creates");

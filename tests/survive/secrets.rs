@@ -1,4 +1,4 @@
-//! What must not be seen is nowhere to be seen; what must not be reachable is not; names stay names.
+//! Secrets show nowhere, nothing listens beyond loopback, and names are never run as commands.
 
 use crate::kill::listening;
 use crate::support::{Bench, RunDir, command_line};
@@ -16,7 +16,7 @@ fn topology() -> String {
     )
 }
 
-/// Files below `dir` that hold one of the secrets.
+/// Files below `dir` that contain one of the secrets.
 fn leaks(dir: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).expect("reads").flatten() {

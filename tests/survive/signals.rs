@@ -69,7 +69,7 @@ fn ctrl_c_while_engines_start_stops_them_politely_and_twice_at_once() {
 
 #[test]
 fn a_closed_terminal_ends_the_run_in_order() {
-    // SIGHUP, and nobody reads stderr or stdout any more.
+    // SIGHUP, with stderr and stdout closed at the other end.
     let bench = Bench::new("simple --request-rate 40,5 --num-prompts 60 --random-output-len 4");
     let mut child = bench.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
     drop(child.stdout.take());

@@ -1,4 +1,4 @@
-//! Fleets that do not come up: who is in the way, what went wrong, what to do.
+//! Fleets that do not come up: the message says who is in the way, what went wrong, and what to do.
 
 use crate::support::{Bench, RunDir, command_line};
 use kit::eventually;
@@ -56,7 +56,7 @@ fn a_proxys_taken_port_is_named_with_its_holder_too() {
 
 #[test]
 fn a_stranger_that_answers_health_on_the_engines_port_is_refused_by_name() {
-    // The engine is slow to listen; meanwhile this test listens on its port and says that all is well.
+    // The engine is slow to listen; meanwhile this test listens on its port and reports good health.
     let bench = Bench::with_engine("echo \"$@\" > args.$$; mv args.$$ args; exec sleep 600", FEW);
     let running = bench.start();
     let args = bench.dir.path().join("args");
@@ -103,7 +103,7 @@ fn a_stuck_start_ends_at_its_deadline_and_a_slow_one_that_gets_on_does_not() {
     assert_failed_launch(&bench, &stuck);
     assert!(stuck.words.contains("is stuck (no progress in its log for 2 s"), "{}", stuck.words);
 
-    // Twice the deadline, with a word every second.
+    // Twice the deadline, with a line of log every second.
     let words = "one two three four five six seven eight";
     let engine = kit::enginesim!().display().to_string();
     let script = format!("for w in {words}; do echo \"loading part $w\"; sleep 0.6; done; exec {engine} \"$@\"");
@@ -155,7 +155,7 @@ fn a_prefill_side_that_hands_nothing_over_is_found_before_the_sweep() {
 
 #[test]
 fn a_pair_that_does_not_fit_together_is_found_before_the_sweep() {
-    // vLLM tells it at the first hand-over and not at the start: the smoke request is that one.
+    // vLLM reports it at the first hand-over and not at the start; the smoke request is the first.
     let bench = Bench::bare("run own.toml").args(FEW).args("--num-warmups 1");
     bench.write_topology("enginesim", "");
     let file = bench.dir.path().join("own.toml");

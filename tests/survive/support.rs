@@ -1,4 +1,4 @@
-//! Runs of the real programs: their events as they come, their processes, their directories.
+//! Runs of the real program: its events as they come, its processes, its directories.
 
 pub use kit::files::read_json_lines;
 pub use kit::process::{command_line, parent};
@@ -16,10 +16,10 @@ use std::rc::Rc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-/// Marks every descendant of a run: whatever its parent, group or name, the environment it was started with stays.
+/// Marks every descendant of a run: parent, group and name may change, but not the environment it was started with.
 const TAG: &str = "TOPOBENCH_SURVIVE_TAG";
 
-/// A library made of a source among the fixtures, to stand before one of the system's.
+/// A library compiled from a fixture, to be loaded before one of the system's.
 pub fn compiled(dir: &Path, source: &str, name: &str) -> PathBuf {
     let library = dir.join("libraries").join(name);
     std::fs::create_dir_all(dir.join("libraries")).expect("creates");
@@ -34,7 +34,7 @@ pub fn compiled(dir: &Path, source: &str, name: &str) -> PathBuf {
     library
 }
 
-/// A topobench to be started, and the directory that it lives in.
+/// A topobench to be started, and its working directory.
 pub struct Bench {
     program: PathBuf,
     pub dir: Rc<tempfile::TempDir>,
@@ -44,20 +44,20 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// `words`: the subcommand with what distinguishes the test; small fast points on simulated engines are added.
+    /// `words`: the subcommand with the flags of the test; flags for small, fast points on simulated engines are added.
     pub fn new(words: &str) -> Self {
         Bench::at_speed(10, words)
     }
 
-    /// Simulated time passes this much faster than the clock. At 1 a token takes 7 ms, and requests are in flight at
-    /// any moment.
+    /// Simulated time passes this much faster than the clock. At 1, a token takes 7 ms, so that requests are always in
+    /// flight.
     pub fn at_speed(speed: u32, words: &str) -> Self {
         Bench::bare(words)
             .args("--engine sim --engine-arg --sim-handshake-ms --engine-arg 5 --random-input-len 32 --num-warmups 1")
             .args(&format!("--engine-arg --sim-speed --engine-arg {speed}"))
     }
 
-    /// Nothing but these words and the place of the results.
+    /// Only these words and the place of the results.
     pub fn bare(words: &str) -> Self {
         Bench::within(Rc::new(tempfile::tempdir().expect("a directory")), words)
     }
@@ -101,7 +101,7 @@ impl Bench {
         self
     }
 
-    /// Going on with a run of this bench, in the same directory.
+    /// Resumes a run of this bench, in the same directory.
     pub fn resuming(&self, run: &Path) -> Self {
         let mut bench = Bench::within(Rc::clone(&self.dir), "run --resume").arg(&run.display().to_string());
         // The flag's value follows it.
@@ -129,14 +129,14 @@ impl Bench {
         self.dir.path().join("results")
     }
 
-    /// The command, ready to be started.
+    /// The command, not yet started.
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.args).current_dir(self.dir.path()).env(TAG, &self.tag).stdin(Stdio::null());
         for name in ["VLLM_API_KEY", "OPENAI_API_KEY", "HF_TOKEN", "CUDA_VISIBLE_DEVICES", "TENSOR_PARALLEL_SIZE"] {
             command.env_remove(name);
         }
-        // On a loaded machine the client may be late by more than 2 % of the usual limit: that is not the subject here.
+        // On a loaded machine the client may be late by more than 2 % of the usual limit, which is not what is tested.
         command.env("TTFT_SLO", "60000");
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command
@@ -161,12 +161,12 @@ impl Bench {
         Running { dir, child, incoming, stdout: Some(stdout), events: Vec::new(), words: Vec::new(), peak: 0 }
     }
 
-    /// From start to end.
+    /// Runs it from start to end.
     pub fn run(&self) -> Finished {
         self.start().finish()
     }
 
-    /// Living processes that descend from a run of this bench, itself included.
+    /// Living processes that descend from runs of this bench, topobench included.
     pub fn tagged(&self) -> Vec<i32> {
         let alive = |pid: &i32| {
             let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
@@ -190,7 +190,7 @@ impl Bench {
 
 impl Drop for Bench {
     fn drop(&mut self) {
-        // A failed test leaves nothing behind either. What topobench's own guardians see to is better seen to by them.
+        // A failed test leaves nothing behind either. topobench's guardians clean up best, so they get time for it.
         for pid in self.tagged().into_iter().filter(|&pid| command_line(pid).contains("topobench")) {
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
@@ -205,23 +205,23 @@ pub fn signal(pid: i32, signal: Signal) {
     kill(Pid::from_raw(pid), signal).expect("sends");
 }
 
-/// A topobench at work.
+/// A running topobench.
 pub struct Running {
     dir: Rc<tempfile::TempDir>,
     pub child: Child,
     incoming: Receiver<String>,
     stdout: Option<std::thread::JoinHandle<String>>,
     events: Vec<Value>,
-    /// The most memory it ever used, as far as it was looked at, bytes.
+    /// The most memory it was seen to use, bytes.
     pub peak: u64,
-    /// Lines of stderr that are no events: errors.
+    /// Lines of stderr that are not events: errors.
     words: Vec<String>,
 }
 
-/// How it ended, and all that it said.
+/// How it ended, and everything it printed.
 #[derive(Debug)]
 pub struct Finished {
-    /// Its results stay as long as this.
+    /// Keeps its results on disk.
     _dir: Rc<tempfile::TempDir>,
     pub code: Option<i32>,
     pub events: Vec<Value>,
@@ -252,7 +252,7 @@ impl Running {
         }
     }
 
-    /// Waits for the next event of this kind that fits.
+    /// Waits for the next event of this kind that `fits`.
     pub fn wait(&mut self, kind: &str, fits: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -268,13 +268,13 @@ impl Running {
         }
     }
 
-    /// The next run's directory, as soon as it is told.
+    /// The next run's directory, as soon as an event names it.
     pub fn dir(&mut self) -> PathBuf {
         let event = self.wait("run_created", |_| true);
         PathBuf::from(event["dir"].as_str().expect("a path"))
     }
 
-    /// Waits until the point of this rate is under load and some of its requests have been sent.
+    /// Waits until this many requests of the point at this rate have been sent.
     pub fn wait_sent(&mut self, rate: f64, sent: u64) {
         self.wait("point_progress", |e| e["rate"] == rate && e["sent"].as_u64().is_some_and(|n| n >= sent));
     }
@@ -292,7 +292,7 @@ impl Running {
             assert!(Instant::now() < deadline, "it never ends: {:#?}\n{}", self.events, self.words.join("\n"));
             std::thread::sleep(Duration::from_millis(5));
         };
-        // Its standard streams may outlive it in descendants; those that should not be are what tests look for.
+        // Descendants may keep its standard streams open; tests look for those that should not exist.
         while let Ok(line) = self.incoming.recv_timeout(Duration::from_millis(500)) {
             self.take(line);
         }
@@ -353,7 +353,7 @@ impl RunDir {
     }
 }
 
-/// How many of these requests ended so, e.g. `completed` or `engine_died`.
+/// How many of these requests had this outcome, such as `completed` or `engine_died`.
 pub fn count(requests: &[Value], kind: &str) -> usize {
     requests.iter().filter(|r| r["outcome"] == kind || r["failure"]["kind"] == kind).count()
 }

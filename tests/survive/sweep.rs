@@ -4,7 +4,7 @@ use crate::support::{Bench, RunDir, command_line, count, parent, signal};
 use nix::sys::signal::Signal;
 use std::time::Duration;
 
-/// Points long enough to be hit in the middle: two seconds of load each, half a second a request.
+/// Points long enough to be hit in the middle: two seconds of load each, half a second per request.
 const POINTS: &str = "--request-rate 20,21 --num-prompts 40 --random-output-len 64";
 
 #[test]
@@ -46,7 +46,7 @@ fn a_killed_engine_fails_its_point_by_name_and_the_sweep_goes_on() {
         let requests = run.requests(20.0);
         assert_eq!(requests.len(), 40, "every request of the schedule has its line");
         let died: Vec<_> = requests.iter().filter(|r| r["failure"]["kind"] == "engine_died").collect();
-        // A prefill takes milliseconds: there may have been none at that moment.
+        // A prefill takes milliseconds: none may have been running at that moment.
         assert!(!died.is_empty() || victim == "prefill-0", "requests were in its hands: {requests:#?}");
         assert!(died.iter().all(|r| r["failure"]["instance"] == victim), "{died:?}");
         let manifest = run.manifest();
@@ -68,7 +68,7 @@ const DEADLINES: &str = "--first-token-timeout 3 --idle-timeout 3 --drain-timeou
 
 #[test]
 fn an_engine_stopped_in_mid_load_is_told_from_a_slow_one_and_replaced() {
-    // One of two: tokens go on elsewhere, only its own requests stall.
+    // One of two: the other goes on, and only this one's requests stall.
     let bench = Bench::at_speed(1, "nixl --prefill 2").args(POINTS).args(DEADLINES);
     let mut running = bench.start();
     let run = RunDir(running.dir());
@@ -90,7 +90,7 @@ fn an_engine_stopped_in_mid_load_is_told_from_a_slow_one_and_replaced() {
 
 #[test]
 fn an_engines_core_killed_behind_its_living_front_is_noticed_and_the_whole_group_torn_down() {
-    // What the guardian watches, the leader, lives on; what computes is its child.
+    // The guardian watches the leader, which lives on; its child does the computing.
     let engine = kit::enginesim!().display().to_string();
     let script = format!("{engine} \"$@\" --sim-speed 10 --sim-handshake-ms 5 & wait $!; while :; do sleep 1; done");
     let words =

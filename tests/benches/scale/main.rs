@@ -1,9 +1,9 @@
 //! A run of a million requests from plan to report, in bounded memory, with the journal written as it goes.
 //!
 //! `cargo bench --bench scale [REQUESTS]`: the program itself measures a server that answers at once: three finite rates and
-//! an infinite one, 8 tokens a request. Then the run is drawn anew. Told are the kernel's high-water mark of the
+//! an infinite one, 8 tokens a request. Then the run is drawn again. Prints the kernel's high-water mark of the
 //! program's memory while it measures and while it reports, the journal's size while the load lasts, and CPU seconds.
-//! Exits with 1 where a request left no line, the journal waited for the end, or the memory passed 300 MiB.
+//! Exits with 1 if a request left no line, the journal was only written at the end, or the memory passed 300 MiB.
 
 use kit::paced::{self, Pace};
 use kit::process::{cpu_secs, peak_memory};
@@ -82,7 +82,7 @@ struct Watched {
     cpu_secs: f64,
     /// High-water mark until every point was measured.
     measuring_mib: f64,
-    /// And from then on.
+    /// The same from then on.
     reporting_mib: f64,
     journal_mib: f64,
     /// Seconds and MiB of the journal while the load lasted.
@@ -97,7 +97,7 @@ impl Watched {
         )
     }
 
-    /// What share of the journal was on disk when half of the time in which it grew had passed.
+    /// The share of the journal that was on disk after half of the time in which it grew.
     fn written_by_half(&self) -> f64 {
         let (Some(first), Some(last)) = (self.growth.first(), self.growth.last()) else { return 0.0 };
         let half = f64::midpoint(first.0, last.0);

@@ -73,7 +73,7 @@ impl Client {
         command.arg("--tokenizer").arg(tokenizer_beside(result)).env("RUST_LOG", "error");
         command.args(["--dataset-name", "random", "--random-input-len", "32", "--ignore-eos", "--disable-tqdm"]);
         command.args(["--random-output-len", &OUTPUT_TOKENS.to_string(), "--port", &port.to_string()]);
-        // Gaps as good as equal; it has no constant arrivals.
+        // As good as constant arrivals, which it doesn't have.
         command.args(["--request-rate", &rate.to_string(), "--burstiness", "1000000"]);
         command.args(["--num-prompts", &requests.to_string(), "--save-result", "--save-detailed"]);
         command.arg("--result-filename").arg(result).stdout(Stdio::null()).stderr(Stdio::inherit());
@@ -103,7 +103,7 @@ fn on_its_core(program: &str) -> Command {
     command
 }
 
-/// The program on its core, attached to the server, with as much told as in any run.
+/// The program on its core, attached to the server, recording as much as in any run.
 fn whole_program(task: Task, result: &Path) -> Command {
     let mut command = on_its_core(env!("CARGO_BIN_EXE_topobench"));
     command.args(["simple", "--model", "tiny"]);
@@ -132,7 +132,7 @@ fn journal_columns(results: &Path) -> Vec<Told> {
     run.points.iter().flat_map(|point| point.samples.rows()).map(told).collect()
 }
 
-/// The embedded tokenizer as a directory, which it wants even where it sends token ids.
+/// The embedded tokenizer as a directory, which vllm-rs wants even if it sends token ids.
 fn tokenizer_beside(result: &Path) -> PathBuf {
     let dir = result.with_extension("tokenizer");
     std::fs::create_dir_all(&dir).expect("a temporary directory");
@@ -173,7 +173,7 @@ fn ours(task: Task) -> Vec<Told> {
         let collect = async {
             let mut all = Vec::new();
             while let Some(mut record) = records.recv().await {
-                // A run writes its records to disk as they come; here they only must not pile up.
+                // A run writes its records to disk as they come; here it is enough that they don't pile up.
                 progress.backlog.take_off(&record);
                 record.timeline.chunks = Vec::new();
                 all.push(record);

@@ -4,12 +4,12 @@
 //! another, each a fresh process; constant arrivals at rates that don't beat against the 10 ms token period. Beside our
 //! load client run a floor, which only reads and stamps; the whole program, `topobench simple --attach`, with its journal,
 //! figures and report; and `vllm-rs bench serve` where `VLLM_RS` names that binary. With `one-core` all share the second
-//! core: how far a client can be trusted that has none to itself.
+//! core: how far a client can be trusted that has no core to itself.
 //!
 //! TTFT error: what the client says from sent, minus first chunk written - request received. TPOT error: the absolute
 //! difference. Lateness: receipt beside the schedule that fits its earliest receipt. CPU: beyond what a run of one
-//! request costs, which is told apart. Shown are the medians of three runs, which the clients take in turn. The machine
-//! must be idle.
+//! request costs, which is shown separately. The figures are medians of three runs, which the clients take in turn. The
+//! machine must be idle.
 
 mod clients;
 
@@ -23,12 +23,12 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 const RATES: [f64; 5] = [97.0, 193.0, 389.0, 787.0, 1171.0];
-/// Asks for client and server on the same core.
+/// Puts client and server on the same core.
 const ONE_CORE: &str = "one-core";
 const SECONDS_PER_RATE: f64 = 10.0;
-/// Of every client at every rate, in turn: whatever disturbs the machine for a while shall not single one out.
+/// Runs of every client at every rate, in turn, so that a disturbance doesn't hit one client alone.
 const RUNS: usize = 3;
-/// The same of the run with a single request, which takes two seconds.
+/// Runs with a single request, which take two seconds.
 const FIXED_RUNS: usize = 5;
 pub const OUTPUT_TOKENS: u32 = 128;
 
@@ -128,7 +128,7 @@ fn at(sorted: &[f64], quantile: f64) -> f64 {
 }
 
 fn measure(client: Client, task: Task, fixed_cpu_secs: f64) -> Outcome {
-    // What an earlier client's check of the server left in the table.
+    // Drops what an earlier client's check of the server left in the table.
     truth(task.port);
     let result = std::env::temp_dir().join(format!("truth-{}-{}", std::process::id(), client.name()));
     let before = children_cpu_secs();
@@ -140,7 +140,7 @@ fn measure(client: Client, task: Task, fixed_cpu_secs: f64) -> Outcome {
     for made in ["tokenizer", "results"] {
         let _ = std::fs::remove_dir_all(result.with_extension(made));
     }
-    // A client that checks the server first leaves a row more at the beginning.
+    // A client that checks the server first leaves one more row at the beginning.
     let table = &table[table.len().saturating_sub(task.requests as usize)..];
     let error = |(told, [received, first, _]): (&Told, &[u64; 3])| (told.ttft - (first - received) as f64) / 1e6;
     let tpot_error = |(told, [_, first, last]): (&Told, &[u64; 3])| {

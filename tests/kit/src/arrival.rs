@@ -1,4 +1,4 @@
-//! When bytes reached this machine, by the kernel's stamp: for benches that must not take their own delay for somebody
+//! When bytes reached this machine, by the kernel's stamp, so that benches don't count their own delay as somebody
 //! else's.
 
 use nix::sys::socket::sockopt::ReceiveTimestampns;

@@ -1,4 +1,4 @@
-//! Cores for benchmarks that keep a server and what is measured apart.
+//! Cores for benches that keep a server and a client apart.
 
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
@@ -13,7 +13,7 @@ pub fn apart() -> [usize; 2] {
     [0, listed("online").into_iter().find(|core| *core > 0 && !siblings.contains(core)).unwrap_or(1)]
 }
 
-/// Of a list as the kernel writes it: `0,16` or `0-1`.
+/// The cores of a list as the kernel writes it: `0,16` or `0-1`.
 fn cores_of(list: &str) -> Vec<usize> {
     list.split(',')
         .filter_map(|part| {

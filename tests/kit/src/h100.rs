@@ -15,12 +15,12 @@ pub fn columns() -> BTreeMap<String, Value> {
 /// A result file as vLLM left it, with the summary that it printed.
 pub const TP2_2QPS: &str = include_str!("../../fixtures/h100/tp2-2qps.json");
 
-/// How topobench calls an arm's deployment.
+/// What topobench calls an arm's deployment.
 pub fn mode(arm: &str) -> &'static str {
     if arm == "pd" { "nixl" } else { "simple" }
 }
 
-/// An arm's result files by rising rate, with what stands beside the columns in a file of topobench's.
+/// An arm's result files by rising rate, with the other fields that topobench's files have.
 pub fn result_files(arm: &str) -> Vec<(f64, Value)> {
     let (prefill, decode, tensor_parallel) = if arm == "pd" { (1, 1, 1) } else { (0, 0, 2) };
     let file = |(name, mut file): (String, Value)| {
@@ -46,7 +46,7 @@ pub fn write_result_files(arm: &str, dir: &Path) {
     }
 }
 
-/// Where [`write_result_files`]' runs seem to lie, in snapshots.
+/// The directory of an arm's run in snapshots.
 pub fn run_dir(arm: &str) -> String {
     format!("results/random/{}_20261121_214630", mode(arm))
 }

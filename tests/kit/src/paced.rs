@@ -1,5 +1,5 @@
-//! Engines for benches that cost next to nothing and know when they did what: streams of vLLM's shape at a fixed pace,
-//! and a table of true times.
+//! Engines for benches: they cost next to nothing, stream chunks of vLLM's shape at a fixed pace, and keep a table of
+//! what they did when.
 //!
 //! Times are CLOCK_MONOTONIC nanoseconds. A write's is taken just before it: what the kernel and the client take after
 //! that is the client's error. A receipt's is the kernel's, when the last byte came in: how long the engine then takes
@@ -41,7 +41,7 @@ const PREFILLED: &str = concat!(
     r#""remote_host":"127.0.0.1","remote_port":5600,"tp_size":1}}"#
 );
 
-/// How tokens leave.
+/// How tokens are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
     /// [`TTFT`], then a token every [`ITL`], each in a write of its own and its times in the table.

@@ -14,7 +14,7 @@ fn stat(pid: i32) -> Vec<String> {
     stat.rsplit_once(") ").map_or_else(Vec::new, |(_, rest)| rest.split(' ').map(str::to_owned).collect())
 }
 
-/// Zombies that their parent has yet to collect are dead.
+/// Zombies, which their parent has yet to collect, count as dead.
 pub fn is_alive(pid: i32) -> bool {
     stat(pid).first().is_some_and(|state| state != "Z" && state != "X")
 }

@@ -1,4 +1,4 @@
-//! A scripted server on a raw socket: every byte of an answer, and every silence, is the test's own.
+//! A scripted server on a raw socket: every byte of an answer, and every pause, is up to the test.
 
 use crate::Stream;
 
@@ -52,7 +52,7 @@ impl Answer {
     /// Writes a block again and again until the client hangs up, or for a minute.
     pub async fn pour(&mut self, block: impl AsRef<[u8]>) {
         let forever = async { while self.0.write_all(block.as_ref()).await.is_ok() {} };
-        // A client that never hangs up is what its test finds out.
+        // If the client never hangs up, its test will notice.
         let _ = tokio::time::timeout(Duration::from_secs(60), forever).await;
     }
 

@@ -1,5 +1,5 @@
-//! Backends and clients made of bare sockets, each step driven by the test: a backend answers when, what and how the
-//! test says, and a client sees the very bytes.
+//! Backends and clients made of bare sockets that the test drives step by step: a backend answers what and when the test
+//! says, and a client sees the raw bytes.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -56,7 +56,7 @@ impl Backend {
         (peer, request)
     }
 
-    /// True if nobody has connected.
+    /// True if nobody connects.
     pub async fn is_untouched(&self) -> bool {
         let nobody = Duration::from_millis(50);
         tokio::time::timeout(nobody, self.listener.accept()).await.is_err()
@@ -211,7 +211,7 @@ impl Peer {
         self.reply("200 OK", "content-type: application/json\r\n", body).await;
     }
 
-    /// A prefill answer with params that nobody else has.
+    /// A prefill answer with transfer parameters that are marked.
     pub async fn reply_params(&mut self, mark: &str) {
         self.reply_json(&format!(r#"{{"id":"x","kv_transfer_params":{{"remote_engine_id":"{mark}"}}}}"#)).await;
     }
