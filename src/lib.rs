@@ -10,7 +10,6 @@ pub mod launch;
 pub mod observe;
 pub mod outcome;
 pub mod plan;
-pub mod progress;
 pub mod record;
 pub mod report;
 pub mod session;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// What each room may import of ours. `units`, `words` and `outcome` are for everyone.
-const ALLOWED: [(&str, &[&str]); 17] = [
+const ALLOWED: [(&str, &[&str]); 16] = [
     ("units", &[]),
     ("words", &[]),
     ("outcome", &[]),
@@ -18,8 +18,7 @@ const ALLOWED: [(&str, &[&str]); 17] = [
     ("report", &["analyse", "draw", "record", "plan"]),
     ("strategy", &["plan", "analyse"]),
     ("session", &["strategy", "launch", "drive", "observe", "record", "plan"]),
-    ("progress", &["session"]),
-    ("cli", &["session", "strategy", "report", "record", "plan", "progress", "launch", "observe", "analyse", "drive"]),
+    ("cli", &["session", "strategy", "report", "record", "plan", "launch", "observe", "analyse", "drive"]),
     ("main", &["cli", "launch"]),
 ];
 

@@ -2,7 +2,7 @@
 
 use super::args::CompareArgs;
 use super::exit::{Exit, Failure};
-use super::{out, show_runs, slo};
+use super::{out, present, slo};
 use crate::analyse::Question;
 use crate::plan::environment::{self, Environment};
 use crate::plan::window::Window;
@@ -14,7 +14,7 @@ use clap::ArgMatches;
 use std::path::PathBuf;
 
 pub fn run(args: &CompareArgs, matches: &ArgMatches) -> Result<Exit, Failure> {
-    let env = Environment::of_process();
+    let env = Environment::of_process()?;
     let (slo, target) = slo::resolve(&args.slo, matches, &env)?;
     let names: Vec<&String> = match (&args.simple_dir, &args.nixl_dir) {
         (Some(simple), Some(nixl)) => vec![simple, nixl],
@@ -50,17 +50,17 @@ pub fn run(args: &CompareArgs, matches: &ArgMatches) -> Result<Exit, Failure> {
     let study = Study::new(runs, Question { slo, target, scale_rate: args.scale_rate, gpus: args.gpus.clone() });
     let output = args.output.clone().or_else(|| env.get(environment::PLOT_OUTPUT_DIR).map(PathBuf::from));
     let output = match output {
-        Some(output) => show_runs::make_output(&output).map(|()| output)?,
+        Some(output) => present::make_output(&output).map(|()| output)?,
         None => dir::create_comparison(&args.result_dir, Local::now())?,
     };
-    show_runs::comparison(&study, &output, args.json)?;
+    present::comparison(&study, &output, args.json)?;
     if args.parquet {
-        let path = show_runs::write_requests(&output, &study)?;
+        let path = present::write_requests(&output, &study)?;
         if !args.json {
             out::line(format!("requests: {}", path.display()))?;
         }
     }
-    Ok(show_runs::judge(&study.comparison, gate))
+    Ok(present::judge(&study.comparison, gate))
 }
 
 fn read(root: &std::path::Path, name: &str, window: Option<Window>) -> Result<RecordedRun, Failure> {

@@ -2,8 +2,7 @@
 //! `PROGRAM --version`.
 
 use super::exit::{Exit, Failure};
-use super::out;
-use super::sweep::prepare;
+use super::{out, prepare};
 use crate::launch::ports::PortLeases;
 use crate::launch::program::{self, Program};
 use crate::launch::{self, EngineVersion, PlannedInstance};
@@ -50,7 +49,7 @@ struct DryPoint {
 }
 
 pub fn show(plan: &Plan, json: bool) -> Result<Exit, Failure> {
-    let workload = prepare(plan)?;
+    let workload = prepare::workload(plan)?;
     let points = points(plan, &workload)?;
     let arms = plan.arms.iter().map(|arm| dry_arm(arm, plan.order)).collect::<Result<Vec<_>, _>>()?;
     if json {

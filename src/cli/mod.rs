@@ -1,32 +1,43 @@
 //! Arguments, one file a subcommand, exit codes. Everything that is done is done in other rooms.
 
+mod ab;
 mod args;
 mod attach;
 mod compare;
+mod completions;
 mod doctor;
 mod dry_run;
 mod exit;
 mod given;
 mod gpu_pool;
 mod list;
+mod listing;
+mod logging;
 mod man;
+mod measure;
+mod nixl;
 mod out;
 mod plot;
+mod prepare;
+mod present;
+mod progress;
 mod proxy;
 mod prune;
 mod resume;
+mod run;
 mod show;
-mod show_runs;
+mod simple;
 mod slo;
-mod sweep;
+mod terminal;
+mod threads;
 mod when;
 
 pub use exit::{Exit, Failure};
 
 use args::{Cli, Command};
 use clap::{CommandFactory, FromArgMatches};
-use std::io::Write as _;
 use std::process::ExitCode;
+use tracing_subscriber::filter::LevelFilter;
 
 /// Parses the command line, runs the command, says what went wrong.
 pub fn main() -> ExitCode {
@@ -44,11 +55,14 @@ pub fn main() -> ExitCode {
             return ExitCode::from(Exit::Usage.code());
         }
     };
+    // The proxy alone has nothing else to say; a sweep tells what it does by itself.
+    let level = if matches!(cli.command, Command::Proxy(_)) { LevelFilter::INFO } else { LevelFilter::OFF };
+    logging::init(level);
     let Some((_, matches)) = matches.subcommand() else { return ExitCode::from(Exit::Usage.code()) };
     match dispatch(cli.command, matches) {
         Ok(exit) => exit.into(),
         Err(failure) => {
-            let _ = writeln!(std::io::stderr(), "error: {}", failure.message);
+            out::note(format!("error: {}", failure.message));
             failure.exit.into()
         }
     }
@@ -56,17 +70,17 @@ pub fn main() -> ExitCode {
 
 fn dispatch(command: Command, matches: &clap::ArgMatches) -> Result<Exit, Failure> {
     match command {
-        Command::Simple(args) => sweep::simple(&args, matches),
-        Command::Nixl(args) => sweep::nixl(&args, matches),
-        Command::Run(args) => sweep::run(&args, matches),
-        Command::Ab(args) => sweep::ab(&args, matches),
+        Command::Simple(args) => simple::run(&args, matches),
+        Command::Nixl(args) => nixl::run(&args, matches),
+        Command::Run(args) => run::run(&args, matches),
+        Command::Ab(args) => ab::run(&args, matches),
         Command::List(args) => list::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Proxy(args) => proxy::run(&args),
         Command::Compare(args) => compare::run(&args, matches),
         Command::Plot(args) => plot::run(&args, matches),
         Command::Show(args) => show::run(&args, matches),
-        Command::Completions(args) => completions(args.shell),
+        Command::Completions(args) => completions::run(&args, self::command()),
         Command::Man(args) => man::run(&args, self::command()),
     }
 }
@@ -84,11 +98,4 @@ fn command() -> clap::Command {
 /// As it was typed; what is not UTF-8 shows as U+FFFD.
 fn command_line() -> Vec<String> {
     std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect()
-}
-
-fn completions(shell: clap_complete::Shell) -> Result<Exit, Failure> {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut command(), "topobench", &mut script);
-    out::text(&String::from_utf8_lossy(&script))?;
-    Ok(Exit::Good)
 }

@@ -2,7 +2,7 @@
 
 use super::args::PlotArgs;
 use super::exit::{Exit, Failure};
-use super::{out, show_runs, slo};
+use super::{out, present, slo};
 use crate::analyse::Question;
 use crate::plan::environment::{self, Environment};
 use crate::plan::options::SloOptions;
@@ -14,7 +14,7 @@ use std::path::PathBuf;
 pub fn run(args: &PlotArgs, matches: &ArgMatches) -> Result<Exit, Failure> {
     let dir = catalog::resolve(&args.result_dir, &args.run)?;
     let run = RecordedRun::read_within(&dir, args.slo.window)?;
-    let env = Environment::of_process();
+    let env = Environment::of_process()?;
     if run.points.is_empty() {
         return Err(Failure::usage(format!(
             "{} has no measured point, so there is nothing to plot\nhint: `topobench show {}` tells what became of it",
@@ -26,12 +26,12 @@ pub fn run(args: &PlotArgs, matches: &ArgMatches) -> Result<Exit, Failure> {
     let study = Study::new(vec![run], question);
     let output =
         args.output.clone().or_else(|| env.get(environment::PLOT_OUTPUT_DIR).map(PathBuf::from)).unwrap_or(dir);
-    let written = show_runs::write_run(&output, &study)?;
+    let written = present::write_run(&output, &study)?;
     for path in &written.files {
         out::line(path.display())?;
     }
     if args.parquet {
-        out::line(show_runs::write_requests(&output, &study)?.display())?;
+        out::line(present::write_requests(&output, &study)?.display())?;
     }
     Ok(if written.failed.is_empty() { Exit::Good } else { Exit::Internal })
 }

@@ -5,7 +5,7 @@
 
 use super::args::{ListArgs, PruneArgs, StatusName};
 use super::exit::{Exit, Failure};
-use super::list::{lines, size};
+use super::listing::{lines, size};
 use super::out;
 use crate::outcome::RunStatus;
 use crate::record::catalog::CatalogEntry;

@@ -26,7 +26,7 @@ pub fn plan(what: &str, sweep: &SweepArgs, matches: &ArgMatches) -> Result<(Plan
     let dir = catalog::resolve(&sweep.run.result_dir, what)?;
     let manifest = Manifest::read(&dir)?;
     let mut arm = manifest.arm.clone();
-    arm.deployment.take_secrets(&Environment::of_process()).map_err(|missing| {
+    arm.deployment.take_secrets(&Environment::of_process()?).map_err(|missing| {
         let names = missing.join(", ");
         Failure::usage(format!(
             "the run gave its engines {names}, and manifests hold no secrets\nhint: set {names} in the environment and resume again"

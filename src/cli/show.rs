@@ -2,7 +2,7 @@
 
 use super::args::ShowArgs;
 use super::exit::{Exit, Failure};
-use super::{out, plot, show_runs};
+use super::{out, plot, present};
 use crate::plan::MetricChoice;
 use crate::plan::environment::Environment;
 use crate::record::{Manifest, RecordedRun, catalog};
@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 pub fn run(args: &ShowArgs, matches: &ArgMatches) -> Result<Exit, Failure> {
     let dir = catalog::resolve(&args.result_dir, &args.run)?;
     let run = RecordedRun::read_within(&dir, args.slo.window)?;
-    let question = plot::question(&run, &args.slo, matches, &Environment::of_process())?;
+    let question = plot::question(&run, &args.slo, matches, &Environment::of_process()?)?;
     let study = Study::new(vec![run], question);
     let run = &study.runs[0];
     if args.json {
@@ -26,8 +26,8 @@ pub fn run(args: &ShowArgs, matches: &ArgMatches) -> Result<Exit, Failure> {
     if let Some(manifest) = &run.manifest {
         describe(&mut text, manifest);
     }
-    text.push_str(&show_runs::points(&study, &choice));
-    text.push_str(&console::sweep(&study, 0, show_runs::style()));
+    text.push_str(&present::points(&study, &choice));
+    text.push_str(&console::sweep(&study, 0, present::style()));
     out::text(&text)?;
     Ok(Exit::Good)
 }

@@ -9,7 +9,6 @@
 
 mod answer;
 mod backlog;
-pub mod capacity;
 mod chunk;
 mod connection;
 mod count;

@@ -261,7 +261,16 @@ impl Supervisor {
             ProcTable::read().iter().filter(of_ours).copied().collect()
         };
         let sweep = move || Departure { swept: procs::sweep(find, SWEEP_PATIENCE), removed: files.remove() };
-        tokio::task::spawn_blocking(sweep).await.unwrap_or_default()
+        let (done, departure) = tokio::sync::oneshot::channel();
+        let swept =
+            std::thread::Builder::new().name("sweep".to_string()).spawn(move || done.send(sweep()).map_err(drop));
+        match swept {
+            Ok(_) => departure.await.unwrap_or_default(),
+            Err(e) => {
+                tracing::warn!("cannot look for what the engine left behind: {e}");
+                Departure::default()
+            }
+        }
     }
 }
 

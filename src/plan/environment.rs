@@ -28,16 +28,50 @@ pub const API_KEYS: [&str; 2] = ["VLLM_API_KEY", "OPENAI_API_KEY"];
 pub const CUDA_VISIBLE_DEVICES: &str = "CUDA_VISIBLE_DEVICES";
 pub const HIP_VISIBLE_DEVICES: &str = "HIP_VISIBLE_DEVICES";
 
+/// All of the above.
+const READ: [&str; 14] = [
+    TENSOR_PARALLEL_SIZE,
+    GPU_MEMORY_UTILIZATION,
+    NUM_PREFILL_INSTANCES,
+    NUM_DECODE_INSTANCES,
+    PREFILLER_TP_SIZE,
+    DECODER_TP_SIZE,
+    TTFT_SLO,
+    TPOT_SLO,
+    TARGET_ATTAINMENT,
+    PLOT_OUTPUT_DIR,
+    API_KEYS[0],
+    API_KEYS[1],
+    CUDA_VISIBLE_DEVICES,
+    HIP_VISIBLE_DEVICES,
+];
+
 /// The environment as it was when the program started; tests make their own.
 #[derive(Debug, Clone, Default)]
 pub struct Environment(BTreeMap<String, String>);
 
 impl Environment {
-    /// Variables that are not UTF-8 are left out: none of ours is.
-    pub fn of_process() -> Self {
-        Environment(
-            std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect(),
-        )
+    /// Variables that are not UTF-8 are left out, unless it is one that a plan reads.
+    ///
+    /// # Errors
+    /// If a variable that a plan reads is not UTF-8: leaving it out would measure something else than was asked for.
+    pub fn of_process() -> Result<Self, PlanError> {
+        let mut known = BTreeMap::new();
+        for (name, value) in std::env::vars_os() {
+            let Ok(name) = name.into_string() else { continue };
+            match value.into_string() {
+                Ok(value) => drop(known.insert(name, value)),
+                Err(_) if READ.contains(&name.as_str()) => {
+                    return Err(PlanError::Value {
+                        what: format!("environment variable {name}"),
+                        value: "(not UTF-8)".to_string(),
+                        remedy: "set it to UTF-8 text, or unset it".to_string(),
+                    });
+                }
+                Err(_) => {}
+            }
+        }
+        Ok(Environment(known))
     }
 
     pub fn of<const N: usize>(pairs: [(&str, &str); N]) -> Self {

@@ -176,9 +176,7 @@ impl Measurement<'_> {
             ended = watchdog.guard(load) => ended,
             never = self.ticker(key, schedule, &progress) => match never {},
         };
-        let tally = tokio::task::spawn_blocking(move || recorder.join()).await;
-        let tally = tally.map_err(|e| e.to_string()).and_then(|joined| joined.map_err(|panic| panic_words(&*panic)));
-        let tally = tally.map_err(|detail| SessionError::System {
+        let tally = recorder.finish().await.map_err(|detail| SessionError::System {
             what: "record the point",
             source: std::io::Error::other(format!("the recorder's thread panicked: {detail}")),
         })?;
@@ -284,9 +282,4 @@ fn slow_disk(held_up: u32) -> Option<String> {
     let told =
         || format!("{held_up} sends waited for the disk, which is slower than the load: choose another --result-dir");
     (held_up > 0).then(told)
-}
-
-fn panic_words(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_string())
 }

@@ -16,6 +16,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::oneshot;
 use topobench_proxy::{StageStamps, StampReader};
 
 /// How long a finished request may wait for its stamps, and a failed one for its reason.
@@ -61,17 +62,44 @@ pub(super) struct Recording {
     pub(super) abort: AbortCell,
 }
 
+/// The recorder of one point, running.
+pub(super) struct RunningRecorder {
+    thread: JoinHandle<()>,
+    tally: oneshot::Receiver<Tally>,
+}
+
 /// Starts the recorder of one point. It ends when the load has dropped its end of `finished`.
 pub(super) fn start(
     recording: Recording,
     finished: UnboundedReceiver<RequestRecord>,
-) -> std::io::Result<JoinHandle<Tally>> {
-    std::thread::Builder::new().name("recorder".to_string()).spawn(move || {
+) -> std::io::Result<RunningRecorder> {
+    let (done, tally) = oneshot::channel();
+    let run = move || {
         let mut recorder =
             Recorder { point: recording, tally: Tally::default(), waiting: HashMap::new(), stamps: HashMap::new() };
         recorder.run(finished);
-        recorder.tally
-    })
+        // Nobody waits for it where the point's future was dropped.
+        let _ = done.send(recorder.tally);
+    };
+    let thread = std::thread::Builder::new().name("recorder".to_string()).spawn(run)?;
+    Ok(RunningRecorder { thread, tally })
+}
+
+impl RunningRecorder {
+    /// # Errors
+    /// What the thread said when it panicked.
+    pub(super) async fn finish(self) -> Result<Tally, String> {
+        if let Ok(tally) = self.tally.await {
+            return Ok(tally);
+        }
+        // The sender is gone, so the thread has ended.
+        let panic = self.thread.join().err();
+        let text = panic.as_ref().and_then(|panic| {
+            let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+            text.or_else(|| panic.downcast_ref::<String>().cloned())
+        });
+        Err(text.unwrap_or_else(|| "no message".to_string()))
+    }
 }
 
 struct Recorder {

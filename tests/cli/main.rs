@@ -6,6 +6,7 @@ mod compare_files;
 mod dry_run;
 mod hand_over;
 mod help;
+mod hostile;
 mod list;
 mod measure;
 mod plans;

@@ -16,8 +16,12 @@ struct Proxy {
 
 impl Proxy {
     fn start(place: &Place, args: &[&str]) -> Proxy {
+        Proxy::heard(place, args, Stdio::null())
+    }
+
+    fn heard(place: &Place, args: &[&str], stderr: Stdio) -> Proxy {
         let mut command = place.command(env!("CARGO_BIN_EXE_topobench"));
-        command.arg("proxy").args(args).args(["--port", "0"]).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.arg("proxy").args(args).args(["--port", "0"]).stdout(Stdio::piped()).stderr(stderr);
         let mut child = command.spawn().expect("starts");
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("an address");
@@ -67,6 +71,22 @@ fn prefill_hands_over_to_decode_until_the_proxy_is_told_to_stop() {
     kill(Pid::from_raw(proxy.child.id() as i32), Signal::SIGTERM).expect("signalled");
     let status = eventually("the proxy ends", || proxy.child.try_wait().expect("waits"));
     assert_eq!(status.code(), Some(130));
+}
+
+#[test]
+fn what_goes_wrong_inside_is_told_on_stderr_as_far_as_rust_log_asks() {
+    let (prefill, decode) = (Engine::start(""), Engine::start("kv_consumer"));
+    for (place, told) in [(Place::new(), true), (Place::new().with("RUST_LOG", "off"), false)] {
+        let args = ["--prefill", &prefill.url(), "--decode", &decode.url()];
+        let mut proxy = Proxy::heard(&place, &args, Stdio::piped());
+        let answer = proxy.complete();
+        assert!(answer.starts_with("HTTP/1.1 502"), "prefill hands nothing over: {answer}");
+        kill(Pid::from_raw(proxy.child.id() as i32), Signal::SIGTERM).expect("signalled");
+        let mut stderr = String::new();
+        proxy.child.stderr.take().expect("piped").read_to_string(&mut stderr).expect("UTF-8");
+        assert_eq!(stderr.contains("WARN topobench_proxy"), told, "{stderr}");
+        assert_eq!(stderr.contains("kv_transfer_params"), told, "{stderr}");
+    }
 }
 
 #[test]

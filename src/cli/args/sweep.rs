@@ -6,6 +6,9 @@ use crate::plan::typed::{KeyValue, number, percentile};
 use clap::Args;
 use std::path::PathBuf;
 
+/// GPUs of one deployment at most: as many as a topology file may name.
+const MOST_GPUS: i64 = 4096;
+
 /// What every measuring command takes.
 #[derive(Debug, Args)]
 pub struct SweepArgs {
@@ -37,7 +40,7 @@ pub struct AttachArgs {
     #[arg(long, value_name = "URL", num_args = 1.., requires = "prefill_url")]
     pub decode_url: Vec<String>,
     /// GPUs that the attached servers use together, for rates per GPU [default: unknown, rates stay per deployment]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MOST_GPUS))]
     pub attach_gpus: Option<u32>,
 }
 

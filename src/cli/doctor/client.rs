@@ -1,6 +1,6 @@
 //! What the load client carries on this machine, in words and in JSON.
 
-use crate::drive::capacity::{self, Capacity, CapacityError, Step};
+use super::capacity::{self, Capacity, CapacityError, Step};
 use crate::units::RequestRate;
 use serde::Serialize;
 use std::fmt;

@@ -1,9 +1,10 @@
 //! `topobench doctor`: what this machine can run, what its load client can carry, and what is missing. Starts no
 //! engine.
 
+mod capacity;
 mod client;
 mod python;
-mod words;
+mod text;
 
 use super::args::DoctorArgs;
 use super::exit::{Exit, Failure};
@@ -52,20 +53,20 @@ struct ProgramFacts {
 }
 
 pub fn run(args: &DoctorArgs) -> Result<Exit, Failure> {
-    let mut report = examine();
+    let mut report = examine()?;
     if !args.quick {
         report.client = Some(client::measure().map_err(|e| Failure::new(Exit::Internal, e))?);
     }
     if args.json {
         out::json(&report)?;
     } else {
-        out::text(&words::of(&report))?;
+        out::text(&text::of(&report))?;
     }
     Ok(Exit::Good)
 }
 
-fn examine() -> Report {
-    let env = Environment::of_process();
+fn examine() -> Result<Report, Failure> {
+    let env = Environment::of_process()?;
     let gpus = Gpus::detect().list();
     let programs: Vec<_> = ["vllm", "enginesim"].into_iter().map(program).collect();
     let visible = [environment::CUDA_VISIBLE_DEVICES, environment::HIP_VISIBLE_DEVICES];
@@ -83,7 +84,7 @@ fn examine() -> Report {
         programs,
     };
     conclude(&mut report);
-    report
+    Ok(report)
 }
 
 fn program(name: &'static str) -> ProgramFacts {

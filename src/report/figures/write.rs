@@ -63,20 +63,23 @@ pub fn write(dir: &Path, figures: &[Drawn]) -> Result<Written, RecordError> {
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Written::default());
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(figures.len()).min(8);
-    std::thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| {
-                let mut pixels = Pixels::default();
-                while let Some(figure) = figures.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let written = write_one(dir, figure, &mut pixels);
-                    let mut done = done.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                    match written {
-                        Ok(files) => done.files.extend(files),
-                        Err(error) => done.failed.push(error),
-                    }
-                }
-            });
+    let work = || {
+        let mut pixels = Pixels::default();
+        while let Some(figure) = figures.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let written = write_one(dir, figure, &mut pixels);
+            let mut done = done.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            match written {
+                Ok(files) => done.files.extend(files),
+                Err(error) => done.failed.push(error),
+            }
         }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..workers {
+            // Where no more threads are allowed, fewer do the same work.
+            let _ = std::thread::Builder::new().spawn_scoped(scope, work);
+        }
+        work();
     });
     let mut done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     done.files.sort();

@@ -1,5 +1,6 @@
 //! Events to a terminal (bars), to plain lines where stderr is no terminal, or to JSON lines. Always on stderr.
 
+use super::terminal::{escaped, escaped_json};
 use crate::session::events::{Event, Sink};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
@@ -8,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Style {
+pub(super) enum Style {
     Bars,
     Lines,
     Json,
@@ -16,7 +17,7 @@ pub enum Style {
 
 impl Style {
     /// Bars only where somebody looks at a terminal.
-    pub fn choose(json: bool) -> Style {
+    pub(super) fn choose(json: bool) -> Style {
         match (json, std::io::stderr().is_terminal()) {
             (true, _) => Style::Json,
             (false, true) => Style::Bars,
@@ -26,16 +27,16 @@ impl Style {
 }
 
 /// A sink that shows events in the chosen style.
-pub fn sink(style: Style) -> Sink {
+pub(super) fn sink(style: Style) -> Sink {
     match style {
         Style::Json => Arc::new(|event| {
             if let Ok(line) = serde_json::to_string(&event) {
-                say(&line);
+                say(&escaped_json(&line));
             }
         }),
         Style::Lines => Arc::new(|event| {
             if let Some(line) = line(&event) {
-                say(&line);
+                say(&escaped(&line));
             }
         }),
         Style::Bars => {
@@ -52,7 +53,7 @@ fn say(line: &str) {
 }
 
 /// The lasting line of an event; `None` for those that only move a bar.
-pub fn line(event: &Event) -> Option<String> {
+fn line(event: &Event) -> Option<String> {
     Some(match event {
         Event::Warning { text } => format!("warning: {text}"),
         Event::RunCreated { arm, dir } => format!("{arm}: results go to {}", dir.display()),
@@ -84,7 +85,7 @@ pub fn line(event: &Event) -> Option<String> {
         }
         Event::TornDown { arm, left, .. } => format!("warning: {arm}: could not be freed: {}", left.join(", ")),
         Event::Interrupted => "interrupted: stopping politely, keeping what was measured (again: at once)".to_string(),
-        Event::RunFinished { arm, dir, status } => format!("{arm}: {} - {}", status_word(*status), dir.display()),
+        Event::RunFinished { arm, dir, status } => format!("{arm}: {} - {}", status.word(), dir.display()),
         Event::PointStarted { .. } | Event::PointProgress { .. } | Event::TearingDown { .. } => return None,
     })
 }
@@ -95,16 +96,6 @@ fn attempt(attempt: u32) -> String {
 
 fn plural(n: usize) -> &'static str {
     if n == 1 { "" } else { "s" }
-}
-
-fn status_word(status: crate::outcome::RunStatus) -> &'static str {
-    use crate::outcome::RunStatus as S;
-    match status {
-        S::Incomplete => "incomplete",
-        S::Completed => "completed",
-        S::Cancelled => "cancelled",
-        S::Failed => "failed",
-    }
 }
 
 /// One bar for the point under load, one spinner for each starting engine.
@@ -124,7 +115,7 @@ impl Bars {
                     .entry(format!("{arm} {instance}"))
                     .or_insert_with(|| self.multi.add(ProgressBar::new_spinner()));
                 bar.enable_steady_tick(std::time::Duration::from_millis(120));
-                bar.set_message(format!("{arm} {instance}: {phase}"));
+                bar.set_message(escaped(&format!("{arm} {instance}: {phase}")).into_owned());
                 return;
             }
             Event::Ready { .. } | Event::TornDown { .. } => {
@@ -153,7 +144,7 @@ impl Bars {
             _ => {}
         }
         if let Some(line) = line(event) {
-            let _ = self.multi.println(line);
+            let _ = self.multi.println(escaped(&line));
         }
     }
 }

@@ -1,87 +1,31 @@
-//! `simple`, `nixl`, `run` and `ab`: from flags to a plan, from a plan to measured runs, from runs to what is shown.
+//! What `simple`, `nixl`, `run` and `ab` share: from flags to a plan, from a plan to measured runs.
 
-use super::args::{AbArgs, NixlArgs, RunArgs, SimpleArgs, SweepArgs};
+use super::args::SweepArgs;
 use super::exit::{Exit, Failure};
-use super::{attach, dry_run, gpu_pool, out, resume, slo};
+use super::progress::{self, Style};
+use super::{attach, dry_run, gpu_pool, out, prepare, present, resume, slo, threads};
 use crate::launch::{self, LaunchError};
 use crate::observe::gpu::Gpus;
-use crate::plan::arm::{ArmSpec, Sizes};
+use crate::plan::arm::ArmSpec;
 use crate::plan::build::{self, Arms, Request, RunOptions};
 use crate::plan::deployment::Deployment;
-use crate::plan::environment::{self, Environment};
+use crate::plan::environment::Environment;
 use crate::plan::secrecy::masked_words;
 use crate::plan::strategy::Order;
-use crate::plan::workload::{PrepareContext, PreparedWorkload};
-use crate::plan::{MetricChoice, Plan, Timeouts, context};
-use crate::progress::{self, Style};
+use crate::plan::{MetricChoice, Plan, Timeouts};
 use crate::record::RecordError;
 use crate::session::{ArmRun, Session, SessionError, Stop};
-use crate::units::TokenCount;
 use clap::ArgMatches;
 use std::path::PathBuf;
 use std::time::Duration;
 use topobench_proxy::Policy;
 
-pub fn simple(args: &SimpleArgs, matches: &ArgMatches) -> Result<Exit, Failure> {
-    let sizes = Sizes { tp: args.tp, replicas: args.replicas, ..Sizes::default() };
-    one_arm("simple", vec![ArmSpec::named("simple", sizes)], &args.sweep, matches)
-}
-
-pub fn nixl(args: &NixlArgs, matches: &ArgMatches) -> Result<Exit, Failure> {
-    let sizes = Sizes {
-        prefill: args.prefill,
-        decode: args.decode,
-        prefill_tp: args.prefill_tp,
-        decode_tp: args.decode_tp,
-        ..Sizes::default()
-    };
-    one_arm("nixl", vec![ArmSpec::named("nixl", sizes)], &args.sweep, matches)
-}
-
-pub fn run(args: &RunArgs, matches: &ArgMatches) -> Result<Exit, Failure> {
-    let specs = args.topology.iter().map(|t| ArmSpec::parse(t)).collect::<Result<Vec<_>, _>>()?;
-    one_arm("run", specs, &args.sweep, matches)
-}
-
-pub fn ab(args: &AbArgs, matches: &ArgMatches) -> Result<Exit, Failure> {
-    if args.sweep.run.resume.is_some() {
-        return Err(Failure::usage(
-            "--resume goes on with one run, and ab makes several\nhint: resume each with simple, nixl or run, then `topobench compare` them",
-        ));
-    }
-    if args.sweep.run.name.is_some() {
-        return Err(Failure::usage(
-            "--name names one run, and ab makes several\nhint: arms are named by their topologies",
-        ));
-    }
-    if attach::is_asked(&args.sweep.attach) {
-        return Err(Failure::usage(
-            "ab starts its arms itself\nhint: measure servers that somebody else runs with simple --attach or nixl --prefill-url, then `topobench compare` the runs",
-        ));
-    }
-    if args.arms.len() < 2 {
-        return Err(Failure::usage(format!(
-            "ab compares two arms or more, and there is only `{}`\nhint: name another, e.g. `topobench ab simple nixl`; `topobench simple` measures one",
-            args.arms.join(" ")
-        )));
-    }
-    let specs = args.arms.iter().map(|a| ArmSpec::parse(a)).collect::<Result<Vec<_>, _>>()?;
-    let arms = Arms::Spawn { specs, engine: args.sweep.run.engine.clone() };
-    let plan = plan(arms, args.order, &args.sweep, matches)?;
-    if args.sweep.run.dry_run {
-        return dry_run::show(&plan, args.sweep.run.json);
-    }
-    let env = Environment::of_process();
-    let output = args.output.clone().or_else(|| env.get(environment::PLOT_OUTPUT_DIR).map(PathBuf::from));
-    if let Some(output) = &output {
-        super::show_runs::make_output(output)?;
-    }
-    let measured = measure(plan.clone(), None, &args.sweep)?;
-    let shown = super::show_runs::compared(&measured.runs, &plan, args.scale_rate, output, args.sweep.run.json);
-    measured.settle(shown)
-}
-
-fn one_arm(name: &str, specs: Vec<ArmSpec>, sweep: &SweepArgs, matches: &ArgMatches) -> Result<Exit, Failure> {
+pub(super) fn one_arm(
+    name: &str,
+    specs: Vec<ArmSpec>,
+    sweep: &SweepArgs,
+    matches: &ArgMatches,
+) -> Result<Exit, Failure> {
     let (plan, resumed) = match &sweep.run.resume {
         Some(what) => {
             let (plan, dir) = resume::plan(what, sweep, matches)?;
@@ -102,15 +46,15 @@ fn one_arm(name: &str, specs: Vec<ArmSpec>, sweep: &SweepArgs, matches: &ArgMatc
         && let Some(run) = resume::complete(&plan, dir)?
     {
         out::note(format!("{} is complete: nothing is left to be measured", dir.display()));
-        return super::show_runs::alone(&[run], &plan, sweep.run.json);
+        return present::alone(&[run], &plan, sweep.run.json);
     }
     let measured = measure(plan.clone(), resumed, sweep)?;
-    let shown = super::show_runs::alone(&measured.runs, &plan, sweep.run.json);
+    let shown = present::alone(&measured.runs, &plan, sweep.run.json);
     measured.settle(shown)
 }
 
-fn plan(arms: Arms, order: Option<Order>, sweep: &SweepArgs, matches: &ArgMatches) -> Result<Plan, Failure> {
-    let env = Environment::of_process();
+pub(super) fn plan(arms: Arms, order: Option<Order>, sweep: &SweepArgs, matches: &ArgMatches) -> Result<Plan, Failure> {
+    let env = Environment::of_process()?;
     let (slo, target) = slo::resolve(&sweep.slo, matches, &env)?;
     let request = Request {
         arms,
@@ -173,8 +117,8 @@ fn run_options(order: Option<Order>, sweep: &SweepArgs) -> Result<RunOptions, Fa
 }
 
 /// Runs that were measured, and how the session ended.
-pub struct Measured {
-    pub runs: Vec<ArmRun>,
+pub(super) struct Measured {
+    pub(super) runs: Vec<ArmRun>,
     ended: Result<(), SessionError>,
     /// Hears the signals that would otherwise be lost while results are shown.
     _signals: tokio::runtime::Runtime,
@@ -182,7 +126,7 @@ pub struct Measured {
 
 impl Measured {
     /// The session's error, told after what was measured is shown.
-    fn settle(self, shown: Result<Exit, Failure>) -> Result<Exit, Failure> {
+    pub(super) fn settle(self, shown: Result<Exit, Failure>) -> Result<Exit, Failure> {
         let Err(error) = self.ended else { return shown };
         if let Err(failure) = shown {
             out::note(format!("error: {}", failure.message));
@@ -191,7 +135,7 @@ impl Measured {
     }
 }
 
-pub fn failure(error: &SessionError) -> Failure {
+fn failure(error: &SessionError) -> Failure {
     use SessionError as E;
     let exit = match error {
         E::Workload(_) | E::Context { .. } | E::TraceChanged { .. } => Exit::Usage,
@@ -209,22 +153,9 @@ pub fn failure(error: &SessionError) -> Failure {
     Failure::new(exit, error)
 }
 
-/// Reads datasets and makes every schedule once, so that nothing about the workload can fail later.
-pub fn prepare(plan: &Plan) -> Result<PreparedWorkload, Failure> {
-    let sweep = &plan.sweep;
-    let known = plan.arms.iter().filter_map(|arm| {
-        let args = arm.deployment.engine_args();
-        context::known_context(args, &sweep.model)
-    });
-    let context = PrepareContext {
-        max_model_len: known.map(|c| c.tokens).min().map(TokenCount),
-        overlong: sweep.workload.overlong,
-    };
-    PreparedWorkload::prepare(&sweep.workload, &sweep.load, context).map_err(Failure::usage)
-}
-
-fn measure(plan: Plan, resumed: Option<PathBuf>, sweep: &SweepArgs) -> Result<Measured, Failure> {
-    let workload = prepare(&plan)?;
+pub(super) fn measure(plan: Plan, resumed: Option<PathBuf>, sweep: &SweepArgs) -> Result<Measured, Failure> {
+    let workload = prepare::workload(&plan)?;
+    threads::check(&plan)?;
     let fresh = resumed.is_none();
     let events = progress::sink(Style::choose(sweep.run.json));
     let command = masked_words(&super::command_line());

@@ -12,7 +12,6 @@ use crate::report::{Study, console, csv, figures, page, parquet};
 use crate::session::ArmRun;
 use crate::units::{Percent, RequestRate};
 use chrono::Local;
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 const REPORT: &str = "report.html";
@@ -140,9 +139,7 @@ pub fn write_requests(output: &Path, study: &Study) -> Result<PathBuf, Failure> 
 
 /// Colours only for a person who hasn't declined them.
 pub fn style() -> console::Style {
-    console::Style {
-        color: std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) && std::io::stdout().is_terminal(),
-    }
+    console::Style { color: out::colours_are_welcome() }
 }
 
 /// 4 for any point that can't be trusted, 5 for any below the gate.

@@ -8,7 +8,7 @@
 
 mod server;
 
-use super::{Deadlines, DriveError, PointSpec, Progress, Target, run_point};
+use crate::drive::{Deadlines, DriveError, PointSpec, Progress, Target, run_point};
 use crate::outcome::RequestRecord;
 use crate::plan::load::{Dataset, Extent, Lengths, Load, Prefixes, Workload};
 use crate::plan::workload::{PrepareContext, PreparedWorkload, WorkloadError};
@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// Tokens of every answer.
-pub const TOKENS: u32 = 128;
+pub(super) const TOKENS: u32 = 128;
 /// How long each rate is held.
 const HOLD: Duration = Duration::from_millis(1500);
 /// Sends may be so late at the 99th percentile: the strictest limit that makes a point invalid.
@@ -31,46 +31,46 @@ const MOST_BEHIND: Duration = Duration::from_millis(20);
 
 /// One rate that was tried.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Step {
-    pub rate: RequestRate,
-    pub sent: u32,
-    pub completed: u32,
+pub(super) struct Step {
+    pub(super) rate: RequestRate,
+    pub(super) sent: u32,
+    pub(super) completed: u32,
     /// sent - due, 99th percentile.
-    pub lag_p99: Duration,
+    pub(super) lag_p99: Duration,
     /// Last token beside the pace at which the server means to write it, 99th percentile.
-    pub behind_p99: Duration,
+    pub(super) behind_p99: Duration,
 }
 
 impl Step {
     /// Whether the client carried it.
-    pub fn is_good(&self) -> bool {
+    pub(super) fn is_good(&self) -> bool {
         self.sent > 0 && self.completed == self.sent && self.lag_p99 <= MOST_LAG && self.behind_p99 <= MOST_BEHIND
     }
 }
 
 /// What the client carried.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Capacity {
+pub(super) struct Capacity {
     /// In rising order; only the last can be one that it didn't carry.
-    pub steps: Vec<Step>,
+    pub(super) steps: Vec<Step>,
     /// Cores that client and server shared.
-    pub cores: usize,
+    pub(super) cores: usize,
 }
 
 impl Capacity {
     /// The highest rate that was carried; `None` if not even the lowest was.
-    pub fn best(&self) -> Option<&Step> {
+    pub(super) fn best(&self) -> Option<&Step> {
         self.steps.iter().rev().find(|step| step.is_good())
     }
 
     /// Whether every rate that was tried was carried: the true limit lies higher.
-    pub fn is_open_ended(&self) -> bool {
+    pub(super) fn is_open_ended(&self) -> bool {
         self.steps.last().is_some_and(Step::is_good)
     }
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum CapacityError {
+pub(super) enum CapacityError {
     #[error("the loopback server could not start: {0}")]
     Server(#[from] io::Error),
     #[error(transparent)]
@@ -80,7 +80,7 @@ pub enum CapacityError {
 }
 
 /// Tries the rates in order, until one isn't carried; about two seconds each.
-pub async fn measure(rates: &[RequestRate]) -> Result<Capacity, CapacityError> {
+pub(super) async fn measure(rates: &[RequestRate]) -> Result<Capacity, CapacityError> {
     let server = server::start()?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut capacity = Capacity { steps: Vec::new(), cores };

@@ -1,0 +1,49 @@
+//! `topobench ab`: several arms on the same trace, then their comparison.
+
+use super::args::AbArgs;
+use super::exit::{Exit, Failure};
+use super::measure::{measure, plan};
+use super::{attach, dry_run, present};
+use crate::plan::arm::ArmSpec;
+use crate::plan::build::Arms;
+use crate::plan::environment::{self, Environment};
+use clap::ArgMatches;
+use std::path::PathBuf;
+
+pub(super) fn run(args: &AbArgs, matches: &ArgMatches) -> Result<Exit, Failure> {
+    if args.sweep.run.resume.is_some() {
+        return Err(Failure::usage(
+            "--resume goes on with one run, and ab makes several\nhint: resume each with simple, nixl or run, then `topobench compare` them",
+        ));
+    }
+    if args.sweep.run.name.is_some() {
+        return Err(Failure::usage(
+            "--name names one run, and ab makes several\nhint: arms are named by their topologies",
+        ));
+    }
+    if attach::is_asked(&args.sweep.attach) {
+        return Err(Failure::usage(
+            "ab starts its arms itself\nhint: measure servers that somebody else runs with simple --attach or nixl --prefill-url, then `topobench compare` the runs",
+        ));
+    }
+    if args.arms.len() < 2 {
+        return Err(Failure::usage(format!(
+            "ab compares two arms or more, and there is only `{}`\nhint: name another, e.g. `topobench ab simple nixl`; `topobench simple` measures one",
+            args.arms.join(" ")
+        )));
+    }
+    let specs = args.arms.iter().map(|a| ArmSpec::parse(a)).collect::<Result<Vec<_>, _>>()?;
+    let arms = Arms::Spawn { specs, engine: args.sweep.run.engine.clone() };
+    let plan = plan(arms, args.order, &args.sweep, matches)?;
+    if args.sweep.run.dry_run {
+        return dry_run::show(&plan, args.sweep.run.json);
+    }
+    let env = Environment::of_process()?;
+    let output = args.output.clone().or_else(|| env.get(environment::PLOT_OUTPUT_DIR).map(PathBuf::from));
+    if let Some(output) = &output {
+        present::make_output(output)?;
+    }
+    let measured = measure(plan.clone(), None, &args.sweep)?;
+    let shown = present::compared(&measured.runs, &plan, args.scale_rate, output, args.sweep.run.json);
+    measured.settle(shown)
+}
