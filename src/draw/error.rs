@@ -33,8 +33,6 @@ pub enum DrawError {
     Font(String),
     #[error("the SVG cannot be read: {0}")]
     Svg(String),
-    #[error("the PDF cannot be written: {0}")]
-    Pdf(String),
     #[error(
         "a picture of {width:.0} x {height:.0} px at scale {scale} cannot be made: choose a scale above 0 that keeps it below 20000 px a side"
     )]

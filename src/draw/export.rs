@@ -1,20 +1,12 @@
-//! SVG to PDF and PNG, through one parser (usvg) and the embedded font only: system fonts have no say.
+//! SVG to PNG, with the embedded font only: system fonts have no say.
 
 use std::sync::{Arc, OnceLock};
 
-use krilla::SerializeSettings;
-use krilla::geom::Size;
-use krilla::metadata::Metadata;
-use krilla::page::PageSettings;
-use krilla_svg::{SurfaceExt, SvgSettings};
 use resvg::tiny_skia::{IntSize, Pixmap, Transform};
 use resvg::usvg::{Options, Tree, fontdb};
 
 use super::error::DrawError;
 use super::text::{FAMILY, Weight};
-
-/// CSS px are 1/96 inch, PDF points 1/72.
-const POINTS_PER_PX: f32 = 0.75;
 
 /// Longest side of a picture, px: beyond it a figure is a mistake in the scale, not a figure.
 const LONGEST: f64 = 20_000.0;
@@ -31,23 +23,6 @@ pub fn svg_to_png(svg: &str, scale: f32) -> Result<Vec<u8>, DrawError> {
 /// touches.
 #[derive(Debug, Default)]
 pub struct Pixels(Vec<u8>);
-
-/// A one-page PDF of the same physical size, with subset fonts and selectable text. The bytes depend on the input alone:
-/// no date, no random id.
-pub(super) fn pdf(tree: &Tree, title: &str) -> Result<Vec<u8>, DrawError> {
-    let page_size = (tree.size().width() * POINTS_PER_PX, tree.size().height() * POINTS_PER_PX);
-    let refused = |what: &str| DrawError::Pdf(format!("{what} of {} x {} pt", page_size.0, page_size.1));
-    let settings = PageSettings::from_wh(page_size.0, page_size.1).ok_or_else(|| refused("a page"))?;
-    let size = Size::from_wh(page_size.0, page_size.1).ok_or_else(|| refused("a drawing"))?;
-    let mut document = krilla::Document::new_with(SerializeSettings::default());
-    document.set_metadata(Metadata::new().title(title.to_owned()).language("en".to_owned()));
-    let mut page = document.start_page_with(settings);
-    let mut surface = page.surface();
-    surface.draw_svg(tree, size, SvgSettings::default()).ok_or_else(|| refused("a drawing"))?;
-    surface.finish();
-    page.finish();
-    document.finish().map_err(|error| DrawError::Pdf(format!("{error:?}")))
-}
 
 pub(super) fn png(tree: &Tree, scale: f32, pixels: &mut Pixels) -> Result<Vec<u8>, DrawError> {
     let (width, height) = (f64::from(tree.size().width()), f64::from(tree.size().height()));

@@ -1,10 +1,11 @@
 //! Figures: a declarative model on one side, SVG, PDF and PNG on the other.
 //!
 //! ```text
-//! Figure --check, layout--> scene (1/100 px) --> SVG --> PDF (krilla), PNG (resvg)
+//! Figure --check, layout--> scene (1/100 px) --> SVG --> PNG (resvg)
+//!                                            --> PDF
 //! ```
 //!
-//! There is one scene and one SVG; the other formats are made from it, so they cannot differ. The same figure gives the
+//! There is one scene, in whole numbers, from which SVG and PDF are written shape by shape. The same figure gives the
 //! same bytes on every machine: the font is embedded, nothing is random, nothing is dated.
 //!
 //! plotters supplies the coordinate system and the shapes; ticks, texts and their layout are done here, because its own
@@ -27,6 +28,7 @@ mod legend;
 mod marks;
 mod paint;
 mod palette;
+mod pdf;
 mod plot;
 mod svg;
 #[cfg(test)]
@@ -126,23 +128,21 @@ impl Drawing {
         svg::document(&self.canvas, &self.title, "", Ground::White)
     }
 
-    /// The three files at once. Parsing the SVG and laying its texts out is half the work of the other formats, and is
-    /// done once for both.
+    /// The three files at once.
     ///
     /// # Errors
     /// As [`Drawing::svg`], [`Drawing::pdf`] and [`Drawing::png`].
     pub fn files(&self, png_scale: f32, pixels: &mut Pixels) -> Result<Files, DrawError> {
-        let tree = self.tree()?;
-        let png = export::png(&tree, png_scale, pixels)?;
-        Ok(Files { svg: self.svg()?, pdf: export::pdf(&tree, &self.title)?, png })
+        let png = export::png(&self.tree()?, png_scale, pixels)?;
+        Ok(Files { svg: self.svg()?, pdf: self.pdf()?, png })
     }
 
     /// One page of the figure's physical size; text stays text.
     ///
     /// # Errors
-    /// If the PDF cannot be written.
+    /// If the font cannot be cut down.
     pub fn pdf(&self) -> Result<Vec<u8>, DrawError> {
-        export::pdf(&self.tree()?, &self.title)
+        pdf::document(&self.canvas, &self.title)
     }
 
     /// `scale` pixels to the px, on white; 2 suits screens of high density.
@@ -153,7 +153,7 @@ impl Drawing {
         export::png(&self.tree()?, scale, &mut Pixels::default())
     }
 
-    /// What PDF and PNG are made of: paper and picture are white already.
+    /// What the PNG is made of: the picture is white already.
     fn tree(&self) -> Result<Tree, DrawError> {
         export::parse(&svg::document(&self.canvas, &self.title, "", Ground::Bare))
     }

@@ -26,7 +26,7 @@ pub(super) fn characters(canvas: &Canvas) -> Characters {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ground {
     White,
-    /// Where the paper, or the picture that it is painted on, is white already.
+    /// Where the picture that it is painted on is white already.
     Bare,
 }
 
@@ -87,7 +87,7 @@ fn body(canvas: &Canvas) -> String {
 }
 
 /// Whether two neighbours can be one element: open lines of the same look, such as a hatching.
-fn joins(a: &Item, b: &Item) -> bool {
+pub(super) fn joins(a: &Item, b: &Item) -> bool {
     match (a, b) {
         (Item::Path { closed: false, look: first, .. }, Item::Path { closed: false, look: second, .. }) => {
             first == second && first.contour.is_some_and(|contour| contour.ink.percent == 100)
