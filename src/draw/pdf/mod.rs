@@ -12,7 +12,7 @@ use std::io::Write;
 use pdf_writer::types::{LineCapStyle, LineJoinStyle};
 use pdf_writer::{Content, Filter, Finish, Name, Pdf, Rect, Ref, Settings, Str, TextStr};
 
-use super::canvas::{Align, Canvas, Centi, Contour, Ink, Item, Look, TextItem};
+use super::canvas::{Align, Canvas, Centi, Contour, Ink, Item, PathStyle, TextItem};
 use super::error::DrawError;
 use super::marks::Dash;
 use super::palette::Rgb;
@@ -127,7 +127,7 @@ impl<'a> PageContent<'a> {
         }
     }
 
-    fn shape(&mut self, group: &[Item], look: &Look, canvas: &Canvas) {
+    fn shape(&mut self, group: &[Item], look: &PathStyle, canvas: &Canvas) {
         if let Some(clip) = look.clip {
             let [left, top, right, bottom] = canvas.clips[clip];
             self.content.save_state();
@@ -293,7 +293,7 @@ mod tests {
         let mut canvas = Canvas::new(200.0, 100.0);
         canvas.clips.push([0, 0, 10_000, 5_000]);
         let ink = Ink { color: Rgb(255, 0, 0), percent: 30 };
-        let look = Look { fill: Some(ink), contour: None, clip: Some(0) };
+        let look = PathStyle { fill: Some(ink), contour: None, clip: Some(0) };
         canvas.items.push(Item::Circle { center: (5_000, 2_500), radius: 1_000, look });
         let mut item = TextItem::new((20.0, 30.0), "p99 = 10⁻³ s", Font::regular(10.0), Align::Start);
         item.halo = true;
