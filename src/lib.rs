@@ -14,5 +14,6 @@ pub mod record;
 pub mod report;
 pub mod session;
 mod strategy;
+mod tls;
 pub mod units;
 pub mod words;

@@ -3,21 +3,22 @@
 use std::path::{Path, PathBuf};
 
 /// What each room may import of ours. `units`, `words` and `outcome` are for everyone.
-const ALLOWED: [(&str, &[&str]); 16] = [
+const ALLOWED: &[(&str, &[&str])] = &[
     ("units", &[]),
     ("words", &[]),
+    ("tls", &[]),
     ("outcome", &[]),
     ("files", &[]),
     ("plan", &["files"]),
     ("launch", &["plan", "observe"]),
-    ("drive", &["plan"]),
-    ("observe", &["plan"]),
+    ("drive", &["plan", "tls"]),
+    ("observe", &["plan", "tls"]),
     ("analyse", &["plan"]),
     ("record", &["plan", "analyse", "files"]),
     ("draw", &[]),
     ("report", &["analyse", "draw", "record", "plan"]),
     ("strategy", &["plan", "analyse"]),
-    ("session", &["strategy", "launch", "drive", "observe", "record", "plan"]),
+    ("session", &["tls", "strategy", "launch", "drive", "observe", "record", "plan"]),
     ("cli", &["session", "strategy", "report", "record", "plan", "launch", "observe", "analyse", "drive"]),
     ("main", &["cli", "launch"]),
 ];

@@ -29,6 +29,12 @@ pub fn is_asked(args: &AttachArgs) -> bool {
 /// The servers that `command` is to measure; `None` where it starts its own.
 pub fn servers(command: &str, args: &AttachArgs, matches: &ArgMatches) -> Result<Option<Servers>, Failure> {
     if !is_asked(args) {
+        if !args.header.is_empty() || args.insecure {
+            let flag = if args.insecure { "--insecure" } else { "--header" };
+            return Err(Failure::usage(format!(
+                "{flag} is for servers that run already, and none is named\nhint: add --attach URL or --prefill-url URL.. --decode-url URL..",
+            )));
+        }
         return match args.attach_gpus {
             None => Ok(None),
             Some(_) => Err(Failure::usage(

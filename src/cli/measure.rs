@@ -33,7 +33,13 @@ pub(super) fn one_arm(
         }
         None => {
             let arms = match attach::servers(name, &sweep.attach, matches)? {
-                Some(servers) => Arms::Attach { servers, name: name.to_string(), gpus: sweep.attach.attach_gpus },
+                Some(servers) => Arms::Attach {
+                    servers,
+                    name: name.to_string(),
+                    gpus: sweep.attach.attach_gpus,
+                    headers: sweep.attach.header.clone(),
+                    insecure: sweep.attach.insecure,
+                },
                 None => Arms::Spawn { specs, engine: sweep.run.engine.clone() },
             };
             (plan(arms, None, sweep, matches)?, None)

@@ -5,7 +5,7 @@
 
 use super::stamped::StampedTcp;
 use super::target::{Authority, TargetError};
-use rustls_platform_verifier::ConfigVerifierExt;
+use crate::tls::client_config;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 /// vLLM closes idle connections after 5 s (`VLLM_HTTP_TIMEOUT_KEEP_ALIVE`); a request on one that is closing is lost.
@@ -34,7 +33,7 @@ pub(super) struct Connector {
 
 impl Connector {
     /// Resolves the host once: a measurement shouldn't contain name lookups.
-    pub(super) async fn new(authority: &Authority) -> Result<Self, TargetError> {
+    pub(super) async fn new(authority: &Authority, insecure: bool) -> Result<Self, TargetError> {
         let host = &authority.host;
         let addresses: Arc<[SocketAddr]> = tokio::net::lookup_host((host.as_str(), authority.port))
             .await
@@ -43,7 +42,7 @@ impl Connector {
         if addresses.is_empty() {
             return Err(TargetError::NoAddress { host: host.clone() });
         }
-        let tls = authority.tls.then(|| tls(host)).transpose()?;
+        let tls = authority.tls.then(|| tls(host, insecure)).transpose()?;
         Ok(Connector { addresses, tls })
     }
 
@@ -59,12 +58,10 @@ impl Connector {
     }
 }
 
-fn tls(host: &str) -> Result<(TlsConnector, ServerName<'static>), TargetError> {
+fn tls(host: &str, insecure: bool) -> Result<(TlsConnector, ServerName<'static>), TargetError> {
     let failed = |detail: String| TargetError::Tls { host: host.to_string(), detail };
     let name = ServerName::try_from(host.to_string()).map_err(|e| failed(e.to_string()))?;
-    // Set already, here or by a sibling: either way there is one afterwards.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let config = ClientConfig::with_platform_verifier().map_err(|e| failed(e.to_string()))?;
+    let config = client_config(insecure).map_err(|e| failed(e.to_string()))?;
     Ok((TlsConnector::from(Arc::new(config)), name))
 }
 
@@ -200,7 +197,7 @@ mod tests {
     async fn listener() -> (TcpListener, Arc<Pool>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let authority = Authority::parse(&format!("http://{}", listener.local_addr().expect("bound"))).expect("a URL");
-        let connector = Connector::new(&authority).await.expect("resolves");
+        let connector = Connector::new(&authority, false).await.expect("resolves");
         (listener, Arc::new(Pool::new(connector, FEWEST_SPARES)))
     }
 

@@ -4,6 +4,7 @@ use super::answer::AnswerReader;
 use super::connection::{Connection, Pool};
 use super::crew::Urgency;
 use crate::outcome::{Failure, Outcome};
+use crate::tls;
 use crate::units::Offset;
 use std::cell::RefCell;
 use std::future::{Future as _, poll_fn};
@@ -279,10 +280,7 @@ fn connect_detail(error: &io::Error) -> String {
         Some(code) if code == nix::errno::Errno::EMFILE as i32 => {
             format!("{error}; raise the limit on open files (ulimit -n) or set --max-concurrency")
         }
-        // tokio-rustls gives the certificate's fault no kind of its own, only rustls's words.
-        _ if error.to_string().contains("certificate") => {
-            format!("{error}; name the certificate of a private authority with SSL_CERT_FILE=FILE.pem")
-        }
-        _ => error.to_string(),
+        // tokio-rustls gives TLS's faults no kinds of their own, only rustls's words.
+        _ => tls::in_words(&error.to_string()).map_or_else(|| error.to_string(), str::to_string),
     }
 }

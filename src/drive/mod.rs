@@ -32,4 +32,4 @@ pub use exchange::Deadlines;
 pub use once::{Completion, Single, SingleError, send_one};
 pub use point::{DriveError, PointReport, PointSpec, run_point};
 pub use progress::{Counts, Progress};
-pub use target::{Capabilities, RESERVED_FIELDS, Target, TargetError};
+pub use target::{Capabilities, Target, TargetError};

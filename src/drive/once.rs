@@ -44,8 +44,8 @@ pub enum SingleError {
 /// Streams one answer, judged as every answer of a load is. To give up earlier, drop the future.
 pub async fn send_one(target: &Target, single: &Single) -> Result<Completion, SingleError> {
     let authority = Authority::parse(&target.base_url)?;
-    let writer = RequestWriter::new(target, &authority, &single.headers)?;
-    let pool = Pool::new(Connector::new(&authority).await?, 0);
+    let writer = RequestWriter::new(&target.shortened(single.max_tokens), &authority, &single.headers)?;
+    let pool = Pool::new(Connector::new(&authority, target.access.insecure).await?, 0);
     let wire = writer.write(&single.id, &single.prompt, single.max_tokens);
     let clock = Clock { zero: Instant::now() };
     let (cut, tokens) = (AtomicBool::new(false), AtomicU64::new(0));

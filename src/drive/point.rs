@@ -78,7 +78,7 @@ pub async fn run_point(
 ) -> Result<PointReport, DriveError> {
     let authority = Authority::parse(&spec.target.base_url)?;
     let writer = RequestWriter::new(&spec.target, &authority, &[])?;
-    let connector = Connector::new(&authority).await?;
+    let connector = Connector::new(&authority, spec.target.access.insecure).await?;
     allow_many_connections();
 
     let workers = workers(spec.max_concurrency);

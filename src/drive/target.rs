@@ -1,8 +1,8 @@
 //! Where requests go, and the bytes they consist of.
 
 use super::answer::Asked;
-use crate::plan::deployment::Secret;
-use crate::plan::load::{Endpoint, Workload};
+use crate::plan::access::Access;
+use crate::plan::load::{Endpoint, LengthField, Workload};
 use crate::plan::workload::Prompt;
 use serde_json::{Map, Value, json};
 
@@ -13,14 +13,24 @@ pub struct Capabilities {
     pub continuous_usage: bool,
     /// `ignore_eos`: vLLM and SGLang have it, OpenAI's own API refuses it.
     pub ignore_eos: bool,
+    /// `stream_options` at all: some servers fail on what they don't know.
+    pub stream_options: bool,
     /// Its answers say how many tokens they hold.
     pub counts_tokens: bool,
+    /// How it calls the most tokens that an answer may have.
+    pub length_field: LengthField,
 }
 
 impl Default for Capabilities {
     /// vLLM's.
     fn default() -> Self {
-        Capabilities { continuous_usage: true, ignore_eos: true, counts_tokens: true }
+        Capabilities {
+            continuous_usage: true,
+            ignore_eos: true,
+            stream_options: true,
+            counts_tokens: true,
+            length_field: LengthField::MaxTokens,
+        }
     }
 }
 
@@ -32,7 +42,7 @@ pub struct Target {
     pub endpoint: Endpoint,
     /// The served model's name.
     pub model: String,
-    pub api_key: Option<Secret>,
+    pub access: Access,
     pub ignore_eos: bool,
     pub temperature: Option<f64>,
     /// Merged over the fields that the benchmark sets, except those in [`RESERVED_FIELDS`].
@@ -40,16 +50,11 @@ pub struct Target {
     pub capabilities: Capabilities,
 }
 
-/// Fields of a body that an `--extra-body` may not set: they are the measurement.
-pub const RESERVED_FIELDS: [&str; 6] = ["model", "prompt", "messages", "max_tokens", "stream", "n"];
-
 /// A target that can't be driven.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
     #[error("`{url}` is no base URL: give http://HOST:PORT or https://HOST, with a path if the API lies below one")]
     Url { url: String },
-    #[error("extra body sets `{field}`, which the benchmark itself decides; leave it out")]
-    Reserved { field: String },
     #[error("cannot resolve host `{host}`: {source}; check the name, or give the address")]
     Resolve { host: String, source: std::io::Error },
     #[error("host `{host}` has no address; check the name, or give the address")]
@@ -67,12 +72,27 @@ impl Target {
             base_url: base_url.into(),
             endpoint: workload.endpoint,
             model: model.into(),
-            api_key: None,
+            access: Access::default(),
             ignore_eos: workload.ignore_eos,
             temperature: workload.temperature,
             extra_body: workload.extra_body.clone(),
-            capabilities: Capabilities::default(),
+            capabilities: Capabilities {
+                length_field: workload.length_field.unwrap_or_default(),
+                ..Capabilities::default()
+            },
         }
+    }
+
+    /// For a request of our own that asks for less than the workload does: without what would contradict it.
+    pub(super) fn shortened(&self, max_tokens: u32) -> Target {
+        let mut target = self.clone();
+        let contradicts = |field: &str, value: &Value| match field {
+            "min_tokens" => value.as_u64().is_some_and(|least| least > u64::from(max_tokens)),
+            "max_completion_tokens" => true,
+            _ => false,
+        };
+        target.extra_body.retain(|field, value| !contradicts(field, value));
+        target
     }
 
     /// Whether nothing but `max_tokens` ends an answer: a text that stops one may come at any place.
@@ -131,6 +151,7 @@ pub(super) struct RequestWriter {
     head: String,
     /// The body without its closing brace.
     fields: String,
+    length_field: &'static str,
 }
 
 impl RequestWriter {
@@ -139,9 +160,6 @@ impl RequestWriter {
         authority: &Authority,
         headers: &[(String, String)],
     ) -> Result<Self, TargetError> {
-        if let Some(field) = target.extra_body.keys().find(|k| RESERVED_FIELDS.contains(&k.as_str())) {
-            return Err(TargetError::Reserved { field: field.clone() });
-        }
         let mut head = format!(
             "POST {}{} HTTP/1.1\r\nHost: {}\r\nUser-Agent: topobench/{}\r\nAccept: text/event-stream\r\nContent-Type: application/json\r\n",
             authority.prefix,
@@ -149,9 +167,7 @@ impl RequestWriter {
             authority.host_header(),
             env!("CARGO_PKG_VERSION"),
         );
-        let authorization =
-            target.api_key.iter().map(|key| ("Authorization".to_string(), format!("Bearer {}", key.expose())));
-        for (name, value) in authorization.chain(headers.iter().cloned()) {
+        for (name, value) in target.access.to_headers().into_iter().chain(headers.iter().cloned()) {
             let printable = |s: &str| s.bytes().all(|b| (b' '..=b'~').contains(&b));
             if !printable(&value) || !printable(&name) || name.is_empty() || name.contains([':', ' ']) {
                 return Err(TargetError::Header { name });
@@ -160,7 +176,7 @@ impl RequestWriter {
         }
         let mut fields = json!(common_fields(target)).to_string();
         fields.pop();
-        Ok(RequestWriter { head, fields })
+        Ok(RequestWriter { head, fields, length_field: target.capabilities.length_field.name() })
     }
 
     /// Head and body, ready for the socket.
@@ -170,7 +186,7 @@ impl RequestWriter {
         let length = self.fields.len() + prompt.len() + key.len() + 40;
         let mut body = Vec::with_capacity(length);
         body.extend_from_slice(self.fields.as_bytes());
-        body.extend_from_slice(format!(",\"max_tokens\":{max_tokens},\"{key}\":").as_bytes());
+        body.extend_from_slice(format!(",\"{}\":{max_tokens},\"{key}\":", self.length_field).as_bytes());
         body.extend_from_slice(&prompt);
         body.push(b'}');
         let mut request =
@@ -184,11 +200,13 @@ fn common_fields(target: &Target) -> Map<String, Value> {
     let mut fields = Map::new();
     fields.insert("model".into(), target.model.clone().into());
     fields.insert("stream".into(), true.into());
-    let mut stream_options = json!({"include_usage": true});
-    if target.capabilities.continuous_usage {
-        stream_options["continuous_usage_stats"] = true.into();
+    if target.capabilities.stream_options {
+        let mut stream_options = json!({"include_usage": true});
+        if target.capabilities.continuous_usage {
+            stream_options["continuous_usage_stats"] = true.into();
+        }
+        fields.insert("stream_options".into(), stream_options);
     }
-    fields.insert("stream_options".into(), stream_options);
     if target.ignore_eos && target.capabilities.ignore_eos {
         fields.insert("ignore_eos".into(), true.into());
     }
@@ -196,19 +214,21 @@ fn common_fields(target: &Target) -> Map<String, Value> {
         fields.insert("temperature".into(), temperature.into());
     }
     fields.extend(target.extra_body.clone());
+    fields.remove(target.capabilities.length_field.name());
     fields
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::deployment::Secret;
 
     fn target() -> Target {
         Target {
             base_url: "http://127.0.0.1:8000/api/".into(),
             endpoint: Endpoint::Completions,
             model: "m".into(),
-            api_key: Some(Secret::new("k3y")),
+            access: Access::with_key(Some(Secret::new("k3y"))),
             ignore_eos: true,
             temperature: Some(0.0),
             extra_body: Map::new(),
@@ -226,7 +246,7 @@ mod tests {
     #[test]
     fn a_request_is_what_vllm_expects() {
         insta::assert_snapshot!(written(&target(), &Prompt::TokenIds(vec![5, 6])));
-        let chat = Target { endpoint: Endpoint::Chat, api_key: None, ..target() };
+        let chat = Target { endpoint: Endpoint::Chat, access: Access::default(), ..target() };
         insta::assert_snapshot!(written(&chat, &Prompt::user("say \"hi\"".into())));
     }
 
@@ -237,16 +257,23 @@ mod tests {
         let body = written(&target, &Prompt::Text("x".into()));
         assert!(body.contains("\"temperature\":0.7") && body.contains("\"top_p\":0.9"), "{body}");
         assert_eq!(body.matches("temperature").count(), 1);
-        target.extra_body = json!({"max_tokens": 1}).as_object().expect("object").clone();
-        let authority = Authority::parse(&target.base_url).expect("a URL");
-        assert!(matches!(RequestWriter::new(&target, &authority, &[]), Err(TargetError::Reserved { .. })));
+        let least = json!({"min_tokens": 16, "max_completion_tokens": 16, "top_k": 1});
+        target.extra_body = least.as_object().expect("object").clone();
+        let body = written(&target.shortened(9), &Prompt::Text("x".into()));
+        assert!(
+            body.contains("top_k") && !body.contains("min_tokens") && !body.contains("completion_tokens"),
+            "{body}"
+        );
+        target.capabilities.length_field = LengthField::MaxCompletionTokens;
+        let body = written(&target, &Prompt::Text("x".into()));
+        assert!(body.contains("\"max_completion_tokens\":9") && !body.contains("max_tokens"), "{body}");
     }
 
     #[test]
     fn a_key_is_neither_printed_nor_able_to_smuggle_headers() {
         let mut target = target();
         assert!(!format!("{target:?}").contains("k3y"));
-        target.api_key = Some(Secret::new("a\r\nX-Evil: 1"));
+        target.access.api_key = Some(Secret::new("a\r\nX-Evil: 1"));
         let authority = Authority::parse(&target.base_url).expect("a URL");
         let refused = RequestWriter::new(&target, &authority, &[]).expect_err("refused");
         assert!(matches!(&refused, TargetError::Header { name } if name == "Authorization"));

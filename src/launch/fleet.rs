@@ -328,7 +328,7 @@ impl Launch<'_> {
 
     async fn prove(&self, member: &Member, started: Instant) -> Result<super::readiness::Proof, LaunchError> {
         let instance = &member.instance;
-        let http = http::client(self.plan.ready_timeout).map_err(|error| LaunchError::Spawn {
+        let http = http::client(self.plan.ready_timeout, false).map_err(|error| LaunchError::Spawn {
             instance: instance.name.clone(),
             source: std::io::Error::other(error).into(),
         })?;

@@ -10,7 +10,7 @@ use super::hand_over::{self, BlockPool};
 use super::http;
 use super::prometheus::Snapshot;
 use crate::outcome::{EngineCounters, KvTotals, TimeSum};
-use crate::plan::deployment::Secret;
+use crate::plan::access::Access;
 use crate::plan::topology::Role;
 use crate::units::Offset;
 use futures_util::future::join_all;
@@ -30,7 +30,7 @@ pub struct EngineTarget {
     pub role: Role,
     /// `http://host:port`.
     pub base_url: String,
-    pub api_key: Option<Secret>,
+    pub access: Access,
 }
 
 /// Why an engine's metrics could not be read.
@@ -89,7 +89,8 @@ pub struct Scraper {
 
 impl Scraper {
     pub fn new(targets: Vec<EngineTarget>) -> reqwest::Result<Self> {
-        Ok(Scraper { targets, client: http::client(SCRAPE_TIMEOUT)? })
+        let insecure = targets.iter().any(|target| target.access.insecure);
+        Ok(Scraper { targets, client: http::client(SCRAPE_TIMEOUT, insecure)? })
     }
 
     /// All engines at once; one that fails leaves the others alone.
@@ -104,10 +105,7 @@ impl Scraper {
     async fn scrape(&self, target: &EngineTarget) -> Result<Snapshot, ScrapeError> {
         let url = format!("{}/metrics", target.base_url.trim_end_matches('/'));
         let failed = |detail: String| ScrapeError { instance: target.name.clone(), url: url.clone(), detail };
-        let mut request = self.client.get(&url);
-        if let Some(key) = &target.api_key {
-            request = request.bearer_auth(key.expose());
-        }
+        let request = http::get(&self.client, url.clone(), &target.access);
         let answer = request.send().await.and_then(reqwest::Response::error_for_status);
         let answer = answer.map_err(|e| failed(e.without_url().to_string()))?;
         let page = http::body(answer, http::LARGE).await.map_err(|e| failed(e.to_string()))?;

@@ -2,6 +2,8 @@
 //!
 //! What answers may be no engine at all, so every answer has a largest size: nobody's gigabytes become ours.
 
+use crate::plan::access::Access;
+use crate::tls;
 use std::time::Duration;
 
 /// Largest answer to a question about the server: its models, its version, one token.
@@ -20,11 +22,21 @@ pub enum BodyError {
 
 /// A client that ignores proxy variables (a site's `http_proxy` must not stand between us and 127.0.0.1), follows no
 /// redirect (it is this server that is asked) and gives up after `timeout`.
-pub fn client(timeout: Duration) -> reqwest::Result<reqwest::Client> {
+pub fn client(timeout: Duration, insecure: bool) -> reqwest::Result<reqwest::Client> {
     // The first provider installed stays; all are ring.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let redirects = reqwest::redirect::Policy::none();
-    reqwest::Client::builder().no_proxy().redirect(redirects).timeout(timeout).build()
+    let client = reqwest::Client::builder().no_proxy().redirect(redirects).timeout(timeout);
+    match tls::client_config(insecure) {
+        Ok(config) => client.tls_backend_preconfigured(config).build(),
+        // Without any authority there is none to ask over HTTPS; HTTP needs none.
+        Err(_) => client.build(),
+    }
+}
+
+/// A question with what every request to that server carries.
+pub fn get(client: &reqwest::Client, url: String, access: &Access) -> reqwest::RequestBuilder {
+    access.to_headers().into_iter().fold(client.get(url), |request, (name, value)| request.header(name, value))
 }
 
 /// The whole body, if it has at most `limit` bytes.

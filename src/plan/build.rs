@@ -6,6 +6,7 @@ mod workload;
 
 pub use arms::base_url;
 
+use super::access::{Access, HeaderWord};
 use super::arm::ArmSpec;
 use super::context::{self, Context};
 use super::deployment::{AttachPlan, Deployment};
@@ -44,7 +45,7 @@ pub enum Arms {
     /// Topologies for an engine, by name or file.
     Spawn { specs: Vec<ArmSpec>, engine: String },
     /// Running servers, measured as one arm of this name.
-    Attach { servers: Servers, name: String, gpus: Option<u32> },
+    Attach { servers: Servers, name: String, gpus: Option<u32>, headers: Vec<HeaderWord>, insecure: bool },
 }
 
 /// Servers that somebody else runs, as base URLs.
@@ -81,9 +82,14 @@ pub fn build(request: &Request, env: &Environment, detect: impl Fn() -> GpuPool)
     }
     let (arms, defaults, disjoint) = match &request.arms {
         Arms::Spawn { specs, engine } => arms::spawn(request, specs, engine, env, detect, &mut warnings)?,
-        Arms::Attach { servers, name, gpus } => {
+        Arms::Attach { servers, name, gpus, headers, insecure } => {
             let gpus = gpus.unwrap_or(0);
-            (vec![ArmPlan { gpus, ..arms::attach(request, servers, name, env)? }], Defaults::default(), true)
+            let access = Access::new(env, headers, *insecure)?;
+            if *insecure {
+                warnings
+                    .push("the servers' certificates were not checked (--insecure): who answered is not proved".into());
+            }
+            (vec![ArmPlan { gpus, ..arms::attach(request, servers, name, access)? }], Defaults::default(), true)
         }
     };
     let mut sweep = sweep(request, &arms, &defaults)?;

@@ -1,5 +1,6 @@
 //! A topology made concrete: every instance with its GPUs, or the URLs of servers that somebody else runs.
 
+use super::access::Access;
 use super::engine_env::EngineEnv;
 use super::environment::Environment;
 use super::mask::{holds_mask, serialize_masked_words};
@@ -50,9 +51,8 @@ impl Deployment {
                 fleet.api_key = env.api_key();
                 fleet.env.unmask(env)
             }
-            Deployment::Attach(AttachPlan::Endpoint { api_key, .. } | AttachPlan::PrefillDecode { api_key, .. }) => {
-                *api_key = env.api_key();
-                Ok(())
+            Deployment::Attach(AttachPlan::Endpoint { access, .. } | AttachPlan::PrefillDecode { access, .. }) => {
+                access.take_secrets(env)
             }
         }
     }
@@ -123,7 +123,18 @@ impl GpuAssignment {
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum AttachPlan {
     /// One endpoint that serves requests whole: an engine, or somebody's router.
-    Endpoint { url: String, model: String, api_key: Option<Secret> },
+    Endpoint {
+        url: String,
+        model: String,
+        #[serde(flatten)]
+        access: Access,
+    },
     /// Engines behind our proxy.
-    PrefillDecode { prefill: Vec<String>, decode: Vec<String>, model: String, api_key: Option<Secret> },
+    PrefillDecode {
+        prefill: Vec<String>,
+        decode: Vec<String>,
+        model: String,
+        #[serde(flatten)]
+        access: Access,
+    },
 }

@@ -55,6 +55,10 @@ impl EngineEnv {
         self.0.insert(name.to_string(), EnvValue::of(name, value));
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub fn get(&self, name: &str) -> Option<&EnvValue> {
         self.0.get(name)
     }

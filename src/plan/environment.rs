@@ -23,6 +23,8 @@ pub const TARGET_ATTAINMENT: &str = "TARGET_ATTAINMENT";
 /// Where comparisons and plots go.
 pub const PLOT_OUTPUT_DIR: &str = "PLOT_OUTPUT_DIR";
 /// API keys, first found; never taken from argv.
+/// Headers of every request to servers that run already, one `NAME=VALUE` a line.
+pub const HEADERS: &str = "TOPOBENCH_HEADERS";
 pub const API_KEYS: [&str; 2] = ["VLLM_API_KEY", "OPENAI_API_KEY"];
 /// GPUs this process may use.
 pub const CUDA_VISIBLE_DEVICES: &str = "CUDA_VISIBLE_DEVICES";
@@ -49,6 +51,12 @@ const READ: [&str; 14] = [
 /// The environment as it was when the program started; tests make their own.
 #[derive(Debug, Clone, Default)]
 pub struct Environment(BTreeMap<String, String>);
+
+impl FromIterator<(String, String)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(pairs: I) -> Self {
+        Environment(pairs.into_iter().collect())
+    }
+}
 
 impl Environment {
     /// Variables that are not UTF-8 are left out, unless it is one that a plan reads.

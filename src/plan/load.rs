@@ -103,6 +103,9 @@ pub struct Workload {
     pub extra_body: serde_json::Map<String, serde_json::Value>,
     /// Keep generated texts in requests.jsonl.
     pub save_texts: bool,
+    /// Name of the field that limits an answer's length; `None`: as the server wants it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub length_field: Option<LengthField>,
     #[serde(default)]
     pub overlong: Overlong,
 }
@@ -118,7 +121,28 @@ impl Workload {
             temperature: None,
             extra_body: serde_json::Map::new(),
             save_texts: false,
+            length_field: None,
             overlong: Overlong::default(),
+        }
+    }
+}
+
+/// OpenAI's two names for the most tokens that an answer may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum LengthField {
+    #[default]
+    MaxTokens,
+    /// Of chats only.
+    MaxCompletionTokens,
+}
+
+impl LengthField {
+    pub fn name(self) -> &'static str {
+        match self {
+            LengthField::MaxTokens => "max_tokens",
+            LengthField::MaxCompletionTokens => "max_completion_tokens",
         }
     }
 }

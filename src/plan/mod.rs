@@ -2,6 +2,7 @@
 //!
 //! Nothing here starts a process or opens a socket. GPUs are told by the caller, so that plans can be tested anywhere.
 
+pub mod access;
 pub mod arm;
 pub mod arrivals;
 pub mod build;

@@ -1,6 +1,6 @@
 //! The flags that describe a measurement, as typed. Names follow `vllm bench serve` wherever it has the flag.
 
-use super::load::{Overlong, RampShape};
+use super::load::{LengthField, Overlong, RampShape};
 use super::slo_words::GoodputWord;
 use super::typed::{number, whole_number};
 use super::window::Window;
@@ -73,6 +73,9 @@ pub struct WorkloadOptions {
     /// Path of the API: /v1/completions or /v1/chat/completions
     #[arg(long, default_value = "/v1/completions")]
     pub endpoint: String,
+    /// Field that limits an answer's length [default: max_tokens, or what the server asks for instead]
+    #[arg(long, value_name = "FIELD", value_enum)]
+    pub max_tokens_field: Option<LengthField>,
     /// Keep the generated texts in requests.jsonl
     #[arg(long)]
     pub save_texts: bool,

@@ -67,6 +67,9 @@ pub struct InstanceRecord {
     /// When its process started, seconds since the epoch, where its metrics tell; for servers that were attached to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub process_started: Option<f64>,
+    /// `not told` of a server that lists no models; `None`: it was asked and named the model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
     /// Seconds from its spawn until it had proved itself.
     pub ready_secs: Option<f64>,
     /// How it ended, in words; `None` while it runs or was not ours.

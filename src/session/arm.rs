@@ -94,6 +94,8 @@ impl Arm {
         };
         let sent_before = self.sent_before(&live, context);
         let running = self.running.insert(Running { live, samplers, sent_before });
+        let warnings = Warnings::default();
+        let events = warnings.kept_from(&context.events);
         let warm_up = WarmUp {
             live: &mut running.live,
             sweep: &context.sweep,

@@ -1,7 +1,8 @@
 //! What a server that somebody else runs says it is: its model list and version.
 
 use crate::observe::http;
-use crate::plan::deployment::Secret;
+use crate::plan::access::Access;
+use crate::tls;
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -9,6 +10,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What an attached server told of itself.
 pub(super) struct ServerIdentity {
+    /// Whether it listed its models, with the one expected.
+    pub(super) told: bool,
     pub(super) version: Option<String>,
     pub(super) max_model_len: Option<u32>,
 }
@@ -35,30 +38,24 @@ struct Version {
     version: String,
 }
 
-/// Asks `/v1/models` for the model, and `/version` where there is one.
-pub(super) async fn identify(
-    url: &str,
-    model: &str,
-    api_key: Option<&Secret>,
-) -> Result<ServerIdentity, IdentityError> {
-    let unreachable = |e: reqwest::Error| IdentityError {
-        detail: innermost(&e.without_url()),
-        hint: "check that the server runs, and the URL; an API key comes from VLLM_API_KEY or OPENAI_API_KEY, the \
-               certificate of a private authority from SSL_CERT_FILE"
-            .to_string(),
-    };
-    let client = http::client(PATIENCE).map_err(unreachable)?;
-    let get = |path: &str| {
-        let request = client.get(format!("{}{path}", url.trim_end_matches('/')));
-        match api_key {
-            Some(key) => request.bearer_auth(key.expose()),
-            None => request,
+/// Asks `/v1/models` for the model, and `/version` where there is one. Routers may have neither: then nothing is told.
+pub(super) async fn identify(url: &str, model: &str, access: &Access) -> Result<ServerIdentity, IdentityError> {
+    let client = http::client(PATIENCE, access.insecure).map_err(|e| unreachable(url, &e))?;
+    let get = |path: &str| http::get(&client, format!("{}{path}", url.trim_end_matches('/')), access);
+    let answer = get("/v1/models").send().await.map_err(|e| unreachable(url, &e))?;
+    match answer.status().as_u16() {
+        404 | 405 | 501 => return Ok(ServerIdentity { told: false, version: version(get).await, max_model_len: None }),
+        401 | 403 => {
+            return Err(IdentityError {
+                detail: format!("GET /v1/models: HTTP {}", answer.status()),
+                hint: "it wants a key or a header: an API key comes from VLLM_API_KEY or OPENAI_API_KEY, others from --header NAME=VALUE or TOPOBENCH_HEADERS".to_string(),
+            });
         }
-    };
-    let answer = get("/v1/models").send().await.and_then(reqwest::Response::error_for_status).map_err(unreachable)?;
+        _ => {}
+    }
     let malformed = |detail: String| IdentityError {
         detail: format!("its /v1/models is not a model list: {detail}"),
-        hint: "check the URL: it must be an OpenAI-compatible server's, without /v1".to_string(),
+        hint: "check the URL: it must be the base of an OpenAI-compatible server's".to_string(),
     };
     if !answer.status().is_success() {
         return Err(malformed(format!("HTTP {}", answer.status())));
@@ -72,14 +69,26 @@ pub(super) async fn identify(
             hint: "give the served name with --served-model-name, or --model".to_string(),
         });
     };
-    let version = match get("/version").send().await {
-        Ok(answer) if answer.status().is_success() => {
-            let page = http::body(answer, http::SMALL).await.ok();
-            page.and_then(|page| serde_json::from_slice::<Version>(&page).ok()).map(|v| v.version)
+    Ok(ServerIdentity { told: true, version: version(get).await, max_model_len: found.max_model_len })
+}
+
+async fn version(get: impl Fn(&str) -> reqwest::RequestBuilder) -> Option<String> {
+    let answer = get("/version").send().await.ok().filter(|answer| answer.status().is_success())?;
+    let page = http::body(answer, http::SMALL).await.ok()?;
+    serde_json::from_slice::<Version>(&page).ok().map(|v| v.version)
+}
+
+fn unreachable(url: &str, error: &reqwest::Error) -> IdentityError {
+    let detail = innermost(error);
+    let meaning = tls::in_words(&detail).filter(|_| url.starts_with("https"));
+    let hint = match meaning {
+        Some(meaning) => meaning.to_string(),
+        None if url.starts_with("http:") => {
+            "check that the server runs there, and the URL; a server that speaks TLS wants https://".to_string()
         }
-        _ => None,
+        None => "check that the server runs there, and the URL".to_string(),
     };
-    Ok(ServerIdentity { version, max_model_len: found.max_model_len })
+    IdentityError { detail: format!("GET /v1/models: {detail}"), hint }
 }
 
 /// The cause that the others wrap: `connection refused` says more than `error sending request`.

@@ -9,12 +9,15 @@ use super::stop::Stop;
 use crate::drive::Target;
 use crate::launch::{Death, EngineState, Fleet, Instance, InstanceExit, LaunchError, LaunchEvent, LaunchOptions};
 use crate::observe::engine::{EngineTarget, Scraper};
-use crate::plan::deployment::{AttachPlan, Deployment, FleetPlan, Secret};
+use crate::plan::access::Access;
+use crate::plan::deployment::{AttachPlan, Deployment, FleetPlan};
 use crate::plan::topology::{ProxyPolicies, Role, Topology};
+use crate::plan::workload::Tokenizer;
 use crate::plan::{ArmPlan, Sweep};
 use crate::record::host::HostFacts;
 use crate::record::manifest::InstanceRecord;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 use topobench_proxy::ProxyHandle;
@@ -29,6 +32,8 @@ pub(super) struct LiveArm {
     pub(super) target: Target,
     pub(super) engines: Vec<EngineTarget>,
     pub(super) scraper: Scraper,
+    /// Counts answers that the server doesn't count; `None` where it does, or nothing can.
+    pub(super) counter: Option<Arc<Tokenizer>>,
     pub(super) proxy: Option<ProxyHandle>,
     /// `None` when attached.
     pub(super) fleet: Option<Fleet>,
@@ -49,7 +54,7 @@ impl LiveArm {
         let began = Instant::now();
         let live = match &arm.deployment {
             Deployment::Spawn(plan) => spawn(arm, plan, sweep, logs, events, stop).await?,
-            Deployment::Attach(plan) => attach(arm, plan, sweep).await?,
+            Deployment::Attach(plan) => attach(arm, plan, sweep, events).await?,
         };
         events(Event::Ready { arm: arm.label.clone(), secs: began.elapsed().as_secs_f64() });
         Ok(live)
@@ -165,7 +170,7 @@ async fn spawn(
             name: i.name.clone(),
             role: i.role,
             base_url: i.base_url.clone(),
-            api_key: plan.api_key.clone(),
+            access: Access::with_key(plan.api_key.clone()),
         })
         .collect();
     let policies = arm.topology.as_ref().map(|t: &Topology| t.proxy.clone()).unwrap_or_default();
@@ -182,8 +187,9 @@ async fn spawn(
     };
     Ok(LiveArm {
         label: arm.label.clone(),
-        target: target(base_url, &plan.served_model_name, plan.api_key.as_ref(), sweep),
+        target: target(base_url, &plan.served_model_name, Access::with_key(plan.api_key.clone()), sweep),
         scraper,
+        counter: None,
         engines,
         proxy,
         fleet: Some(fleet),
@@ -192,12 +198,12 @@ async fn spawn(
     })
 }
 
-async fn attach(arm: &ArmPlan, plan: &AttachPlan, sweep: &Sweep) -> Result<LiveArm, SessionError> {
-    let (urls, model, api_key): (Vec<(Role, &String)>, _, _) = match plan {
-        AttachPlan::Endpoint { url, model, api_key } => (vec![(Role::Replica, url)], model, api_key),
-        AttachPlan::PrefillDecode { prefill, decode, model, api_key } => {
+async fn attach(arm: &ArmPlan, plan: &AttachPlan, sweep: &Sweep, events: &Sink) -> Result<LiveArm, SessionError> {
+    let (urls, model, access): (Vec<(Role, &String)>, _, _) = match plan {
+        AttachPlan::Endpoint { url, model, access } => (vec![(Role::Replica, url)], model, access),
+        AttachPlan::PrefillDecode { prefill, decode, model, access } => {
             let prefill = prefill.iter().map(|u| (Role::Prefill, u));
-            (prefill.chain(decode.iter().map(|u| (Role::Decode, u))).collect(), model, api_key)
+            (prefill.chain(decode.iter().map(|u| (Role::Decode, u))).collect(), model, access)
         }
     };
     let mut engines = Vec::new();
@@ -207,20 +213,28 @@ async fn attach(arm: &ArmPlan, plan: &AttachPlan, sweep: &Sweep) -> Result<LiveA
         let count = counts.entry(role).or_default();
         let name = format!("{}-{count}", role.name());
         *count += 1;
-        let found = identify(url, model, api_key.as_ref()).await.map_err(|e| SessionError::Identity {
+        let found = identify(url, model, access).await.map_err(|e| SessionError::Identity {
             arm: arm.label.clone(),
             url: url.clone(),
             detail: e.detail,
             hint: e.hint,
         })?;
+        if !found.told {
+            events(Event::Warning {
+                text: format!(
+                    "{name} ({url}) lists no models: that it serves `{model}` is not told, only its answers are seen"
+                ),
+            });
+        }
         records.push(InstanceRecord {
             name: name.clone(),
             url: url.clone(),
+            identity: (!found.told).then(|| "not told".to_string()),
             engine_version: found.version,
             max_model_len: found.max_model_len,
             ..InstanceRecord::default()
         });
-        engines.push(EngineTarget { name, role, base_url: url.clone(), api_key: api_key.clone() });
+        engines.push(EngineTarget { name, role, base_url: url.clone(), access: access.clone() });
     }
     let scraper = scraper(&engines)?;
     for (record, snapshot) in records.iter_mut().zip(scraper.snapshot().await.engines) {
@@ -229,8 +243,9 @@ async fn attach(arm: &ArmPlan, plan: &AttachPlan, sweep: &Sweep) -> Result<LiveA
     let Front { base_url, proxy } = front(arm, &engines, &ProxyPolicies::default())?;
     Ok(LiveArm {
         label: arm.label.clone(),
-        target: target(base_url, model, api_key.as_ref(), sweep),
+        target: target(base_url, model, access.clone(), sweep),
         scraper,
+        counter: None,
         proxy,
         fleet: None,
         max_model_len: records.iter().filter_map(|r| r.max_model_len).min(),
@@ -239,9 +254,9 @@ async fn attach(arm: &ArmPlan, plan: &AttachPlan, sweep: &Sweep) -> Result<LiveA
     })
 }
 
-fn target(base_url: String, model: &str, api_key: Option<&Secret>, sweep: &Sweep) -> Target {
+fn target(base_url: String, model: &str, access: Access, sweep: &Sweep) -> Target {
     let mut target = Target::new(base_url, model, &sweep.workload);
-    target.api_key = api_key.cloned();
+    target.access = access;
     target
 }
 
@@ -265,6 +280,7 @@ fn record(instance: &Instance) -> InstanceRecord {
         engine_version: instance.version.clone(),
         max_model_len: instance.max_model_len,
         process_started: None,
+        identity: None,
         ready_secs: Some(instance.ready_after.as_secs_f64()),
         exit: None,
     }

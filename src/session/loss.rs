@@ -81,11 +81,16 @@ impl Incident {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::access::Access;
 
     #[test]
     fn engines_are_counted_within_their_role() {
-        let engine =
-            |name: &str, role| EngineTarget { name: name.to_string(), role, base_url: String::new(), api_key: None };
+        let engine = |name: &str, role| EngineTarget {
+            name: name.to_string(),
+            role,
+            base_url: String::new(),
+            access: Access::default(),
+        };
         let engines =
             [engine("prefill-0", Role::Prefill), engine("decode-0", Role::Decode), engine("decode-1", Role::Decode)];
         let find = |name| BackendIndex::find(&engines, name);

@@ -165,6 +165,8 @@ impl Measurement<'_> {
             stamps: self.live.proxy.as_ref().map(ProxyHandle::stamp_reader),
             progress: Arc::clone(&progress),
             abort: Arc::clone(&abort),
+            counter: self.live.counter.clone(),
+            keep_text: self.context.sweep.workload.save_texts,
         };
         let recorder = recorder::start(recording, finished)
             .map_err(|source| SessionError::System { what: "start the recorder's thread", source })?;
@@ -193,7 +195,7 @@ impl Measurement<'_> {
             deadlines: Deadlines { first_token: timeouts.first_token, idle: timeouts.idle },
             drain: timeouts.drain,
             max_concurrency: self.context.sweep.load.max_concurrency,
-            keep_text: self.context.sweep.workload.save_texts,
+            keep_text: self.context.sweep.workload.save_texts || self.live.counter.is_some(),
         }
     }
 

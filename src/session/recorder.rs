@@ -6,10 +6,11 @@
 
 use super::loss::{Abort, AbortCell, BackendIndex};
 use crate::drive::Progress;
-use crate::outcome::{Failure, Outcome, RequestRecord, Stages};
+use crate::outcome::{CountedBy, Failure, Outcome, RequestRecord, Stages};
 use crate::plan::topology::Role;
+use crate::plan::workload::Tokenizer;
 use crate::record::journal::{JournalSender, LineHead};
-use crate::units::Offset;
+use crate::units::{Offset, TokenCount};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -60,6 +61,10 @@ pub(super) struct Recording {
     pub(super) stamps: Option<StampReader>,
     pub(super) progress: Arc<Progress>,
     pub(super) abort: AbortCell,
+    /// Counts the tokens of answers that the server doesn't count.
+    pub(super) counter: Option<Arc<Tokenizer>>,
+    /// Whether texts are written down, or only counted.
+    pub(super) keep_text: bool,
 }
 
 /// The recorder of one point, running.
@@ -190,6 +195,11 @@ impl Recorder {
     }
 
     fn write(&mut self, mut record: RequestRecord) {
+        self.point.progress.backlog.take_off(&record);
+        if let Some(tokenizer) = &self.point.counter {
+            count(&mut record, tokenizer);
+        }
+        record.text = record.text.filter(|_| self.point.keep_text);
         if let Some(Some(abort)) = self.point.abort.get() {
             explain(&mut record, abort, self.point.stamps.is_some());
         }
@@ -202,7 +212,6 @@ impl Recorder {
                 entry.0 += 1;
             }
         }
-        self.point.progress.backlog.take_off(&record);
         self.point.journal.append(&self.point.head, record);
     }
 }
@@ -232,6 +241,18 @@ fn explain(record: &mut RequestRecord, abort: &Abort, proxied: bool) {
             record.outcome = Outcome::Failed(Failure::Stalled { after_secs, tokens });
         }
         Abort::Silence { .. } => {}
+    }
+}
+
+/// An answer's own text tells about how many tokens it has, where the server doesn't.
+fn count(record: &mut RequestRecord, tokenizer: &Tokenizer) {
+    if record.lacks_count()
+        && let Some(text) = &record.text
+    {
+        // Each chunk with text carries a token at the least.
+        let chunks = u32::try_from(record.timeline.chunks.len()).unwrap_or(u32::MAX);
+        record.timeline.output_tokens = Some(TokenCount(tokenizer.count_plain(text).max(chunks)));
+        record.timeline.counted_by = CountedBy::Tokenizer;
     }
 }
 

@@ -7,21 +7,23 @@
 use super::error::SessionError;
 use super::events::{Event, Sink};
 use super::live::LiveArm;
-use crate::drive::{Capabilities, Deadlines, Single, SingleError, Target, send_one};
+use crate::drive::{Capabilities, Completion, Deadlines, Single, SingleError, Target, send_one};
 use crate::observe::engine;
 use crate::outcome::Failure;
 use crate::plan::Sweep;
+use crate::plan::load::{Endpoint, LengthField};
 use crate::plan::topology::Role;
-use crate::plan::workload::{PreparedWorkload, WarmUpRequest};
+use crate::plan::workload::{PreparedWorkload, Tokenizer, WarmUpRequest};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::path::Path;
+use std::sync::Arc;
 
 /// Tokens of a pair's first answer: enough to decode, not only to prefill.
 const PAIR_TOKENS: u32 = 4;
 /// vLLM hands over whole blocks; a shorter prompt may be recomputed without any fault.
 const BLOCK: u32 = 16;
-/// What a server may understand (continuous usage, `ignore_eos`), tried in turn.
-const PROBES: [(bool, bool); 3] = [(true, true), (false, true), (false, false)];
+/// Requests that find out what a server understands: one with everything, one for each field that may be left out.
+const MOST_PROBES: usize = 5;
 
 /// Everything a warm-up needs to know.
 pub struct WarmUp<'a> {
@@ -42,39 +44,105 @@ impl WarmUp<'_> {
         let pins = pins(self.live);
         let burst = self.sweep.load.warmups as usize;
         let total = u32::try_from(pins.len() + burst).unwrap_or(u32::MAX);
-        let mut requests = self.workload.warm_ups(total.saturating_add(PROBES.len() as u32))?;
-        let probes = requests.split_off(requests.len().saturating_sub(PROBES.len()));
+        let mut requests = self.workload.warm_ups(total.saturating_add(MOST_PROBES as u32))?;
+        let probes = requests.split_off(requests.len().saturating_sub(MOST_PROBES));
         (self.events)(Event::WarmingUp { arm: self.live.label.clone(), requests: total });
         self.live.target.capabilities = self.capabilities(&probes).await?;
+        if !self.live.target.capabilities.counts_tokens {
+            self.live.counter = self.counter().await;
+        }
         let before = self.live.scraper.snapshot().await;
         let mut longest = 0;
         let burst_requests = requests.split_off(pins.len());
         for (i, (pins, request)) in pins.into_iter().zip(&requests).enumerate() {
             longest = longest.max(request.prompt_tokens.get());
             let what = name_of(&pins);
-            self.send(request, PAIR_TOKENS.min(request.output_tokens.get()), i, pins, &self.live.target)
-                .await
-                .map_err(|e| self.smoke(what, &e))?;
+            self.send(request, PAIR_TOKENS, i, pins, &self.live.target).await.map_err(|e| self.smoke(what, &e))?;
         }
         if longest > BLOCK {
             self.prove_transfer(&before, total - u32::try_from(burst).unwrap_or(0)).await?;
         }
         self.burst(&burst_requests, requests.len()).await?;
-        self.settle(requests.len() + burst_requests.len() + PROBES.len()).await
+        self.settle(requests.len() + burst_requests.len() + MOST_PROBES).await
     }
 
-    /// What the server understands: vLLM all of it, others less.
+    /// What the server understands: vLLM all of it, others less. Some refuse what they don't know, some fail on it.
     async fn capabilities(&self, requests: &[WarmUpRequest]) -> Result<Capabilities, SessionError> {
         let mut target = self.live.target.clone();
-        for ((continuous_usage, ignore_eos), request) in PROBES.into_iter().zip(requests) {
-            target.capabilities = Capabilities { continuous_usage, ignore_eos, ..target.capabilities };
-            match self.send(request, 1, usize::MAX, Vec::new(), &target).await {
-                Err(SingleError::Failed(Failure::Status { code: 400 | 422, .. })) if ignore_eos => {}
-                Ok(()) => return Ok(target.capabilities),
-                Err(error) => return Err(self.smoke("through the whole path".to_string(), &error)),
+        let mut refusal = None;
+        let mut requests = requests.iter();
+        loop {
+            let Some(request) = requests.next() else { return Ok(target.capabilities) };
+            let error = match self.send(request, PAIR_TOKENS, usize::MAX, Vec::new(), &target).await {
+                Ok(answer) => {
+                    target.capabilities.counts_tokens = answer.timeline.output_tokens.is_some();
+                    self.report_left_out(&target, refusal.as_deref());
+                    return Ok(target.capabilities);
+                }
+                Err(error) => error,
+            };
+            let first = refusal.get_or_insert_with(|| error.to_string()).clone();
+            match self.less(&target, &error) {
+                Some(capabilities) => target.capabilities = capabilities,
+                None => return Err(self.smoke_of("through the whole path".to_string(), first, &error)),
             }
         }
-        unreachable!("the last try returns")
+    }
+
+    /// What to try after a request was refused: the field that the refusal names is left out, else one after another.
+    fn less(&self, target: &Target, error: &SingleError) -> Option<Capabilities> {
+        let SingleError::Failed(Failure::Status { code: 400 | 422 | 500..=502, detail }) = error else { return None };
+        let now = target.capabilities;
+        let may_rename = self.sweep.workload.length_field.is_none()
+            && now.length_field == LengthField::MaxTokens
+            && target.endpoint == Endpoint::Chat;
+        let named = |field: &str| detail.contains(field);
+        let ignore_eos = now.ignore_eos && target.ignore_eos;
+        if may_rename && wants_the_newer_field(detail) {
+            Some(Capabilities { length_field: LengthField::MaxCompletionTokens, ..now })
+        } else if ignore_eos && named("ignore_eos") {
+            Some(Capabilities { ignore_eos: false, ..now })
+        } else if now.continuous_usage {
+            Some(Capabilities { continuous_usage: false, ..now })
+        } else if now.stream_options && (named("stream_options") || !ignore_eos) {
+            Some(Capabilities { stream_options: false, ..now })
+        } else if ignore_eos {
+            Some(Capabilities { ignore_eos: false, ..now })
+        } else {
+            None
+        }
+    }
+
+    /// Says what is left out of the requests because of the server, and what that costs.
+    fn report_left_out(&self, target: &Target, refusal: Option<&str>) {
+        let Capabilities { continuous_usage, ignore_eos, stream_options, length_field, .. } = target.capabilities;
+        let left_out = [
+            (
+                !continuous_usage && stream_options,
+                "continuous_usage_stats: how many tokens a chunk holds may stay unknown",
+            ),
+            (!stream_options, "stream_options"),
+            (!ignore_eos && target.ignore_eos, "ignore_eos: answers may end before their full length"),
+        ];
+        let mut said: Vec<&str> = left_out.iter().filter(|(is, _)| *is).map(|(_, what)| *what).collect();
+        if length_field != self.live.target.capabilities.length_field {
+            said.push("max_tokens: max_completion_tokens is sent instead");
+        }
+        if let Some(refusal) = refusal.filter(|_| !said.is_empty()) {
+            let text = format!(
+                "{}: the server refuses some fields ({refusal}); left out: {}",
+                self.live.label,
+                said.join("; ")
+            );
+            (self.events)(Event::Warning { text });
+        }
+    }
+
+    /// The tokenizer that counts answers where the server doesn't.
+    async fn counter(&self) -> Option<Arc<Tokenizer>> {
+        let spec = self.sweep.workload.tokenizer.clone()?;
+        let loaded = tokio::task::spawn_blocking(move || Tokenizer::load(&spec)).await;
+        loaded.ok()?.ok().map(Arc::new)
     }
 
     pub(super) async fn send(
@@ -84,25 +152,29 @@ impl WarmUp<'_> {
         number: usize,
         headers: Pins,
         target: &Target,
-    ) -> Result<(), SingleError> {
+    ) -> Result<Completion, SingleError> {
         let timeouts = self.sweep.timeouts;
         let single = Single {
             prompt: request.prompt.clone(),
-            max_tokens: tokens,
+            max_tokens: tokens.min(request.output_tokens.get()),
             id: format!("tb-{}-warm-{number}", self.nonce),
             headers,
             deadlines: Deadlines { first_token: timeouts.first_token, idle: timeouts.idle },
         };
-        send_one(target, &single).await.map(|_| ())
+        send_one(target, &single).await
     }
 
     pub(super) fn smoke(&self, what: String, error: &SingleError) -> SessionError {
-        SessionError::Smoke {
-            arm: self.live.label.clone(),
-            what,
-            detail: error.to_string(),
-            hint: format!("the engines' logs say more ({})", self.logs.display()),
-        }
+        self.smoke_of(what, error.to_string(), error)
+    }
+
+    /// `detail`: what was said first, of several tries.
+    fn smoke_of(&self, what: String, detail: String, error: &SingleError) -> SessionError {
+        let hint = match self.live.fleet {
+            Some(_) => format!("the engines' logs say more ({})", self.logs.display()),
+            None => remedy(error).to_string(),
+        };
+        SessionError::Smoke { arm: self.live.label.clone(), what, detail, hint }
     }
 
     /// Decode instances count where prompt tokens came from. Engines that don't count are not accused.
@@ -132,6 +204,37 @@ impl WarmUp<'_> {
             answer.map_err(|e| self.smoke("of the warm-up burst".to_string(), &e))?;
         }
         Ok(())
+    }
+}
+
+/// Whether a refusal asks for `max_completion_tokens`, or doesn't know `max_tokens`.
+fn wants_the_newer_field(refusal: &str) -> bool {
+    let unknown = ["nsupported", "not supported", "nknown", "nrecognized", "not permitted", "nexpected"];
+    refusal.contains("max_completion_tokens")
+        || (refusal.contains("max_tokens") && unknown.iter().any(|word| refusal.contains(word)))
+}
+
+/// What helps against the failure of a request to a server whose logs are not ours.
+fn remedy(error: &SingleError) -> &'static str {
+    match error {
+        SingleError::Failed(Failure::Status { code: 401 | 403, .. }) => {
+            "it wants a key or a header: an API key comes from VLLM_API_KEY or OPENAI_API_KEY, others from --header NAME=VALUE or TOPOBENCH_HEADERS"
+        }
+        SingleError::Failed(Failure::Status { code: 404, .. }) => {
+            "check the model's name (--served-model-name) and the API's path (--endpoint /v1/completions or /v1/chat/completions)"
+        }
+        SingleError::Failed(Failure::Status { code: 400..=499, .. }) => {
+            "the server refuses what was asked: see --endpoint, --extra-body, --max-tokens-field and the lengths of the workload"
+        }
+        SingleError::Failed(Failure::Status { .. }) => "the server itself failed: its own log says more",
+        SingleError::Failed(Failure::Shed { .. }) => "the server takes no more requests now: try again later",
+        SingleError::Failed(Failure::Connect { .. }) | SingleError::Target(_) => {
+            "check that the server runs there, and the URL"
+        }
+        SingleError::Failed(Failure::Stalled { .. }) => {
+            "the server may be busy, or still loading: see --first-token-timeout"
+        }
+        SingleError::Failed(_) => "check that it is an OpenAI-compatible server that streams, and --endpoint",
     }
 }
 

@@ -1,5 +1,6 @@
 //! The load client against scripted servers: what it sends, when, and how it judges every awkward answer.
 
+mod attach;
 mod tls;
 
 use kit::scripted::{Answer, Received, Server};
@@ -32,6 +33,7 @@ fn workload() -> Workload {
         temperature: Some(0.0),
         extra_body: serde_json::Map::new(),
         save_texts: false,
+        length_field: None,
         overlong: Overlong::default(),
     }
 }
@@ -335,10 +337,10 @@ async fn a_single_request_carries_key_and_pins_and_returns_its_text() {
     })
     .await;
     let mut target = Target::new(format!("http://{}", server.address), "tiny", &workload());
-    target.api_key = Some(Secret::new("k"));
+    target.access.api_key = Some(Secret::new("k"));
     let Completion { text, timeline } = send_one(&target, &single()).await.expect("an answer");
     assert_eq!((text.as_str(), timeline.output_tokens), (" a a a a", Some(TokenCount(4))));
-    target.api_key = None;
+    target.access.api_key = None;
     let refused = send_one(&target, &single()).await.expect_err("no key");
     assert!(matches!(refused, SingleError::Failed(Failure::Status { code: 401, .. })), "{refused:?}");
 }

@@ -65,7 +65,7 @@ impl Bed {
             name: i.name.clone(),
             role: i.role,
             base_url: i.base_url.clone(),
-            api_key: None,
+            access: topobench::plan::access::Access::default(),
         });
         Stage {
             real: self.engine == "cpu",

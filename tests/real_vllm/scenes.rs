@@ -14,14 +14,14 @@ const PROMPT_B: &str =
     "class Reader: reads lines from a file, counts the words in each of them and closes the file at its end";
 
 async fn post(url: &str, path: &str, body: &Value) -> (u16, Value) {
-    let client = topobench::observe::http::client(Duration::from_secs(300)).expect("a client");
+    let client = topobench::observe::http::client(Duration::from_secs(300), false).expect("a client");
     let answer = client.post(format!("{url}{path}")).json(body).send().await.expect("an answer");
     let status = answer.status().as_u16();
     (status, answer.json().await.unwrap_or(Value::Null))
 }
 
 async fn get(url: &str) -> (u16, Value) {
-    let client = topobench::observe::http::client(Duration::from_secs(60)).expect("a client");
+    let client = topobench::observe::http::client(Duration::from_secs(60), false).expect("a client");
     let answer = client.get(url).send().await.expect("an answer");
     let status = answer.status().as_u16();
     (status, answer.json().await.unwrap_or(Value::Null))

@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::analyse::validity::judge;
-use crate::outcome::CountedBy;
-use crate::outcome::{Chunk, EngineCounters, Failure, GpuFacts, Outcome, RequestRecord, Stages, TimeSum, Timeline};
+use crate::outcome::{
+    Chunk, CountedBy, EngineCounters, Failure, GpuFacts, Outcome, RequestRecord, Stages, TimeSum, Timeline,
+};
 use crate::units::{Offset, TokenCount};
 
 fn ms(ms: u64) -> Offset {
@@ -188,6 +189,22 @@ fn a_single_token_meets_any_tpot_and_has_none() {
     let tight = slo(150.0, 0.001);
     assert_eq!(PointAttainment::of(&samples, &tight).expect("offered").both.percent(), 100.0);
     assert_eq!(latencies::Latencies::of(&samples, &[]).tpot, None);
+}
+
+#[test]
+fn an_answer_that_nobody_counted_has_no_tpot_and_makes_its_point_doubtful() {
+    let mut uncounted = records(2, 2);
+    uncounted[0].timeline.output_tokens = None;
+    let samples = Samples::from_records(&uncounted, None);
+    let rows: Vec<_> = samples.rows().collect();
+    assert_eq!((rows[0].tpot, rows[0].output_tokens, rows[0].served()), (None, None, true));
+    assert!(rows[1].tpot.is_some());
+    let easy = slo(150.0, 1e6);
+    assert_eq!(PointAttainment::of(&samples, &easy).expect("offered").tpot.met, 1, "no limit is known to be kept");
+    assert_eq!(summary::PointSummary::of(&samples, None, &[]).output_throughput, None);
+    let judged = judge(&measured(&uncounted, |_| ()), ArmKind::Simple, &easy);
+    assert_eq!(judged.valid, Some(false));
+    assert!(judged.why.iter().any(|why| why.contains("1 of 2 answers")), "{:?}", judged.why);
 }
 
 #[test]

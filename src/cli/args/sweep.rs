@@ -1,6 +1,7 @@
 //! Flags of every measuring command, beside those that describe the measurement itself (`plan::options`).
 
 use crate::plan::OnFailure;
+use crate::plan::access::HeaderWord;
 use crate::plan::options::{LoadOptions, SloOptions, WorkloadOptions};
 use crate::plan::typed::{KeyValue, number, percentile};
 use clap::Args;
@@ -42,6 +43,12 @@ pub struct AttachArgs {
     /// GPUs that the attached servers use together, for rates per GPU [default: unknown, rates stay per deployment]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MOST_GPUS))]
     pub attach_gpus: Option<u32>,
+    /// Header of every request to them; repeats. Secrets are better kept in TOPOBENCH_HEADERS, one NAME=VALUE a line
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub header: Vec<HeaderWord>,
+    /// Do not check their TLS certificates; the results say so
+    #[arg(long)]
+    pub insecure: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,4 +1,5 @@
 use super::*;
+use crate::plan::deployment::Secret;
 use kit::scripted::Server;
 
 const PREFILL: &str = include_str!("../../../tests/fixtures/observe/metrics_prefill_cpu_0.32.txt");
@@ -128,7 +129,7 @@ async fn a_fleet_is_scraped_over_http_and_a_dead_engine_is_named() {
         name: name.into(),
         role: Role::Replica,
         base_url,
-        api_key: Some(Secret::new("sk-1")),
+        access: Access::with_key(Some(Secret::new("sk-1"))),
     };
     let targets = vec![target("replica-0", server.url()), target("replica-1", "http://127.0.0.1:1".into())];
     let scraper = Scraper::new(targets).expect("a client");

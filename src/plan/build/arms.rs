@@ -2,6 +2,7 @@
 
 use super::{Request, Servers};
 use crate::plan::ArmPlan;
+use crate::plan::access::Access;
 use crate::plan::arm::{self, ArmSpec, SizedTopology};
 use crate::plan::deployment::{AttachPlan, Deployment, FleetPlan, InstancePlan};
 use crate::plan::engine_args;
@@ -193,14 +194,8 @@ fn model(request: &Request, default: Option<&str>) -> Result<String, PlanError> 
     })
 }
 
-pub(super) fn attach(
-    request: &Request,
-    servers: &Servers,
-    name: &str,
-    env: &Environment,
-) -> Result<ArmPlan, PlanError> {
+pub(super) fn attach(request: &Request, servers: &Servers, name: &str, access: Access) -> Result<ArmPlan, PlanError> {
     let urls = |urls: &[String]| urls.iter().map(|u| base_url(u)).collect::<Result<Vec<_>, _>>();
-    let api_key = env.api_key();
     let model = || {
         let served = named(request.workload.served_model_name.as_deref(), "--served-model-name")?;
         let model = named(request.workload.model.as_deref(), "--model")?;
@@ -210,9 +205,9 @@ pub(super) fn attach(
         })
     };
     let plan = match servers {
-        Servers::Endpoint(url) => AttachPlan::Endpoint { url: base_url(url)?, model: model()?, api_key },
+        Servers::Endpoint(url) => AttachPlan::Endpoint { url: base_url(url)?, model: model()?, access },
         Servers::PrefillDecode { prefill, decode } => {
-            AttachPlan::PrefillDecode { prefill: urls(prefill)?, decode: urls(decode)?, model: model()?, api_key }
+            AttachPlan::PrefillDecode { prefill: urls(prefill)?, decode: urls(decode)?, model: model()?, access }
         }
     };
     let name = request.run.name.clone().unwrap_or_else(|| name.to_string());
@@ -226,15 +221,23 @@ pub(super) fn attach(
     })
 }
 
-/// `http://host:port` without a trailing slash or `/v1`, which people like to copy along.
+/// Ends that people copy along: of the API, not of the base.
+const ENDS: [&str; 5] = ["/chat/completions", "/completions", "/models", "/v1", "/"];
+
+/// `http://host:port`, whatever of the API's paths is copied along; a host without a scheme speaks HTTP.
 pub fn base_url(text: &str) -> Result<String, PlanError> {
     let refuse = |remedy: &str| PlanError::Value {
         what: "a base URL".to_string(),
         value: masked_text(text),
         remedy: remedy.to_string(),
     };
-    let trimmed = text.trim().trim_end_matches('/');
-    let trimmed = trimmed.strip_suffix("/v1").unwrap_or(trimmed).trim_end_matches('/');
+    let text = text.trim();
+    let with_scheme = if text.contains("://") { text.to_string() } else { format!("http://{text}") };
+    let mut trimmed = with_scheme.as_str();
+    for end in ENDS {
+        trimmed = trimmed.trim_end_matches('/');
+        trimmed = trimmed.strip_suffix(end).unwrap_or(trimmed);
+    }
     let url = reqwest::Url::parse(trimmed).map_err(|_| refuse("give scheme and host, e.g. http://127.0.0.1:8000"))?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
         return Err(refuse("it begins with http:// or https://, e.g. http://127.0.0.1:8000"));

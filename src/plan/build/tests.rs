@@ -51,7 +51,13 @@ fn plan_with(text: &str, env: &Environment) -> Result<Plan, String> {
 
 fn request(flags: Flags, env: &Environment) -> Result<Request, PlanError> {
     let arms = match flags.attach {
-        Some(url) => Arms::Attach { servers: Servers::Endpoint(url), name: "simple".to_string(), gpus: None },
+        Some(url) => Arms::Attach {
+            servers: Servers::Endpoint(url),
+            name: "simple".to_string(),
+            gpus: None,
+            headers: Vec::new(),
+            insecure: false,
+        },
         None => {
             let specs = flags.arms.iter().map(|a| ArmSpec::parse(a)).collect::<Result<_, _>>()?;
             Arms::Spawn { specs, engine: flags.engine }
@@ -221,10 +227,24 @@ fn a_bad_objective_is_refused_with_the_value() {
 }
 
 #[test]
+fn a_place_to_attach_to_may_be_pasted_as_it_stands_anywhere() {
+    for (text, base) in [
+        ("localhost:8000", "http://localhost:8000"),
+        (" http://h:8000/ ", "http://h:8000"),
+        ("http://h:8000/v1", "http://h:8000"),
+        ("http://h:8000/v1/", "http://h:8000"),
+        ("https://h/v1/chat/completions", "https://h"),
+        ("127.0.0.1:8000/v1/completions/", "http://127.0.0.1:8000"),
+        ("https://h/some/path/v1/models", "https://h/some/path"),
+        ("[::1]:8000", "http://[::1]:8000"),
+    ] {
+        assert_eq!(arms::base_url(text).expect(text), base);
+    }
+}
+
+#[test]
 fn a_bad_place_to_attach_to_is_refused_and_a_password_is_not_repeated() {
     insta::assert_snapshot!(refusals(&[
-        "--attach localhost:8000 --model m --request-rate 1",
-        "--attach 127.0.0.1 --model m --request-rate 1",
         "--attach ftp://host --model m --request-rate 1",
         "--attach http://user:pa55@host:8000 --model m --request-rate 1",
         "--attach http://host:8000/?key=1 --model m --request-rate 1",

@@ -33,6 +33,7 @@ pub(super) fn build(
             return Err(value("--extra-body", typed, &format!("give a JSON object, e.g. '{{\"top_p\": 0.9}}' ({e})")));
         }
     };
+    check_extra_body(&extra_body, &dataset)?;
     let endpoint = match o.endpoint.trim_start_matches('/') {
         "v1/completions" | "completions" => Endpoint::Completions,
         "v1/chat/completions" | "chat/completions" | "chat" => Endpoint::Chat,
@@ -53,8 +54,38 @@ pub(super) fn build(
         temperature: Some(temperature),
         extra_body,
         save_texts: o.save_texts,
+        length_field: o.max_tokens_field,
         overlong: o.overlong,
     })
+}
+
+/// Fields that are the measurement, and what decides them.
+const RESERVED_FIELDS: [(&str, &str); 6] = [
+    ("model", "--model and --served-model-name"),
+    ("prompt", "the dataset"),
+    ("messages", "the dataset"),
+    ("max_tokens", "--random-output-len, --output-len or the dataset; its name is --max-tokens-field's"),
+    ("stream", "the benchmark, which times a stream"),
+    ("n", "the benchmark, which asks for one answer"),
+];
+
+fn check_extra_body(body: &serde_json::Map<String, serde_json::Value>, dataset: &Dataset) -> Result<(), PlanError> {
+    if let Some((field, owner)) = RESERVED_FIELDS.iter().find(|(field, _)| body.contains_key(*field)) {
+        return Err(value(
+            "--extra-body",
+            format!("{{\"{field}\": ..}}"),
+            &format!("leave `{field}` out: it is set by {owner}"),
+        ));
+    }
+    let least = body.get("min_tokens").and_then(serde_json::Value::as_u64).unwrap_or(0);
+    match dataset {
+        Dataset::Random { output: Lengths::Fixed { tokens }, .. } if least > u64::from(tokens.get()) => {
+            let remedy =
+                format!("answers are {tokens} tokens long: set min_tokens to {tokens} at most, or --random-output-len");
+            Err(value("--extra-body", format!("{{\"min_tokens\": {least}}}"), &remedy))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn dataset(o: &WorkloadOptions, defaults: &Defaults) -> Result<Dataset, PlanError> {

@@ -81,6 +81,11 @@ impl Tokenizer {
         self.encode(text, true).map_or(0, |ids| u32::try_from(ids.len()).unwrap_or(u32::MAX))
     }
 
+    /// Length of a text as a model generates it, without special tokens.
+    pub fn count_plain(&self, text: &str) -> u32 {
+        self.encode(text, false).map_or(0, |ids| u32::try_from(ids.len()).unwrap_or(u32::MAX))
+    }
+
     /// The text's beginning, of `tokens` tokens at most.
     pub fn clip(&self, text: &str, tokens: u32) -> String {
         let ids = self.encode(text, false).unwrap_or_default();

@@ -31,7 +31,8 @@ impl Received {
     }
 
     pub fn max_tokens(&self) -> usize {
-        self.body["max_tokens"].as_u64().expect("max_tokens") as usize
+        let field = ["max_tokens", "max_completion_tokens"].into_iter().find_map(|name| self.body[name].as_u64());
+        field.expect("a length") as usize
     }
 }
 

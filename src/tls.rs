@@ -1,0 +1,142 @@
+//! How certificates are judged, by the load and by every question to a server alike.
+//!
+//! The platform's authorities are trusted, or those that `SSL_CERT_FILE` names. A certificate that stands in that file
+//! itself is trusted for the names it holds, though it be marked as an authority's, as openssl marks those it makes by
+//! default: curl and Python take it so.
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::verify_server_name;
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use rustls_platform_verifier::Verifier;
+use std::sync::Arc;
+
+/// A client's TLS; `insecure`: whoever answers is believed.
+pub fn client_config(insecure: bool) -> Result<ClientConfig, Error> {
+    let provider = Arc::new(ring::default_provider());
+    let verifier: Arc<dyn ServerCertVerifier> = match insecure {
+        true => Arc::new(Unchecked(Arc::clone(&provider))),
+        false => {
+            let platform = Verifier::new(Arc::clone(&provider))?;
+            Arc::new(NamedItself { platform, named: certificates_of_the_file() })
+        }
+    };
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(config.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+}
+
+/// What a TLS library's words mean and what helps; `None` for other errors.
+pub fn in_words(error: &str) -> Option<&'static str> {
+    let meanings = [
+        ("CaUsedAsEndEntity", UNKNOWN),
+        ("UnknownIssuer", UNKNOWN),
+        ("NotValidForName", "its certificate is for other names: use one of those in the URL, or --insecure"),
+        ("Expired", "its certificate has expired: renew it, or skip the check with --insecure"),
+        ("NotValidYet", "its certificate is not valid yet: check both clocks, or skip the check with --insecure"),
+        (
+            "certificate",
+            "its certificate was refused: name the right one with SSL_CERT_FILE=FILE.pem, or use --insecure",
+        ),
+        ("corrupt message", "it does not speak TLS: write http:// instead of https://"),
+        ("InvalidContentType", "it does not speak TLS: write http:// instead of https://"),
+    ];
+    meanings.into_iter().find(|(sign, _)| error.contains(sign)).map(|(_, words)| words)
+}
+
+const UNKNOWN: &str = "its certificate is signed by nobody this machine trusts: name it, or its authority's, with \
+                       SSL_CERT_FILE=FILE.pem, or skip the check with --insecure";
+
+fn certificates_of_the_file() -> Vec<CertificateDer<'static>> {
+    let file = std::env::var_os("SSL_CERT_FILE").and_then(|path| CertificateDer::pem_file_iter(path).ok());
+    file.into_iter().flatten().flatten().collect()
+}
+
+#[derive(Debug)]
+struct NamedItself {
+    platform: Verifier,
+    named: Vec<CertificateDer<'static>>,
+}
+
+impl ServerCertVerifier for NamedItself {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let judged = self.platform.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        let Err(error) = judged else { return judged };
+        // Its dates are in order: they are looked at first.
+        if !format!("{error:?}").contains("CaUsedAsEndEntity") || !self.named.iter().any(|named| named == end_entity) {
+            return Err(error);
+        }
+        verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.platform.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.platform.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.platform.supported_verify_schemes()
+    }
+}
+
+/// Believes every certificate, and still wants the handshake to be signed with it.
+#[derive(Debug)]
+struct Unchecked(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Unchecked {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
