@@ -21,10 +21,6 @@ clippy:
 doc:
     .ci/run doc
 
-# Finds dependencies that no code uses.
-unused:
-    .ci/run unused
-
 # Checks licences, sources and advisories against .deny.toml.
 licences:
     .ci/run licences
