@@ -19,6 +19,7 @@ use crate::outcome::PointStatus;
 use crate::plan::slo::Target;
 use crate::units::RequestRate;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// Percentages of the three curves; E2EL joins when the SLO limits it.
@@ -105,6 +106,8 @@ pub struct ArmReport {
     pub dir: String,
     pub gpus: Option<u32>,
     pub topology: serde_json::Value,
+    /// What the arm sets beside its sizes, as typed; empty where it sets nothing.
+    pub settings: BTreeMap<String, String>,
     /// How often the deployment was started for these points.
     pub launches: u32,
     pub points: Vec<PointReport>,
@@ -205,6 +208,7 @@ impl<'a> Judged<'a> {
             dir: self.input.dir.clone(),
             gpus: self.gpus,
             topology: self.input.topology.clone(),
+            settings: self.input.settings(),
             launches: launches(self.input),
             points: self.point_reports(question),
             max_rate: max_rate(found.as_ref(), self.gpus, known.crossing),

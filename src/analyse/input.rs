@@ -2,9 +2,11 @@
 
 use super::samples::Samples;
 use crate::outcome::{PointFacts, PointKey};
+use crate::plan::labels::Flags;
 use crate::plan::slo::{Slo, Target};
 use crate::units::{E2el, RequestRate, Tpot, Ttft};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// One measured point: a rate, an attempt at it, its requests, and what is known beside them.
@@ -70,6 +72,21 @@ pub struct ArmInput {
 }
 
 impl ArmInput {
+    /// What the arm sets beside its sizes.
+    pub fn settings(&self) -> BTreeMap<String, String> {
+        let settings = self.topology.get("settings").and_then(serde_json::Value::as_object);
+        let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_string);
+        settings.into_iter().flatten().map(|(key, value)| (key.clone(), text(value))).collect()
+    }
+
+    /// Flags that its engines were given, by settings or otherwise.
+    pub fn flags(&self) -> Flags {
+        let places = ["/args", "/shape/group/args", "/shape/prefill/args", "/shape/decode/args"];
+        let lists = places.iter().filter_map(|place| self.topology.pointer(place)?.as_array());
+        let args = lists.flatten().filter_map(|arg| arg.as_str().map(str::to_string));
+        Flags::new(&self.settings(), args.collect())
+    }
+
     /// Whether the topology sends KV through the host's memory although there are GPUs.
     pub fn stages_kv_through_host(&self) -> bool {
         let device = self.topology.pointer("/shape/kv/buffer_device").and_then(serde_json::Value::as_str);

@@ -4,6 +4,7 @@ use super::arm::{ArmReport, PointReport};
 use super::input::{ArmInput, Identity, Question};
 use super::pairing::same_trace;
 use crate::outcome::PointStatus;
+use crate::plan::labels;
 use crate::units::RequestRate;
 use crate::words;
 
@@ -39,6 +40,8 @@ fn between(arms: &[ArmInput], reports: &[ArmReport], context: &Context) -> Vec<S
         all.push(format!("the arms have different numbers of GPUs ({each}): compare rates per GPU, not rates"));
     }
     all.extend(unlike(arms));
+    let flags: Vec<_> = reports.iter().zip(arms).map(|(report, arm)| (report.name.clone(), arm.flags())).collect();
+    all.extend(labels::left_at_default(&flags));
     if !others.is_empty() && !context.paired {
         let known = arms.iter().all(|arm| !arm.identity.traces.is_empty());
         let why = if others.iter().any(|arm| same_trace(first, arm).is_none()) {

@@ -56,7 +56,7 @@ pub fn show(plan: &Plan, json: bool) -> Result<Exit, Failure> {
         out::json(&DryRun { plan, arms, points })?;
         return Ok(Exit::Good);
     }
-    for warning in &plan.warnings {
+    for warning in plan.warnings.iter().chain(workload.warnings()) {
         out::warn(warning);
     }
     let mut text = String::new();

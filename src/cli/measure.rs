@@ -159,8 +159,9 @@ fn failure(error: &SessionError) -> Failure {
     Failure::new(exit, error)
 }
 
-pub(super) fn measure(plan: Plan, resumed: Option<PathBuf>, sweep: &SweepArgs) -> Result<Measured, Failure> {
+pub(super) fn measure(mut plan: Plan, resumed: Option<PathBuf>, sweep: &SweepArgs) -> Result<Measured, Failure> {
     let workload = prepare::workload(&plan)?;
+    plan.warnings.extend_from_slice(workload.warnings());
     threads::check(&plan)?;
     let fresh = resumed.is_none();
     let events = progress::sink(Style::choose(sweep.run.json));

@@ -8,6 +8,7 @@ use std::io::{self, BufRead, Error, ErrorKind, Read};
 pub struct Piece {
     /// The line it begins in, from 1; its position in an array.
     pub number: u64,
+    pub in_array: bool,
     pub text: Vec<u8>,
 }
 
@@ -99,7 +100,7 @@ impl<R: BufRead> Pieces<R> {
                 continue;
             }
             self.count += 1;
-            return Ok(Some(Piece { number: self.count, text }));
+            return Ok(Some(Piece { number: self.count, in_array: true, text }));
         }
     }
 
@@ -138,7 +139,7 @@ impl<R: BufRead> Pieces<R> {
         (&mut self.reader).take(self.most as u64 + 1).read_until(b'\n', &mut text)?;
         self.check_size(text.len())?;
         self.count += 1;
-        Ok((!text.is_empty()).then_some(Piece { number: self.count, text }))
+        Ok((!text.is_empty()).then_some(Piece { number: self.count, in_array: false, text }))
     }
 
     fn check_size(&self, bytes: usize) -> io::Result<()> {

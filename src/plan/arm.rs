@@ -3,6 +3,8 @@
 use super::engine_args::table_of;
 use super::environment::{self, Environment};
 use super::error::PlanError;
+use super::mask::masked_text;
+use super::settings::{self, Settings};
 use super::topology::{EngineGroup, Shape, Topology};
 use super::topology_file;
 use super::typed::whole_number;
@@ -57,6 +59,19 @@ impl Sizes {
         *self == Sizes::default()
     }
 
+    /// Where the size of an ARM key is kept.
+    fn slot(&mut self, key: &str) -> Option<&mut Option<u32>> {
+        Some(match key {
+            "tp" => &mut self.tp,
+            "replicas" => &mut self.replicas,
+            "prefill" => &mut self.prefill,
+            "decode" => &mut self.decode,
+            "prefill-tp" => &mut self.prefill_tp,
+            "decode-tp" => &mut self.decode_tp,
+            _ => return None,
+        })
+    }
+
     /// The first size that no deployment can have, as its ARM key, with its value.
     fn impossible(&self) -> Option<(&'static str, u32)> {
         let named = [
@@ -85,6 +100,7 @@ pub struct ArmSpec {
     pub text: String,
     pub source: ArmSource,
     pub sizes: Sizes,
+    pub settings: Settings,
     /// Whether flags (`--tp`) gave the sizes, rather than keys (`tp=`).
     by_flags: bool,
 }
@@ -95,15 +111,28 @@ pub enum ArmSource {
     File(String),
 }
 
+/// What an ARM's keys may be, for those who typed another.
+const KEYS: &str = "keys are sizes (tp, replicas; prefill, decode, prefill-tp, decode-tp) and settings: an engine's flag \
+                    (block-size=128), one role's (decode.max-num-seqs=256), env.NAME=, kv.KEY=";
+
 impl ArmSpec {
     /// A topology by name, with sizes from flags.
     pub fn named(name: &str, sizes: Sizes) -> Self {
-        ArmSpec { text: name.to_string(), source: ArmSource::Name(name.to_string()), sizes, by_flags: true }
+        ArmSpec {
+            text: name.to_string(),
+            source: ArmSource::Name(name.to_string()),
+            sizes,
+            settings: Settings::default(),
+            by_flags: true,
+        }
     }
 
     pub fn parse(text: &str) -> Result<Self, PlanError> {
-        let wrong =
-            |detail: String, remedy: &str| PlanError::Arm { arm: text.to_string(), detail, remedy: remedy.to_string() };
+        let wrong = |detail: String, remedy: &str| PlanError::Arm {
+            arm: masked_text(text),
+            detail,
+            remedy: remedy.to_string(),
+        };
         let (source, keys) = match text.split_once(':') {
             Some((source, keys)) => (source, Some(keys)),
             None => (text, None),
@@ -115,28 +144,20 @@ impl ArmSpec {
             ));
         }
         let mut sizes = Sizes::default();
-        for pair in keys.into_iter().flat_map(|k| k.split(',')) {
-            let (key, value) = pair.split_once('=').ok_or_else(|| {
-                wrong(format!("`{pair}` is no key=value"), "e.g. simple:tp=2 or nixl:prefill=1,decode=1")
-            })?;
-            let slot = match key.trim().replace('_', "-").as_str() {
-                "tp" => &mut sizes.tp,
-                "replicas" => &mut sizes.replicas,
-                "prefill" => &mut sizes.prefill,
-                "decode" => &mut sizes.decode,
-                "prefill-tp" => &mut sizes.prefill_tp,
-                "decode-tp" => &mut sizes.decode_tp,
-                other => {
-                    return Err(wrong(
-                        format!("unknown key `{other}`"),
-                        "keys are tp, replicas (simple); prefill, decode, prefill-tp, decode-tp (nixl)",
-                    ));
+        let mut settings = Settings::default();
+        let keys = keys.map_or_else(|| Ok(Vec::new()), settings::split_pairs);
+        for (key, value) in keys.map_err(|e| wrong(e, "e.g. simple:tp=2 or nixl:prefill=1,decode=1,block-size=128"))? {
+            let twice = || wrong(format!("{key} is given twice"), "leave one of them out");
+            let Some(slot) = sizes.slot(&key.replace('_', "-")) else {
+                if settings.insert(&key, &value).map_err(|e| wrong(e, KEYS))?.is_some() {
+                    return Err(twice());
                 }
+                continue;
             };
             let number =
-                whole_number(value).map_err(|e| wrong(format!("{key}: {e}"), "give a whole number of at least 1"))?;
+                whole_number(&value).map_err(|e| wrong(format!("{key}: {e}"), "give a whole number of at least 1"))?;
             if slot.replace(number).is_some() {
-                return Err(wrong(format!("{key} is given twice"), "leave one of them out"));
+                return Err(twice());
             }
         }
         let source = if topology_file::looks_like_path(source) || Path::new(source).is_file() {
@@ -144,7 +165,7 @@ impl ArmSpec {
         } else {
             ArmSource::Name(source.to_string())
         };
-        Ok(ArmSpec { text: text.to_string(), source, sizes, by_flags: false })
+        Ok(ArmSpec { text: text.to_string(), source, sizes, settings, by_flags: false })
     }
 
     /// The topology with the arm's own sizes and the environment's applied, and whether anybody chose sizes.
@@ -163,6 +184,10 @@ impl ArmSpec {
         let wanted = self.sizes.or(ambient);
         apply(&mut topology, wanted, &self.text)?;
         check_groups(&topology)?;
+        let settings = topology.settings.clone().overridden_by(&self.settings);
+        let remedy = "decode.FLAG, prefill.FLAG and kv.KEY belong to prefill-decode topologies".to_string();
+        let misplaced = |detail| PlanError::Arm { arm: masked_text(&self.text), detail, remedy };
+        settings.apply(&mut topology).map_err(misplaced)?;
         let sized = from_file || !wanted.is_empty();
         Ok(SizedTopology { topology, sized })
     }

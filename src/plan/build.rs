@@ -92,7 +92,7 @@ pub fn build(request: &Request, env: &Environment, detect: impl Fn() -> GpuPool)
             (vec![ArmPlan { gpus, ..arms::attach(request, servers, name, access)? }], Defaults::default(), true)
         }
     };
-    let mut sweep = sweep(request, &arms, &defaults)?;
+    let mut sweep = sweep(request, &arms, &defaults, &mut warnings)?;
     check_context(&sweep, &arms)?;
     let order = request.run.order.unwrap_or_else(|| strategy::default_order(arms.len(), disjoint));
     sweep.load.launches = launches(request, order)?;
@@ -111,7 +111,12 @@ fn launches(request: &Request, order: Order) -> Result<u32, PlanError> {
     }
 }
 
-fn sweep(request: &Request, arms: &[ArmPlan], defaults: &Defaults) -> Result<Sweep, PlanError> {
+fn sweep(
+    request: &Request,
+    arms: &[ArmPlan],
+    defaults: &Defaults,
+    warnings: &mut Vec<String>,
+) -> Result<Sweep, PlanError> {
     let (model, served_model_name) = match arms.first().map(|a| &a.deployment) {
         Some(Deployment::Spawn(fleet)) => (fleet.model.clone(), fleet.served_model_name.clone()),
         Some(Deployment::Attach(AttachPlan::Endpoint { model, .. } | AttachPlan::PrefillDecode { model, .. })) => {
@@ -126,10 +131,14 @@ fn sweep(request: &Request, arms: &[ArmPlan], defaults: &Defaults) -> Result<Swe
     };
     let given = arms::named(request.workload.tokenizer.as_deref(), "--tokenizer")?.map(str::to_string);
     let tokenizer = given.or_else(|| default_tokenizer(request, defaults));
+    let mut workload = workload::build(&request.workload, defaults, tokenizer)?;
+    if workload.tokenizer.is_none() {
+        workload.tokenizer = workload::tokenizer_of(&model, &workload, warnings);
+    }
     let gate =
         request.run.gate.map(|g| Percent::new(g).ok_or_else(|| value("--gate", g, "give a percentage from 0 to 100")));
     Ok(Sweep {
-        workload: workload::build(&request.workload, defaults, tokenizer.or_else(|| Some(model.clone())))?,
+        workload,
         load: load::build(&request.load, &request.workload, defaults)?,
         model,
         served_model_name,

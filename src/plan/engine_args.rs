@@ -99,6 +99,11 @@ fn check_list(args: &[String], origin: &str) -> Result<(), PlanError> {
     }
 }
 
+/// What to do instead of giving an engine this argument; `None` if it may have it.
+pub fn refusal(arg: &str) -> Option<&'static str> {
+    refused(arg).map(|refused| refused.remedy)
+}
+
 /// vLLM takes `--flag=value`, underscores, abbreviations, and single letters with their value attached.
 fn refused(arg: &str) -> Option<&'static Refused> {
     let name = arg.split(['=', ' ']).next().unwrap_or(arg).replace('_', "-");

@@ -223,6 +223,18 @@ impl Default for Prefixes {
 }
 
 impl Dataset {
+    /// The file or folder it is read from.
+    pub fn path(&self) -> Option<&str> {
+        match self {
+            Dataset::Random { .. } => None,
+            Dataset::Sharegpt { path, .. }
+            | Dataset::Custom { path, .. }
+            | Dataset::Hf { path, .. }
+            | Dataset::TimedTrace { path }
+            | Dataset::Images { path, .. } => Some(path),
+        }
+    }
+
     /// As it stands in directory names and `dataset_name`.
     pub fn name(&self) -> &'static str {
         match self {

@@ -58,7 +58,7 @@ pub struct WorkloadOptions {
     /// Output tokens of every request, instead of the dataset's
     #[arg(long, visible_aliases = ["sharegpt-output-len", "custom-output-len", "hf-output-len"], value_parser = whole_number::<u32>)]
     pub output_len: Option<u32>,
-    /// Column of an hf dataset that holds the prompt [default: the first of prompt, text, question, instruction, input]
+    /// Column of an hf dataset that holds the prompt [default: the first of prompt, text, question, instruction, input, query, problem, content; else the last question of conversations, messages or items]
     #[arg(long)]
     pub hf_column: Option<String>,
     /// Ask for the full output length whatever the model says (always on for random and timed_trace)
@@ -86,11 +86,11 @@ pub enum DatasetName {
     /// Fresh random token ids for every request
     #[default]
     Random,
-    /// The usual ShareGPT JSON
+    /// Conversations, as ShareGPT's JSON has them or as OpenAI's messages
     Sharegpt,
-    /// JSONL with "prompt" and optionally "output_tokens"
+    /// Rows with "prompt" or "messages", and optionally "output_tokens"
     Custom,
-    /// Local JSON, JSONL or CSV files of a Hugging Face dataset
+    /// Local files of a Hugging Face dataset: Parquet, JSON, JSONL or CSV
     Hf,
     /// Recorded arrivals: Azure's CSV or Mooncake's JSONL
     #[value(name = "timed_trace", alias = "timed-trace")]
@@ -102,7 +102,7 @@ pub enum DatasetName {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Load")]
 pub struct LoadOptions {
-    /// Requests per second, one point each; `inf` sends everything at once [default: the topology file's]
+    /// Requests per second, one point each; `inf` sends everything at once; of several lists the last counts [default: the topology file's]
     #[arg(long, visible_alias = "qps", value_delimiter = ',', num_args = 1, value_name = "R,R..")]
     pub request_rate: Vec<RequestRate>,
     /// Requests of a point [default: 100]

@@ -2,6 +2,7 @@
 
 use super::engine_env::EngineEnv;
 use super::mask::{serialize_masked_table, serialize_masked_words};
+use super::settings::Settings;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -15,6 +16,9 @@ pub struct Topology {
     #[serde(serialize_with = "serialize_masked_words")]
     pub args: Vec<String>,
     pub env: EngineEnv,
+    /// What the arm sets beside its sizes; part of `env`, `shape` and the groups' arguments.
+    #[serde(default, skip_serializing_if = "Settings::is_empty")]
+    pub settings: Settings,
     /// Virtual GPUs of an engine that needs no real ones.
     pub devices: Option<u32>,
     pub shape: Shape,
@@ -44,11 +48,14 @@ pub struct EngineGroup {
     pub gpus: GpuChoice,
     #[serde(default, serialize_with = "serialize_masked_words")]
     pub args: Vec<String>,
+    /// The arm's settings as arguments, which win over all others.
+    #[serde(skip)]
+    pub settings: Vec<String>,
 }
 
 impl Default for EngineGroup {
     fn default() -> Self {
-        EngineGroup { replicas: 1, tensor_parallel: 1, gpus: GpuChoice::Auto, args: Vec::new() }
+        EngineGroup { replicas: 1, tensor_parallel: 1, gpus: GpuChoice::Auto, args: Vec::new(), settings: Vec::new() }
     }
 }
 

@@ -2,9 +2,12 @@
 
 use super::engine_env::EngineEnv;
 use super::error::PlanError;
+use super::settings::Settings;
 use super::topology::{Defaults, EngineGroup, KvTransfer, ProxyPolicies, Shape, Topology};
 use crate::files;
 use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Compiled in, so that one binary is enough; a file of the same name in `topologies/` wins.
@@ -37,6 +40,8 @@ struct File {
     #[serde(default)]
     env: EngineEnv,
     devices: Option<u32>,
+    #[serde(default)]
+    tune: BTreeMap<String, Value>,
     group: Option<EngineGroup>,
     prefill: Option<EngineGroup>,
     decode: Option<EngineGroup>,
@@ -164,11 +169,38 @@ fn build(file: File, origin: &str) -> Result<Topology, PlanError> {
         program: file.program,
         args: file.args,
         env: file.env,
+        settings: settings(&file.tune).map_err(|detail| invalid(origin, format!("[tune]: {detail}")))?,
         devices: file.devices,
         shape,
         proxy: file.proxy,
         defaults: file.defaults,
     })
+}
+
+/// Settings as ARM's keys have them; those of a role may stand in a table of its own.
+fn settings(tune: &BTreeMap<String, Value>) -> Result<Settings, String> {
+    let mut settings = Settings::default();
+    for (key, value) in tune {
+        match value {
+            Value::Object(table) => {
+                for (inner, value) in table {
+                    settings.insert(&format!("{key}.{inner}"), &word(inner, value)?)?;
+                }
+            }
+            value => {
+                settings.insert(key, &word(key, value)?)?;
+            }
+        }
+    }
+    Ok(settings)
+}
+
+fn word(key: &str, value: &Value) -> Result<String, String> {
+    match value {
+        Value::String(text) => Ok(text.clone()),
+        Value::Bool(_) | Value::Number(_) => Ok(value.to_string()),
+        _ => Err(format!("{key}: give one number, text, true or false")),
+    }
 }
 
 #[cfg(test)]

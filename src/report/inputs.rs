@@ -3,6 +3,7 @@
 use crate::analyse::{ArmInput, ArmKind, Identity, PointInput};
 use crate::outcome::PointKey;
 use crate::plan::deployment::{AttachPlan, Deployment, GpuAssignment};
+use crate::plan::labels::{self, Unnamed};
 use crate::plan::load::{Arrivals, Dataset, Extent, Lengths};
 use crate::plan::topology::Shape;
 use crate::plan::{ArmPlan, Sweep};
@@ -40,21 +41,15 @@ pub fn point(recorded: &RecordedPoint) -> PointInput {
     }
 }
 
-/// A unique name for each run: its mode, with its size where a mode occurs twice, with a number where that isn't
-/// enough.
+/// A unique name for each run: its mode, with what tells it from the others.
 pub fn labels(runs: &[RecordedRun]) -> Vec<String> {
-    let shared = |run: &RecordedRun| runs.iter().filter(|r| r.mode == run.mode).count() > 1;
-    let mut labels: Vec<String> = Vec::new();
-    for run in runs {
-        let name = match size(run).filter(|_| shared(run)) {
-            Some(size) => format!("{} {size}", run.mode),
-            None => run.mode.clone(),
-        };
-        let numbered = (2..).map(|n| format!("{name} ({n})"));
-        let free = std::iter::once(name.clone()).chain(numbered).find(|candidate| !labels.contains(candidate));
-        labels.extend(free);
-    }
-    labels
+    let settings = |run: &RecordedRun| run.manifest.as_ref()?.arm.topology.as_ref().map(|t| t.settings.shown());
+    let unnamed = |run: &RecordedRun| Unnamed {
+        name: run.mode.clone(),
+        size: size(run),
+        settings: settings(run).unwrap_or_default(),
+    };
+    labels::unique(&runs.iter().map(unnamed).collect::<Vec<_>>())
 }
 
 /// The short form of a deployment's size: `TP2`, `2xTP2`, `1P1D`; `None` where nothing tells.

@@ -121,15 +121,11 @@ impl Measurement<'_> {
         };
         let exhausted = (schedule.repeats > 0).then(|| {
             let (repeats, all, rate) = (schedule.repeats, schedule.requests.len(), key.rate);
-            format!(
-                "{repeats} of the {all} prompts at {rate} req/s had been sent before: the dataset has fewer usable \
-                 prompts than the run has requests, and a prefix cache may answer instead of the model; give a larger \
-                 dataset, or fewer --num-prompts"
-            )
+            format!("{repeats} of the {all} prompts at {rate} req/s had been sent before: the dataset is exhausted")
         });
         let again =
             self.sent_before.warning(&repeats, key.rate, self.context.sweep.load.seed).or_else(|| self.cut_short(key));
-        exhausted.iter().chain(&again).for_each(|text| (self.context.events)(Event::Warning { text: text.clone() }));
+        again.iter().for_each(|text| (self.context.events)(Event::Warning { text: text.clone() }));
         self.writer.update(|m| {
             m.traces.retain(|t| t.key != key);
             m.traces.push(trace);

@@ -3,6 +3,7 @@
 mod attach;
 mod compare;
 mod compare_files;
+mod datasets;
 mod docs;
 mod dry_run;
 mod hand_over;

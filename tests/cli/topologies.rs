@@ -74,3 +74,27 @@ fn toml_and_yaml_run_alike() {
     let list = run(place.command(env!("CARGO_BIN_EXE_topobench")).arg("list")).expect(0).stdout;
     assert_eq!(list.matches("  Config: R:2, TP:1, Model:qwen3-0.6b").count(), 2, "{list}");
 }
+
+#[test]
+fn settings_are_part_of_an_arm() {
+    let place = Place::new();
+    let ended =
+        place.type_in("ab nixl nixl:block-size=128 --engine sim --request-rate 1 --num-prompts 2 --dry-run").expect(0);
+    assert!(ended.stdout.contains("nixl 1P1D (block-size 128)"), "{}", ended.stdout);
+    assert_eq!(ended.stdout.matches("--block-size=128").count(), 2, "prefill and decode: {}", ended.stdout);
+    assert!(
+        ended
+            .stderr
+            .contains("nixl 1P1D ran with the engine's default block-size, nixl 1P1D (block-size 128) with 128"),
+        "{}",
+        ended.stderr
+    );
+    let measured = place.measure("ab simple:max-num-seqs=64 simple").measured();
+    let json = measured.json();
+    assert_eq!(json["arms"][0]["settings"], serde_json::json!({"max-num-seqs": "64"}));
+    assert_eq!(json["arms"][1]["settings"], serde_json::json!({}));
+    let labels: Vec<&str> = json["arms"].as_array().expect("two").iter().flat_map(|a| a["label"].as_str()).collect();
+    assert_eq!(labels, ["simple TP1 (max-num-seqs 64)", "simple TP1"]);
+    let warned = "simple TP1 ran with the engine's default max-num-seqs";
+    assert!(json["warnings"].to_string().contains(warned), "{}", json["warnings"]);
+}

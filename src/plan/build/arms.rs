@@ -9,6 +9,7 @@ use crate::plan::engine_args;
 use crate::plan::environment::{self, Environment};
 use crate::plan::error::PlanError;
 use crate::plan::gpus::{self, GpuPool};
+use crate::plan::labels::{self, Flags, Unnamed};
 use crate::plan::mask::masked_text;
 use crate::plan::topology::{Defaults, Shape, Topology};
 
@@ -32,7 +33,7 @@ pub(super) fn spawn(
         only.name.clone_from(name);
     }
     topologies.iter().try_for_each(|t| engine_args::check(t, &request.run.engine_args, env))?;
-    let labels = unique_labels(&topologies);
+    let labels = labels::unique(&topologies.iter().map(unnamed).collect::<Vec<_>>());
     let pool = match topologies.iter().filter_map(|t| t.devices).min() {
         Some(devices) => GpuPool::virtual_devices(devices),
         None => detect(),
@@ -43,6 +44,8 @@ pub(super) fn spawn(
     for (label, topology) in &pairs {
         warnings.extend(doubts(label, topology));
     }
+    let flags: Vec<_> = pairs.iter().map(|(label, t)| (label.to_string(), flags_of(t))).collect();
+    warnings.extend(labels::left_at_default(&flags));
     let defaults = merged_defaults(&topologies);
     let arms = topologies
         .into_iter()
@@ -71,19 +74,14 @@ fn merged_defaults(topologies: &[Topology]) -> Defaults {
     })
 }
 
-/// `simple` where the name says enough, `simple TP2` where two arms share it, `simple TP2 (2)` for an A/A comparison.
-fn unique_labels(topologies: &[Topology]) -> Vec<String> {
-    let same_name = |t: &Topology| topologies.iter().filter(|o| o.name == t.name).count();
-    let mut labels: Vec<String> = Vec::new();
-    for topology in topologies {
-        let base = match same_name(topology) {
-            1 => topology.name.clone(),
-            _ => format!("{} {}", topology.name, topology.size_label()),
-        };
-        let twins = labels.iter().filter(|l| **l == base || l.starts_with(&format!("{base} ("))).count();
-        labels.push(if twins == 0 { base } else { format!("{base} ({})", twins + 1) });
-    }
-    labels
+fn unnamed(topology: &Topology) -> Unnamed {
+    Unnamed { name: topology.name.clone(), size: Some(topology.size_label()), settings: topology.settings.shown() }
+}
+
+/// What a topology gives its engines; what is typed for all arms alike tells none apart.
+fn flags_of(topology: &Topology) -> Flags {
+    let groups = topology.groups().flat_map(|(_, group)| &group.args);
+    Flags::new(&topology.settings.shown(), topology.args.iter().chain(groups).cloned().collect())
 }
 
 /// What may be wanted, and may not work.
@@ -124,8 +122,8 @@ fn one(
         .into_iter()
         .map(|(role, index, gpus)| {
             let group = topology.groups().find(|(r, _)| *r == role).map(|(_, g)| g.clone()).unwrap_or_default();
-            let args =
-                [&topology.args, &utilisation, &group.args, &request.run.engine_args].into_iter().flatten().cloned();
+            let args = [&topology.args, &utilisation, &group.args, &request.run.engine_args, &group.settings];
+            let args = args.into_iter().flatten().cloned();
             InstancePlan { role, index, tensor_parallel: group.tensor_parallel, gpus, args: args.collect() }
         })
         .collect::<Vec<_>>();

@@ -7,6 +7,7 @@ use crate::plan::load::{Dataset, Endpoint, Lengths, Prefixes, Workload};
 use crate::plan::mask::masked_text;
 use crate::plan::options::{DatasetName, WorkloadOptions};
 use crate::plan::topology::Defaults;
+use crate::plan::workload::Tokenizer;
 use crate::units::TokenCount;
 
 const IMAGE_PROMPT: &str = "Describe this image in detail.";
@@ -86,6 +87,19 @@ fn check_extra_body(body: &serde_json::Map<String, serde_json::Value>, dataset: 
         }
         _ => Ok(()),
     }
+}
+
+/// The model's own tokenizer. Random token ids do without where it isn't on this machine; texts don't.
+pub(super) fn tokenizer_of(model: &str, workload: &Workload, warnings: &mut Vec<String>) -> Option<String> {
+    let made_up = matches!(workload.dataset, Dataset::Random { .. } | Dataset::TimedTrace { .. });
+    if made_up && workload.endpoint == Endpoint::Completions && !Tokenizer::is_here(model) {
+        warnings.push(format!(
+            "no tokenizer of {model} on this machine: random prompts use token ids that are ordinary in the usual \
+             vocabularies; name one with --tokenizer to be sure"
+        ));
+        return None;
+    }
+    Some(model.to_string())
 }
 
 fn dataset(o: &WorkloadOptions, defaults: &Defaults) -> Result<Dataset, PlanError> {

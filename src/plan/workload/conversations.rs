@@ -7,17 +7,15 @@
 //! conversations of its own and never goes on with those of an earlier one.
 
 use super::error::WorkloadError;
-use super::prompt::{Message, Prompt};
+use super::prompt::{Message, Prompt, TOKENS_PER_MESSAGE, transcript};
+use super::rows::Skipped;
 use super::tokenizer::Tokenizer;
-use super::{PrepareReport, seeds, sharegpt};
+use super::{PrepareReport, seeds, texts};
 use crate::plan::load::Endpoint;
 use crate::units::TokenCount;
 use rand::seq::SliceRandom;
 use std::collections::VecDeque;
 use std::path::Path;
-
-/// What a chat template puts around each message, about; the server's own count is in the record.
-const TOKENS_PER_MESSAGE: u32 = 4;
 
 /// A conversation as far as the model's context holds it.
 #[derive(Debug)]
@@ -80,13 +78,15 @@ pub(super) struct Share {
 }
 
 impl Conversations {
-    pub(super) fn load(search: &Search<'_>) -> Result<(Self, PrepareReport), WorkloadError> {
+    pub(super) fn load(search: &Search<'_>) -> Result<(Self, PrepareReport, Skipped), WorkloadError> {
         let mut candidates = Vec::new();
-        sharegpt::for_each(search.path, &mut |_, conversation| {
-            let exchanges: Vec<_> = conversation.exchanges().collect();
+        let skipped = texts::conversations(search.path, &mut |_, exchanges| {
+            let exchanges: Vec<_> = exchanges.collect();
+            let bytes = exchanges.iter().map(|(question, answer)| question.len() + answer.len()).sum();
             if !exchanges.is_empty() {
                 candidates.push(exchanges);
             }
+            bytes
         })?;
         let mut report = PrepareReport { candidates: candidates.len(), ..PrepareReport::default() };
         candidates.shuffle(&mut seeds::generator(seeds::derive(seeds::Role::Shuffle, &[search.seed])));
@@ -108,7 +108,7 @@ impl Conversations {
             let remedy = "check the file, the tokenizer and the model's context length";
             return Err(WorkloadError::File { path: search.path.into(), problem, remedy });
         }
-        Ok((found, report))
+        Ok((found, report, skipped))
     }
 
     /// The requests of a point, after points of so many requests each.
@@ -157,21 +157,16 @@ impl Conversations {
             let answer = (i < last).then_some(("assistant", &turn.answer));
             [("user", &turn.question)].into_iter().chain(answer)
         });
+        let messages: Vec<Message> = said.map(|(role, text)| Message { role, content: text.to_string() }).collect();
         match endpoint {
-            Endpoint::Chat => {
-                Prompt::Messages(said.map(|(role, text)| Message { role, content: text.to_string() }).collect())
-            }
-            Endpoint::Completions => {
-                let mut text = String::new();
-                for (role, said) in said {
-                    text.push_str(if role == "user" { "User: " } else { "Assistant: " });
-                    text.push_str(said);
-                    text.push_str("\n\n");
-                }
-                text.push_str("Assistant:");
-                Prompt::Text(text)
-            }
+            Endpoint::Chat => Prompt::Messages(messages),
+            Endpoint::Completions => Prompt::Text(transcript(&messages)),
         }
+    }
+
+    /// Requests that can be made of them, each once.
+    pub(super) fn turns(&self) -> usize {
+        self.all.iter().map(|c| c.turns.len()).sum()
     }
 
     /// The first question of a conversation, counted round and round, with its lengths.

@@ -8,6 +8,7 @@ use super::prompt::Picture;
 use super::seeds;
 use super::texts::Text;
 use super::tokenizer::Tokenizer;
+use crate::files;
 use crate::units::TokenCount;
 use rand::seq::SliceRandom;
 use std::path::{Path, PathBuf};
@@ -42,7 +43,8 @@ pub(super) fn load(search: &Search<'_>) -> Result<(Vec<Text>, usize), WorkloadEr
     let mut bytes_so_far = 0;
     let mut texts = Vec::with_capacity(files.len());
     for (path, media) in files {
-        let bytes = std::fs::read(&path).map_err(|source| WorkloadError::Read { path: path.clone(), source })?;
+        let bytes = files::read(&path, MOST_BYTES as u64)
+            .map_err(|source| WorkloadError::Read { path: path.clone(), source })?;
         bytes_so_far += bytes.len();
         if bytes_so_far > MOST_BYTES {
             let problem = format!("the run's pictures take more than {} MiB", MOST_BYTES >> 20);
@@ -51,6 +53,7 @@ pub(super) fn load(search: &Search<'_>) -> Result<(Vec<Text>, usize), WorkloadEr
             return Err(WorkloadError::File { path: search.path.into(), problem, remedy });
         }
         texts.push(Text {
+            before: Arc::default(),
             prompt: Arc::clone(&words),
             prompt_tokens,
             output_tokens: search.output_tokens,

@@ -8,14 +8,16 @@
 //! Prompts are fresh at every rate and attempt: otherwise prefix caches would serve the later points. Deliberately
 //! absent: downloads, clocks, HTTP.
 
+mod chat;
 mod conversations;
 mod error;
 mod images;
 mod lengths;
+#[cfg(feature = "parquet")]
+mod parquet_rows;
 mod prompt;
 mod rows;
 mod seeds;
-mod sharegpt;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -113,6 +115,7 @@ pub struct PreparedWorkload {
     context: PrepareContext,
     source: Source,
     report: PrepareReport,
+    warnings: Vec<String>,
 }
 
 impl PreparedWorkload {
@@ -128,8 +131,12 @@ impl PreparedWorkload {
         context: PrepareContext,
         tokenizer: Option<&Tokenizer>,
     ) -> Result<Self, WorkloadError> {
-        let (source, report) = Source::read(workload, load, context, tokenizer)?;
-        let prepared = PreparedWorkload { load: load.clone(), endpoint: workload.endpoint, context, source, report };
+        let (source, report, skipped) = Source::read(workload, load, context, tokenizer)?;
+        let mut warnings: Vec<String> =
+            workload.dataset.path().and_then(|path| skipped.warning(Path::new(path))).into_iter().collect();
+        warnings.extend(source.too_few(load)?);
+        let endpoint = workload.endpoint;
+        let prepared = PreparedWorkload { load: load.clone(), endpoint, context, source, report, warnings };
         prepared.load.rates.iter().try_for_each(|rate| prepared.schedule(*rate, 1).map(drop))?;
         prepared.check_points()?;
         Ok(prepared)
@@ -150,6 +157,11 @@ impl PreparedWorkload {
     /// What became of the dataset's entries; all zero for `random`.
     pub fn report(&self) -> PrepareReport {
         self.report
+    }
+
+    /// What whoever measures with it should know: rows that were skipped, prompts that will be sent twice.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// The requests of one point. Equal arguments give equal schedules, whatever is under test.
@@ -215,7 +227,7 @@ impl PreparedWorkload {
                 alphabet.write(shared.into_iter().chain([Stretch { seed: request.seed, tokens: own }]))
             }
             Source::Texts(texts) => match texts.get(request.seed as usize) {
-                Some(text) => text.render(text.prompt.to_string(), self.endpoint),
+                Some(text) => text.render(self.endpoint),
                 None => Prompt::Text(String::new()),
             },
             Source::Conversations(all) => all.render(request.seed, self.endpoint),

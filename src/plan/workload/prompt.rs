@@ -54,6 +54,25 @@ pub struct Message {
     pub content: String,
 }
 
+/// What a chat template puts around each message, about; the server's own count is in the record.
+pub(super) const TOKENS_PER_MESSAGE: u32 = 4;
+
+/// A chat as plain text, ending where the answer begins.
+pub(super) fn transcript<'a>(messages: impl IntoIterator<Item = &'a Message>) -> String {
+    let mut text = String::new();
+    for Message { role, content } in messages {
+        text.push_str(match *role {
+            "user" => "User: ",
+            "system" => "System: ",
+            _ => "Assistant: ",
+        });
+        text.push_str(content);
+        text.push_str("\n\n");
+    }
+    text.push_str("Assistant:");
+    text
+}
+
 impl Prompt {
     /// A chat of one user turn.
     pub fn user(content: String) -> Self {

@@ -4,8 +4,9 @@ use super::conversations::{self, Conversations};
 use super::error::WorkloadError;
 use super::lengths::Sampler;
 use super::prompt::{Alphabet, Stretch};
+use super::rows::Skipped;
 use super::seeds::{self, Role};
-use super::texts::{self, Text};
+use super::texts::{self, Found, Text};
 use super::timed::{self, Recorded};
 use super::tokenizer::Tokenizer;
 use super::{PrepareContext, PrepareReport, count, images, points, requests_in_run};
@@ -52,7 +53,7 @@ impl Source {
         load: &Load,
         context: PrepareContext,
         tokenizer: Option<&Tokenizer>,
-    ) -> Result<(Self, PrepareReport), WorkloadError> {
+    ) -> Result<(Self, PrepareReport, Skipped), WorkloadError> {
         match &workload.dataset {
             Dataset::Random { input, output, prefix_len, prefixes } => {
                 let random = Source::Random {
@@ -61,12 +62,13 @@ impl Source {
                     shared: Shared { plan_seed: load.seed, tokens: prefix_len.get(), prefixes: *prefixes },
                     alphabet: alphabet(workload.endpoint, tokenizer)?,
                 };
-                Ok((random, PrepareReport::default()))
+                Ok((random, PrepareReport::default(), Skipped::default()))
             }
             Dataset::TimedTrace { path } => {
                 let mut trace = timed::load(Path::new(path))?;
                 let report = fit(&mut trace, path, context)?;
-                Ok((Source::Recorded { trace, alphabet: alphabet(workload.endpoint, tokenizer)? }, report))
+                let recorded = Source::Recorded { trace, alphabet: alphabet(workload.endpoint, tokenizer)? };
+                Ok((recorded, report, Skipped::default()))
             }
             Dataset::Images { path, prompt, output_len } => {
                 let search = images::Search {
@@ -78,7 +80,8 @@ impl Source {
                     wanted: requests_in_run(load)?,
                 };
                 let (texts, candidates) = images::load(&search)?;
-                Ok((Source::Texts(texts), PrepareReport { candidates, ..PrepareReport::default() }))
+                let report = PrepareReport { candidates, ..PrepareReport::default() };
+                Ok((Source::Texts(texts), report, Skipped::default()))
             }
             Dataset::Sharegpt { path, output_len, multi_turn: Some(open) } => {
                 let search = conversations::Search {
@@ -90,8 +93,8 @@ impl Source {
                     open: *open,
                     points: &points(load).map(|(r, a)| count(load, r, a)).collect::<Result<Vec<_>, _>>()?,
                 };
-                let (conversations, report) = Conversations::load(&search)?;
-                Ok((Source::Conversations(conversations), report))
+                let (conversations, report, skipped) = Conversations::load(&search)?;
+                Ok((Source::Conversations(conversations), report, skipped))
             }
             dataset => {
                 let search = texts::Search {
@@ -101,10 +104,28 @@ impl Source {
                     max_model_len: context.max_model_len,
                     overlong: context.overlong,
                 };
-                let (texts, report) = texts::load(dataset, &search)?;
-                Ok((Source::Texts(texts), report))
+                let Found { texts, report, skipped } = texts::load(dataset, &search)?;
+                Ok((Source::Texts(texts), report, skipped))
             }
         }
+    }
+}
+
+impl Source {
+    /// Said where the run has more requests than the dataset has prompts.
+    pub(super) fn too_few(&self, load: &Load) -> Result<Option<String>, WorkloadError> {
+        let prompts = match self {
+            Source::Random { .. } | Source::Recorded { .. } => return Ok(None),
+            Source::Texts(texts) => texts.len(),
+            Source::Conversations(all) => all.turns(),
+        };
+        let requests = requests_in_run(load)?;
+        Ok((requests > prompts).then(|| {
+            format!(
+                "the run needs {requests} prompts and the dataset has {prompts} that can be used: prompts are sent again, \
+                 and a prefix cache may answer those instead of the model; give a larger dataset, or fewer --num-prompts"
+            )
+        }))
     }
 }
 

@@ -1,3 +1,4 @@
+mod found;
 mod fresh;
 mod multi_turn;
 mod prefixes;
@@ -207,13 +208,12 @@ fn a_bad_row_is_named_with_file_line_value_and_remedy() {
         let error = prepare_texts(Dataset::Custom { path, output_len: None }, &load(2)).expect_err("refused");
         error.to_string().rsplit_once('/').expect("a path").1.to_string()
     };
-    let good = "{\"prompt\": \"a\", \"output_tokens\": 3}\n";
     insta::assert_snapshot!(
         [
-            told(&format!("{good}{{\"promt\": \"a\"}}\n")),
-            told(&format!("{good}{{\"prompt\": \"a\"}}\n")),
-            told(&format!("{good}{{\"prompt\": \"a\", \"output_tokens\": -4}}\n")),
-            told(&format!("{good}not json\n")),
+            told("{\"promt\": \"a\"}\n"),
+            told("{\"prompt\": \"a\"}\n"),
+            told("{\"prompt\": \"a\", \"output_tokens\": -4}\n"),
+            told("\nnot json\n"),
             told(""),
         ]
         .join("\n")

@@ -3,9 +3,10 @@
 //! Candidates are shuffled by the plan's seed, then tokenised only until as many are found as the whole run needs:
 //! tokenising all of ShareGPT would take minutes for a run of a few hundred requests.
 
+use super::chat::{self, LastQuestion, Role, Turn};
 use super::error::WorkloadError;
-use super::prompt::{Picture, Prompt, Vision};
-use super::rows;
+use super::prompt::{Message, Picture, Prompt, TOKENS_PER_MESSAGE, Vision, transcript};
+use super::rows::{self, Row, Skipped, Spot};
 use super::tokenizer::Tokenizer;
 use super::{Overlong, PrepareReport, seeds};
 use crate::plan::load::{Dataset, Endpoint};
@@ -17,7 +18,10 @@ use std::sync::Arc;
 /// A prompt with its lengths.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Text {
+    /// What was said before it: instructions, earlier turns.
+    pub(super) before: Arc<[Message]>,
     pub(super) prompt: Arc<str>,
+    /// Of all that is sent.
     pub(super) prompt_tokens: TokenCount,
     pub(super) output_tokens: TokenCount,
     /// For vision models.
@@ -25,12 +29,22 @@ pub(super) struct Text {
 }
 
 impl Text {
-    /// The prompt with these words, its own or others.
-    pub(super) fn render(&self, words: String, endpoint: Endpoint) -> Prompt {
+    pub(super) fn render(&self, endpoint: Endpoint) -> Prompt {
+        self.said(&self.before, self.prompt.to_string(), endpoint)
+    }
+
+    /// The same with other words, and nothing before them.
+    pub(super) fn reworded(&self, words: String, endpoint: Endpoint) -> Prompt {
+        self.said(&[], words, endpoint)
+    }
+
+    fn said(&self, before: &[Message], words: String, endpoint: Endpoint) -> Prompt {
+        let question = |content| Message { role: "user", content };
         match (&self.picture, endpoint) {
             (Some(picture), _) => Prompt::Vision(Vision { words, picture: picture.clone() }),
-            (None, Endpoint::Completions) => Prompt::Text(words),
-            (None, Endpoint::Chat) => Prompt::user(words),
+            (None, Endpoint::Completions) if before.is_empty() => Prompt::Text(words),
+            (None, Endpoint::Completions) => Prompt::Text(transcript(before.iter().chain([&question(words)]))),
+            (None, Endpoint::Chat) => Prompt::Messages(before.iter().cloned().chain([question(words)]).collect()),
         }
     }
 }
@@ -38,10 +52,17 @@ impl Text {
 /// A prompt before its tokens are counted.
 #[derive(Debug)]
 struct Candidate {
+    before: Vec<Message>,
     prompt: String,
     output: Output,
-    /// Line (or position) in the file, for messages.
-    line: u64,
+    spot: Spot,
+}
+
+impl Candidate {
+    fn bytes(&self) -> usize {
+        let answer = if let Output::LikeText(text) = &self.output { text.len() } else { 0 };
+        self.prompt.len() + answer + self.before.iter().map(|m| m.content.len()).sum::<usize>()
+    }
 }
 
 #[derive(Debug)]
@@ -61,18 +82,30 @@ pub(super) struct Search<'a> {
     pub(super) overlong: Overlong,
 }
 
-/// Texts in the order in which they are sent.
-pub(super) fn load(dataset: &Dataset, search: &Search<'_>) -> Result<(Vec<Text>, PrepareReport), WorkloadError> {
-    let (path, filter, mut candidates) = match dataset {
+/// What was found of a dataset.
+pub(super) struct Found {
+    /// In the order in which they are sent.
+    pub(super) texts: Vec<Text>,
+    pub(super) report: PrepareReport,
+    pub(super) skipped: Skipped,
+}
+
+/// Reads a dataset of texts; others hold none.
+pub(super) fn load(dataset: &Dataset, search: &Search<'_>) -> Result<Found, WorkloadError> {
+    let mut candidates = Vec::new();
+    let (path, filter, skipped) = match dataset {
         Dataset::Sharegpt { path, output_len, .. } => {
-            (path, Filter::sharegpt(*output_len), sharegpt(Path::new(path), *output_len)?)
+            let skipped = sharegpt(Path::new(path), *output_len, &mut candidates)?;
+            (path, Filter::sharegpt(*output_len), skipped)
         }
-        Dataset::Custom { path, output_len } => (path, Filter::none(), rows_of(path, Some("prompt"), *output_len)?),
+        Dataset::Custom { path, output_len } => {
+            (path, Filter::none(), prompts(path, Some("prompt"), *output_len, &mut candidates)?)
+        }
         Dataset::Hf { path, column, output_len } => {
-            (path, Filter::none(), rows_of(path, column.as_deref(), *output_len)?)
+            (path, Filter::none(), prompts(path, column.as_deref(), *output_len, &mut candidates)?)
         }
         Dataset::Random { .. } | Dataset::TimedTrace { .. } | Dataset::Images { .. } => {
-            return Ok((Vec::new(), PrepareReport::default()));
+            return Ok(Found { texts: Vec::new(), report: PrepareReport::default(), skipped: Skipped::default() });
         }
     };
     candidates.shuffle(&mut seeds::generator(seeds::derive(seeds::Role::Shuffle, &[search.seed])));
@@ -89,7 +122,7 @@ pub(super) fn load(dataset: &Dataset, search: &Search<'_>) -> Result<(Vec<Text>,
         let remedy = "check the file, the tokenizer and the model's context length";
         return Err(WorkloadError::File { path: path.into(), problem, remedy });
     }
-    Ok((texts, report))
+    Ok(Found { texts, report, skipped })
 }
 
 /// Lengths a dataset accepts. For ShareGPT those of vLLM (`is_valid_sequence` in vllm/benchmarks/datasets.py).
@@ -118,7 +151,8 @@ fn measure(
     search: &Search<'_>,
     report: &mut PrepareReport,
 ) -> Result<Option<Text>, WorkloadError> {
-    let prompt_tokens = search.tokenizer.count(&candidate.prompt);
+    let before_tokens = tokens_before(&candidate.before, search.tokenizer);
+    let prompt_tokens = search.tokenizer.count(&candidate.prompt).saturating_add(before_tokens);
     let output_tokens = match &candidate.output {
         Output::Tokens(tokens) => tokens.get(),
         Output::LikeText(answer) => search.tokenizer.count(answer),
@@ -132,6 +166,7 @@ fn measure(
         return Ok(None);
     }
     let text = Text {
+        before: candidate.before.into(),
         prompt: candidate.prompt.into(),
         prompt_tokens: TokenCount(prompt_tokens),
         output_tokens: TokenCount(output_tokens),
@@ -141,12 +176,12 @@ fn measure(
     if prompt_tokens.saturating_add(output_tokens) <= limit {
         return Ok(Some(text));
     }
-    let room = limit.saturating_sub(output_tokens);
+    let room = limit.saturating_sub(output_tokens).saturating_sub(before_tokens);
     match search.overlong {
         Overlong::Clip if room > 0 => {
             report.clipped += 1;
             let prompt = search.tokenizer.clip(&text.prompt, room);
-            let prompt_tokens = TokenCount(search.tokenizer.count(&prompt));
+            let prompt_tokens = TokenCount(search.tokenizer.count(&prompt).saturating_add(before_tokens));
             Ok(Some(Text { prompt: prompt.into(), prompt_tokens, ..text }))
         }
         Overlong::Clip | Overlong::Skip => {
@@ -154,7 +189,7 @@ fn measure(
             Ok(None)
         }
         Overlong::Refuse => Err(WorkloadError::Overlong {
-            what: format!("{}, line {}", path.display(), candidate.line),
+            what: format!("{}, {}", path.display(), candidate.spot),
             prompt: prompt_tokens,
             output: output_tokens,
             limit,
@@ -162,54 +197,121 @@ fn measure(
     }
 }
 
-/// Columns that hold the prompt in common Hugging Face datasets, in order of preference.
-const TEXT_COLUMNS: [&str; 6] = ["prompt", "text", "question", "instruction", "problem", "content"];
-
-fn rows_of(path: &str, column: Option<&str>, output_len: Option<TokenCount>) -> Result<Vec<Candidate>, WorkloadError> {
-    let mut candidates = Vec::new();
-    rows::for_each(Path::new(path), &mut |file, row| {
-        let bad = |problem: String, remedy| WorkloadError::Row { path: file.into(), line: row.line, problem, remedy };
-        let prompt = match column {
-            Some(name) => row.fields.get(name),
-            None => TEXT_COLUMNS.iter().find_map(|name| row.fields.get(*name)),
-        };
-        let Some(prompt) = prompt.and_then(|value| value.as_str()) else {
-            let names: Vec<&str> = row.fields.keys().map(String::as_str).collect();
-            let sought = column.map_or_else(|| TEXT_COLUMNS.join(", "), str::to_string);
-            let problem = format!("no text in column {sought}; the row has {}", names.join(", "));
-            return Err(bad(problem, "name the column that holds the prompt"));
-        };
-        let output = match output_len.map_or_else(|| row_output(&row.fields), |tokens| Ok(Some(tokens))) {
-            Ok(Some(tokens)) => Output::Tokens(tokens),
-            Ok(None) => {
-                let remedy = "add output_tokens to every row, or give one output length for all";
-                return Err(bad("no output length".into(), remedy));
-            }
-            Err(value) => return Err(bad(format!("output length {value}"), "give a whole number of tokens above 0")),
-        };
-        candidates.push(Candidate { prompt: prompt.to_string(), output, line: row.line });
-        Ok(())
-    })?;
-    Ok(candidates)
+/// What is said before the question, each message with what a chat template puts around it, about.
+fn tokens_before(before: &[Message], tokenizer: &Tokenizer) -> u32 {
+    before
+        .iter()
+        .fold(0, |sum: u32, m| sum.saturating_add(tokenizer.count(&m.content)).saturating_add(TOKENS_PER_MESSAGE))
 }
 
-/// The row's own output length; `Err` with the value if it is no positive whole number.
-fn row_output(fields: &serde_json::Map<String, serde_json::Value>) -> Result<Option<TokenCount>, String> {
-    let Some(value) = fields.get("output_tokens").or_else(|| fields.get("output_len")) else { return Ok(None) };
+/// Columns that hold the prompt in common Hugging Face datasets, in order of preference.
+const PROMPTS: [&str; 8] = ["prompt", "text", "question", "instruction", "input", "query", "problem", "content"];
+/// Columns that hold an answer: the output is as long.
+const ANSWERS: [&str; 6] = ["completion", "response", "output", "answer", "solution", "target"];
+/// Columns that hold the number of tokens to ask for.
+const LENGTHS: [&str; 3] = ["output_tokens", "output_len", "max_tokens"];
+
+fn prompts(
+    path: &str,
+    column: Option<&str>,
+    output_len: Option<TokenCount>,
+    candidates: &mut Vec<Candidate>,
+) -> Result<Skipped, WorkloadError> {
+    rows::for_each(Path::new(path), &mut |spot, mut row| {
+        let length = output_len.map_or_else(|| row_length(&row), |tokens| Ok(Some(tokens)))?;
+        let LastQuestion { before, question, answer } = question(&mut row, column)?;
+        let answer = answer.or_else(|| ANSWERS.iter().find_map(|name| text(&row, name).map(str::to_string)));
+        let output = match (length, answer) {
+            (Some(tokens), _) => Output::Tokens(tokens),
+            (None, Some(answer)) => Output::LikeText(answer),
+            (None, None) => {
+                return Err(
+                    "no output length: add output_tokens to every row, or give --output-len for all".to_string()
+                );
+            }
+        };
+        let candidate = Candidate { before: messages(before), prompt: question, output, spot };
+        let bytes = candidate.bytes();
+        candidates.push(candidate);
+        Ok(bytes)
+    })
+}
+
+/// A row's prompt: a text, or the last question of a conversation.
+fn question(row: &mut Row, column: Option<&str>) -> Result<LastQuestion, String> {
+    let asked =
+        |turns: Vec<Turn>| chat::last_question(turns).ok_or_else(|| "nobody asks in its conversation".to_string());
+    let plain = |text: &str| LastQuestion { before: Vec::new(), question: text.to_string(), answer: None };
+    let names: Vec<&str> = column.map_or_else(|| PROMPTS.to_vec(), |name| vec![name]);
+    for name in &names {
+        if let Some(text) = text(row, name) {
+            return Ok(plain(text));
+        }
+        if row.get(*name).is_some_and(serde_json::Value::is_array) {
+            return asked(chat::turns(row.remove(*name).unwrap_or_default()).map_err(|e| format!("`{name}`: {e}"))?);
+        }
+    }
+    if let Some(turns) = chat::turns_of(row) {
+        return asked(turns?);
+    }
+    let there: Vec<&str> = row.keys().map(String::as_str).take(12).collect();
+    Err(format!(
+        "no text in column {}, and no conversation; the row has {} (--dataset-name hf takes --hf-column)",
+        names.join(", "),
+        there.join(", ")
+    ))
+}
+
+/// A column's text, unless it is empty.
+fn text<'a>(row: &'a Row, name: &str) -> Option<&'a str> {
+    row.get(name)?.as_str().filter(|text| !text.trim().is_empty())
+}
+
+fn messages(turns: Vec<Turn>) -> Vec<Message> {
+    let role = |role| match role {
+        Role::System => "system",
+        Role::Assistant => "assistant",
+        Role::User | Role::Other => "user",
+    };
+    turns.into_iter().map(|turn| Message { role: role(turn.role), content: turn.text }).collect()
+}
+
+/// The row's own output length.
+fn row_length(row: &Row) -> Result<Option<TokenCount>, String> {
+    let Some(value) = LENGTHS.iter().find_map(|name| row.get(*name)).filter(|v| !v.is_null()) else { return Ok(None) };
     let number = value.as_u64().or_else(|| value.as_str().and_then(|s| s.trim().parse().ok()));
+    let number = number.or_else(|| value.as_f64().filter(|n| n.fract() == 0.0 && *n > 0.0).map(|n| n as u64));
     match number.and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0) {
         Some(tokens) => Ok(Some(TokenCount(tokens))),
-        None => Err(value.to_string()),
+        None => Err(format!("output length {value}: give a whole number of tokens above 0")),
     }
 }
 
 /// The openings alone: a tenth of the file.
-fn sharegpt(path: &Path, output_len: Option<TokenCount>) -> Result<Vec<Candidate>, WorkloadError> {
-    let mut candidates = Vec::new();
-    super::sharegpt::for_each(path, &mut |line, conversation| {
-        let Some((prompt, answer)) = conversation.exchanges().next() else { return };
+fn sharegpt(
+    path: &Path,
+    output_len: Option<TokenCount>,
+    candidates: &mut Vec<Candidate>,
+) -> Result<Skipped, WorkloadError> {
+    conversations(path, &mut |spot, exchanges| {
+        // A conversation of one turn, or none, is nothing to measure, and nothing to complain of.
+        let Some((prompt, answer)) = exchanges.next() else { return 0 };
         let output = output_len.map_or(Output::LikeText(answer), Output::Tokens);
-        candidates.push(Candidate { prompt, output, line });
-    })?;
-    Ok(candidates)
+        let candidate = Candidate { before: Vec::new(), prompt, output, spot };
+        let bytes = candidate.bytes();
+        candidates.push(candidate);
+        bytes
+    })
+}
+
+/// What is done with the exchanges of a conversation; says how many bytes of them are kept.
+type TakeExchanges<'a> = &'a mut dyn FnMut(Spot, &mut dyn Iterator<Item = (String, String)>) -> usize;
+
+/// Calls `take` for every conversation of a file.
+pub(super) fn conversations(path: &Path, take: TakeExchanges<'_>) -> Result<Skipped, WorkloadError> {
+    rows::for_each(path, &mut |spot, mut row| {
+        let turns =
+            chat::turns_of(&mut row).ok_or("no conversation: expected `conversations`, `messages` or `items`")??;
+        Ok(take(spot, &mut chat::exchanges(turns)))
+    })
 }

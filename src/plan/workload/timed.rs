@@ -4,7 +4,7 @@
 //! prompt by hash, equal hashes become equal blocks, so that prefixes are shared as they were in production.
 
 use super::error::WorkloadError;
-use super::rows;
+use crate::files;
 use crate::units::{Offset, TokenCount};
 use chrono::NaiveDateTime;
 use serde::Deserialize;
@@ -35,8 +35,9 @@ pub(super) struct Recorded {
 }
 
 pub(super) fn load(path: &Path) -> Result<Recorded, WorkloadError> {
-    let mut reader = rows::open(path)?;
-    let start = reader.fill_buf().map_err(|source| WorkloadError::Read { path: path.into(), source })?;
+    let unreadable = |source| WorkloadError::Read { path: path.into(), source };
+    let mut reader = files::open(path).map_err(unreadable)?;
+    let start = reader.fill_buf().map_err(unreadable)?;
     let mut timed = if start.first() == Some(&b'{') { mooncake(path, reader)? } else { azure(path, reader)? };
     if timed.is_empty() {
         return Err(WorkloadError::File { path: path.into(), problem: "no request in it".into(), remedy: AZURE });

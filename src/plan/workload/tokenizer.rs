@@ -51,6 +51,11 @@ pub fn embedded(name: &str) -> Option<&'static [u8]> {
 }
 
 impl Tokenizer {
+    /// Whether [`Tokenizer::load`] would find one.
+    pub fn is_here(spec: &str) -> bool {
+        embedded(spec).is_some() || locate(spec, hub_cache().as_deref()).is_ok()
+    }
+
     /// `spec`: the name of an embedded tokenizer, a tokenizer.json, a directory that holds one, or a Hugging Face id in
     /// the local cache (`HF_HUB_CACHE`, `HF_HOME/hub`, `~/.cache/huggingface/hub`).
     pub fn load(spec: &str) -> Result<Self, TokenizerError> {

@@ -40,7 +40,7 @@ impl PreparedWorkload {
                 .map(|index| {
                     let text = &texts[texts.len() - 1 - index as usize % texts.len()];
                     let Text { prompt_tokens, output_tokens, .. } = *text;
-                    let prompt = text.render(marked(index, &text.prompt), self.endpoint);
+                    let prompt = text.reworded(marked(index, &text.prompt), self.endpoint);
                     WarmUpRequest { prompt, prompt_tokens, output_tokens }
                 })
                 .collect()),
