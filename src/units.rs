@@ -156,11 +156,9 @@ impl std::str::FromStr for RequestRate {
     type Err = String;
 
     fn from_str(s: &str) -> Result<Self, String> {
-        s.trim()
-            .parse::<f64>()
-            .ok()
-            .and_then(RequestRate::new)
-            .ok_or_else(|| format!("`{s}` is no request rate: give requests per second above 0 (e.g. 0.5), or `inf`"))
+        s.trim().parse::<f64>().ok().and_then(RequestRate::new).ok_or_else(|| {
+            format!("`{s}` is not a request rate: give requests per second above 0 (e.g. 0.5), or `inf`")
+        })
     }
 }
 

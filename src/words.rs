@@ -31,6 +31,15 @@ pub fn short_model(model: &str) -> &str {
     whole.rsplit('/').next().unwrap_or(whole)
 }
 
+/// A word as a POSIX shell takes it: in quotes where the shell would change it.
+pub fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_string(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
 /// `a, b and c`.
 pub fn listed<S: AsRef<str>>(items: &[S]) -> String {
     match items {

@@ -8,6 +8,7 @@ use crate::plan::deployment::{FleetPlan, GpuAssignment, InstancePlan};
 use crate::plan::mask::{masked_words, serialize_masked_words};
 pub use crate::plan::secrecy::EnvValue;
 use crate::plan::topology::{KvTransfer, Role};
+use crate::words;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -55,23 +56,14 @@ impl EngineCommand {
     pub fn shell_line(&self) -> String {
         let mut line = String::new();
         for (name, value) in &self.env {
-            let _ = write!(line, "{name}={} ", quoted(value.masked()));
+            let _ = write!(line, "{name}={} ", words::shell_word(value.masked()));
         }
-        line.push_str(&quoted(&self.program));
+        line.push_str(&words::shell_word(&self.program));
         for arg in masked_words(&self.args) {
             line.push(' ');
-            line.push_str(&quoted(&arg));
+            line.push_str(&words::shell_word(&arg));
         }
         line
-    }
-}
-
-/// Words that a POSIX shell would change stand in single quotes.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+*".contains(c);
-    match !word.is_empty() && word.chars().all(plain) {
-        true => word.to_string(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
     }
 }
 

@@ -7,6 +7,7 @@ use super::mask::masked_text;
 use super::settings::{self, Settings};
 use super::topology::{EngineGroup, Shape, Topology};
 use super::topology_file;
+use super::tuned;
 use super::typed::whole_number;
 use std::path::Path;
 
@@ -187,7 +188,7 @@ impl ArmSpec {
         let settings = topology.settings.clone().overridden_by(&self.settings);
         let remedy = "decode.FLAG, prefill.FLAG and kv.KEY belong to prefill-decode topologies".to_string();
         let misplaced = |detail| PlanError::Arm { arm: masked_text(&self.text), detail, remedy };
-        settings.apply(&mut topology).map_err(misplaced)?;
+        tuned::apply(&settings, &mut topology).map_err(misplaced)?;
         let sized = from_file || !wanted.is_empty();
         Ok(SizedTopology { topology, sized })
     }

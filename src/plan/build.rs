@@ -2,12 +2,13 @@
 
 mod arms;
 mod load;
+mod request;
 mod workload;
 
 pub use arms::base_url;
+pub use request::{Arms, Request, RunOptions, Servers};
 
-use super::access::{Access, HeaderWord};
-use super::arm::ArmSpec;
+use super::access::Access;
 use super::context::{self, Context};
 use super::deployment::{AttachPlan, Deployment};
 use super::environment::Environment;
@@ -15,70 +16,19 @@ use super::error::PlanError;
 use super::gpus::GpuPool;
 use super::load::{Dataset, Overlong};
 use super::metadata;
-use super::options::{LoadOptions, WorkloadOptions};
-use super::slo::{Slo, Target};
 use super::strategy::{self, Order};
 use super::topology::Defaults;
 use super::topology_file;
-use super::window::Window;
 use super::workload::embedded;
-use super::{ArmPlan, MetricChoice, OnFailure, Plan, Sweep, Timeouts};
+use super::{ArmPlan, Plan, Sweep};
 use crate::units::Percent;
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::time::Duration;
-
-/// What the user wants, flags still as typed.
-#[derive(Debug, Clone)]
-pub struct Request {
-    pub arms: Arms,
-    pub workload: WorkloadOptions,
-    pub load: LoadOptions,
-    pub slo: Slo,
-    pub target: Target,
-    pub run: RunOptions,
-}
-
-/// Where the arms come from.
-#[derive(Debug, Clone)]
-pub enum Arms {
-    /// Topologies for an engine, by name or file.
-    Spawn { specs: Vec<ArmSpec>, engine: String },
-    /// Running servers, measured as one arm of this name.
-    Attach { servers: Servers, name: String, gpus: Option<u32>, headers: Vec<HeaderWord>, insecure: bool },
-}
-
-/// Servers that somebody else runs, as base URLs.
-#[derive(Debug, Clone)]
-pub enum Servers {
-    Endpoint(String),
-    PrefillDecode { prefill: Vec<String>, decode: Vec<String> },
-}
-
-/// What concerns the run rather than the requests.
-#[derive(Debug, Clone)]
-pub struct RunOptions {
-    pub order: Option<Order>,
-    pub result_dir: PathBuf,
-    /// Name of the run's directory, instead of the topology's.
-    pub name: Option<String>,
-    pub gate: Option<f64>,
-    pub window: Option<Window>,
-    pub on_failure: OnFailure,
-    pub metadata: BTreeMap<String, String>,
-    pub metrics: MetricChoice,
-    pub engine_args: Vec<String>,
-    pub through_proxy: bool,
-    pub ready_timeout: Duration,
-    pub timeouts: Timeouts,
-}
 
 /// # Errors
 /// Whatever makes the plan impossible or meaningless, before anything starts.
 pub fn build(request: &Request, env: &Environment, detect: impl Fn() -> GpuPool) -> Result<Plan, PlanError> {
     let mut warnings = Vec::new();
     if let Some(name) = request.run.name.as_ref().filter(|name| !topology_file::names_a_directory(name)) {
-        return Err(value("--name", name, "it names a directory: use letters, digits, - and _"));
+        return Err(PlanError::value("--name", name, "it names a directory: use letters, digits, - and _"));
     }
     let (arms, defaults, disjoint) = match &request.arms {
         Arms::Spawn { specs, engine } => arms::spawn(request, specs, engine, env, detect, &mut warnings)?,
@@ -103,7 +53,7 @@ pub fn build(request: &Request, env: &Environment, detect: impl Fn() -> GpuPool)
 fn launches(request: &Request, order: Order) -> Result<u32, PlanError> {
     match (&request.arms, request.load.launches) {
         (Arms::Attach { .. }, Some(n)) if n > 1 => {
-            Err(value("--launches", n, "attached servers are not started by topobench: use --attempts"))
+            Err(PlanError::value("--launches", n, "attached servers are not started by topobench: use --attempts"))
         }
         (Arms::Attach { .. }, _) => Ok(1),
         (Arms::Spawn { .. }, Some(n)) => Ok(n),
@@ -135,8 +85,10 @@ fn sweep(
     if workload.tokenizer.is_none() {
         workload.tokenizer = workload::tokenizer_of(&model, &workload, warnings);
     }
-    let gate =
-        request.run.gate.map(|g| Percent::new(g).ok_or_else(|| value("--gate", g, "give a percentage from 0 to 100")));
+    let gate = request
+        .run
+        .gate
+        .map(|g| Percent::new(g).ok_or_else(|| PlanError::value("--gate", g, "give a percentage from 0 to 100")));
     Ok(Sweep {
         workload,
         load: load::build(&request.load, &request.workload, defaults)?,
@@ -181,10 +133,6 @@ fn check_context(sweep: &Sweep, arms: &[ArmPlan]) -> Result<(), PlanError> {
         }
     }
     Ok(())
-}
-
-fn value(what: &str, value: impl ToString, remedy: &str) -> PlanError {
-    PlanError::Value { what: what.to_string(), value: value.to_string(), remedy: remedy.to_string() }
 }
 
 #[cfg(test)]

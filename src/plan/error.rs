@@ -50,3 +50,9 @@ pub enum PlanError {
     #[error(transparent)]
     Workload(#[from] crate::plan::workload::WorkloadError),
 }
+
+impl PlanError {
+    pub(super) fn value(what: &str, value: impl ToString, remedy: &str) -> PlanError {
+        PlanError::Value { what: what.to_string(), value: value.to_string(), remedy: remedy.to_string() }
+    }
+}

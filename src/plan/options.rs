@@ -2,9 +2,8 @@
 
 use super::load::{LengthField, Overlong, RampShape};
 use super::slo_words::GoodputWord;
-use super::typed::{number, whole_number};
+use super::typed::{Rates, number, whole_number};
 use super::window::Window;
-use crate::units::RequestRate;
 use clap::{Args, ValueEnum};
 
 #[derive(Debug, Clone, Default, Args)]
@@ -103,8 +102,8 @@ pub enum DatasetName {
 #[command(next_help_heading = "Load")]
 pub struct LoadOptions {
     /// Requests per second, one point each; `inf` sends everything at once; of several lists the last counts [default: the topology file's]
-    #[arg(long, visible_alias = "qps", value_delimiter = ',', num_args = 1, value_name = "R,R..")]
-    pub request_rate: Vec<RequestRate>,
+    #[arg(long, visible_alias = "qps", value_name = "R,R..")]
+    pub request_rate: Option<Rates>,
     /// Requests of a point [default: 100]
     #[arg(long, conflicts_with = "duration", value_parser = whole_number::<u32>)]
     pub num_prompts: Option<u32>,

@@ -1,11 +1,9 @@
 //! Settings of an arm beside its sizes: flags of its engines (for all of them or one role), environment, options of the
 //! KV connector. They come from ARM's keys and from `[tune]` in a topology file, and are part of what the arm is.
 
-use super::engine_args;
+use super::gpu_flags;
 use super::mask::masked_value;
-use super::topology::{Role, Shape, Topology};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Keys as they are typed: `block-size`, `decode.max-num-seqs`, `env.NAME`, `kv.KEY`. Shown and stored without secrets.
@@ -18,28 +16,36 @@ fn masked<S: serde::Serializer>(settings: &BTreeMap<String, String>, s: S) -> Re
 }
 
 /// What a key sets.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Target<'a> {
-    /// A flag of every engine, or of those of one role.
-    Flag(Option<Role>, &'a str),
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Target<'a> {
+    /// A flag of every engine.
+    Flag(&'a str),
+    /// A flag of the prefill engines.
+    Prefill(&'a str),
+    Decode(&'a str),
     Env(&'a str),
     Kv(&'a str),
 }
 
-fn target(key: &str) -> Target<'_> {
+pub(super) fn target(key: &str) -> Target<'_> {
     match key.split_once('.') {
         Some(("env", name)) => Target::Env(name),
         Some(("kv", name)) => Target::Kv(name),
-        Some(("prefill", flag)) => Target::Flag(Some(Role::Prefill), flag),
-        Some(("decode", flag)) => Target::Flag(Some(Role::Decode), flag),
+        Some(("prefill", flag)) => Target::Prefill(flag),
+        Some(("decode", flag)) => Target::Decode(flag),
         // vLLM has dotted flags itself: compilation-config.level.
-        _ => Target::Flag(None, key),
+        _ => Target::Flag(key),
     }
 }
 
 impl Settings {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Keys with their values, as typed.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &String)> {
+        self.0.iter()
     }
 
     /// Keys with their values, secrets masked.
@@ -52,15 +58,15 @@ impl Settings {
     /// # Errors
     /// In words, when no engine can have it.
     pub fn insert(&mut self, key: &str, value: &str) -> Result<Option<String>, String> {
-        let key = match target(key) {
-            Target::Flag(role, flag) => {
-                check_flag(flag)?;
-                let flag = flag.replace('_', "-");
-                role.map_or(flag.clone(), |role| format!("{}.{flag}", role.name()))
-            }
+        let (role, flag) = match target(key) {
+            Target::Flag(flag) => ("", flag),
+            Target::Prefill(flag) => ("prefill.", flag),
+            Target::Decode(flag) => ("decode.", flag),
             Target::Env("") | Target::Kv("") => return Err(format!("`{key}` names nothing")),
-            Target::Env(_) | Target::Kv(_) => key.to_string(),
+            Target::Env(_) | Target::Kv(_) => return Ok(self.0.insert(key.to_string(), value.to_string())),
         };
+        check_flag(flag)?;
+        let key = format!("{role}{}", flag.replace('_', "-"));
         Ok(self.0.insert(key, value.to_string()))
     }
 
@@ -68,53 +74,6 @@ impl Settings {
     pub fn overridden_by(mut self, other: &Settings) -> Settings {
         self.0.extend(other.0.iter().map(|(k, v)| (k.clone(), v.clone())));
         self
-    }
-
-    /// Makes them part of a topology.
-    ///
-    /// # Errors
-    /// In words, when they mean nothing for its kind.
-    pub fn apply(&self, topology: &mut Topology) -> Result<(), String> {
-        for (key, value) in &self.0 {
-            match (target(key), &mut topology.shape) {
-                (Target::Env(name), _) => topology.env.insert(name, value),
-                (Target::Kv(name), Shape::PrefillDecode { kv, .. }) => match name {
-                    "connector" => kv.connector.clone_from(value),
-                    "buffer_device" => kv.buffer_device = Some(value.clone()),
-                    "load_failure_policy" => kv.load_failure_policy = Some(value.clone()),
-                    _ => {
-                        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.clone()));
-                        kv.extra_config.insert(name.to_string(), value);
-                    }
-                },
-                (Target::Flag(Some(Role::Prefill), flag), Shape::PrefillDecode { prefill, .. }) => {
-                    prefill.settings.push(argument(flag, value));
-                }
-                (Target::Flag(Some(_), flag), Shape::PrefillDecode { decode, .. }) => {
-                    decode.settings.push(argument(flag, value));
-                }
-                (Target::Kv(_) | Target::Flag(Some(_), _), Shape::Simple { .. }) => {
-                    return Err(format!("{key} means nothing for a simple topology"));
-                }
-                // Before those of a role, which then win.
-                (Target::Flag(None, flag), Shape::PrefillDecode { prefill, decode, .. }) => {
-                    prefill.settings.insert(0, argument(flag, value));
-                    decode.settings.insert(0, argument(flag, value));
-                }
-                (Target::Flag(None, flag), Shape::Simple { group }) => group.settings.push(argument(flag, value)),
-            }
-        }
-        topology.settings = self.clone();
-        Ok(())
-    }
-}
-
-/// As vLLM takes it: `--flag=value`, and switches without one.
-fn argument(flag: &str, value: &str) -> String {
-    match value {
-        "true" => format!("--{flag}"),
-        "false" => format!("--no-{flag}"),
-        value => format!("--{flag}={value}"),
     }
 }
 
@@ -133,7 +92,7 @@ fn check_flag(flag: &str) -> Result<(), String> {
     if flag.len() < 4 || flag == "gpus" {
         return Err(format!("unknown key `{flag}`"));
     }
-    match engine_args::refusal(&format!("--{flag}")) {
+    match gpu_flags::refusal(&format!("--{flag}")) {
         Some(remedy) => {
             Err(format!("{flag} changes how many GPUs an engine takes, which is not counted yet: {remedy}"))
         }

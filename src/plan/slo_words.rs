@@ -38,7 +38,7 @@ impl FromStr for GoodputWord {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let refuse = || format!("`{text}` is no METRIC:MS word like ttft:125 (metrics: ttft, tpot, e2el); {SWALLOWED}");
+        let refuse = || format!("`{text}` is not METRIC:MS, such as ttft:125 (metrics: ttft, tpot, e2el); {SWALLOWED}");
         let (metric, value) = text.split_once(':').ok_or_else(refuse)?;
         let metric = match metric.trim().to_ascii_lowercase().as_str() {
             "ttft" => Metric::Ttft,
@@ -100,12 +100,12 @@ fn milliseconds(word: &Word) -> Result<f64, PlanError> {
     let factor = match unit.trim() {
         "ms" => 1.0,
         "s" => 1e3,
-        other => return Err(refuse(format!("`{other}` is no unit of time"), example())),
+        other => return Err(refuse(format!("`{other}` is not a unit of time"), example())),
     };
-    let value: f64 = number.trim().parse().map_err(|_| refuse(format!("`{text}` is no number"), example()))?;
+    let value: f64 = number.trim().parse().map_err(|_| refuse(format!("`{text}` is not a number"), example()))?;
     let ms = value * factor;
     if !ms.is_finite() || ms <= 0.0 {
-        return Err(refuse(format!("{text} is no time that can pass"), example()));
+        return Err(refuse(format!("{text} is not a time above 0"), example()));
     }
     let floor = if word.metric == Metric::Tpot { 0.05 } else { 1.0 };
     if ms < floor {
@@ -164,8 +164,8 @@ mod tests {
             ("-1", "above 0"),
             ("nan", "above 0"),
             ("inf", "above 0"),
-            ("x", "`x` is no number"),
-            ("", "`` is no number"),
+            ("x", "`x` is not a number"),
+            ("", "`` is not a number"),
         ] {
             let error =
                 resolve(vec![word(1, Metric::Ttft, value)], &Environment::default()).expect_err(value).to_string();

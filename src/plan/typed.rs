@@ -1,5 +1,6 @@
-//! Values as people type them. The messages say what is wrong with a value; whoever asks says where it stood.
+//! Values as people type them. The messages say what is wrong with a value; the caller says where it stood.
 
+use crate::units::RequestRate;
 use std::num::{IntErrorKind, ParseIntError};
 use std::str::FromStr;
 
@@ -8,13 +9,13 @@ use std::str::FromStr;
 pub fn whole_number<T: FromStr<Err = ParseIntError>>(text: &str) -> Result<T, String> {
     text.trim().parse().map_err(|e: ParseIntError| match e.kind() {
         IntErrorKind::PosOverflow => format!("`{text}` is too large"),
-        _ => format!("`{text}` is no whole number from 0 up"),
+        _ => format!("`{text}` must be a non-negative integer"),
     })
 }
 
-/// Any number that Rust knows, infinities included; whoever uses it says which make sense.
+/// Any number that Rust knows, infinities included; the caller says which make sense.
 pub fn number(text: &str) -> Result<f64, String> {
-    text.trim().parse().ok().filter(|x: &f64| !x.is_nan()).ok_or_else(|| format!("`{text}` is no number"))
+    text.trim().parse().ok().filter(|x: &f64| !x.is_nan()).ok_or_else(|| format!("`{text}` is not a number"))
 }
 
 /// A percentile of a distribution, 0 to 100.
@@ -22,7 +23,19 @@ pub fn percentile(text: &str) -> Result<f64, String> {
     number(text)
         .ok()
         .filter(|p| (0.0..=100.0).contains(p))
-        .ok_or_else(|| format!("`{text}` is no percentile from 0 to 100"))
+        .ok_or_else(|| format!("`{text}` must be a percentile from 0 to 100"))
+}
+
+/// `0.5,1,2`: one list. Given again, the later one counts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rates(pub Vec<RequestRate>);
+
+impl FromStr for Rates {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.split(',').map(str::parse).collect::<Result<_, _>>().map(Rates)
+    }
 }
 
 /// `KEY=VALUE`.
@@ -39,7 +52,7 @@ impl FromStr for KeyValue {
         let (key, value) = text
             .split_once('=')
             .filter(|(key, _)| !key.trim().is_empty())
-            .ok_or_else(|| format!("`{text}` is no KEY=VALUE word like cluster=a; {SWALLOWED}"))?;
+            .ok_or_else(|| format!("`{text}` is not KEY=VALUE, such as cluster=a; {SWALLOWED}"))?;
         Ok(KeyValue { key: key.trim().to_string(), value: value.to_string() })
     }
 }
@@ -55,7 +68,7 @@ mod tests {
     fn numbers_are_refused_in_words() {
         assert_eq!(whole_number::<u32>("8"), Ok(8));
         for (text, word) in
-            [("x", "no whole"), ("-1", "no whole"), ("1.5", "no whole"), ("", "no whole"), ("99999999999", "large")]
+            [("x", "integer"), ("-1", "integer"), ("1.5", "integer"), ("", "integer"), ("99999999999", "large")]
         {
             let error = whole_number::<u32>(text).expect_err(text);
             assert!(error.contains(word) && error.contains(text), "{error}");

@@ -21,7 +21,7 @@ pub enum Window {
 
 /// Words that are no window.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no window: give `steady`, `all`, or seconds as FROM:TO, e.g. 30:330 or 30:")]
+#[error("`{0}` is not a window: give `steady`, `all`, or seconds as FROM:TO, e.g. 30:330 or 30:")]
 pub struct WindowError(String);
 
 impl FromStr for Window {

@@ -11,8 +11,13 @@ use std::path::Path;
 pub(super) fn read(run: &Path, window: Window) -> Result<RecordedRun, RecordError> {
     let mut skipped = Vec::new();
     let mut found: Vec<ImportedPoint> = Vec::new();
-    for path in import::result_files(run)? {
-        let Contents { points, problems } = Contents::of_file(&path);
+    let files = import::result_files(run)?;
+    for path in &files {
+        let Contents { points, problems } = Contents::of_file(path);
+        if import::is_summary(path, &files) && !points.is_empty() {
+            skipped.push(format!("{}: it repeats what the files beside it hold", path.display()));
+            continue;
+        }
         found.extend(points);
         skipped.extend(problems.into_iter().map(|problem| format!("{}: {problem}", path.display())));
     }

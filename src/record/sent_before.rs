@@ -6,7 +6,7 @@
 
 use super::dir;
 use super::manifest::{InstanceRecord, Manifest};
-use super::read::stamp_position;
+use super::run::stamp_position;
 use crate::plan::workload::TraceLine;
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};

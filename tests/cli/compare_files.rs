@@ -83,7 +83,9 @@ fn pythons_numbers_json_lines_arrays_and_sweep_folders_are_read() {
     place.write("sweep/SERVE--tp=1/BENCH--rate=4.0/run=0.json", &fast);
     place.write("sweep/SERVE--tp=1/BENCH--rate=4.0/summary.json", &format!("[{fast}]"));
     let ended = place.type_in("compare plain lines array sweep --json").measured();
-    assert!(!ended.stderr.contains("skipped"), "{}", ended.stderr);
+    let skipped: Vec<&str> = ended.stderr.lines().filter(|l| l.contains("skipped")).collect();
+    assert_eq!(skipped.len(), 1, "{}", ended.stderr);
+    assert!(skipped[0].contains("summary.json: it repeats"), "{}", ended.stderr);
     let json = ended.json();
     for arm in json["arms"].as_array().expect("four") {
         let rates: Vec<f64> =

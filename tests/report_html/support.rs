@@ -218,7 +218,7 @@ fn judged(run: &RecordedRun) -> Vec<PointInput> {
 
 fn plan() -> Plan {
     let arm = |text| ArmSpec::parse(text).expect("an arm");
-    let rates = [2.0, 5.0, 8.0].into_iter().filter_map(RequestRate::new).collect();
+    let rates = "2,5,8".parse().ok();
     let second = Duration::from_secs(1);
     let request = Request {
         arms: Arms::Spawn {

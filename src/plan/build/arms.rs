@@ -1,6 +1,6 @@
 //! Arms: topologies made concrete, or servers that somebody else runs.
 
-use super::{Request, Servers};
+use super::request::{Request, Servers};
 use crate::plan::ArmPlan;
 use crate::plan::access::Access;
 use crate::plan::arm::{self, ArmSpec, SizedTopology};

@@ -1,10 +1,10 @@
 //! Rates, extent and arrivals, from flags and the topology's defaults.
 
-use super::value;
 use crate::plan::error::PlanError;
 use crate::plan::load::{Arrivals, Extent, Load, RampUp};
 use crate::plan::options::{DatasetName, LoadOptions, WorkloadOptions};
 use crate::plan::topology::Defaults;
+use crate::plan::typed::Rates;
 use crate::plan::workload::recorded_rate;
 use crate::units::RequestRate;
 use std::path::Path;
@@ -33,8 +33,8 @@ pub(super) fn build(o: &LoadOptions, workload: &WorkloadOptions, defaults: &Defa
     let ramp_up = ramp_up(o)?;
     let rates = if o.trace_arrivals {
         vec![rate_of_trace(workload, extent)?]
-    } else if !o.request_rate.is_empty() {
-        o.request_rate.clone()
+    } else if let Some(Rates(rates)) = &o.request_rate {
+        rates.clone()
     } else if let Some(ramp) = ramp_up {
         // One point, named by where it leads.
         RequestRate::new(ramp.end).into_iter().collect()
@@ -49,33 +49,37 @@ pub(super) fn build(o: &LoadOptions, workload: &WorkloadOptions, defaults: &Defa
     }
     for (i, rate) in rates.iter().enumerate() {
         if rates[..i].contains(rate) {
-            return Err(value("--request-rate", rate, "a rate stands once in the list; --attempts repeats it"));
+            return Err(PlanError::value(
+                "--request-rate",
+                rate,
+                "a rate stands once in the list; --attempts repeats it",
+            ));
         }
     }
     if matches!(extent, Extent::Duration(_)) && rates.iter().any(|r| r.is_infinite()) {
-        return Err(value("--request-rate", "inf", "an infinite rate has no duration: give --num-prompts"));
+        return Err(PlanError::value("--request-rate", "inf", "an infinite rate has no duration: give --num-prompts"));
     }
     check_size(extent, &rates)?;
     let launches = o.launches.unwrap_or(1);
     for (flag, n) in [("--attempts", o.attempts), ("--launches", launches)] {
         if n == 0 || n > MOST_REPEATS {
-            return Err(value(flag, n, &format!("give 1 to {MOST_REPEATS}")));
+            return Err(PlanError::value(flag, n, &format!("give 1 to {MOST_REPEATS}")));
         }
     }
     if rates.len() as u64 * u64::from(o.attempts) * u64::from(launches) > MOST_POINTS {
         let remedy =
             format!("{} rates and {launches} launches make more than {MOST_POINTS} points: give fewer", rates.len());
-        return Err(value("--attempts", o.attempts, &remedy));
+        return Err(PlanError::value("--attempts", o.attempts, &remedy));
     }
     let warmups = o.num_warmups.or(defaults.num_warmups).unwrap_or(4);
     if warmups > MOST_WARM_UPS {
-        return Err(value("--num-warmups", warmups, &format!("give at most {MOST_WARM_UPS}")));
+        return Err(PlanError::value("--num-warmups", warmups, &format!("give at most {MOST_WARM_UPS}")));
     }
     let max_warmup = o.max_warmup.or(defaults.max_warmup).unwrap_or(DEFAULT_MAX_WARMUP_SECS);
     let max_warmup = Duration::try_from_secs_f64(max_warmup)
-        .map_err(|_| value("--max-warmup", max_warmup, "give seconds, 0 or more"))?;
+        .map_err(|_| PlanError::value("--max-warmup", max_warmup, "give seconds, 0 or more"))?;
     if o.max_concurrency == Some(0) {
-        return Err(value("--max-concurrency", 0, "give at least 1, or leave it out for no limit"));
+        return Err(PlanError::value("--max-concurrency", 0, "give at least 1, or leave it out for no limit"));
     }
     Ok(Load {
         rates,
@@ -94,7 +98,7 @@ pub(super) fn build(o: &LoadOptions, workload: &WorkloadOptions, defaults: &Defa
 fn check_size(extent: Extent, rates: &[RequestRate]) -> Result<(), PlanError> {
     match extent {
         Extent::Requests(n) if f64::from(n) > MOST_REQUESTS => {
-            Err(value("--num-prompts", n, &format!("give at most {MOST_REQUESTS}")))
+            Err(PlanError::value("--num-prompts", n, &format!("give at most {MOST_REQUESTS}")))
         }
         Extent::Duration(secs) => match rates.iter().find(|r| r.per_second() * secs.as_secs_f64() > MOST_REQUESTS) {
             Some(rate) => {
@@ -102,7 +106,7 @@ fn check_size(extent: Extent, rates: &[RequestRate]) -> Result<(), PlanError> {
                     "over {} s that makes more than {MOST_REQUESTS} requests: shorten --duration",
                     secs.as_secs()
                 );
-                Err(value("--request-rate", rate, &remedy))
+                Err(PlanError::value("--request-rate", rate, &remedy))
             }
             None => Ok(()),
         },
@@ -112,7 +116,7 @@ fn check_size(extent: Extent, rates: &[RequestRate]) -> Result<(), PlanError> {
                     "{n} requests would take {:.0} days: give a higher rate",
                     f64::from(n) / rate.per_second() / 86_400.0
                 );
-                Err(value("--request-rate", rate, &remedy))
+                Err(PlanError::value("--request-rate", rate, &remedy))
             }
             None => Ok(()),
         },
@@ -121,15 +125,16 @@ fn check_size(extent: Extent, rates: &[RequestRate]) -> Result<(), PlanError> {
 
 fn extent(o: &LoadOptions, defaults: &Defaults) -> Result<Extent, PlanError> {
     match (o.num_prompts, o.duration) {
-        (Some(0), _) => Err(value("--num-prompts", 0, "give at least 1")),
+        (Some(0), _) => Err(PlanError::value("--num-prompts", 0, "give at least 1")),
         (Some(n), _) => Ok(Extent::Requests(n)),
         (None, Some(secs)) if secs > 0.0 && secs <= LONGEST_POINT_SECS => {
             Ok(Extent::Duration(Duration::from_secs_f64(secs)))
         }
-        (None, Some(secs)) => Err(value("--duration", secs, "give seconds above 0")),
+        (None, Some(secs)) => Err(PlanError::value("--duration", secs, "give seconds above 0")),
         (None, None) => Ok(match (defaults.num_prompts, defaults.duration) {
             (None, Some(secs)) => Extent::Duration(
-                Duration::try_from_secs_f64(secs).map_err(|e| value("duration in [defaults]", secs, &e.to_string()))?,
+                Duration::try_from_secs_f64(secs)
+                    .map_err(|e| PlanError::value("duration in [defaults]", secs, &e.to_string()))?,
             ),
             (n, _) => Extent::Requests(n.unwrap_or(100)),
         }),
@@ -140,7 +145,7 @@ fn extent(o: &LoadOptions, defaults: &Defaults) -> Result<Extent, PlanError> {
 fn rate_of_trace(workload: &WorkloadOptions, extent: Extent) -> Result<RequestRate, PlanError> {
     let (DatasetName::TimedTrace, Some(trace)) = (workload.dataset_name, &workload.dataset_path) else {
         let remedy = "it needs --dataset-name timed_trace and --dataset-path; other datasets hold no times";
-        return Err(value("--trace-arrivals", true, remedy));
+        return Err(PlanError::value("--trace-arrivals", true, remedy));
     };
     let rate = recorded_rate(Path::new(trace), extent)?;
     // It names files and rows: a thousandth of a request is enough.
@@ -158,7 +163,7 @@ fn arrivals(o: &LoadOptions, workload: &WorkloadOptions) -> Result<Arrivals, Pla
             let (least, most) = (BURSTINESS.start(), BURSTINESS.end());
             let remedy =
                 format!("give a gamma shape from {least} to {most} (1 is Poisson), or `inf` for constant gaps");
-            Err(value("--burstiness", b, &remedy))
+            Err(PlanError::value("--burstiness", b, &remedy))
         }
     }
 }
@@ -169,7 +174,7 @@ fn ramp_up(o: &LoadOptions) -> Result<Option<RampUp>, PlanError> {
     };
     for (flag, rps) in [("--ramp-up-start-rps", start), ("--ramp-up-end-rps", end)] {
         if !(rps.is_finite() && rps > 0.0) {
-            return Err(value(flag, rps, "give requests per second above 0"));
+            return Err(PlanError::value(flag, rps, "give requests per second above 0"));
         }
     }
     Ok(Some(RampUp { shape, start, end }))

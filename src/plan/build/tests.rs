@@ -1,15 +1,21 @@
 use super::*;
+use crate::plan::arm::ArmSpec;
 use crate::plan::arm::Sizes;
 use crate::plan::deployment::Secret;
 use crate::plan::deployment::{GpuAssignment, InstancePlan};
 use crate::plan::gpus::Vendor;
 use crate::plan::load::{Extent, Lengths};
 use crate::plan::options::SloOptions;
+use crate::plan::options::{LoadOptions, WorkloadOptions};
 use crate::plan::secrecy::EnvValue;
 use crate::plan::slo_words::{self, Metric, Word};
 use crate::plan::typed::number;
+use crate::plan::{MetricChoice, OnFailure, Timeouts};
 use crate::units::{RequestRate, TokenCount};
 use clap::Parser;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
 
 /// The flags that a plan is made of, without the program around them.
 #[derive(Debug, Parser)]

@@ -1,6 +1,5 @@
 //! What requests look like, from flags and the topology's defaults.
 
-use super::value;
 use crate::plan::dataset_file;
 use crate::plan::error::PlanError;
 use crate::plan::load::{Dataset, Endpoint, Lengths, Prefixes, Workload};
@@ -23,7 +22,7 @@ pub(super) fn build(
         None => serde_json::Map::new(),
         Some(Ok(serde_json::Value::Object(map))) => map,
         Some(Ok(other)) => {
-            return Err(value(
+            return Err(PlanError::value(
                 "--extra-body",
                 masked_text(&other.to_string()),
                 "give a JSON object, e.g. '{\"top_p\": 0.9}'",
@@ -31,21 +30,35 @@ pub(super) fn build(
         }
         Some(Err(e)) => {
             let typed = masked_text(o.extra_body.as_deref().unwrap_or_default());
-            return Err(value("--extra-body", typed, &format!("give a JSON object, e.g. '{{\"top_p\": 0.9}}' ({e})")));
+            return Err(PlanError::value(
+                "--extra-body",
+                typed,
+                &format!("give a JSON object, e.g. '{{\"top_p\": 0.9}}' ({e})"),
+            ));
         }
     };
     check_extra_body(&extra_body, &dataset)?;
     let endpoint = match o.endpoint.trim_start_matches('/') {
         "v1/completions" | "completions" => Endpoint::Completions,
         "v1/chat/completions" | "chat/completions" | "chat" => Endpoint::Chat,
-        _ => return Err(value("--endpoint", &o.endpoint, "endpoints are /v1/completions and /v1/chat/completions")),
+        _ => {
+            return Err(PlanError::value(
+                "--endpoint",
+                &o.endpoint,
+                "endpoints are /v1/completions and /v1/chat/completions",
+            ));
+        }
     };
     if matches!(dataset, Dataset::Images { .. }) && endpoint == Endpoint::Completions {
-        return Err(value("--endpoint", &o.endpoint, "pictures go to a chat: give --endpoint /v1/chat/completions"));
+        return Err(PlanError::value(
+            "--endpoint",
+            &o.endpoint,
+            "pictures go to a chat: give --endpoint /v1/chat/completions",
+        ));
     }
     let temperature = o.temperature.unwrap_or(0.0);
     if !(0.0..=100.0).contains(&temperature) {
-        return Err(value("--temperature", temperature, "give a number from 0 up"));
+        return Err(PlanError::value("--temperature", temperature, "give a number from 0 up"));
     }
     Ok(Workload {
         dataset,
@@ -72,7 +85,7 @@ const RESERVED_FIELDS: [(&str, &str); 6] = [
 
 fn check_extra_body(body: &serde_json::Map<String, serde_json::Value>, dataset: &Dataset) -> Result<(), PlanError> {
     if let Some((field, owner)) = RESERVED_FIELDS.iter().find(|(field, _)| body.contains_key(*field)) {
-        return Err(value(
+        return Err(PlanError::value(
             "--extra-body",
             format!("{{\"{field}\": ..}}"),
             &format!("leave `{field}` out: it is set by {owner}"),
@@ -83,7 +96,7 @@ fn check_extra_body(body: &serde_json::Map<String, serde_json::Value>, dataset: 
         Dataset::Random { output: Lengths::Fixed { tokens }, .. } if least > u64::from(tokens.get()) => {
             let remedy =
                 format!("answers are {tokens} tokens long: set min_tokens to {tokens} at most, or --random-output-len");
-            Err(value("--extra-body", format!("{{\"min_tokens\": {least}}}"), &remedy))
+            Err(PlanError::value("--extra-body", format!("{{\"min_tokens\": {least}}}"), &remedy))
         }
         _ => Ok(()),
     }
@@ -112,7 +125,7 @@ fn dataset(o: &WorkloadOptions, defaults: &Defaults) -> Result<Dataset, PlanErro
     };
     let multi_turn = positive("--multi-turn", o.multi_turn)?;
     if let Some(open) = multi_turn.filter(|_| o.dataset_name != DatasetName::Sharegpt) {
-        return Err(value("--multi-turn", open, "conversations come from --dataset-name sharegpt"));
+        return Err(PlanError::value("--multi-turn", open, "conversations come from --dataset-name sharegpt"));
     }
     match o.dataset_name {
         DatasetName::Random => random(o, defaults),
@@ -136,10 +149,10 @@ fn random(o: &WorkloadOptions, defaults: &Defaults) -> Result<Dataset, PlanError
         .or(defaults.random_output_len)
         .unwrap_or(128);
     if let Some(ratio) = o.random_range_ratio.filter(|r| !(0.0..1.0).contains(r)) {
-        return Err(value("--random-range-ratio", ratio, "give a share from 0 to below 1"));
+        return Err(PlanError::value("--random-range-ratio", ratio, "give a share from 0 to below 1"));
     }
     if let Some(sigma) = o.random_lognormal_sigma.filter(|s| !(*s > 0.0 && *s <= 5.0)) {
-        return Err(value("--random-lognormal-sigma", sigma, "give a sigma above 0, at most 5"));
+        return Err(PlanError::value("--random-lognormal-sigma", sigma, "give a sigma above 0, at most 5"));
     }
     let lengths = |tokens| {
         let tokens = TokenCount(tokens);
@@ -150,7 +163,11 @@ fn random(o: &WorkloadOptions, defaults: &Defaults) -> Result<Dataset, PlanError
         }
     };
     if o.random_prefix_len > MOST_TOKENS {
-        return Err(value("--random-prefix-len", o.random_prefix_len, &format!("give at most {MOST_TOKENS}")));
+        return Err(PlanError::value(
+            "--random-prefix-len",
+            o.random_prefix_len,
+            &format!("give at most {MOST_TOKENS}"),
+        ));
     }
     let prefix_len = TokenCount(o.random_prefix_len);
     Ok(Dataset::Random { input: lengths(input), output: lengths(output), prefix_len, prefixes: prefixes(o)? })
@@ -160,7 +177,7 @@ fn prefixes(o: &WorkloadOptions) -> Result<Prefixes, PlanError> {
     let count = positive("--random-prefix-count", o.random_prefix_count)?.unwrap_or(1);
     match o.random_prefix_share.unwrap_or(1.0) {
         share if (0.0..=1.0).contains(&share) => Ok(Prefixes { count, share }),
-        share => Err(value("--random-prefix-share", share, "give a share from 0 to 1")),
+        share => Err(PlanError::value("--random-prefix-share", share, "give a share from 0 to 1")),
     }
 }
 
@@ -172,8 +189,8 @@ const MOST_OPEN: u32 = 1_000_000;
 fn positive(what: &str, number: Option<u32>) -> Result<Option<u32>, PlanError> {
     let most = if what == "--multi-turn" { MOST_OPEN } else { MOST_TOKENS };
     match number {
-        Some(0) => Err(value(what, 0, "give at least 1")),
-        Some(n) if n > most => Err(value(what, n, &format!("give at most {most}"))),
+        Some(0) => Err(PlanError::value(what, 0, "give at least 1")),
+        Some(n) if n > most => Err(PlanError::value(what, n, &format!("give at most {most}"))),
         other => Ok(other),
     }
 }

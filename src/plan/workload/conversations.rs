@@ -6,11 +6,12 @@
 //! falls due after all other open ones had theirs, `open / rate` seconds later in the mean. A point begins with
 //! conversations of its own and never goes on with those of an earlier one.
 
+use super::entries::PrepareReport;
 use super::error::WorkloadError;
 use super::prompt::{Message, Prompt, TOKENS_PER_MESSAGE, transcript};
 use super::rows::Skipped;
 use super::tokenizer::Tokenizer;
-use super::{PrepareReport, seeds, texts};
+use super::{seeds, texts};
 use crate::plan::load::Endpoint;
 use crate::units::TokenCount;
 use rand::seq::SliceRandom;

@@ -1,7 +1,7 @@
 //! Rows of a Parquet file, as Hugging Face keeps datasets. Pages may be plain or packed with Snappy or gzip, which is what
 //! is found; Zstandard, Brotli and LZ4 would each cost a C library or a crate.
 
-use super::rows::{Row, Spot};
+use super::row::{Row, Spot};
 use parquet::basic::Compression;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;

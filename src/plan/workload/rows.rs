@@ -5,8 +5,9 @@
 use super::error::WorkloadError;
 #[cfg(feature = "parquet")]
 use super::parquet_rows;
+use super::row::{Row, Spot};
 use crate::files::{self, Pieces};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::fmt;
 use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
@@ -28,25 +29,6 @@ const ENDINGS: [&str; 6] = ["json", "jsonl", "csv", "tsv", "parquet", "txt"];
 const ABOUT: [&str; 5] = ["dataset_info.json", "dataset_infos.json", "state.json", "config.json", "tokenizer.json"];
 /// Names under which a file's one object keeps its rows.
 const WRAPPERS: [&str; 6] = ["data", "rows", "train", "test", "examples", "instances"];
-
-/// A row's fields; those of CSV are strings.
-pub(super) type Row = Map<String, Value>;
-
-/// Where in its file a row stands, from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Spot {
-    Line(u64),
-    Row(u64),
-}
-
-impl fmt::Display for Spot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Spot::Line(n) => write!(f, "line {n}"),
-            Spot::Row(n) => write!(f, "row {n}"),
-        }
-    }
-}
 
 /// Rows that were passed over.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

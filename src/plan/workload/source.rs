@@ -1,20 +1,28 @@
 //! Where a workload's requests come from: each dataset, read and checked.
 
 use super::conversations::{self, Conversations};
+use super::entries::{PrepareContext, PrepareReport};
 use super::error::WorkloadError;
+use super::images;
 use super::lengths::Sampler;
+use super::points::{count, points, requests_in_run};
 use super::prompt::{Alphabet, Stretch};
 use super::rows::Skipped;
 use super::seeds::{self, Role};
 use super::texts::{self, Found, Text};
 use super::timed::{self, Recorded};
 use super::tokenizer::Tokenizer;
-use super::{PrepareContext, PrepareReport, count, images, points, requests_in_run};
 use crate::outcome::Request;
-use crate::plan::load::{Dataset, Endpoint, Lengths, Load, Overlong, Prefixes, Workload};
-use crate::units::{Offset, TokenCount};
+use crate::plan::arrivals::{self, ArrivalError};
+use crate::plan::load::{Dataset, Endpoint, Extent, Lengths, Load, Overlong, Prefixes, Workload};
+use crate::units::{Offset, RequestRate, TokenCount};
 use rand::RngExt;
 use std::path::Path;
+
+/// The rate at which the requests of a trace file were recorded, over as much of it as a point takes.
+pub fn recorded_rate(trace: &Path, extent: Extent) -> Result<RequestRate, WorkloadError> {
+    arrivals::native_rate(&timed::load(trace)?.offsets, extent).ok_or(ArrivalError::NoTimestamps.into())
+}
 
 #[derive(Debug)]
 pub(super) enum Source {
@@ -122,8 +130,8 @@ impl Source {
         let requests = requests_in_run(load)?;
         Ok((requests > prompts).then(|| {
             format!(
-                "the run needs {requests} prompts and the dataset has {prompts} that can be used: prompts are sent again, \
-                 and a prefix cache may answer those instead of the model; give a larger dataset, or fewer --num-prompts"
+                "the run needs {requests} prompts and the dataset has {prompts} that can be used: prompts are \
+                 repeated, and a prefix cache may answer those instead of the model; give a larger dataset, or fewer --num-prompts"
             )
         }))
     }

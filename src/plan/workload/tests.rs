@@ -3,9 +3,12 @@ mod fresh;
 mod multi_turn;
 mod prefixes;
 
+use super::source::Source;
 use super::tokenizer::tests::byte_level;
 use super::*;
-use crate::plan::load::{Arrivals, Dataset, Lengths, Prefixes};
+use crate::outcome::Request;
+use crate::plan::load::{Arrivals, Dataset, Endpoint, Extent, Lengths, Load, Overlong, Prefixes, Workload};
+use crate::units::{RequestRate, TokenCount};
 use serde_json::json;
 use std::collections::HashSet;
 use std::time::Duration;

@@ -4,12 +4,14 @@
 //! tokenising all of ShareGPT would take minutes for a run of a few hundred requests.
 
 use super::chat::{self, LastQuestion, Role, Turn};
+use super::entries::PrepareReport;
 use super::error::WorkloadError;
 use super::prompt::{Message, Picture, Prompt, TOKENS_PER_MESSAGE, Vision, transcript};
-use super::rows::{self, Row, Skipped, Spot};
+use super::row::{Row, Spot};
+use super::rows::{self, Skipped};
+use super::seeds;
 use super::tokenizer::Tokenizer;
-use super::{Overlong, PrepareReport, seeds};
-use crate::plan::load::{Dataset, Endpoint};
+use crate::plan::load::{Dataset, Endpoint, Overlong};
 use crate::units::TokenCount;
 use rand::seq::SliceRandom;
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! The workload as sent: one line a request for trace.jsonl, and the hash by which two runs know that they saw the same.
 
-use super::{PreparedWorkload, Schedule};
+use super::prepared::{PreparedWorkload, Schedule};
 use crate::units::{Offset, RequestRate, TokenCount};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};

@@ -4,9 +4,12 @@
 //! (those of an attempt 0, where measured ones count from 1); texts of a dataset get a mark at their beginning, in place
 //! of as much of their own, so that not even their first block is known to a cache.
 
+use super::error::WorkloadError;
+use super::prepared::PreparedWorkload;
 use super::prompt::Prompt;
+use super::seeds;
+use super::source::Source;
 use super::texts::Text;
-use super::{PreparedWorkload, Source, WorkloadError, seeds};
 use crate::outcome::Request;
 use crate::plan::load::Endpoint;
 use crate::units::{Offset, TokenCount};

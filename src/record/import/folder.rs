@@ -52,6 +52,12 @@ fn deployment(run: &Path, file: &Path) -> Option<String> {
     None
 }
 
+/// Whether a file sums up runs that lie beside it in files of their own, as `vllm bench sweep` has it.
+pub(in crate::record) fn is_summary(file: &Path, all: &[PathBuf]) -> bool {
+    let beside = |other: &PathBuf| other != file && other.parent() == file.parent();
+    file.file_name().is_some_and(|name| name == "summary.json") && all.iter().any(beside)
+}
+
 /// Those that lie in the directory itself, by name.
 ///
 /// # Errors
@@ -72,11 +78,7 @@ fn below(run: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Recor
     // Links might lead in circles, and a run of ours is one of its own.
     let folders = entries.flatten().filter(|e| e.file_type().is_ok_and(|kind| kind.is_dir())).map(|e| e.path());
     for folder in folders.filter(|f| !f.join(dir::MANIFEST).exists()) {
-        let found = files_in(&folder)?;
-        // The sum of the runs beside it.
-        let is_summary = |file: &PathBuf| file.file_name().is_some_and(|name| name == "summary.json");
-        let keep_summary = found.iter().all(is_summary);
-        files.extend(found.into_iter().filter(|file| keep_summary || !is_summary(file)));
+        files.extend(files_in(&folder)?);
         below(&folder, depth - 1, files)?;
     }
     Ok(())
@@ -121,8 +123,6 @@ mod tests {
         assert_eq!(found(&sweep).expect("one").len(), 2);
         let joined = made(&["t/SERVE--a-BENCH--r=2/run=0.json", "t/SERVE--a-BENCH--r=4/summary.json"]);
         assert_eq!(found(&joined).expect("one").len(), 2);
-        let summed = made(&["BENCH--r=2/run=0.json", "BENCH--r=2/summary.json"]);
-        assert_eq!(found(&summed).expect("one"), ["BENCH--r=2/run=0.json"]);
     }
 
     #[test]

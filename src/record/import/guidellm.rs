@@ -214,6 +214,9 @@ impl Request {
             let tokens = self.output_tokens.count().filter(|n| *n > 0);
             let tokens = tokens.ok_or_else(|| format!("request {}: its output tokens are not told", index + 1))?;
             let first = self.first_token().ok_or_else(|| format!("request {}: it has no first token", index + 1))?;
+            if first < due {
+                return Err(format!("request {}: its first token came before it was due", index + 1));
+            }
             let last = self.last_token(first, tokens).ok_or_else(|| {
                 format!("request {}: neither its last token's time nor its inter-token latency is told", index + 1)
             })?;

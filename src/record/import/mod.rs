@@ -9,7 +9,7 @@ mod loose;
 mod point;
 mod vllm;
 
-pub(super) use folder::{files_in, result_files};
+pub(super) use folder::{files_in, is_summary, result_files};
 pub use point::{ImportedFacts, ImportedPoint};
 pub use vllm::VllmFile;
 

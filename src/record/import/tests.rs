@@ -119,3 +119,18 @@ fn guidellms_reports_are_read_from_due() {
     let sampled = guidellm(r#"{"type_": "constant", "rate": 2.0}"#, r#", "metrics": {"request_totals": {"total": 9}}"#);
     assert!(refused(&sampled).contains("3 of its 9"));
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_bytes_are_too_odd(at in 0usize..400, cut in 0usize..60, bytes: Vec<u8>, guide: bool) {
+        let text = if guide { guidellm(r#"{"type_": "poisson", "rate": 2.0}"#, "") } else { vllm(GAPS) };
+        let (at, end) = (at.min(text.len()), (at + cut).min(text.len()));
+        let mixed = [&text.as_bytes()[..at], &bytes, &text.as_bytes()[end..]].concat();
+        let Contents { points, problems } = Contents::of_reader(mixed.as_slice());
+        proptest::prop_assert!(!points.is_empty() || !problems.is_empty());
+        for record in points.iter().flat_map(|point| &point.records) {
+            let latencies = [record.ttft().map(|t| t.as_secs()), record.tpot().map(|t| t.as_secs())];
+            proptest::prop_assert!(latencies.into_iter().flatten().all(|secs| secs.is_finite() && secs >= 0.0));
+        }
+    }
+}

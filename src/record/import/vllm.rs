@@ -241,7 +241,7 @@ impl VllmFile {
         let gaps: &[Loose] = self.itls.as_ref().and_then(|l| l[i].as_deref()).unwrap_or(&[]);
         let gaps: Vec<f64> = gaps.iter().filter_map(|gap| gap.get()).collect();
         // Where the file knows TTFT from due, due lies that much before the first token.
-        let due = at(&self.ttfts_due, i).map_or(sent, |from_due| sent + ttft - from_due);
+        let due = at(&self.ttfts_due, i).filter(|t| *t >= 0.0).map_or(sent, |from_due| sent + ttft - from_due);
         let first = sent + ttft;
         let last = Offset::from_secs(first + decode.max(0.0));
         let mut position = first;

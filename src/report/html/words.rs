@@ -2,7 +2,7 @@
 
 use crate::analyse::Interval;
 use crate::analyse::input::{Censored, SloMillis};
-use crate::words::decimal;
+use crate::words::{decimal, shell_word};
 
 /// What stands where nothing is known.
 pub(super) const UNKNOWN: &str = "–";
@@ -46,16 +46,7 @@ pub(super) fn bytes(n: u64) -> String {
 
 /// A command line that a POSIX shell splits into these words again.
 pub(super) fn shell<S: AsRef<str>>(words: &[S]) -> String {
-    words.iter().map(|w| quoted(w.as_ref())).collect::<Vec<_>>().join(" ")
-}
-
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_string()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
+    words.iter().map(|w| shell_word(w.as_ref())).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -1,0 +1,57 @@
+//! What a plan is made of, flags still as typed.
+
+use crate::plan::access::HeaderWord;
+use crate::plan::arm::ArmSpec;
+use crate::plan::options::{LoadOptions, WorkloadOptions};
+use crate::plan::slo::{Slo, Target};
+use crate::plan::strategy::Order;
+use crate::plan::window::Window;
+use crate::plan::{MetricChoice, OnFailure, Timeouts};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What the user wants, flags still as typed.
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub arms: Arms,
+    pub workload: WorkloadOptions,
+    pub load: LoadOptions,
+    pub slo: Slo,
+    pub target: Target,
+    pub run: RunOptions,
+}
+
+/// Where the arms come from.
+#[derive(Debug, Clone)]
+pub enum Arms {
+    /// Topologies for an engine, by name or file.
+    Spawn { specs: Vec<ArmSpec>, engine: String },
+    /// Running servers, measured as one arm of this name.
+    Attach { servers: Servers, name: String, gpus: Option<u32>, headers: Vec<HeaderWord>, insecure: bool },
+}
+
+/// Servers that somebody else runs, as base URLs.
+#[derive(Debug, Clone)]
+pub enum Servers {
+    Endpoint(String),
+    PrefillDecode { prefill: Vec<String>, decode: Vec<String> },
+}
+
+/// What concerns the run rather than the requests.
+#[derive(Debug, Clone)]
+pub struct RunOptions {
+    pub order: Option<Order>,
+    pub result_dir: PathBuf,
+    /// Name of the run's directory, instead of the topology's.
+    pub name: Option<String>,
+    pub gate: Option<f64>,
+    pub window: Option<Window>,
+    pub on_failure: OnFailure,
+    pub metadata: BTreeMap<String, String>,
+    pub metrics: MetricChoice,
+    pub engine_args: Vec<String>,
+    pub through_proxy: bool,
+    pub ready_timeout: Duration,
+    pub timeouts: Timeouts,
+}

@@ -1,0 +1,57 @@
+//! Settings made part of a topology.
+
+use super::settings::{Settings, Target, target};
+use super::topology::{EngineGroup, KvTransfer, Shape, Topology};
+use serde_json::Value;
+
+/// Gives a topology an arm's settings.
+///
+/// # Errors
+/// In words, when one means nothing for its kind.
+pub(super) fn apply(settings: &Settings, topology: &mut Topology) -> Result<(), String> {
+    for (key, value) in settings.iter() {
+        match (target(key), &mut topology.shape) {
+            (Target::Env(name), _) => topology.env.insert(name, value),
+            (Target::Flag(flag), Shape::Simple { group }) => group.settings.push(argument(flag, value)),
+            // Before those of a role, which then win.
+            (Target::Flag(flag), Shape::PrefillDecode { prefill, decode, .. }) => {
+                let first = |group: &mut EngineGroup| group.settings.insert(0, argument(flag, value));
+                first(prefill);
+                first(decode);
+            }
+            (Target::Prefill(flag), Shape::PrefillDecode { prefill, .. }) => {
+                prefill.settings.push(argument(flag, value));
+            }
+            (Target::Decode(flag), Shape::PrefillDecode { decode, .. }) => {
+                decode.settings.push(argument(flag, value));
+            }
+            (Target::Kv(name), Shape::PrefillDecode { kv, .. }) => set_option(kv, name, value),
+            (Target::Prefill(_) | Target::Decode(_) | Target::Kv(_), Shape::Simple { .. }) => {
+                return Err(format!("{key} means nothing for a simple topology"));
+            }
+        }
+    }
+    topology.settings = settings.clone();
+    Ok(())
+}
+
+fn set_option(kv: &mut KvTransfer, name: &str, value: &str) {
+    match name {
+        "connector" => kv.connector = value.to_string(),
+        "buffer_device" => kv.buffer_device = Some(value.to_string()),
+        "load_failure_policy" => kv.load_failure_policy = Some(value.to_string()),
+        _ => {
+            let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_string()));
+            kv.extra_config.insert(name.to_string(), value);
+        }
+    }
+}
+
+/// As vLLM takes it: `--flag=value`, and switches without one.
+fn argument(flag: &str, value: &str) -> String {
+    match value {
+        "true" => format!("--{flag}"),
+        "false" => format!("--no-{flag}"),
+        value => format!("--{flag}={value}"),
+    }
+}

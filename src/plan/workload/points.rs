@@ -1,0 +1,35 @@
+//! The points of a run, and how many requests each has.
+
+use super::error::WorkloadError;
+use super::seeds::{self, Role};
+use crate::plan::arrivals::{self, Pattern};
+use crate::plan::load::{Extent, Load};
+use crate::units::{Offset, RequestRate};
+
+pub(super) fn due_offsets(
+    load: &Load,
+    rate: RequestRate,
+    attempt: u32,
+    recorded: Option<&[Offset]>,
+) -> Result<Vec<Offset>, WorkloadError> {
+    let pattern = Pattern { rate, extent: load.extent, arrivals: load.arrivals, ramp_up: load.ramp_up, recorded };
+    let seed = seeds::derive(Role::Arrivals, &[seeds::point(load.seed, rate, attempt)]);
+    Ok(arrivals::due_offsets(&pattern, seed)?)
+}
+
+pub(super) fn count(load: &Load, rate: RequestRate, attempt: u32) -> Result<u64, WorkloadError> {
+    match load.extent {
+        Extent::Requests(n) => Ok(u64::from(n)),
+        Extent::Duration(_) => Ok(due_offsets(load, rate, attempt, None)?.len() as u64),
+    }
+}
+
+/// Points in the order of attempts; the order of measuring within one is the plan's.
+pub(super) fn points(load: &Load) -> impl Iterator<Item = (RequestRate, u32)> {
+    (1..=load.repeats()).flat_map(|attempt| load.rates.iter().map(move |rate| (*rate, attempt)))
+}
+
+pub(super) fn requests_in_run(load: &Load) -> Result<usize, WorkloadError> {
+    let total: Result<u64, _> = points(load).map(|(rate, attempt)| count(load, rate, attempt)).sum();
+    Ok(usize::try_from(total?).unwrap_or(usize::MAX))
+}
