@@ -19,7 +19,8 @@ echo "$version"
 case $version in *"$commit"*) ;; *) echo "error: --version does not name commit $commit" >&2; exit 1 ;; esac
 
 seconds=$SECONDS
-clean topobench ab simple nixl --engine sim --goodput ttft:300 tpot:8 --request-rate 4,8 --num-prompts 40
+# 4: a point is in doubt, which a busy machine may cause; everything is written all the same.
+clean topobench ab simple nixl --engine sim --goodput ttft:300 tpot:8 --request-rate 4,8 --num-prompts 40 || [ $? = 4 ]
 seconds=$((SECONDS - seconds))
 for file in compare.json vllm_comparison_plots.pdf report.html; do
   ls results/comparisons/*/$file >/dev/null
