@@ -42,16 +42,24 @@ impl Comparison {
         let mut ratios: Vec<RatioReport> =
             (1..arms.len()).map(|b| RatioReport::new(0, b, &reports, &evidence)).collect();
         for ratio in &mut ratios {
-            ratio.claim.text = verdict::claim(&reports, ratio);
+            ratio.claim.text = verdict::claim(&reports, ratio, how.paired);
         }
         let warnings = warnings::of(arms, &reports, &warnings::Context { question, scale_rate, paired: how.paired });
-        let verdict = verdict::sentence(&reports, &ratios, question);
+        let covers = Covers::of(arms);
+        let verdict = verdict::sentence(&verdict::Case {
+            inputs: arms,
+            arms: &reports,
+            ratios: &ratios,
+            question,
+            paired: how.paired,
+            covers,
+        });
         Comparison {
             version: 1,
             slo: question.slo.into(),
             target_percent: question.target.percent().get(),
             paired: how.paired,
-            covers: Covers::of(arms),
+            covers,
             warnings,
             arms: reports,
             ratios,

@@ -18,6 +18,8 @@ pub struct Latencies {
     pub itl_per_token: bool,
     /// From due.
     pub e2el: Option<Distribution>,
+    /// From sent: what vLLM calls E2EL.
+    pub e2el_from_sent: Option<Distribution>,
 }
 
 impl Latencies {
@@ -40,6 +42,7 @@ impl Latencies {
             itl: gaps.distribution(percentiles),
             itl_per_token: repeats.iter().all(|s| s.itl_per_token),
             e2el: column(|s| &s.e2el),
+            e2el_from_sent: Distribution::of(repeats.iter().flat_map(|s| s.e2el_from_sent()), percentiles),
         }
     }
 }

@@ -257,6 +257,12 @@ impl Samples {
         self.ttft.iter().zip(late).filter(|(ttft, _)| ttft.is_finite()).map(|(ttft, late)| ttft - late)
     }
 
+    /// Last token from sent, as vLLM means E2EL, of the requests that were served.
+    pub(super) fn e2el_from_sent(&self) -> impl Iterator<Item = f64> + '_ {
+        let late = self.sent.iter().zip(&self.due).map(|(sent, due)| sent - due);
+        self.e2el.iter().zip(late).filter(|(e2el, _)| e2el.is_finite()).map(|(e2el, late)| e2el - late)
+    }
+
     fn push_latencies(&mut self, ttft: f64, tpot: f64, e2el: f64) {
         self.ttft.push(ttft);
         self.tpot.push(tpot);

@@ -13,6 +13,9 @@ const FEW_REQUESTS: usize = 100;
 /// Below it a point near its crossing holds too few independent stretches of load to be sure of anything.
 const FEW_EFFECTIVE: f64 = 25.0;
 
+/// A realised rate further than this from the point's name is told.
+const OFF_THE_NAME: f64 = 0.05;
+
 /// What warnings need beside the arms.
 pub(super) struct Context<'a> {
     pub(super) question: &'a Question,
@@ -110,6 +113,7 @@ fn within(arm: &ArmInput, report: &ArmReport, question: &Question) -> Vec<String
         rates(&|p| p.offered >= FEW_REQUESTS && near(p) && p.effective_requests < FEW_EFFECTIVE),
         "misses come in so few clusters that longer points are needed for a firm claim",
     );
+    all.extend(off_the_name(name, points));
     let imported = arm.points.iter().any(|p| p.facts.is_none());
     for point in points.iter().filter(|p| p.valid == Some(false)) {
         all.push(format!("{name} at {} req/s is invalid: {}", words::rate(point.rate), point.why.join("; ")));
@@ -129,6 +133,19 @@ fn within(arm: &ArmInput, report: &ArmReport, question: &Question) -> Vec<String
         all.push(format!("{name} misses the target at its lowest rate and meets it above: its crossing is doubtful"));
     }
     all
+}
+
+/// Points whose requests came at another rate than the point is named for.
+fn off_the_name(name: &str, points: &[PointReport]) -> Option<String> {
+    let off = |p: &&PointReport| {
+        let named = p.rate.per_second();
+        p.realised_rate.is_some_and(|realised| named.is_finite() && (realised / named - 1.0).abs() > OFF_THE_NAME)
+    };
+    let told = |p: &PointReport| Some(format!("{} (came at {})", words::rate(p.rate), words::number(p.realised_rate?)));
+    let each = listed(points.iter().filter(off).filter_map(told));
+    (!each.is_empty()).then(|| {
+        format!("{name} at {each} req/s: requests came at a rate more than 5 % off the point's name, and so is a crossing between such points")
+    })
 }
 
 /// The same remark at several rates is said once.

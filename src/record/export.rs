@@ -7,6 +7,7 @@
 use super::error::RecordError;
 use super::manifest::Manifest;
 use super::{dir, journal};
+use crate::analyse::PointAttainment;
 use crate::analyse::latencies::Latencies;
 use crate::analyse::percentiles::Distribution;
 use crate::analyse::samples::SamplesBuilder;
@@ -128,9 +129,13 @@ pub fn write(run: &Path, manifest: &Manifest, key: PointKey, start: u64) -> Resu
     }
     columns.sort();
     let percentiles = &manifest.sweep.metrics.percentiles;
-    let summary = PointSummary::of(&samples.finish(None), Some(facts.duration_secs), percentiles);
+    let samples = samples.finish(None);
+    let summary = PointSummary::of(&samples, Some(facts.duration_secs), percentiles);
     let mut head = head(manifest, facts);
     totals(&mut head, &columns, facts, &summary);
+    let met = PointAttainment::of(&samples, &manifest.sweep.slo).map(|found| f64::from(found.both.met));
+    let goodput = met.filter(|_| facts.duration_secs > 0.0).map(|met| met / facts.duration_secs);
+    head.insert("request_goodput".to_string(), json!(goodput));
     let document = Document { head, columns: &columns, statistics: statistics(&summary.latencies) };
     let path = run.join(file_name(manifest, facts));
     dir::replace_atomically(&path, |file| {
@@ -233,7 +238,7 @@ fn statistics(latencies: &Latencies) -> Map<String, Value> {
         ("ttft", &latencies.ttft_from_sent),
         ("tpot", &latencies.tpot),
         ("itl", &latencies.itl),
-        ("e2el", &latencies.e2el),
+        ("e2el", &latencies.e2el_from_sent),
     ];
     for (metric, distribution) in metrics {
         let ms = |f: fn(&Distribution) -> f64| json!(distribution.as_ref().map(|d| f(d) * 1e3));

@@ -138,16 +138,36 @@ fn write_line(out: &mut BufWriter<File>, head: &LineHead, record: &RequestRecord
     out.write_all(b"\n")
 }
 
-/// Reads every whole line; a torn last line is dropped. `keep` sees entries in file order.
+/// Where a run's journal is kept packed once the run is over, `requests.jsonl.gz`.
+pub fn packed(path: &Path) -> PathBuf {
+    path.with_added_extension("gz")
+}
+
+/// Whether there is a journal at `path`, as it was written or packed.
+pub fn exists(path: &Path) -> bool {
+    path.is_file() || packed(path).is_file()
+}
+
+/// Reads every whole line; a torn last line is dropped. `keep` sees entries in file order. Where only the packed
+/// journal is there, that is read.
 pub fn read(path: &Path, keep: impl FnMut(Entry)) -> Result<(), RecordError> {
-    read_from(path, 0, keep)
+    let packed = packed(path);
+    if path.is_file() || !packed.is_file() {
+        return read_from(path, 0, keep);
+    }
+    let file = File::open(&packed).map_err(RecordError::read(&packed))?;
+    read_lines(&packed, flate2::read::MultiGzDecoder::new(BufReader::with_capacity(1 << 16, file)), keep)
 }
 
 /// As [`read`], from a position between two lines: a point's own part of the journal.
-pub fn read_from(path: &Path, start: u64, mut keep: impl FnMut(Entry)) -> Result<(), RecordError> {
+pub fn read_from(path: &Path, start: u64, keep: impl FnMut(Entry)) -> Result<(), RecordError> {
     let mut file = File::open(path).map_err(RecordError::read(path))?;
     file.seek(SeekFrom::Start(start)).map_err(RecordError::read(path))?;
-    let mut reader = BufReader::with_capacity(1 << 20, file);
+    read_lines(path, file, keep)
+}
+
+fn read_lines(path: &Path, from: impl Read, mut keep: impl FnMut(Entry)) -> Result<(), RecordError> {
+    let mut reader = BufReader::with_capacity(1 << 20, from);
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
@@ -335,6 +355,23 @@ mod tests {
         std::fs::write(&path, text).expect("write");
         let error = read(&path, |_| ()).expect_err("damaged").to_string();
         assert!(error.contains("line 2"), "{error}");
+    }
+
+    #[test]
+    fn a_packed_journal_reads_as_the_one_that_was_packed() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let (path, _) = written(dir.path());
+        let plain = entries(&path);
+        let mut gz =
+            flate2::write::GzEncoder::new(File::create(packed(&path)).expect("made"), flate2::Compression::best());
+        gz.write_all(&std::fs::read(&path).expect("read")).expect("packs");
+        gz.finish().expect("packs");
+        std::fs::remove_file(&path).expect("removed");
+        assert!(exists(&path));
+        let mut again = Vec::new();
+        read(&path, |entry| again.push(entry)).expect("reads");
+        assert!(!plain.is_empty());
+        assert_eq!(again, plain);
     }
 
     #[test]

@@ -24,7 +24,7 @@ impl RecordedRun {
 
     /// Only requests due within `window`; the run's own window where it is `None`.
     pub fn read_within(run: &Path, window: Option<Window>) -> Result<RecordedRun, RecordError> {
-        if run.join(dir::JOURNAL).is_file() && run.join(dir::MANIFEST).is_file() {
+        if journal::exists(&run.join(dir::JOURNAL)) && run.join(dir::MANIFEST).is_file() {
             own(run, window)
         } else {
             imported::read(run, window.unwrap_or_default())

@@ -4,7 +4,7 @@ use super::{MISSING, Style, Tint, or_missing};
 use crate::analyse::percentiles::Distribution;
 use crate::analyse::summary::PointSummary;
 use crate::analyse::validity::{self, Validity};
-use crate::analyse::{ArmKind, Attainment, PointAttainment, PointInput, Question};
+use crate::analyse::{ArmKind, Interval, PointAttainment, PointInput, PointReport, Question};
 use crate::plan::MetricChoice;
 use crate::report::summary_of;
 use crate::words;
@@ -18,7 +18,7 @@ pub fn point(point: &PointInput, kind: ArmKind, question: &Question, choice: &Me
     page.title("Serving Benchmark Result", '=');
     counts(&mut page, point, &summary, question);
     latencies(&mut page, &summary, choice);
-    attainment(&mut page, point, question);
+    attainment(&mut page, point, kind, question);
     verdict(&mut page, &validity::judge(point, kind, &question.slo));
     page.text.push_str(&"=".repeat(WIDTH));
     page.text.push('\n');
@@ -116,25 +116,25 @@ fn distribution(page: &mut Page, short: &str, found: Option<&Distribution>, choi
     }
 }
 
-fn attainment(page: &mut Page, point: &PointInput, question: &Question) {
+fn attainment(page: &mut Page, point: &PointInput, kind: ArmKind, question: &Question) {
     page.title("SLO Attainment", '-');
     page.row("SLO:", &question.slo.to_string());
-    let Some(found) = PointAttainment::of(&point.samples, &question.slo) else {
+    let Some(report) = PointReport::new(point, kind, question) else {
         page.row("SLO attainment (%):", MISSING);
         return;
     };
-    let value = |a: Attainment| {
-        let ci = a.wilson95();
-        format!("{:.2} (95 % CI {}-{})", a.percent(), or_missing(ci.lo, 1), or_missing(ci.hi, 1))
+    let (found, ci95) = (report.attainment, report.ci95);
+    let value = |percent: f64, ci: Interval| {
+        format!("{percent:.2} (95 % CI {}-{})", or_missing(ci.lo, 1), or_missing(ci.hi, 1))
     };
     let target = question.target.percent();
-    let met = found.both.percent() >= target.get();
+    let met = found.both >= target.get();
     let (word, tint) = if met { ("met", Tint::Good) } else { ("missed", Tint::Bad) };
-    page.row("SLO attainment (%):", &value(found.both));
-    page.row("  TTFT alone (%):", &value(found.ttft));
-    page.row("  TPOT alone (%):", &value(found.tpot));
-    if let Some(e2el) = found.e2el {
-        page.row("  E2EL alone (%):", &value(e2el));
+    page.row("SLO attainment (%):", &value(found.both, ci95.both));
+    page.row("  TTFT alone (%):", &value(found.ttft, ci95.ttft));
+    page.row("  TPOT alone (%):", &value(found.tpot, ci95.tpot));
+    if let Some((e2el, ci)) = found.e2el.zip(ci95.e2el) {
+        page.row("  E2EL alone (%):", &value(e2el, ci));
     }
     let word = page.style.paint(word, tint);
     page.row(&format!("Target of {target}:"), &word);

@@ -42,7 +42,9 @@ fn caption(study: &Study, unit: RateUnit) -> String {
     if study.comparison.arms.iter().any(|arm| arm.rates.iter().any(|r| r.rate.is_infinite())) {
         text.push_str(" Points at an infinite rate are not shown.");
     }
-    format!("{text} Result: {}.", study.comparison.verdict)
+    // The rest stands where there is room for it.
+    let verdict = &study.comparison.verdict;
+    format!("{text} {}.", verdict.split_once(". ").map_or(verdict.as_str(), |(first, _)| first))
 }
 
 /// The curves' names: with E2EL limited too, the conjunction is of more than two.

@@ -1,0 +1,270 @@
+//! Two arms: what may be claimed of them, and what is known where nothing may.
+
+use super::case::Case;
+use super::flips;
+use super::words::{few, floored, name, odd_crossings, reach, rises, rounded_up, standing, times};
+use crate::analyse::arm::ArmReport;
+use crate::analyse::claim::{ClaimKind, CommonRate};
+use crate::analyse::input::Censored;
+use crate::analyse::ratio::{Ratio, RatioReport};
+use crate::words::{self, number};
+
+/// Above this many requests a point, more requests are no advice.
+const PATIENCE: f64 = 100_000.0;
+/// Arms closer than this are told to be level, and get no advice for telling them apart.
+const LEVEL: f64 = 1.05;
+/// An interval's half-width comes to this multiple of its standard error; a difference is found in 80 % of all runs
+/// if it is (1.96 + 0.84) standard errors wide. Requests grow with the square.
+const FOR_POWER: f64 = 2.04;
+
+/// b against a, read from the better one's side.
+pub(super) struct Duel<'a> {
+    pub(super) winner: &'a ArmReport,
+    pub(super) loser: &'a ArmReport,
+    /// Winner over loser.
+    pub(super) ratio: Ratio,
+    unit: &'static str,
+    /// Whether a crossing may be claimed.
+    pub(super) claimed: bool,
+}
+
+impl<'a> Duel<'a> {
+    pub(super) fn new(arms: &'a [ArmReport], report: &RatioReport) -> Self {
+        let (a, b) = (&arms[report.a], &arms[report.b]);
+        // Per GPU wherever every arm has GPUs: an arm with more of them must not win by it.
+        let gpus = [a, b].iter().all(|arm| arm.gpus.is_some_and(|n| n > 0));
+        let (ratio, unit) =
+            if gpus { (report.max_rate_per_gpu, "requests per GPU") } else { (report.max_rate, "requests") };
+        let claimed = match gpus && a.gpus != b.gpus {
+            true => ratio.claims(),
+            false => report.claim.kind == ClaimKind::Crossing,
+        };
+        let b_wins = match (ratio.ci95.lo, ratio.ci95.hi, ratio.value, ratio.censored) {
+            (Some(lo), ..) if claimed && lo > 1.0 => true,
+            (_, Some(hi), ..) if claimed && hi < 1.0 => false,
+            (_, _, Some(value), _) => value >= 1.0,
+            (.., Some(Censored::BelowTested)) => false,
+            _ => true,
+        };
+        let (winner, loser) = if b_wins { (b, a) } else { (a, b) };
+        Duel { winner, loser, ratio: if b_wins { ratio } else { inverse(ratio) }, unit, claimed }
+    }
+
+    /// `1.8x (95 % CI 1.6-2.1)`, `at least 1.6x`.
+    pub(super) fn factor(&self) -> String {
+        match (self.ratio.value, self.ratio.ci95.lo) {
+            (Some(value), _) => times(value, self.ratio.ci95),
+            (None, Some(lo)) => format!("at least {}x (95 % confidence)", floored(lo)),
+            (None, None) => "more".to_string(),
+        }
+    }
+}
+
+fn inverse(ratio: Ratio) -> Ratio {
+    let swap = |c| match c {
+        Censored::AboveTested => Censored::BelowTested,
+        Censored::BelowTested => Censored::AboveTested,
+    };
+    Ratio { value: ratio.value.map(f64::recip), ci95: ratio.ci95.reciprocal(), censored: ratio.censored.map(swap) }
+}
+
+/// What a ratio claims, in a sentence; empty without a claim.
+pub(in crate::analyse) fn claim(arms: &[ArmReport], report: &RatioReport, paired: bool) -> String {
+    let Some(better) = report.claim.better else { return String::new() };
+    let (winner, loser) = (&arms[better], &arms[report.a + report.b - better]);
+    match report.claim.kind {
+        ClaimKind::None => String::new(),
+        ClaimKind::Crossing => {
+            let ratio = if better == report.b { report.max_rate } else { inverse(report.max_rate) };
+            let duel = Duel { winner, loser, ratio, unit: "requests", claimed: true };
+            format!("{} carries {} the requests of {}", name(winner), duel.factor(), name(loser))
+        }
+        ClaimKind::AttainmentAtCommonRates => {
+            let claimed: Vec<&CommonRate> = report.at_common_rates.iter().filter(|r| r.claimed).collect();
+            at_common_rates(&claimed, winner, loser, paired)
+        }
+    }
+}
+
+/// `at 24 and 28 req/s nixl meets 61 and 81 points more of the same requests than simple`.
+fn at_common_rates(claimed: &[&CommonRate], winner: &ArmReport, loser: &ArmReport, paired: bool) -> String {
+    let rates: Vec<String> = claimed.iter().map(|r| words::rate(r.rate)).collect();
+    let points: Vec<f64> = claimed.iter().map(|r| r.difference.abs()).collect();
+    let told = match points.as_slice() {
+        [_, _, _, _, ..] => {
+            let (low, high) = points.iter().fold((f64::INFINITY, 0f64), |(l, h), p| (l.min(*p), h.max(*p)));
+            format!("{low:.0} to {high:.0}")
+        }
+        few => words::listed(&few.iter().map(|p| format!("{p:.0}")).collect::<Vec<_>>()),
+    };
+    let same = if paired { "the same requests" } else { "its requests" };
+    format!("at {} req/s {} meets {told} points more of {same} than {}", few(&rates), name(winner), name(loser))
+}
+
+/// The first sentence, and what may follow.
+pub(super) fn sentences(case: &Case<'_>, report: &RatioReport) -> (String, Vec<String>) {
+    let duel = Duel::new(case.arms, report);
+    let (goal, reach) = (case.goal(), reach(case.covers));
+    let mut more: Vec<String> = [duel.winner, duel.loser].iter().filter_map(|arm| odd_crossings(arm)).collect();
+    let first = if duel.claimed {
+        more.extend(beside(&duel));
+        format!(
+            "{} carries {} the {} of {} at {goal}, {reach}",
+            name(duel.winner),
+            duel.factor(),
+            duel.unit,
+            name(duel.loser)
+        )
+    } else if report.claim.kind == ClaimKind::AttainmentAtCommonRates {
+        let claimed = claim(case.arms, report, case.paired);
+        more.extend(beside(&duel));
+        more.push("How many times as much is not known".to_string());
+        format!("{} ({}), {reach}", capitalised(&claimed), case.question.slo)
+    } else {
+        let (first, others) = unclaimed(&duel, case, report);
+        more.extend(others);
+        first
+    };
+    if let Some(better) = report.claim.better.or_else(|| duel.claimed.then(|| position(case, duel.winner))) {
+        let other = report.a + report.b - better;
+        let loser = (&case.inputs[other], &*name(&case.arms[other]));
+        more.extend(flips::sentences(&case.inputs[better], loser, case.question));
+    }
+    more.extend(lower_median_ttft(&duel));
+    (first, more)
+}
+
+fn position(case: &Case<'_>, arm: &ArmReport) -> usize {
+    case.arms.iter().position(|a| std::ptr::eq(a, arm)).unwrap_or_default()
+}
+
+fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+/// Where both arms stand, beside a claim that doesn't tell it.
+fn beside(duel: &Duel<'_>) -> Option<String> {
+    let numbers = |arm: &ArmReport| arm.max_rate.value.is_some();
+    (duel.ratio.value.is_none() || !duel.claimed).then(|| match (numbers(duel.winner), numbers(duel.loser)) {
+        (true, true) => format!("{}, {}", standing(duel.winner, "the target"), standing(duel.loser, "the target")),
+        _ => format!("{}; {}", standing(duel.winner, "the target"), standing(duel.loser, "the target")),
+    })
+}
+
+/// Nothing may be claimed: what is known all the same, and what it would take.
+fn unclaimed(duel: &Duel<'_>, case: &Case<'_>, report: &RatioReport) -> (String, Vec<String>) {
+    let (goal, reach) = (case.goal(), reach(case.covers));
+    if let Some(mixed) = mixed(case, report) {
+        return (format!("{mixed} ({}), {reach}", case.question.slo), beside(duel).into_iter().collect());
+    }
+    let (winner, loser) = (duel.winner, duel.loser);
+    if winner.max_rate.censored.is_some() && winner.max_rate.censored == loser.max_rate.censored {
+        return level(duel, &goal, reach, case, report);
+    }
+    let Some(value) = duel.ratio.value else {
+        let first = format!(
+            "{} while {}: how many times as much can't be claimed, {reach}",
+            standing(winner, &goal),
+            standing(loser, "the target")
+        );
+        return (first, vec![outside(duel)]);
+    };
+    let n = winner.points.iter().chain(&loser.points).map(|p| p.offered).min().unwrap_or(0);
+    let first = format!(
+        "No difference can be claimed between {} and {} at {goal}: {} the {} from {n} requests a point, {reach}",
+        name(winner),
+        name(loser),
+        times(value, duel.ratio.ci95),
+        duel.unit
+    );
+    (first, vec![effort(duel, value, n)])
+}
+
+/// Each arm wins somewhere.
+fn mixed(case: &Case<'_>, report: &RatioReport) -> Option<String> {
+    let claimed = |wins: fn(f64) -> bool| -> Vec<&CommonRate> {
+        report.at_common_rates.iter().filter(|r| r.claimed && wins(r.difference)).collect()
+    };
+    let (for_b, for_a) = (claimed(|d| d > 0.0), claimed(|d| d < 0.0));
+    let (a, b) = (&case.arms[report.a], &case.arms[report.b]);
+    let rates = |of: &[&CommonRate]| few(&of.iter().map(|r| words::rate(r.rate)).collect::<Vec<_>>());
+    (!for_a.is_empty() && !for_b.is_empty()).then(|| {
+        format!(
+            "The better arm depends on the rate: {} meets more of the requests at {} req/s, {} at {}",
+            name(a),
+            rates(&for_a),
+            name(b),
+            rates(&for_b)
+        )
+    })
+}
+
+/// Which rates it would take to see a crossing.
+fn outside(duel: &Duel<'_>) -> String {
+    let above = [duel.winner, duel.loser].iter().any(|arm| arm.max_rate.censored == Some(Censored::AboveTested));
+    if above { "Higher rates would tell" } else { "Lower rates, or a looser SLO, would tell" }.to_string()
+}
+
+/// Both crossings lie outside, on the same side.
+fn level(duel: &Duel<'_>, goal: &str, reach: &str, case: &Case<'_>, report: &RatioReport) -> (String, Vec<String>) {
+    let Duel { winner, loser, .. } = duel;
+    let (low_w, high_w) = winner.tested().unwrap_or_default();
+    let (low_l, high_l) = loser.tested().unwrap_or_default();
+    let (a, b) = (&case.arms[report.a], &case.arms[report.b]);
+    let above = winner.max_rate.censored == Some(Censored::AboveTested);
+    let fact = match above {
+        true => format!("still meet {goal} at {} req/s", number(high_w.min(high_l))),
+        false => format!("miss {goal} at {} req/s", number(low_w.max(low_l))),
+    };
+    let first = format!("Both {} and {} {fact}: no difference in rate can be claimed, {reach}", name(a), name(b));
+    let tighter = report.scale.value.zip(a.scale.at_rate).filter(|_| report.scale.claims()).map(|(value, at)| {
+        let (who, ratio) = if value >= 1.0 { (b, report.scale) } else { (a, inverse(report.scale)) };
+        let ratio = times(ratio.value.unwrap_or(1.0), ratio.ci95);
+        format!("At {} req/s {} keeps limits {ratio} as tight", number(at.per_second()), name(who))
+    });
+    (first, tighter.into_iter().chain([outside(duel)]).collect())
+}
+
+/// What it would take to tell the arms apart, for four chances in five.
+fn effort(duel: &Duel<'_>, value: f64, n: usize) -> String {
+    if value < LEVEL {
+        return "As measured they are level within 5 %".to_string();
+    }
+    let wanted = duel.ratio.ci95.lo.map(|lo| FOR_POWER * n as f64 * ((value / lo).ln() / value.ln()).powi(2));
+    match wanted {
+        Some(wanted) if wanted <= PATIENCE => {
+            format!("If it is real, about {} requests a point would show it in four runs of five", rounded_up(wanted))
+        }
+        Some(_) => "No practical number of requests would tell them apart".to_string(),
+        None => "More requests a point would bound it".to_string(),
+    }
+}
+
+/// What the winner pays, where it pays.
+fn lower_median_ttft(duel: &Duel<'_>) -> Option<String> {
+    if rises(duel.winner) {
+        return None;
+    }
+    let pairs: Vec<(f64, f64, f64)> = duel
+        .winner
+        .rates
+        .iter()
+        .filter_map(|w| {
+            let l = duel.loser.rates.iter().find(|l| l.rate == w.rate)?;
+            Some((w.rate.per_second(), w.median_ttft?, l.median_ttft?))
+        })
+        .collect();
+    // Medians within 5 % of each other are not worth a sentence.
+    let ahead = pairs.iter().take_while(|(_, w, l)| *l < 0.95 * *w).count();
+    let (rate, w, l) = pairs.get(ahead.checked_sub(1)?)?;
+    let (who, ms) = (name(duel.loser), format!("{:.0} against {:.0} ms", l * 1e3, w * 1e3));
+    let at = number(*rate);
+    Some(match ahead {
+        _ if ahead == pairs.len() && ahead > 1 => {
+            format!("{who} has the lower median TTFT at every rate ({ms} at {at})")
+        }
+        1 => format!("At {at} req/s {who} has the lower median TTFT ({ms})"),
+        _ => format!("Up to {at} req/s {who} has the lower median TTFT ({ms})"),
+    })
+}

@@ -1,0 +1,70 @@
+//! Three arms and more against the first: who is better, who is worse, who can't be told apart. Their numbers stand in
+//! the table.
+
+use super::case::Case;
+use super::pair::Duel;
+use super::words::{self, MOST_WORDS, count, name, odd_crossings, reach};
+use crate::analyse::arm::ArmReport;
+use crate::analyse::claim::ClaimKind;
+use crate::analyse::ratio::RatioReport;
+use crate::words::listed;
+
+/// How an arm compares with the first.
+struct Placed<'a> {
+    arm: &'a ArmReport,
+    detail: String,
+}
+
+/// The most detailed form that leaves room within the words; what may follow.
+pub(super) fn sentences(case: &Case<'_>, ratios: &[RatioReport], caution: &str) -> (String, Vec<String>) {
+    let (mut better, mut worse, mut unclear) = (Vec::new(), Vec::new(), Vec::new());
+    for report in ratios {
+        let arm = &case.arms[report.b];
+        match placed(case, report) {
+            Some((true, detail)) => better.push(Placed { arm, detail }),
+            Some((false, detail)) => worse.push(Placed { arm, detail }),
+            None => unclear.push(Placed { arm, detail: String::new() }),
+        }
+    }
+    let first = name(&case.arms[0]);
+    let frame = |inner: &str| format!("Against {first} at {}, {}: {inner}", case.goal(), reach(case.covers));
+    let forms: [fn(&Placed<'_>) -> String; 2] = [|p| format!("{}{}", name(p.arm), p.detail), |p| name(p.arm)];
+    let groups = [("better", &better), ("worse", &worse), ("not told apart", &unclear)];
+    let told = |form: fn(&Placed<'_>) -> String| {
+        let all = groups.iter().filter(|(_, arms)| !arms.is_empty());
+        let parts = all.map(|(word, arms)| format!("{word} {}", listed(&arms.iter().map(form).collect::<Vec<_>>())));
+        frame(&parts.collect::<Vec<_>>().join("; "))
+    };
+    let fits = |text: &String| count(text) + count(caution) <= MOST_WORDS;
+    let counts = || {
+        let all = groups.iter().filter(|(_, arms)| !arms.is_empty());
+        frame(&all.map(|(word, arms)| format!("{} {word}", arms.len())).collect::<Vec<_>>().join(", "))
+    };
+    let text = forms.into_iter().map(told).find(fits).unwrap_or_else(counts);
+    let odd = case.arms.iter().filter_map(odd_crossings);
+    (text, standing_of_first(case).into_iter().chain(odd).collect())
+}
+
+/// Whether an arm is better than the first, and by what; `None` where nothing may be claimed.
+fn placed(case: &Case<'_>, report: &RatioReport) -> Option<(bool, String)> {
+    let duel = Duel::new(case.arms, report);
+    let b_wins = std::ptr::eq(duel.winner, &case.arms[report.b]);
+    if duel.claimed {
+        // Read from the other arm's side, worse means less than once as much.
+        let told = match (duel.ratio.value, b_wins) {
+            (Some(value), true) => words::times(value, duel.ratio.ci95),
+            (Some(value), false) => words::times(value.recip(), duel.ratio.ci95.reciprocal()),
+            (None, true) => duel.factor(),
+            (None, false) => return Some((false, String::new())),
+        };
+        return Some((b_wins, format!(" {told}")));
+    }
+    let better = report.claim.better.filter(|_| report.claim.kind == ClaimKind::AttainmentAtCommonRates)?;
+    let rates: Vec<String> =
+        report.at_common_rates.iter().filter(|r| r.claimed).map(|r| crate::words::rate(r.rate)).collect();
+    Some((better == report.b, format!(" (at {} req/s)", words::few(&rates))))
+}
+
+fn standing_of_first(case: &Case<'_>) -> Option<String> {
+    case.arms.first().map(|arm| words::standing(arm, "the target"))
+}
