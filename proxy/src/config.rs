@@ -89,7 +89,7 @@ impl Default for Limits {
     }
 }
 
-/// How long the proxy waits for a backend.
+/// How long the proxy waits for backends and clients.
 #[derive(Debug, Clone)]
 pub struct Timeouts {
     /// To open a TCP connection.
@@ -104,6 +104,12 @@ pub struct Timeouts {
     pub cooldown: Duration,
     /// For one connection attempt of `/health`.
     pub probe: Duration,
+    /// For the rest of a client's request head, from its first byte on. A connection may be idle for as long as it likes.
+    pub client_head: Duration,
+    /// Between two reads of a client's request body.
+    pub client_idle: Duration,
+    /// For the whole of a client's request body.
+    pub client_body: Duration,
 }
 
 impl Default for Timeouts {
@@ -115,6 +121,9 @@ impl Default for Timeouts {
             keep_alive: Duration::from_secs(3),
             cooldown: Duration::from_secs(1),
             probe: Duration::from_millis(300),
+            client_head: Duration::from_secs(10),
+            client_idle: Duration::from_secs(10),
+            client_body: Duration::from_secs(60),
         }
     }
 }
@@ -177,7 +186,13 @@ impl FromStr for BackendUrl {
 
     fn from_str(text: &str) -> Result<Self, BackendUrlError> {
         let refuse = |why| BackendUrlError { url: text.to_owned(), why };
-        let uri: http::Uri = text.parse().map_err(|_| refuse("it is not a URL"))?;
+        // People paste addresses without a scheme, and with the paths of the API.
+        let pasted = text.trim();
+        let mut base = if pasted.contains("://") { pasted.to_owned() } else { format!("http://{pasted}") };
+        for end in ["/", "/chat/completions", "/completions", "/v1", "/"] {
+            base.truncate(base.strip_suffix(end).map_or(base.len(), str::len));
+        }
+        let uri: http::Uri = base.parse().map_err(|_| refuse("it is not a URL"))?;
         match uri.scheme_str() {
             Some("http") => {}
             Some("https") => {
@@ -233,6 +248,9 @@ mod tests {
         assert_eq!((url.host(), url.port()), ("127.0.0.1", 8100));
         assert_eq!(url.authority(), "127.0.0.1:8100");
         assert_eq!(parse("http://node-3/").unwrap().authority(), "node-3:80");
+        for pasted in ["h:1", " http://h:1/ ", "http://h:1/v1", "http://h:1/v1/", "h:1/v1/chat/completions"] {
+            assert_eq!(parse(pasted).unwrap().authority(), "h:1", "{pasted}");
+        }
         let six = parse("http://[::1]:9").unwrap();
         assert_eq!((six.host(), six.authority().as_str()), ("::1", "[::1]:9"));
     }
@@ -241,8 +259,8 @@ mod tests {
     fn what_cannot_be_honoured_is_refused_by_name() {
         for (text, why) in [
             ("https://h:1", "https"),
-            ("h:1", "scheme"),
-            ("http://h:1/v1", "path"),
+            ("ftp://h:1", "scheme"),
+            ("http://h:1/api", "path"),
             ("http://h:1/?a=b", "path"),
             ("http://user:pw@h:1", "credentials"),
             ("", "URL"),

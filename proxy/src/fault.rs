@@ -5,6 +5,7 @@ use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
+use std::time::Duration;
 
 use crate::rewrite::Unsupported;
 use crate::upstream::UpstreamError;
@@ -118,6 +119,10 @@ pub(crate) enum Refusal {
     NotWhole {
         why: String,
     },
+    /// The client's body came too slowly, or not at all.
+    TooSlow {
+        after: Duration,
+    },
 }
 
 impl From<Unsupported> for Refusal {
@@ -133,6 +138,7 @@ impl Refusal {
             Refusal::NotRouted { .. } => StatusCode::NOT_FOUND,
             Refusal::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Refusal::Busy { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Refusal::TooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
         }
     }
 
@@ -141,6 +147,9 @@ impl Refusal {
             Refusal::BadRequest { param, message } => (*param, message.clone()),
             Refusal::NotRouted { message } => (None, message.clone()),
             Refusal::NotWhole { why } => (None, format!("the request body did not arrive whole: {why}")),
+            Refusal::TooSlow { after } => {
+                (None, format!("no further byte of the request body came within {after:?}: send it whole, and at once"))
+            }
             Refusal::BodyTooLarge { limit } => {
                 (None, format!("the request body is larger than {limit} bytes: send less, or raise the proxy's limit"))
             }

@@ -10,7 +10,7 @@ use crate::fault::Fault;
 use crate::group::Group;
 use crate::hop::{Call, Outgoing};
 use crate::relay::{Answered, ProxyBody};
-use crate::state::{Journey, Worker};
+use crate::state::{RequestTrace, Worker};
 
 /// Sends the request to a backend of the group and relays the answer.
 pub(crate) async fn forward(
@@ -18,14 +18,14 @@ pub(crate) async fn forward(
     group: &Group,
     pin: Option<usize>,
     call: Call,
-    mut journey: Journey,
+    mut trace: RequestTrace,
 ) -> Response<ProxyBody> {
     // Estimated only for the policy's sake: what is not JSON is the backend's to refuse.
     let tokens = if call.generates() { call.inspect().map_or(1, |inspected| inspected.prompt_tokens()) } else { 0 };
-    match exchange(&worker, group, pin, tokens, &call, &mut journey).await {
-        Ok(answered) => answered.relay(worker, journey),
+    match exchange(&worker, group, pin, tokens, &call, &mut trace).await {
+        Ok(answered) => answered.relay(worker, trace),
         Err(fault) => {
-            journey.fail(&fault);
+            trace.fail(&fault);
             fault.response().map(Either::Left)
         }
     }
@@ -37,12 +37,12 @@ async fn exchange(
     pin: Option<usize>,
     tokens: u64,
     call: &Call,
-    journey: &mut Journey,
+    trace: &mut RequestTrace,
 ) -> Result<Answered, Fault> {
     let backend = group.assign(tokens, pin)?;
-    journey.stamps.decode_backend = Some(backend.index);
+    trace.stamps.decode_backend = Some(backend.index);
     let outgoing = Outgoing { call, headers: &call.headers, body: std::slice::from_ref(&call.body) };
-    let answered = outgoing.exchange(worker, backend, &mut journey.stamps.decode_sent).await?;
-    journey.stamps.decode_head = Some(Instant::now());
+    let answered = outgoing.exchange(worker, backend, &mut trace.stamps.decode_sent).await?;
+    trace.stamps.decode_head = Some(Instant::now());
     Ok(answered)
 }

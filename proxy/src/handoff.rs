@@ -15,7 +15,7 @@ use crate::headers::for_prefill;
 use crate::hop::{Call, Outgoing};
 use crate::relay::{Answered, ProxyBody};
 use crate::rewrite::{KvParams, NoParams, Splice};
-use crate::state::{Journey, Worker};
+use crate::state::{RequestTrace, Worker};
 
 /// Bytes of a failed prefill's answer that are quoted to the client.
 const QUOTED: usize = 400;
@@ -48,12 +48,12 @@ pub(crate) async fn hand_off(
     roles: Roles<'_>,
     call: Call,
     bodies: Bodies,
-    mut journey: Journey,
+    mut trace: RequestTrace,
 ) -> Response<ProxyBody> {
-    match both_stages(&worker, roles, &call, bodies, &mut journey).await {
-        Ok(answered) => answered.relay(worker, journey),
+    match both_stages(&worker, roles, &call, bodies, &mut trace).await {
+        Ok(answered) => answered.relay(worker, trace),
         Err(fault) => {
-            journey.fail(&fault);
+            trace.fail(&fault);
             fault.response().map(Either::Left)
         }
     }
@@ -64,17 +64,17 @@ async fn both_stages(
     roles: Roles<'_>,
     call: &Call,
     bodies: Bodies,
-    journey: &mut Journey,
+    trace: &mut RequestTrace,
 ) -> Result<Answered, Fault> {
     if call.pins.decode.is_none() {
         // A prefill for nobody would hold its KV until the lease ends.
         roles.decode.check_available()?;
     }
-    match prefill(worker, roles.prefill, call, &bodies, journey).await? {
+    match prefill(worker, roles.prefill, call, &bodies, trace).await? {
         Prefilled::Declined(answered) => Ok(*answered),
         Prefilled::Params(params) => {
             let body = bodies.splice.pieces(&call.body, params);
-            decode(worker, roles.decode, call, bodies.prompt_tokens, &body, journey).await
+            decode(worker, roles.decode, call, bodies.prompt_tokens, &body, trace).await
         }
     }
 }
@@ -84,13 +84,13 @@ async fn prefill(
     group: &Group,
     call: &Call,
     bodies: &Bodies,
-    journey: &mut Journey,
+    trace: &mut RequestTrace,
 ) -> Result<Prefilled, Fault> {
     let backend = group.assign(bodies.prompt_tokens, call.pins.prefill)?;
-    journey.stamps.prefill_backend = Some(backend.index);
+    trace.stamps.prefill_backend = Some(backend.index);
     let outgoing = Outgoing { call, headers: &for_prefill(&call.headers), body: std::slice::from_ref(&bodies.prefill) };
-    let mut answered = outgoing.exchange(worker, backend, &mut journey.stamps.prefill_sent).await?;
-    journey.stamps.prefill_head = Some(Instant::now());
+    let mut answered = outgoing.exchange(worker, backend, &mut trace.stamps.prefill_sent).await?;
+    trace.stamps.prefill_head = Some(Instant::now());
     let status = answered.head.status;
     if status.is_client_error() || status == StatusCode::SERVICE_UNAVAILABLE {
         return Ok(Prefilled::Declined(Box::new(answered)));
@@ -104,7 +104,7 @@ async fn prefill(
         .collect(limit, worker.shared.timeouts.idle)
         .await
         .map_err(|error| backend.fault(error.kind(), &error))?;
-    journey.stamps.prefill_done = Some(Instant::now());
+    trace.stamps.prefill_done = Some(Instant::now());
     worker.pool.put_back(backend.slot, answer);
     KvParams::from_answer(&body).map(Prefilled::Params).map_err(|why| {
         let kind = match why {
@@ -121,13 +121,13 @@ async fn decode(
     call: &Call,
     prompt_tokens: u64,
     body: &[Bytes],
-    journey: &mut Journey,
+    trace: &mut RequestTrace,
 ) -> Result<Answered, Fault> {
     let backend = group.assign(prompt_tokens, call.pins.decode)?;
-    journey.stamps.decode_backend = Some(backend.index);
+    trace.stamps.decode_backend = Some(backend.index);
     let outgoing = Outgoing { call, headers: &call.headers, body };
-    let answered = outgoing.exchange(worker, backend, &mut journey.stamps.decode_sent).await?;
-    journey.stamps.decode_head = Some(Instant::now());
+    let answered = outgoing.exchange(worker, backend, &mut trace.stamps.decode_sent).await?;
+    trace.stamps.decode_head = Some(Instant::now());
     Ok(answered)
 }
 

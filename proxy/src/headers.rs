@@ -6,7 +6,7 @@ use http::header::{
 };
 
 use crate::fault::Refusal;
-use crate::upstream::tokens;
+use crate::http1::tokens;
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const PIN_PREFILL: HeaderName = HeaderName::from_static("x-topobench-prefill");

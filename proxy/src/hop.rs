@@ -8,10 +8,11 @@ use http::{HeaderMap, Method, Uri};
 use crate::fault::{Fault, FaultKind};
 use crate::group::Assignment;
 use crate::headers::Pins;
+use crate::http1::AnswerHead;
 use crate::relay::Answered;
 use crate::rewrite::{Inspected, NotAnObject};
 use crate::state::Worker;
-use crate::upstream::{Answer, AnswerHead, RequestHead, UpstreamError};
+use crate::upstream::{Answer, RequestHead, UpstreamError};
 
 /// A client's request, read whole, its headers stripped of what concerns the client's connection.
 #[derive(Debug)]

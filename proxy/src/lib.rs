@@ -24,6 +24,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod client;
 mod config;
 mod fault;
 mod forward;
@@ -33,6 +34,7 @@ mod handoff;
 mod headers;
 mod health;
 mod hop;
+pub mod http1;
 mod metrics;
 mod policy;
 mod relay;

@@ -13,9 +13,10 @@ use tokio::time::Sleep;
 
 use crate::group::Assignment;
 use crate::headers::strip_hop_by_hop;
+use crate::http1::AnswerHead;
 use crate::stamps::Outcome;
-use crate::state::{Journey, Worker};
-use crate::upstream::{Answer, AnswerHead, UpstreamError};
+use crate::state::{RequestTrace, Worker};
+use crate::upstream::{Answer, UpstreamError};
 
 /// What the proxy sends: an answer of its own, or a backend's.
 pub(crate) type ProxyBody = Either<Full<Bytes>, RelayBody>;
@@ -32,7 +33,7 @@ pub(crate) struct Answered {
 
 impl Answered {
     /// Passes the answer on: status, end-to-end headers and body as they are.
-    pub(crate) fn relay(self, worker: Arc<Worker>, journey: Journey) -> Response<ProxyBody> {
+    pub(crate) fn relay(self, worker: Arc<Worker>, trace: RequestTrace) -> Response<ProxyBody> {
         let AnswerHead { status, reason, mut headers, .. } = self.head;
         strip_hop_by_hop(&mut headers);
         let timeouts = &worker.shared.timeouts;
@@ -43,7 +44,7 @@ impl Answered {
             hop: Some((self.answer, self.backend)),
             failure: None,
             worker,
-            journey,
+            trace,
         };
         // hyper does not poll the body of an answer that has none.
         body.end_if_done();
@@ -68,7 +69,7 @@ pub(crate) struct RelayBody {
     /// Why it ended too early, until the client's connection was told.
     failure: Option<UpstreamError>,
     worker: Arc<Worker>,
-    journey: Journey,
+    trace: RequestTrace,
 }
 
 impl RelayBody {
@@ -77,7 +78,7 @@ impl RelayBody {
             && let Some((answer, backend)) = self.hop.take()
         {
             self.worker.pool.put_back(backend.slot, answer);
-            self.journey.settle(Outcome::Passed { status: self.status });
+            self.trace.settle(Outcome::Passed { status: self.status });
         }
     }
 
@@ -88,10 +89,10 @@ impl RelayBody {
             tracing::warn!(
                 stage = backend.stage.name(),
                 backend = %backend.url,
-                request = %self.journey.stamps.request_id,
+                request = %self.trace.stamps.request_id,
                 "stream cut: {error}"
             );
-            self.journey.settle(Outcome::Failed { stage: backend.stage, kind: error.kind(), status: None });
+            self.trace.settle(Outcome::Failed { stage: backend.stage, kind: error.kind(), status: None });
         }
         self.failure = Some(error);
         cx.waker().wake_by_ref();
@@ -99,12 +100,12 @@ impl RelayBody {
 
     fn note(&mut self, data: &Bytes) {
         let now = Instant::now();
-        if self.journey.stamps.first_byte.is_none() {
-            self.journey.stamps.first_byte = Some(now);
+        if self.trace.stamps.first_byte.is_none() {
+            self.trace.stamps.first_byte = Some(now);
             self.deadline = Deadline::new(now, self.idle);
         }
         self.deadline.last = now;
-        self.journey.stamps.bytes += data.len() as u64;
+        self.trace.stamps.bytes += data.len() as u64;
     }
 }
 

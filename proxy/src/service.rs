@@ -1,7 +1,7 @@
 //! What each request is, and who answers it.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, EXPECT, HeaderValue};
@@ -9,7 +9,9 @@ use http::{Method, Request, Response};
 use http_body::Body;
 use http_body_util::{BodyExt, Either, Full};
 use hyper::body::Incoming;
+use tokio::time::timeout;
 
+use crate::config::Timeouts;
 use crate::fault::Refusal;
 use crate::forward::forward;
 use crate::handoff::{Bodies, Roles, hand_off};
@@ -19,7 +21,12 @@ use crate::hop::Call;
 use crate::relay::ProxyBody;
 use crate::rewrite::Route;
 use crate::stamps::Outcome;
-use crate::state::{Journey, Routing, Slot, Worker};
+use crate::state::{RequestTrace, Routing, Slot, Worker};
+
+/// A client that sends nothing for so long waits for an answer.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Longest that a refused body is read for its client's sake.
+const MOST_DRAINING: Duration = Duration::from_secs(1);
 
 pub(crate) async fn serve(worker: Arc<Worker>, request: Request<Incoming>) -> Response<ProxyBody> {
     let own = request.method() == Method::GET;
@@ -51,11 +58,11 @@ async fn route(worker: Arc<Worker>, request: Request<Incoming>) -> Response<Prox
     let (mut parts, body) = request.into_parts();
     let expects = parts.headers.contains_key(EXPECT);
     for_backend(&mut parts.headers);
-    let mut journey = Journey::begin(slot, request_id(&mut parts.headers), accepted);
+    let mut trace = RequestTrace::begin(slot, request_id(&mut parts.headers), accepted);
     let admitted = async {
         room?;
         let pins = Pins::take(&mut parts.headers)?;
-        let body = read_body(body, worker.shared.limits.max_request_body, expects).await?;
+        let body = read_body(body, worker.shared.limits.max_request_body, expects, &worker.shared.timeouts).await?;
         worker.shared.metrics.receive(body.len());
         let call = Call { method: parts.method, uri: parts.uri, headers: parts.headers, body, pins };
         let destination = destination(&worker.shared.routing, &call)?;
@@ -66,7 +73,7 @@ async fn route(worker: Arc<Worker>, request: Request<Incoming>) -> Response<Prox
         Err(refusal) => {
             // Unsettled, a request counts as its client's going away.
             if !matches!(refusal, Refusal::NotWhole { .. }) {
-                journey.settle(Outcome::Refused { status: refusal.status().as_u16() });
+                trace.settle(Outcome::Refused { status: refusal.status().as_u16() });
             }
             return refusal.response().map(Either::Left);
         }
@@ -74,15 +81,15 @@ async fn route(worker: Arc<Worker>, request: Request<Incoming>) -> Response<Prox
     let shared = Arc::clone(&worker.shared);
     match (&shared.routing, destination) {
         (Routing::PrefillDecode { prefill, decode }, Destination::HandOff(bodies)) => {
-            hand_off(worker, Roles { prefill, decode }, call, bodies, journey).await
+            hand_off(worker, Roles { prefill, decode }, call, bodies, trace).await
         }
         (Routing::PrefillDecode { prefill, .. }, Destination::Forward { prefill: true }) => {
-            forward(worker, prefill, call.pins.prefill, call, journey).await
+            forward(worker, prefill, call.pins.prefill, call, trace).await
         }
         (Routing::PrefillDecode { decode, .. }, Destination::Forward { prefill: false }) => {
-            forward(worker, decode, call.pins.decode, call, journey).await
+            forward(worker, decode, call.pins.decode, call, trace).await
         }
-        (Routing::Balance(group), _) => forward(worker, group, call.pins.backend, call, journey).await,
+        (Routing::Balance(group), _) => forward(worker, group, call.pins.backend, call, trace).await,
     }
 }
 
@@ -130,7 +137,7 @@ fn bodies(call: &Call) -> Result<Bodies, Refusal> {
 }
 
 /// Reads the client's body, up to `limit` bytes. One that came in a single read is not copied.
-async fn read_body(mut body: Incoming, limit: usize, expects: bool) -> Result<Bytes, Refusal> {
+async fn read_body(mut body: Incoming, limit: usize, expects: bool, timeouts: &Timeouts) -> Result<Bytes, Refusal> {
     if body.size_hint().lower() > limit as u64 {
         // A client that waits for leave to send needs no draining; reading would give it that leave.
         if !expects {
@@ -138,10 +145,19 @@ async fn read_body(mut body: Incoming, limit: usize, expects: bool) -> Result<By
         }
         return Err(Refusal::BodyTooLarge { limit });
     }
+    let too_slow = Refusal::TooSlow { after: timeouts.client_body };
+    timeout(timeouts.client_body, collect(body, limit, timeouts.client_idle)).await.unwrap_or(Err(too_slow))
+}
+
+async fn collect(mut body: Incoming, limit: usize, idle: Duration) -> Result<Bytes, Refusal> {
     let mut first = Bytes::new();
     let mut joined = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Refusal::NotWhole { why: error.to_string() })?;
+    loop {
+        let frame = match timeout(idle, body.frame()).await {
+            Err(_) => return Err(Refusal::TooSlow { after: idle }),
+            Ok(None) => break,
+            Ok(Some(frame)) => frame.map_err(|error| Refusal::NotWhole { why: error.to_string() })?,
+        };
         let Ok(data) = frame.into_data() else {
             continue;
         };
@@ -162,11 +178,14 @@ async fn read_body(mut body: Incoming, limit: usize, expects: bool) -> Result<By
     Ok(if joined.is_empty() { first } else { joined.freeze() })
 }
 
-/// Throws away up to `limit` more bytes, so that a client which writes before it reads gets to read the refusal.
+/// Throws away up to `limit` more bytes that come without a pause, so that a client which writes before it reads gets to
+/// read the refusal. One that pauses is told at once.
 async fn drain(body: &mut Incoming, limit: usize) {
     let mut drained = 0;
+    let until = Instant::now() + MOST_DRAINING;
     while drained <= limit
-        && let Some(Ok(frame)) = body.frame().await
+        && Instant::now() < until
+        && let Ok(Some(Ok(frame))) = timeout(PAUSE, body.frame()).await
     {
         drained += frame.data_ref().map_or(0, Bytes::len);
     }

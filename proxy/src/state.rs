@@ -136,17 +136,17 @@ impl Drop for Slot {
 
 /// The record of a request, delivered once: when it is settled, or when it is dropped because its client went away.
 #[derive(Debug)]
-pub(crate) struct Journey {
+pub(crate) struct RequestTrace {
     shared: Arc<Shared>,
     pub(crate) stamps: StageStamps,
     settled: bool,
     _slot: Slot,
 }
 
-impl Journey {
+impl RequestTrace {
     pub(crate) fn begin(slot: Slot, request_id: String, accepted: Instant) -> Self {
         slot.0.metrics.accept();
-        Journey {
+        RequestTrace {
             shared: Arc::clone(&slot.0),
             stamps: StageStamps {
                 request_id,
@@ -194,7 +194,7 @@ impl Journey {
     }
 }
 
-impl Drop for Journey {
+impl Drop for RequestTrace {
     fn drop(&mut self) {
         if self.settled {
             return;

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use hyper::server::conn::http1;
@@ -17,6 +18,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::client::{Answering, ClientStream, Progress};
 use crate::service::serve;
 use crate::state::Worker;
 
@@ -128,9 +130,15 @@ impl Acceptor {
 }
 
 async fn serve_connection(worker: Arc<Worker>, stream: TcpStream, mut phase: watch::Receiver<Phase>) {
+    let progress = Progress::new();
+    let within = worker.shared.timeouts.client_head;
+    let begun = Arc::clone(&progress);
     let service = service_fn(move |request| {
-        let worker = Arc::clone(&worker);
-        async move { Ok::<_, Infallible>(serve(worker, request).await) }
+        let (worker, request_begun) = (Arc::clone(&worker), begun.begin());
+        async move {
+            let answer = serve(worker, request).await;
+            Ok::<_, Infallible>(answer.map(|body| Answering { body, _request: request_begun }))
+        }
     });
     let news = phase.clone();
     let mut connection = pin!(
@@ -139,27 +147,43 @@ async fn serve_connection(worker: Arc<Worker>, stream: TcpStream, mut phase: wat
             // A chunk's size, its data and its line end as one piece: at a token's length a copy costs less than a
             // vectored write.
             .writev(false)
+            // hyper's own would count idle connections as slow.
             .header_read_timeout(None)
             .max_buf_size(CONNECTION_BUFFER)
-            .serve_connection(TokioIo::new(stream), service)
+            .serve_connection(TokioIo::new(ClientStream::new(stream, Arc::clone(&progress))), service)
     );
     let told = async {
         let _ = phase.wait_for(|phase| *phase != Phase::Serve).await;
     };
     let mut told = pin!(told);
+    let mut head_due = pin!(tokio::time::sleep(within));
     // Listening once is enough while nothing was said: this task is woken then, whoever woke it last.
     let (mut closing, mut listening) = (false, false);
     let served = std::future::poll_fn(|cx| {
-        let served = connection.as_mut().poll(cx);
+        let mut served = connection.as_mut().poll(cx);
         let said = || news.has_changed().unwrap_or(true);
         if served.is_pending() && !closing && (!listening || said()) {
             listening = true;
-            if told.as_mut().poll(cx).is_pending() {
-                return served;
+            if told.as_mut().poll(cx).is_ready() {
+                closing = true;
+                connection.as_mut().graceful_shutdown();
+                served = connection.as_mut().poll(cx);
             }
-            closing = true;
-            connection.as_mut().graceful_shutdown();
-            return connection.as_mut().poll(cx);
+        }
+        // Only requests are waited for, not those who may send one.
+        if served.is_pending() && closing && progress.head_due(within).is_some() {
+            return Poll::Ready(Ok(()));
+        }
+        if served.is_pending()
+            && let Some(due) = progress.head_due(within)
+        {
+            if due <= Instant::now() {
+                return Poll::Ready(Ok(()));
+            }
+            head_due.as_mut().reset(due.into());
+            if head_due.as_mut().poll(cx).is_ready() {
+                cx.waker().wake_by_ref();
+            }
         }
         served
     });

@@ -1,12 +1,12 @@
 //! From the bytes of a response to what became of the request: pure, whatever way the bytes are cut.
 
 use super::chunk::{self, Event, StreamError};
-use super::http1::ResponseReader;
 use super::pattern::Pattern;
 use super::sse::SseParser;
 use super::timeline::TimelineBuilder;
 use crate::outcome::{Failure, Outcome, Timeline};
 use crate::units::Offset;
+use topobench_proxy::http1::ResponseReader;
 
 /// How much of an error's body is kept for its message.
 const MAX_ERROR_BODY: usize = 8 << 10;
@@ -98,19 +98,23 @@ impl AnswerReader {
     /// Bytes that one read brought at `at`.
     pub fn feed(&mut self, bytes: &[u8], at: Offset) {
         let AnswerReader { response, sse, content } = self;
-        let mut too_long = None;
-        let read = response.feed(bytes, |head, piece| {
-            if head.status != 200 {
+        let (mut too_long, mut refused) = (None, None);
+        let read = response.feed(bytes, |status, piece| {
+            if status != 200 {
                 let room = MAX_ERROR_BODY.saturating_sub(content.error_body.len());
                 content.error_body.extend_from_slice(&piece[..piece.len().min(room)]);
                 if piece.len() > room {
                     // What is known suffices; nobody waits for gigabytes of it.
-                    content.fail(status_failure(head.status, head.retry_after, &content.error_body));
+                    refused = Some(status);
                 }
             } else if too_long.is_none() {
                 too_long = sse.feed(piece, |data| content.event(data, at)).err().map(|e| e.to_string());
             }
         });
+        if let Some(status) = refused {
+            let failure = status_failure(status, response.has_header("retry-after"), &content.error_body);
+            content.fail(failure);
+        }
         if let Some(detail) = too_long.or(read.err().map(|e| e.to_string())) {
             content.fail(Failure::Protocol { detail });
         } else if response.is_ended() {
@@ -120,7 +124,7 @@ impl AnswerReader {
 
     /// The connection ended; `error` if it didn't close in order.
     pub fn close(&mut self, error: Option<&std::io::Error>, at: Offset) {
-        if self.response.head().is_none() {
+        if self.response.status().is_none() {
             let detail = error.map_or_else(|| "closed before the status line".to_string(), ToString::to_string);
             self.content.fail(Failure::Connect { detail });
         }
@@ -144,9 +148,10 @@ impl AnswerReader {
     /// What lies unfinished in the buffers when no more bytes will come.
     fn flush(&mut self, at: Offset) {
         let AnswerReader { response, sse, content } = self;
-        match response.head() {
-            Some(head) if head.status != 200 => {
-                content.fail(status_failure(head.status, head.retry_after, &content.error_body));
+        match response.status() {
+            Some(status) if status != 200 => {
+                let failure = status_failure(status, response.has_header("retry-after"), &content.error_body);
+                content.fail(failure);
             }
             _ => sse.finish(|data| match chunk::read(data) {
                 // Half an event is no sign of a foreign server, but of one that stopped in mid-sentence.

@@ -2,7 +2,7 @@
 
 use super::answer::AnswerReader;
 use super::connection::{Connection, Pool};
-use super::crew::Urgency;
+use super::stream_queue::FirstTokenFlag;
 use crate::outcome::{Failure, Outcome};
 use crate::tls;
 use crate::units::Offset;
@@ -61,17 +61,17 @@ impl Default for Deadlines {
 }
 
 /// When a request last got on, for the watch over its deadlines.
-struct Pulse {
+struct Activity {
     at: AtomicU64,
     answering: AtomicBool,
 }
 
-impl Pulse {
+impl Activity {
     fn new(at: Offset) -> Self {
-        Pulse { at: AtomicU64::new(at.as_nanos()), answering: AtomicBool::new(false) }
+        Activity { at: AtomicU64::new(at.as_nanos()), answering: AtomicBool::new(false) }
     }
 
-    fn beat(&self, at: Offset, answering: bool) {
+    fn note(&self, at: Offset, answering: bool) {
         self.at.store(at.as_nanos(), Ordering::Relaxed);
         self.answering.store(answering, Ordering::Relaxed);
     }
@@ -116,7 +116,7 @@ impl Ticks {
 }
 
 /// What surrounds an exchange.
-pub(super) struct Surroundings<'a> {
+pub(super) struct ExchangeContext<'a> {
     pub(super) pool: &'a Pool,
     pub(super) clock: Clock,
     pub(super) deadlines: Deadlines,
@@ -125,7 +125,7 @@ pub(super) struct Surroundings<'a> {
     /// Told of the tokens of every read.
     pub(super) tokens: &'a AtomicU64,
     /// Told of the first token.
-    pub(super) urgency: &'a Urgency,
+    pub(super) first_token: &'a FirstTokenFlag,
 }
 
 /// How an exchange ended.
@@ -138,10 +138,10 @@ pub(super) struct Ended {
 }
 
 /// Sends `wire` and reads until the outcome is known.
-pub(super) async fn exchange(around: &Surroundings<'_>, wire: &[u8], reader: &mut AnswerReader) -> Ended {
-    let pulse = Pulse::new(around.clock.now());
+pub(super) async fn exchange(context: &ExchangeContext<'_>, wire: &[u8], reader: &mut AnswerReader) -> Ended {
+    let activity = Activity::new(context.clock.now());
     let ended = {
-        let mut talk = pin!(talk(around, wire, reader, &pulse));
+        let mut talk = pin!(talk(context, wire, reader, &activity));
         let mut ticks = Ticks::new();
         loop {
             let next = poll_fn(|cx| match talk.as_mut().poll(cx) {
@@ -151,11 +151,11 @@ pub(super) async fn exchange(around: &Surroundings<'_>, wire: &[u8], reader: &mu
             if let Some(ended) = next.await {
                 break Ok(ended);
             }
-            let now = around.clock.now();
-            if around.cut.load(Ordering::Relaxed) {
+            let now = context.clock.now();
+            if context.cut.load(Ordering::Relaxed) {
                 break Err((now, None));
             }
-            if let Some(silent) = pulse.exceeded(&around.deadlines, now) {
+            if let Some(silent) = activity.exceeded(&context.deadlines, now) {
                 break Err((now, Some(silent)));
             }
         }
@@ -168,31 +168,31 @@ pub(super) async fn exchange(around: &Surroundings<'_>, wire: &[u8], reader: &mu
     })
 }
 
-async fn talk(around: &Surroundings<'_>, wire: &[u8], reader: &mut AnswerReader, pulse: &Pulse) -> Ended {
-    match send(around, wire, reader).await {
+async fn talk(context: &ExchangeContext<'_>, wire: &[u8], reader: &mut AnswerReader, activity: &Activity) -> Ended {
+    match send(context, wire, reader).await {
         Ok(connection) => {
-            pulse.beat(around.clock.now(), false);
-            receive(around, connection, reader, pulse).await
+            activity.note(context.clock.now(), false);
+            receive(context, connection, reader, activity).await
         }
         Err(e) => {
             let outcome = Outcome::Failed(Failure::Connect { detail: connect_detail(&e) });
-            Ended { at: around.clock.now(), outcome: Some(outcome), connection: None }
+            Ended { at: context.clock.now(), outcome: Some(outcome), connection: None }
         }
     }
 }
 
 /// On an idle connection if there is one. A server may close it at this very moment: as long as none of the request has
 /// gone out, another connection is tried; after that never, for the server may have begun to work.
-async fn send(around: &Surroundings<'_>, wire: &[u8], reader: &mut AnswerReader) -> io::Result<Connection> {
-    if let Some(mut idle) = around.pool.take_idle() {
-        reader.timeline().sent(around.clock.now());
+async fn send(context: &ExchangeContext<'_>, wire: &[u8], reader: &mut AnswerReader) -> io::Result<Connection> {
+    if let Some(mut idle) = context.pool.take_idle() {
+        reader.timeline().sent(context.clock.now());
         if let Ok(written) = idle.write(wire).await {
             finish_write(&mut idle, &wire[written..]).await;
             return Ok(idle);
         }
     }
-    let mut fresh = around.pool.connect().await?;
-    reader.timeline().sent(around.clock.now());
+    let mut fresh = context.pool.connect().await?;
+    reader.timeline().sent(context.clock.now());
     let written = fresh.write(wire).await?;
     finish_write(&mut fresh, &wire[written..]).await;
     Ok(fresh)
@@ -207,37 +207,37 @@ async fn finish_write(connection: &mut Connection, rest: &[u8]) {
 }
 
 async fn receive(
-    around: &Surroundings<'_>,
+    context: &ExchangeContext<'_>,
     mut connection: Connection,
     reader: &mut AnswerReader,
-    pulse: &Pulse,
+    activity: &Activity,
 ) -> Ended {
     let (mut events, mut tokens) = (0, 0);
     loop {
         let read = read_once(&mut connection, |bytes, arrived| {
-            let at = around.clock.at(arrived);
+            let at = context.clock.at(arrived);
             reader.feed(bytes, at);
             at
         });
         let at = match read.await {
             Ok(Some(at)) => at,
             closed => {
-                let at = around.clock.now();
+                let at = context.clock.now();
                 reader.close(closed.err().as_ref(), at);
                 return Ended { at, outcome: None, connection: None };
             }
         };
         if tokens == 0 && reader.tokens() > 0 {
-            around.urgency.over();
+            context.first_token.came();
         }
-        around.tokens.fetch_add(u64::from(reader.tokens().saturating_sub(tokens)), Ordering::Relaxed);
+        context.tokens.fetch_add(u64::from(reader.tokens().saturating_sub(tokens)), Ordering::Relaxed);
         tokens = reader.tokens();
         if reader.is_known() {
             return Ended { at, outcome: None, connection: Some(connection) };
         }
         if reader.events() > events {
             events = reader.events();
-            pulse.beat(at, true);
+            activity.note(at, true);
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! [`run_point`] sends a schedule from threads of its own. The client never waits for an answer before the next due send;
 //! under a concurrency limit a send waits for a slot, and the record says since when one was free. `sse`, `chunk`,
-//! `http1`, `timeline` and `answer` are pure: bytes in, facts out.
+//! `count`, `timeline` and `answer` are pure: bytes in, facts out.
 //!
 //! Deliberately absent: retries (a retried request is another request), SLOs, files, and any knowledge of what is behind
 //! the URL.
@@ -12,10 +12,8 @@ mod backlog;
 mod chunk;
 mod connection;
 mod count;
-mod crew;
 mod due_timer;
 mod exchange;
-mod http1;
 mod look_ahead;
 mod once;
 mod pattern;
@@ -23,6 +21,7 @@ mod point;
 mod progress;
 mod sse;
 mod stamped;
+mod stream_queue;
 mod target;
 mod timeline;
 mod worker;

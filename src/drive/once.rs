@@ -2,8 +2,8 @@
 
 use super::answer::AnswerReader;
 use super::connection::{Connector, Pool};
-use super::crew::Urgency;
-use super::exchange::{Clock, Deadlines, Ended, Surroundings, exchange};
+use super::exchange::{Clock, Deadlines, Ended, ExchangeContext, exchange};
+use super::stream_queue::FirstTokenFlag;
 use super::target::{Authority, RequestWriter, Target, TargetError};
 use super::timeline::TimelineBuilder;
 use crate::outcome::{Failure, Outcome, Timeline};
@@ -49,12 +49,13 @@ pub async fn send_one(target: &Target, single: &Single) -> Result<Completion, Si
     let wire = writer.write(&single.id, &single.prompt, single.max_tokens);
     let clock = Clock { zero: Instant::now() };
     let (cut, tokens) = (AtomicBool::new(false), AtomicU64::new(0));
-    let (deadlines, urgency) = (single.deadlines, Urgency::default());
-    let around = Surroundings { pool: &pool, clock, deadlines, cut: &cut, tokens: &tokens, urgency: &urgency };
+    let (deadlines, first_token) = (single.deadlines, FirstTokenFlag::default());
+    let context =
+        ExchangeContext { pool: &pool, clock, deadlines, cut: &cut, tokens: &tokens, first_token: &first_token };
     let mut timeline = TimelineBuilder::new(Offset::ZERO, Offset::ZERO);
     timeline.keep_text();
     let mut reader = AnswerReader::new(timeline).bounded(single.max_tokens);
-    let Ended { at, outcome, .. } = exchange(&around, &wire, &mut reader).await;
+    let Ended { at, outcome, .. } = exchange(&context, &wire, &mut reader).await;
     let asked = target.asked(single.max_tokens);
     match outcome.unwrap_or_else(|| reader.outcome(asked)) {
         Outcome::Failed(failure) => Err(SingleError::Failed(failure)),

@@ -4,11 +4,11 @@
 
 use super::answer::{AnswerReader, Asked};
 use super::connection::{Connector, FEWEST_SPARES, Pool};
-use super::crew::{Crew, Urgency};
 use super::due_timer::DueTimer;
-use super::exchange::{self, Clock, Deadlines, Ended, Surroundings, exchange};
+use super::exchange::{self, Clock, Deadlines, Ended, ExchangeContext, exchange};
 use super::look_ahead::{Ready, request_id};
 use super::progress::Progress;
+use super::stream_queue::{FirstTokenFlag, StreamQueue};
 use super::timeline::TimelineBuilder;
 use crate::outcome::{Outcome, Request, RequestRecord, Timeline};
 use crate::plan::workload::Schedule;
@@ -95,12 +95,12 @@ type InFlight = mpsc::Sender<()>;
 impl Worker {
     /// Returns when every request of its share has its record.
     pub(super) async fn run(self) -> io::Result<()> {
-        let crew = Crew::default();
-        let mut sending = pin!(self.send(crew.clone()));
+        let queue = StreamQueue::default();
+        let mut sending = pin!(self.send(queue.clone()));
         // Sends go first, then as many streams as can be served before the next look at the clock.
         std::future::poll_fn(|cx| {
             let sent = sending.as_mut().poll(cx);
-            if sent.is_pending() && crew.serve(cx) {
+            if sent.is_pending() && queue.serve(cx) {
                 cx.waker().wake_by_ref();
             }
             sent
@@ -108,7 +108,7 @@ impl Worker {
         .await
     }
 
-    async fn send(mut self, crew: Crew) -> io::Result<()> {
+    async fn send(mut self, queue: StreamQueue) -> io::Result<()> {
         let timer = DueTimer::new()?;
         let pool = Arc::new(Pool::new(self.common.connector.clone(), self.spares()));
         let (in_flight, mut all_ended) = mpsc::channel(1);
@@ -123,7 +123,7 @@ impl Worker {
             };
             let Some((ready, slot, held)) = next else { break };
             let job = Job { ready, slot, held, _in_flight: in_flight.clone() };
-            crew.add(|urgency| serve(Arc::clone(&self.common), Arc::clone(&pool), job, urgency));
+            queue.add(|first_token| serve(Arc::clone(&self.common), Arc::clone(&pool), job, first_token));
             pool.top_up();
             position += self.of;
         }
@@ -201,7 +201,7 @@ struct Job {
     _in_flight: InFlight,
 }
 
-async fn serve(common: Arc<Common>, pool: Arc<Pool>, job: Job, urgency: Urgency) {
+async fn serve(common: Arc<Common>, pool: Arc<Pool>, job: Job, first_token: FirstTokenFlag) {
     let Job { ready: Ready { request, id, wire }, slot, held, _in_flight } = job;
     common.progress.launched();
     let mut timeline = TimelineBuilder::new(request.due, slot);
@@ -210,15 +210,15 @@ async fn serve(common: Arc<Common>, pool: Arc<Pool>, job: Job, urgency: Urgency)
         timeline.keep_text();
     }
     let mut reader = AnswerReader::new(timeline).bounded(request.output_tokens.get());
-    let around = Surroundings {
+    let context = ExchangeContext {
         pool: &pool,
         clock: common.clock,
         deadlines: common.deadlines,
         cut: &common.cut,
         tokens: &common.progress.tokens,
-        urgency: &urgency,
+        first_token: &first_token,
     };
-    let Ended { at, outcome, connection } = exchange(&around, &wire, &mut reader).await;
+    let Ended { at, outcome, connection } = exchange(&context, &wire, &mut reader).await;
     let asked = Asked { max_tokens: request.output_tokens.get(), full_length: common.full_length };
     let outcome = outcome.unwrap_or_else(|| reader.outcome(asked));
     let (timeline, text) = reader.finish(at);

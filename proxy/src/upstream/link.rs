@@ -11,9 +11,9 @@ use http::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::framing::Framing;
-use super::{AnswerHead, UpstreamError};
+use super::UpstreamError;
 use crate::config::BackendUrl;
+use crate::http1::{AnswerHead, Framing};
 
 /// Bytes asked of the socket at once; with hyper's write queue, what one slow reader can hold.
 const READ_SIZE: usize = 32 << 10;
@@ -128,7 +128,7 @@ impl Answer {
                 Ok(None) if self.framing.is_done() => return Poll::Ready(None),
                 Ok(None) => {}
                 Err(error) => {
-                    return Poll::Ready(Some(Err(UpstreamError::Protocol(error.to_string()))));
+                    return Poll::Ready(Some(Err(error.into())));
                 }
             }
             match ready!(self.link.poll_read(cx)) {

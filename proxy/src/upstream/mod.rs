@@ -3,15 +3,15 @@
 //! here the task that serves the client reads the backend's socket itself, so that dropping it closes the connection
 //! and a slow reader slows the backend. Deliberately absent: TLS, HTTP/2, redirects, retries, trailers.
 
-mod framing;
-mod head;
 mod link;
 mod pool;
+mod request;
 
-pub(crate) use head::{AnswerHead, RequestHead, tokens};
 pub(crate) use link::{Answer, Link};
 pub(crate) use pool::Pool;
+pub(crate) use request::RequestHead;
 
+use crate::http1::HttpError;
 use std::io;
 use std::time::Duration;
 
@@ -30,8 +30,8 @@ pub(crate) enum UpstreamError {
     Broken(io::Error),
     #[error("its answer was cut short")]
     Truncated,
-    #[error("its answer is not HTTP/1.1: {0}")]
-    Protocol(String),
+    #[error(transparent)]
+    Protocol(#[from] HttpError),
     #[error("its answer is larger than {limit} bytes")]
     TooLarge { limit: usize },
 }

@@ -7,8 +7,9 @@ use bytes::Bytes;
 use http::Method;
 
 use super::link::Written;
-use super::{Answer, AnswerHead, Link, UpstreamError};
+use super::{Answer, Link, UpstreamError};
 use crate::config::BackendUrl;
+use crate::http1::AnswerHead;
 
 /// Connections kept idle for one backend at most.
 const MAX_IDLE: usize = 1024;

@@ -1,5 +1,6 @@
 //! Where a response's body ends: by length, by chunks, or with the connection.
 
+use super::HttpError;
 use bytes::{Buf, Bytes, BytesMut};
 
 /// A chunk's size line, extensions included, may not be longer.
@@ -26,10 +27,18 @@ pub(crate) enum Chunked {
     Done,
 }
 
-/// Bytes that are not the chunked coding.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("bad chunked coding: {0}")]
-pub(crate) struct BadChunk(&'static str);
+/// What stands at the beginning of the bytes that came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// So many bytes of the body.
+    Data(usize),
+    /// So many bytes that frame it.
+    Frame(usize),
+    /// Part of a line that has not arrived whole, or nothing.
+    Incomplete,
+    /// The body has ended; what follows is not its.
+    End,
+}
 
 impl Framing {
     pub(crate) fn chunked() -> Self {
@@ -40,45 +49,24 @@ impl Framing {
         matches!(self, Framing::Length(0) | Framing::Chunked(Chunked::Done))
     }
 
-    /// Takes all the body bytes that `buffer` holds. `None`: it holds none yet.
-    pub(crate) fn take(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, BadChunk> {
-        let data = match self {
-            Framing::Length(left) => {
-                let take = buffer.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
-                *left -= take as u64;
-                buffer.split_to(take)
-            }
-            Framing::Chunked(chunked) => chunked.take(buffer)?,
-            Framing::UntilClose => buffer.split(),
-        };
-        Ok((!data.is_empty()).then(|| data.freeze()))
+    /// What `bytes` begin with; what is told of is taken.
+    pub(crate) fn next(&mut self, bytes: &[u8]) -> Result<Next, HttpError> {
+        match self {
+            Framing::Length(0) => Ok(Next::End),
+            _ if bytes.is_empty() => Ok(Next::Incomplete),
+            Framing::Length(left) => Ok(Next::Data(take(left, bytes))),
+            Framing::Chunked(chunked) => chunked.next(bytes),
+            Framing::UntilClose => Ok(Next::Data(bytes.len())),
+        }
     }
-}
 
-impl Chunked {
-    /// Takes the data of every chunk in `buffer` as one piece: the first lies where it is, later ones move down over
-    /// the size lines between them. A paced stream has one chunk a read, and nothing moves.
-    fn take(&mut self, buffer: &mut BytesMut) -> Result<BytesMut, BadChunk> {
+    /// Takes all the body bytes that `buffer` holds as one piece: the first run lies where it is, later ones move down
+    /// over the size lines between them. A paced stream has one chunk a read, and nothing moves. `None`: it holds none.
+    pub(crate) fn take(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, HttpError> {
         let (mut read, mut start, mut end) = (0, 0, 0);
         loop {
-            let rest = &buffer[read..];
-            match self {
-                Chunked::Size => match size_line(rest)? {
-                    None => break,
-                    Some((0, used)) => {
-                        read += used;
-                        *self = Chunked::Trailers { read: 0 };
-                    }
-                    Some((size, used)) => {
-                        read += used;
-                        *self = Chunked::Data(size);
-                    }
-                },
-                Chunked::Data(left) => {
-                    let run = rest.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
-                    if run == 0 {
-                        break;
-                    }
+            match self.next(&buffer[read..])? {
+                Next::Data(run) => {
                     if start == end {
                         (start, end) = (read, read);
                     }
@@ -86,59 +74,87 @@ impl Chunked {
                         buffer.copy_within(read..read + run, end);
                     }
                     (read, end) = (read + run, end + run);
-                    *left -= run as u64;
-                    if *left == 0 {
-                        *self = Chunked::DataEnd;
-                    }
                 }
-                Chunked::DataEnd => match rest {
-                    [b'\r', b'\n', ..] => {
-                        read += 2;
-                        *self = Chunked::Size;
-                    }
-                    [] | [b'\r'] => break,
-                    _ => return Err(BadChunk("a chunk does not end where its size says")),
-                },
-                Chunked::Trailers { read: seen } => match memchr::memchr(b'\n', rest) {
-                    None if *seen + rest.len() > MAX_TRAILERS => {
-                        return Err(BadChunk("the trailers do not end"));
-                    }
-                    None => break,
-                    Some(at) => {
-                        let blank = matches!(&rest[..at], b"" | b"\r");
-                        *seen += at + 1;
-                        read += at + 1;
-                        if blank {
-                            *self = Chunked::Done;
-                        } else if *seen > MAX_TRAILERS {
-                            return Err(BadChunk("the trailers do not end"));
-                        }
-                    }
-                },
-                Chunked::Done => break,
+                Next::Frame(bytes) => read += bytes,
+                Next::Incomplete | Next::End => break,
             }
         }
         buffer.advance(start);
         let data = buffer.split_to(end - start);
         buffer.advance(read - end.max(start));
-        Ok(data)
+        Ok((!data.is_empty()).then(|| data.freeze()))
+    }
+}
+
+/// As many as are left and there.
+fn take(left: &mut u64, bytes: &[u8]) -> usize {
+    let run = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+    *left -= run as u64;
+    run
+}
+
+impl Chunked {
+    fn next(&mut self, bytes: &[u8]) -> Result<Next, HttpError> {
+        match self {
+            Chunked::Done => Ok(Next::End),
+            Chunked::Size => match size_line(bytes)? {
+                None => Ok(Next::Incomplete),
+                Some((size, used)) => {
+                    *self = if size == 0 { Chunked::Trailers { read: 0 } } else { Chunked::Data(size) };
+                    Ok(Next::Frame(used))
+                }
+            },
+            Chunked::Data(left) => {
+                let run = take(left, bytes);
+                if *left == 0 {
+                    *self = Chunked::DataEnd;
+                }
+                Ok(Next::Data(run))
+            }
+            Chunked::DataEnd => match bytes {
+                [b'\r', b'\n', ..] => {
+                    *self = Chunked::Size;
+                    Ok(Next::Frame(2))
+                }
+                [] | [b'\r'] => Ok(Next::Incomplete),
+                _ => Err(HttpError::Chunk("a chunk does not end where its size says")),
+            },
+            Chunked::Trailers { read } => match memchr::memchr(b'\n', bytes) {
+                None if *read + bytes.len() > MAX_TRAILERS => Err(HttpError::Chunk("the trailers do not end")),
+                None => Ok(Next::Incomplete),
+                Some(at) if bytes[..at] == *b"\r" => {
+                    *self = Chunked::Done;
+                    Ok(Next::Frame(at + 1))
+                }
+                Some(at) if bytes[..at].ends_with(b"\r") => {
+                    *read += at + 1;
+                    if *read > MAX_TRAILERS {
+                        Err(HttpError::Chunk("the trailers do not end"))
+                    } else {
+                        Ok(Next::Frame(at + 1))
+                    }
+                }
+                Some(_) => Err(HttpError::Chunk("a trailer ends without a carriage return")),
+            },
+        }
     }
 }
 
 /// The size, and the length of the line that told it. `None`: the line has not arrived whole.
-fn size_line(bytes: &[u8]) -> Result<Option<(u64, usize)>, BadChunk> {
+fn size_line(bytes: &[u8]) -> Result<Option<(u64, usize)>, HttpError> {
     let Some(end) = memchr::memchr(b'\n', &bytes[..bytes.len().min(MAX_SIZE_LINE)]) else {
-        return if bytes.len() >= MAX_SIZE_LINE { Err(BadChunk("a size line does not end")) } else { Ok(None) };
+        return if bytes.len() >= MAX_SIZE_LINE { Err(HttpError::Chunk("a size line does not end")) } else { Ok(None) };
     };
-    let line = bytes[..end].strip_suffix(b"\r").ok_or(BadChunk("a size line ends without a carriage return"))?;
+    let line =
+        bytes[..end].strip_suffix(b"\r").ok_or(HttpError::Chunk("a size line ends without a carriage return"))?;
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     if !matches!(line[digits..].first(), None | Some(b';' | b' ' | b'\t')) {
-        return Err(BadChunk("a size is not hexadecimal"));
+        return Err(HttpError::Chunk("a size is not hexadecimal"));
     }
     let size = std::str::from_utf8(&line[..digits])
         .ok()
         .and_then(|digits| u64::from_str_radix(digits, 16).ok())
-        .ok_or(BadChunk("a size is missing or too large"))?;
+        .ok_or(HttpError::Chunk("a size is missing or too large"))?;
     Ok(Some((size, end + 1)))
 }
 
@@ -147,7 +163,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn read_all(framing: &mut Framing, parts: &[&[u8]]) -> Result<Vec<u8>, BadChunk> {
+    fn read_all(framing: &mut Framing, parts: &[&[u8]]) -> Result<Vec<u8>, HttpError> {
         let (mut buffer, mut out) = (BytesMut::new(), Vec::new());
         for part in parts {
             buffer.extend_from_slice(part);
@@ -186,9 +202,17 @@ mod tests {
 
     #[test]
     fn what_is_not_chunked_coding_is_told_apart_from_what_is_not_there_yet() {
-        for bad in
-            [&b"zz\r\n"[..], b"\r\n", b"3\nabc\r\n", b"1\r\nxy\r\n", b"11111111111111111\r\n", b"-1\r\n", &[b'0'; 300]]
-        {
+        for bad in [
+            &b"zz\r\n"[..],
+            b"\r\n",
+            b"3\nabc\r\n",
+            b"0\r\n\n",
+            b"0\r\nA: b\n\r\n",
+            b"1\r\nxy\r\n",
+            b"11111111111111111\r\n",
+            b"-1\r\n",
+            &[b'0'; 300],
+        ] {
             assert!(read_all(&mut Framing::chunked(), &[bad]).is_err(), "{}", bad.escape_ascii());
         }
         let endless = [b"0\r\n".as_slice(), &[b'a'; 20_000]].concat();

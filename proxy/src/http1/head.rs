@@ -1,47 +1,16 @@
-//! Request heads out, response heads in.
+//! Heads of responses, and what they say about the body.
 
 use std::fmt::Display;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
-use http::{Method, StatusCode, Uri};
+use http::{Method, StatusCode};
 
-use super::UpstreamError;
+use super::HttpError;
 use super::framing::Framing;
 
 /// Header lines of a response; more is refused.
 const MAX_HEADERS: usize = 128;
-
-/// What the first lines of a request to a backend say.
-pub(crate) struct RequestHead<'a> {
-    pub(crate) method: &'a Method,
-    pub(crate) uri: &'a Uri,
-    pub(crate) authority: &'a str,
-    /// End-to-end headers only; `Host` and `Content-Length` are written from the other fields.
-    pub(crate) headers: &'a HeaderMap,
-    /// `None` for a request without a body.
-    pub(crate) body_len: Option<usize>,
-}
-
-impl RequestHead<'_> {
-    pub(crate) fn to_bytes(&self) -> Bytes {
-        let mut out = Vec::with_capacity(512);
-        let target = self.uri.path_and_query().map_or("/", |target| target.as_str());
-        for part in [self.method.as_str(), " ", target, " HTTP/1.1\r\nhost: ", self.authority, "\r\n"] {
-            out.extend_from_slice(part.as_bytes());
-        }
-        for (name, value) in self.headers {
-            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
-                out.extend_from_slice(part);
-            }
-        }
-        if let Some(len) = self.body_len {
-            out.extend_from_slice(format!("content-length: {len}\r\n").as_bytes());
-        }
-        out.extend_from_slice(b"\r\n");
-        out.into()
-    }
-}
 
 /// The first lines of a response, and what they say about the rest.
 #[derive(Debug)]
@@ -57,27 +26,33 @@ pub(crate) struct AnswerHead {
 
 impl AnswerHead {
     /// Takes a final response's head off `buffer`, and interim ones (1xx) before it. `None`: not there whole.
-    pub(crate) fn take(buffer: &mut BytesMut, method: &Method) -> Result<Option<Self>, UpstreamError> {
-        loop {
-            let mut slots = [httparse::EMPTY_HEADER; MAX_HEADERS];
-            let mut parsed = httparse::Response::new(&mut slots);
-            let used = match parsed.parse(buffer) {
-                Ok(httparse::Status::Complete(used)) => used,
-                Ok(httparse::Status::Partial) => return Ok(None),
-                Err(error) => return Err(protocol(error)),
-            };
-            let head = Self::read(&parsed, method)?;
+    pub(crate) fn take(buffer: &mut BytesMut, method: &Method) -> Result<Option<Self>, HttpError> {
+        while let Some((head, used)) = Self::parse(buffer, method)? {
             buffer.advance(used);
             if !head.status.is_informational() {
                 return Ok(Some(head));
             }
-            if head.status == StatusCode::SWITCHING_PROTOCOLS {
-                return Err(protocol("it switched protocols unasked"));
-            }
         }
+        Ok(None)
     }
 
-    fn read(parsed: &httparse::Response<'_, '_>, method: &Method) -> Result<Self, UpstreamError> {
+    /// The head at the beginning of `bytes`, interim or not, and its length.
+    pub(super) fn parse(bytes: &[u8], method: &Method) -> Result<Option<(Self, usize)>, HttpError> {
+        let mut slots = [httparse::EMPTY_HEADER; MAX_HEADERS];
+        let mut parsed = httparse::Response::new(&mut slots);
+        let used = match parsed.parse(bytes) {
+            Ok(httparse::Status::Complete(used)) => used,
+            Ok(httparse::Status::Partial) => return Ok(None),
+            Err(error) => return Err(protocol(error)),
+        };
+        let head = Self::read(&parsed, method)?;
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(protocol("it switched protocols unasked"));
+        }
+        Ok(Some((head, used)))
+    }
+
+    fn read(parsed: &httparse::Response<'_, '_>, method: &Method) -> Result<Self, HttpError> {
         let status = StatusCode::from_u16(parsed.code.unwrap_or(0)).map_err(protocol)?;
         let mut headers = HeaderMap::with_capacity(parsed.headers.len());
         for header in parsed.headers.iter() {
@@ -100,7 +75,7 @@ impl AnswerHead {
     }
 }
 
-fn framing(status: StatusCode, method: &Method, headers: &HeaderMap) -> Result<Framing, UpstreamError> {
+fn framing(status: StatusCode, method: &Method, headers: &HeaderMap) -> Result<Framing, HttpError> {
     let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     if bodiless || status.is_informational() || method == Method::HEAD {
         return Ok(Framing::Length(0));
@@ -133,8 +108,8 @@ pub(crate) fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iter
         .filter(|token| !token.is_empty())
 }
 
-fn protocol<W: Display>(why: W) -> UpstreamError {
-    UpstreamError::Protocol(format!("{why}"))
+fn protocol<W: Display>(why: W) -> HttpError {
+    HttpError::Head(why.to_string())
 }
 
 #[cfg(test)]
@@ -142,7 +117,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn take(text: &str) -> Result<Option<AnswerHead>, UpstreamError> {
+    fn take(text: &str) -> Result<Option<AnswerHead>, HttpError> {
         AnswerHead::take(&mut BytesMut::from(text), &Method::POST)
     }
 
@@ -192,7 +167,7 @@ mod tests {
             "HTTP/1.1 101 Switching Protocols\r\n\r\n",
             "HTTP/1.1 200 OK\r\nbad header: x\r\n\r\n",
         ] {
-            assert!(matches!(take(text), Err(UpstreamError::Protocol(_))), "{text}");
+            assert!(matches!(take(text), Err(HttpError::Head(_))), "{text}");
         }
         let many = (0..200).map(|i| format!("h{i}: x\r\n")).collect::<String>();
         assert!(take(&format!("HTTP/1.1 200 OK\r\n{many}\r\n")).is_err());

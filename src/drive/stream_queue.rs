@@ -18,10 +18,10 @@ const SERVED_BETWEEN_SENDS: usize = 20;
 
 /// A stream's own mark: whether it still waits for its first token. The default is that of a stream on its own.
 #[derive(Default)]
-pub(super) struct Urgency(Option<Arc<Member>>);
+pub(super) struct FirstTokenFlag(Option<Arc<Member>>);
 
-impl Urgency {
-    pub(super) fn over(&self) {
+impl FirstTokenFlag {
+    pub(super) fn came(&self) {
         if let Some(member) = &self.0 {
             member.urgent.store(false, Ordering::Relaxed);
         }
@@ -32,7 +32,7 @@ type Stream = Pin<Box<dyn Future<Output = ()>>>;
 
 /// Shared between the loop that sends and the poll that serves, which take turns on one thread.
 #[derive(Default, Clone)]
-pub(super) struct Crew(Rc<RefCell<Streams>>);
+pub(super) struct StreamQueue(Rc<RefCell<Streams>>);
 
 #[derive(Default)]
 struct Streams {
@@ -95,14 +95,14 @@ impl Wake for Member {
     }
 }
 
-impl Crew {
+impl StreamQueue {
     /// Takes in the stream that `start` makes, and polls it once on the spot: its request leaves now.
-    pub(super) fn add<F: Future<Output = ()> + 'static>(&self, start: impl FnOnce(Urgency) -> F) {
+    pub(super) fn add<F: Future<Output = ()> + 'static>(&self, start: impl FnOnce(FirstTokenFlag) -> F) {
         let mut streams = self.0.borrow_mut();
         let place = streams.free.pop().unwrap_or(streams.streams.len());
         let (urgent, queued) = (AtomicBool::new(true), AtomicBool::new(false));
         let member = Arc::new(Member { place, urgent, queued, ready: Arc::clone(&streams.ready) });
-        let stream = Box::pin(start(Urgency(Some(Arc::clone(&member)))));
+        let stream = Box::pin(start(FirstTokenFlag(Some(Arc::clone(&member)))));
         let waker = Waker::from(Arc::clone(&member));
         let mut entry = Entry { stream, member, waker };
         if entry.poll() {
@@ -161,7 +161,7 @@ mod tests {
 
     /// Streams that say their name each time their bell rings, and have their first token from then on.
     struct Ringing {
-        crew: Crew,
+        queue: StreamQueue,
         bells: Vec<UnboundedSender<()>>,
         say: UnboundedSender<usize>,
         heard: UnboundedReceiver<usize>,
@@ -170,17 +170,17 @@ mod tests {
     impl Ringing {
         fn new() -> Self {
             let (say, heard) = unbounded_channel();
-            Ringing { crew: Crew::default(), bells: Vec::new(), say, heard }
+            Ringing { queue: StreamQueue::default(), bells: Vec::new(), say, heard }
         }
 
         fn add(&mut self) {
             let (bell, mut rung) = unbounded_channel();
             let (name, say) = (self.bells.len(), self.say.clone());
             self.bells.push(bell);
-            self.crew.add(|urgency| async move {
+            self.queue.add(|first_token| async move {
                 while rung.recv().await.is_some() {
                     let _ = say.send(name);
-                    urgency.over();
+                    first_token.came();
                 }
             });
         }
@@ -191,7 +191,7 @@ mod tests {
 
         /// Whether there is more to do.
         async fn serve(&self) -> bool {
-            poll_fn(|cx| Poll::Ready(self.crew.serve(cx))).await
+            poll_fn(|cx| Poll::Ready(self.queue.serve(cx))).await
         }
 
         fn heard(&mut self) -> Vec<usize> {
@@ -227,16 +227,16 @@ mod tests {
     #[tokio::test]
     async fn work_wakes_whoever_waits_for_it_and_places_are_used_again() {
         let mut streams = Ringing::new();
-        streams.crew.add(|_| std::future::ready(()));
+        streams.queue.add(|_| std::future::ready(()));
         streams.add();
-        assert_eq!(streams.crew.0.borrow().streams.len(), 1);
+        assert_eq!(streams.queue.0.borrow().streams.len(), 1);
         let waited = poll_fn(|cx| {
-            streams.crew.serve(cx);
+            streams.queue.serve(cx);
             if streams.heard.is_empty() { Poll::Pending } else { Poll::Ready(()) }
         });
         tokio::join!(waited, async { streams.bells[0].send(()).expect("a stream listens") });
         streams.bells.clear();
         assert!(!streams.serve().await);
-        assert!(streams.crew.0.borrow().streams.iter().all(Option::is_none));
+        assert!(streams.queue.0.borrow().streams.iter().all(Option::is_none));
     }
 }
