@@ -10,6 +10,7 @@ pub mod launch;
 pub mod observe;
 pub mod outcome;
 pub mod plan;
+pub mod predict;
 pub mod record;
 pub mod report;
 pub mod session;

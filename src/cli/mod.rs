@@ -3,6 +3,7 @@
 mod ab;
 mod args;
 mod attach;
+mod calibrate;
 mod compare;
 mod completions;
 mod doctor;
@@ -18,6 +19,7 @@ mod measure;
 mod nixl;
 mod out;
 mod plot;
+mod predict;
 mod prepare;
 mod present;
 mod progress;
@@ -75,6 +77,8 @@ fn dispatch(command: Command, matches: &clap::ArgMatches) -> Result<Exit, Failur
         Command::Run(args) => run::run(&args, matches),
         Command::Ab(args) => ab::run(&args, matches),
         Command::List(args) => list::run(&args),
+        Command::Predict(args) => predict::run(&args, matches),
+        Command::Calibrate(args) => calibrate::run(&args, matches),
         Command::Doctor(args) => doctor::run(&args),
         Command::Proxy(args) => proxy::run(&args),
         Command::Compare(args) => compare::run(&args, matches),

@@ -4,8 +4,8 @@
 //! how long it is. At temperature 0 nothing but the prompt enters, which is what makes the answer
 //! of a prefill/decode pair comparable with that of one instance. The words mean nothing.
 
-use crate::enginesim::blocks::mix;
 use crate::enginesim::tokenizer::{Detokenizer, END_OF_TEXT, Vocabulary};
+use topobench::predict::model::blocks::mix;
 
 /// Stands for the KV cache of a prompt: equal prompts, equal prints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

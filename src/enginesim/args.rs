@@ -27,10 +27,6 @@ pub struct Cli {
 pub enum Command {
     /// Serve a simulated model on vLLM's HTTP surface.
     Serve(Box<ServeArgs>),
-    /// Print what the timing model predicts for the ways to spend two GPUs, in virtual time.
-    Predict(PredictArgs),
-    /// Fit a GPU preset to measured runs of topobench and print what it predicts for others.
-    Calibrate(CalibrateArgs),
     /// Sleep for ever: the stray process that some faults leave behind.
     #[command(hide = true)]
     Linger {
@@ -155,58 +151,6 @@ pub struct SimArgs {
     /// Misbehave: KIND[=ARG], repeatable; see below.
     #[arg(long, value_parser = Fault::parse)]
     pub sim_fault: Vec<Fault>,
-}
-
-#[derive(Debug, Args)]
-pub struct PredictArgs {
-    #[arg(default_value = "qwen3-8b")]
-    pub model: String,
-    #[arg(long, default_value = "h100")]
-    pub sim_gpu: String,
-    /// Tokens of each prompt.
-    #[arg(long, default_value_t = 2048)]
-    pub input_len: u32,
-    /// Tokens of each answer.
-    #[arg(long, default_value_t = 128)]
-    pub output_len: u32,
-    /// Arrivals per second, one row each.
-    #[arg(long, value_delimiter = ',', default_value = "1,2,4,6,8,10,12,14")]
-    pub request_rate: Vec<f64>,
-    #[arg(long, default_value_t = 600)]
-    pub num_prompts: u32,
-    /// TTFT objective in milliseconds.
-    #[arg(long, default_value_t = 250.0)]
-    pub ttft_slo: f64,
-    /// TPOT objective in milliseconds.
-    #[arg(long, default_value_t = 10.0)]
-    pub tpot_slo: f64,
-    #[arg(long, default_value_t = 7)]
-    pub seed: u64,
-}
-
-#[derive(Debug, Args)]
-pub struct CalibrateArgs {
-    /// Run directories to fit to (manifest.json, trace.jsonl, requests.jsonl).
-    #[arg(required = true, value_name = "RUN")]
-    pub runs: Vec<std::path::PathBuf>,
-    /// Run directories to predict only.
-    #[arg(long, num_args = 1.., value_name = "RUN")]
-    pub hold_out: Vec<std::path::PathBuf>,
-    /// Preset to begin with.
-    #[arg(long, default_value = "h100-vllm-0.22")]
-    pub sim_gpu: String,
-    /// Fit nothing: compare the preset as it is.
-    #[arg(long)]
-    pub as_is: bool,
-    /// TTFT objective in milliseconds.
-    #[arg(long, default_value_t = 250.0)]
-    pub ttft_slo: f64,
-    /// TPOT objective in milliseconds.
-    #[arg(long, default_value_t = 10.0)]
-    pub tpot_slo: f64,
-    /// Percentage of requests that must meet both.
-    #[arg(long, default_value_t = 90.0)]
-    pub target: f64,
 }
 
 /// What to do when the KV of a request cannot be fetched.

@@ -5,11 +5,11 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::enginesim::args::{KvTransferConfig, ServeArgs};
-use crate::enginesim::blocks::{BlockPool, mix};
-use crate::enginesim::cost::CostModel;
 use crate::enginesim::faults::Faults;
-use crate::enginesim::preset::{GPUS, Gpu, MODELS, Model};
-use crate::enginesim::scheduler::{Limits, Scheduler};
+use topobench::predict::model::blocks::{BlockPool, mix};
+use topobench::predict::model::cost::CostModel;
+use topobench::predict::model::preset::{GPUS, Gpu, MODELS, Model};
+use topobench::predict::model::scheduler::{Limits, Scheduler};
 
 /// Seconds that vLLM 0.22 and later keep KV for a decode instance.
 const DEFAULT_LEASE: f64 = 30.0;

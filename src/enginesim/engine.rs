@@ -15,12 +15,12 @@ use nix::sys::signal::{Signal, raise};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::enginesim::answer::KvPrint;
-use crate::enginesim::cost::CostModel;
 use crate::enginesim::faults::{Fault, Faults};
 use crate::enginesim::handoff::HandOffs;
 use crate::enginesim::metrics::{Counter, Distribution, Gauge, Metrics, Values};
-use crate::enginesim::scheduler::{Output, Scheduler};
-use crate::enginesim::sequence::{NewSequence, Report, SequenceId};
+use topobench::predict::model::cost::CostModel;
+use topobench::predict::model::scheduler::{Fetch, Output, Scheduler};
+use topobench::predict::model::sequence::{NewSequence, Report, SequenceId};
 
 /// A step that ends this late has stalled: simulated time catches up at once.
 const STALL: Duration = Duration::from_millis(20);
@@ -75,16 +75,24 @@ pub struct Submission {
 /// News of a sequence.
 #[derive(Debug)]
 pub enum Event {
-    /// Blocks are set aside: fetch the KV of so many tokens.
-    Fetch { missing_tokens: u32 },
+    /// Blocks are set aside: the KV is to be fetched.
+    Fetch(Fetch),
     /// One more token; the report comes with the last one, its durations in real time.
     Token { index: usize, finished: Option<Box<Report>> },
+}
+
+/// KV that has come in.
+#[derive(Debug, Clone, Copy)]
+pub struct Fetched {
+    pub fetch: Fetch,
+    /// Simulated time at which its transfer was posted.
+    pub posted: Duration,
 }
 
 #[derive(Debug)]
 enum Command {
     Submit(Box<Submission>),
-    KvLoaded(SequenceId, u32),
+    KvLoaded(Fetched, u32),
     KvRecompute(SequenceId, u32),
     Abort(SequenceId),
     Release(SequenceId),
@@ -133,8 +141,8 @@ impl Engine {
         self.send(Command::Submit(Box::new(submission)));
     }
 
-    pub fn kv_loaded(&self, id: SequenceId, output_tokens: u32) {
-        self.send(Command::KvLoaded(id, output_tokens));
+    pub fn kv_loaded(&self, fetched: Fetched, output_tokens: u32) {
+        self.send(Command::KvLoaded(fetched, output_tokens));
     }
 
     pub fn kv_recompute(&self, id: SequenceId, output_tokens: u32) {
@@ -248,11 +256,25 @@ impl Worker {
                 self.clients.insert(submission.spec.id, client);
                 scheduler.submit(submission.spec, now);
             }
-            Command::KvLoaded(id, output_tokens) => scheduler.kv_loaded(id, output_tokens),
+            Command::KvLoaded(fetched, output_tokens) => {
+                scheduler.kv_loaded(fetched.fetch.id, output_tokens);
+                self.record(&fetched, now);
+            }
             Command::KvRecompute(id, output_tokens) => scheduler.kv_recompute(id, output_tokens),
             Command::Release(id) => scheduler.release(id),
             Command::Abort(id) => self.abort(id),
         }
+    }
+
+    /// A transfer as vLLM counts it: it ends when a step sees it.
+    fn record(&self, fetched: &Fetched, now: Duration) {
+        let (clock, cost, fetch) = (self.parts.clock, &self.parts.cost, &fetched.fetch);
+        let took = now.saturating_sub(fetched.posted);
+        let mut values = self.parts.metrics.values();
+        values.observe_seconds(Distribution::TransferTime, clock.real(took));
+        values.observe_seconds(Distribution::PostTime, clock.real(cost.post(fetch.descriptors)));
+        values.observe(Distribution::TransferBytes, cost.kv_bytes(fetch.missing_tokens) as f64);
+        values.observe(Distribution::Descriptors, f64::from(fetch.descriptors));
     }
 
     fn abort(&mut self, id: SequenceId) {
@@ -276,8 +298,7 @@ impl Worker {
 
     fn announce_fetches(&mut self) {
         for fetch in self.parts.scheduler.take_fetches() {
-            let missing_tokens = fetch.missing_tokens;
-            self.tell(fetch.id, Event::Fetch { missing_tokens });
+            self.tell(fetch.id, Event::Fetch(fetch));
         }
     }
 

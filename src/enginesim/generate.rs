@@ -11,15 +11,16 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::enginesim::answer::{Answer, FinishReason, KvPrint, Sampling};
 use crate::enginesim::args::LoadFailurePolicy;
-use crate::enginesim::blocks::{mix, prefix_hashes};
 use crate::enginesim::config::Config;
-use crate::enginesim::engine::{Engine, Event, Submission};
+use crate::enginesim::engine::{Engine, Event, Fetched, Submission};
 use crate::enginesim::faults::Fault;
 use crate::enginesim::log::{self, Source};
 use crate::enginesim::metrics::{Distribution, Metrics};
-use crate::enginesim::sequence::{KvOrigin, NewSequence, Report, SequenceId};
 use crate::enginesim::sidechannel::{DecodeSide, RemoteKv, TransferError};
 use crate::enginesim::tokenizer::Vocabulary;
+use topobench::predict::model::blocks::{mix, prefix_hashes};
+use topobench::predict::model::scheduler::Fetch;
+use topobench::predict::model::sequence::{KvOrigin, NewSequence, Report, SequenceId};
 
 /// One instance, as its request handlers see it.
 pub struct Server {
@@ -140,8 +141,8 @@ impl Generation {
                 Some(Event::Token { index, finished }) => {
                     return Some(self.token(index, finished).ok_or(GenerationError::Engine));
                 }
-                Some(Event::Fetch { missing_tokens }) => {
-                    if let Err(error) = self.fetch(missing_tokens).await {
+                Some(Event::Fetch(fetch)) => {
+                    if let Err(error) = self.fetch(fetch).await {
                         return Some(Err(error));
                     }
                 }
@@ -189,9 +190,9 @@ impl Generation {
                 KvUse::Offer(request_id) => Some((request_id.clone(), KvPrint::of(prompt))),
                 KvUse::Local | KvUse::Fetch(_) => None,
             };
-            let kv = match self.job.kv {
-                KvUse::Fetch(_) => KvOrigin::Remote,
-                KvUse::Local | KvUse::Offer(_) => KvOrigin::Local,
+            let (kv, remote_blocks) = match &self.job.kv {
+                KvUse::Fetch(remote) => (KvOrigin::Remote, remote.blocks()),
+                KvUse::Local | KvUse::Offer(_) => (KvOrigin::Local, Vec::new()),
             };
             let spec = NewSequence {
                 id: choice.id,
@@ -199,6 +200,7 @@ impl Generation {
                 hashes: prefix_hashes(prompt, config.limits.block_size),
                 output_tokens: choice.answer.as_ref().map_or(1, Answer::tokens),
                 kv,
+                remote_blocks,
                 hold_blocks: offer.is_some(),
             };
             self.server.engine.submit(Submission { spec, index, events: sender.clone(), admission, hand_off: offer });
@@ -209,17 +211,17 @@ impl Generation {
     }
 
     /// Brings the KV of the (only) prompt here, or decides what to do without it.
-    async fn fetch(&mut self, missing_tokens: u32) -> Result<(), GenerationError> {
+    async fn fetch(&mut self, fetch: Fetch) -> Result<(), GenerationError> {
         let server = Arc::clone(&self.server);
         let (KvUse::Fetch(remote), Some(side), Some(choice)) =
             (&self.job.kv, &server.decode_side, self.choices.first_mut())
         else {
             return Err(GenerationError::Engine);
         };
-        let fetched = side.fetch(remote, missing_tokens).await;
+        let fetched = side.fetch(remote, fetch).await;
         let policy = server.config.kv.as_ref().map(|kv| kv.transfer.kv_load_failure_policy);
-        let print = match (fetched, policy) {
-            (Ok(print), _) => print,
+        let (print, posted) = match (fetched, policy) {
+            (Ok(fetched), _) => fetched,
             (Err(error), Some(LoadFailurePolicy::Recompute)) => {
                 let message = format!("Request {}: {error}; recomputing", self.job.id);
                 log::warning(Source::EngineCore, "scheduler.py:2101", &message);
@@ -236,7 +238,7 @@ impl Generation {
             }
         };
         let answer = Answer::compose(&server.vocabulary, print, &choice.sampling);
-        server.engine.kv_loaded(choice.id, answer.tokens());
+        server.engine.kv_loaded(Fetched { fetch, posted }, answer.tokens());
         choice.answer = Some(answer);
         Ok(())
     }

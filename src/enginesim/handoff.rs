@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::enginesim::answer::KvPrint;
-use crate::enginesim::sequence::SequenceId;
+use topobench::predict::model::sequence::SequenceId;
 
 /// Expired entries to remember; vLLM's memory of them is the GPU's.
 const REMEMBERED: usize = 1024;

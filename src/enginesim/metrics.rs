@@ -13,7 +13,7 @@ use catalogue::{FAMILIES, Family, Label, Series};
 use histogram::Histogram;
 
 use crate::enginesim::answer::FinishReason;
-use crate::enginesim::sequence::Report;
+use topobench::predict::model::sequence::Report;
 
 /// All values of one instance.
 #[derive(Debug)]

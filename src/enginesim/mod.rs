@@ -3,9 +3,7 @@
 
 mod answer;
 mod args;
-mod blocks;
 mod config;
-mod cost;
 mod engine;
 mod faults;
 mod generate;
@@ -13,10 +11,6 @@ mod handoff;
 mod http;
 mod log;
 mod metrics;
-mod predict;
-mod preset;
-mod scheduler;
-mod sequence;
 mod serve;
 mod sidechannel;
 mod startup;
@@ -30,8 +24,6 @@ use args::Command;
 pub fn main() -> ExitCode {
     match args::parse(std::env::args_os()).command {
         Command::Serve(args) => serve::run(*args),
-        Command::Predict(args) => predict::print(&args),
-        Command::Calibrate(args) => predict::calibrate(&args),
         Command::Linger { own_session } => linger(own_session),
     }
 }

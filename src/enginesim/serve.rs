@@ -20,7 +20,6 @@ use tokio::task::JoinSet;
 
 use crate::enginesim::args::ServeArgs;
 use crate::enginesim::config::{Config, KvSide};
-use crate::enginesim::cost::Link;
 use crate::enginesim::engine::{Clock, Engine, Parts};
 use crate::enginesim::faults::Fault;
 use crate::enginesim::generate::Server;
@@ -31,6 +30,7 @@ use crate::enginesim::metrics::Metrics;
 use crate::enginesim::sidechannel::{DecodeSide, Identity, PrefillSide};
 use crate::enginesim::startup;
 use crate::enginesim::tokenizer::Vocabulary;
+use topobench::predict::model::cost::Link;
 
 /// uvicorn closes connections that stay idle for this long (`VLLM_HTTP_TIMEOUT_KEEP_ALIVE`).
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
@@ -152,7 +152,6 @@ fn assemble(config: Config, side_channel: Option<TcpListener>) -> Result<Arc<Ser
     let decode_side = config.kv.is_some().then(|| DecodeSide {
         model: config.model.name.to_owned(),
         block_size: config.limits.block_size,
-        layers: config.model.layers,
         handshake: config.handshake,
         cost: config.cost(),
         clock,

@@ -8,7 +8,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -16,10 +16,12 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::enginesim::answer::KvPrint;
-use crate::enginesim::cost::{CostModel, Link};
 use crate::enginesim::engine::{Clock, Engine};
 use crate::enginesim::handoff::{HandOffs, Notice};
-use crate::enginesim::metrics::{Counter, Distribution, Metrics};
+use crate::enginesim::metrics::{Counter, Metrics};
+use topobench::predict::model::blocks::BlockId;
+use topobench::predict::model::cost::{CostModel, Link};
+use topobench::predict::model::scheduler::Fetch;
 
 /// A side channel that does not answer within this time has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -72,6 +74,18 @@ pub struct RemoteKv {
     remote_request_id: Option<String>,
     remote_host: Option<String>,
     remote_port: Option<u16>,
+    /// One list for each group of KV caches.
+    #[serde(default)]
+    remote_block_ids: Option<serde_json::Value>,
+}
+
+impl RemoteKv {
+    /// Blocks of the prefill instance in the prompt's order; none where they were not told.
+    pub fn blocks(&self) -> Vec<BlockId> {
+        let first = self.remote_block_ids.as_ref().and_then(|groups| groups.get(0));
+        let ids = first.and_then(serde_json::Value::as_array).into_iter().flatten();
+        ids.filter_map(|id| id.as_u64().and_then(|id| BlockId::try_from(id).ok())).collect()
+    }
 }
 
 /// The prefill side: answers decode instances.
@@ -150,7 +164,6 @@ pub struct DecodeSide {
     /// Model and block size of this instance.
     pub model: String,
     pub block_size: u32,
-    pub layers: u32,
     /// Real time of the first contact with a prefill instance.
     pub handshake: Duration,
     pub cost: CostModel,
@@ -162,16 +175,16 @@ pub struct DecodeSide {
 }
 
 impl DecodeSide {
-    /// Fetches the KV of `tokens` tokens; takes as long as that takes.
-    pub async fn fetch(&self, kv: &RemoteKv, tokens: u32) -> Result<KvPrint, TransferError> {
-        let result = self.try_fetch(kv, tokens).await;
+    /// Fetches KV; takes as long as that takes. The KV, and the simulated time at which its transfer was posted.
+    pub async fn fetch(&self, kv: &RemoteKv, fetch: Fetch) -> Result<(KvPrint, Duration), TransferError> {
+        let result = self.try_fetch(kv, fetch).await;
         if result.is_err() {
             self.metrics.values().add(Counter::FailedTransfers, 1.0);
         }
         result
     }
 
-    async fn try_fetch(&self, kv: &RemoteKv, tokens: u32) -> Result<KvPrint, TransferError> {
+    async fn try_fetch(&self, kv: &RemoteKv, fetch: Fetch) -> Result<(KvPrint, Duration), TransferError> {
         let host = kv.remote_host.as_deref().ok_or(TransferError::Parameters("remote_host"))?;
         let port = kv.remote_port.ok_or(TransferError::Parameters("remote_port"))?;
         let engine_id = kv.remote_engine_id.clone();
@@ -179,23 +192,19 @@ impl DecodeSide {
         let request_id = kv.remote_request_id.clone();
         let request_id = request_id.ok_or(TransferError::Parameters("remote_request_id"))?;
 
-        let posted = Instant::now();
         let mut call = Call::dial(host, port).await?;
         self.introduce(&mut call, engine_id).await?;
         let print = match call.ask(&Request::Read { request_id: request_id.clone() }).await? {
             Reply::Kv { print } => KvPrint(print),
             other => return Err(call.unexpected(other)),
         };
-        let post_time = posted.elapsed();
-        let bytes = self.cost.kv_bytes(tokens);
-        let started = Instant::now();
-        call.hold(self.book(tokens)).await?;
-        self.record(started.elapsed(), post_time, bytes, tokens);
+        let posted = self.clock.now();
+        call.hold(self.book(posted, &fetch)).await?;
         if call.ask(&Request::Done { request_id }).await.is_err() {
             // The KV is here; only its owner does not know. It will let the lease run out.
             self.metrics.values().add(Counter::FailedNotifications, 1.0);
         }
-        Ok(print)
+        Ok((print, posted))
     }
 
     async fn introduce(&self, call: &mut Call, engine_id: String) -> Result<(), TransferError> {
@@ -213,19 +222,10 @@ impl DecodeSide {
         Ok(())
     }
 
-    /// Real time that the KV of `tokens` tokens needs, behind the transfers already under way.
-    fn book(&self, tokens: u32) -> Duration {
+    /// Real time that a transfer needs from its posting on, behind the transfers already under way.
+    fn book(&self, posted: Duration, fetch: &Fetch) -> Duration {
         let mut link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
-        self.clock.real(link.transfer(self.clock.now(), &self.cost, tokens))
-    }
-
-    fn record(&self, took: Duration, post_time: Duration, bytes: u64, tokens: u32) {
-        let descriptors = 2 * self.layers * tokens.div_ceil(self.block_size);
-        let mut values = self.metrics.values();
-        values.observe_seconds(Distribution::TransferTime, took);
-        values.observe_seconds(Distribution::PostTime, post_time);
-        values.observe(Distribution::TransferBytes, bytes as f64);
-        values.observe(Distribution::Descriptors, f64::from(descriptors));
+        self.clock.real(link.transfer(posted, &self.cost, fetch.missing_tokens, fetch.descriptors))
     }
 }
 

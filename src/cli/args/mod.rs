@@ -2,9 +2,11 @@
 
 mod help;
 mod history;
+mod predict;
 mod sweep;
 
 pub use history::{CompareArgs, ListArgs, PlotArgs, PruneArgs, ShowArgs, StatusName};
+pub use predict::{CalibrateArgs, PredictArgs};
 pub use sweep::{AttachArgs, SweepArgs};
 
 use crate::plan::strategy::Order;
@@ -56,6 +58,12 @@ pub enum Command {
     /// What this machine can run, and what is missing
     #[command(after_help = help::DOCTOR)]
     Doctor(DoctorArgs),
+    /// What a model of the engines expects of the ways to spend GPUs; measures nothing
+    #[command(after_help = help::COMPARE)]
+    Predict(PredictArgs),
+    /// Fit that model to measured runs, and hold it against others
+    #[command(after_help = help::COMPARE)]
+    Calibrate(CalibrateArgs),
     /// The routing proxy alone
     #[command(after_help = help::PROXY)]
     Proxy(ProxyArgs),

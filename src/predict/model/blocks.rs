@@ -25,6 +25,16 @@ pub fn prefix_hashes(tokens: &[u32], block_size: u32) -> Vec<PrefixHash> {
         .collect()
 }
 
+/// In how many pieces the contents of `remote` blocks are copied into the `local` ones: neighbours on both sides go in
+/// one. Blocks that nobody named have no neighbours.
+pub fn contiguous_pieces(local: &[BlockId], remote: &[BlockId]) -> u32 {
+    let follows = |blocks: &[BlockId], index: usize| match (blocks.get(index - 1), blocks.get(index)) {
+        (Some(before), Some(this)) => before + 1 == *this,
+        _ => false,
+    };
+    (0..local.len()).filter(|&i| i == 0 || !(follows(local, i) && follows(remote, i))).count() as u32
+}
+
 /// One round of a multiply-xorshift hash (constants of splitmix64).
 pub fn mix(hash: u64, value: u32) -> u64 {
     let mut mixed = (hash ^ u64::from(value)).wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -219,6 +229,27 @@ mod tests {
         assert_eq!(pool.cached(&old), 1, "the head survives its tail");
         assert!(pool.take(&[], 0, 2).is_none());
         assert_eq!(pool.idle(), 1, "a refused request takes nothing");
+    }
+
+    #[test]
+    fn neighbours_on_both_sides_are_copied_in_one_piece() {
+        assert_eq!(contiguous_pieces(&[5, 6, 7, 9], &[1, 2, 3, 4]), 2);
+        assert_eq!(contiguous_pieces(&[5, 6, 7, 8], &[4, 3, 2, 1]), 4, "those in falling order are none");
+        assert_eq!(contiguous_pieces(&[5, 6, 7], &[]), 3);
+        assert_eq!(contiguous_pieces(&[], &[1]), 0);
+    }
+
+    #[test]
+    fn a_pool_that_was_used_up_once_hands_out_no_neighbours() {
+        let mut pool = BlockPool::new(8, true);
+        let pieces = |blocks: &[BlockId]| contiguous_pieces(blocks, blocks);
+        for _ in 0..2 {
+            let blocks = pool.take(&[], 0, 4).unwrap();
+            assert_eq!(pieces(&blocks), 1);
+            pool.give_back(blocks);
+        }
+        let reused = pool.take(&[], 0, 4).unwrap();
+        assert_eq!(pieces(&reused), 4, "a sequence gives its tail back before its head");
     }
 
     proptest! {

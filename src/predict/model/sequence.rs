@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::enginesim::blocks::{BlockId, PrefixHash};
+use crate::predict::model::blocks::{BlockId, PrefixHash};
 
 /// Identifies a sequence within one engine.
 pub type SequenceId = u64;
@@ -26,6 +26,8 @@ pub struct NewSequence {
     /// Tokens to generate, at least 1.
     pub output_tokens: u32,
     pub kv: KvOrigin,
+    /// Where the prompt's KV lies in the prefill instance, block by block; empty where nobody said.
+    pub remote_blocks: Vec<BlockId>,
     /// Keep the prompt's blocks after the end, for a decode instance to fetch.
     pub hold_blocks: bool,
 }

@@ -9,9 +9,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use crate::enginesim::blocks::{BlockId, BlockPool};
-use crate::enginesim::cost::{CostModel, StepLoad};
-use crate::enginesim::sequence::{KvOrigin, NewSequence, Report, Sequence, SequenceId};
+use crate::predict::model::blocks::{BlockId, BlockPool, contiguous_pieces};
+use crate::predict::model::cost::{CostModel, StepLoad};
+use crate::predict::model::sequence::{KvOrigin, NewSequence, Report, Sequence, SequenceId};
 
 /// Sizes that bound a step.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +50,8 @@ pub struct Fetch {
     pub id: SequenceId,
     /// Prompt tokens that are not in the local cache.
     pub missing_tokens: u32,
+    /// Pieces of memory that the transfer is made of, on each rank.
+    pub descriptors: u32,
 }
 
 /// Totals since the start.
@@ -105,21 +107,23 @@ impl Scheduler {
         self.sequences.insert(spec.id, Sequence::new(spec, now));
     }
 
-    /// Composes the next step; `None` when nothing can run. The step lasts the returned time, longer where transfers
-    /// are posted in it: vLLM's worker does that before the forward pass, on the same thread.
+    /// Composes the next step; `None` when nothing can run. The step lasts the returned time, or as long as it takes to
+    /// post its transfers where that is longer: vLLM's worker posts on the thread that launches the steps, which is
+    /// ahead of the GPU by one.
     pub fn begin_step(&mut self, now: Duration) -> Option<Duration> {
         self.step.clear();
         self.load = StepLoad::default();
         let mut budget = self.limits.batched_tokens;
+        let posted_before = self.fetches.len();
         let preempted = self.continue_running(&mut budget);
         if !preempted {
             self.admit_waiting(now, &mut budget);
         }
-        let setup: Duration = self.fetches.iter().map(|fetch| self.cost.transfer_setup(fetch.missing_tokens)).sum();
-        match (self.step.is_empty(), setup.is_zero()) {
-            (true, true) => None,
-            (true, false) => Some(setup),
-            (false, _) => Some(setup + self.cost.step(&self.load)),
+        let posting: Duration =
+            self.fetches[posted_before..].iter().map(|fetch| self.cost.post(fetch.descriptors)).sum();
+        match self.step.is_empty() {
+            true => Some(posting).filter(|posting| !posting.is_zero()),
+            false => Some(posting.max(self.cost.step(&self.load))),
         }
     }
 
@@ -314,8 +318,12 @@ impl Scheduler {
         }
         if remote {
             let missing_tokens = prompt - cached;
+            let shared = shared as usize;
+            let remote = sequence.spec.remote_blocks.get(shared..).unwrap_or_default();
+            let pieces = contiguous_pieces(&sequence.blocks[shared..], remote);
+            let descriptors = self.cost.descriptors(pieces);
             self.totals.transfer_queries += u64::from(missing_tokens);
-            self.fetches.push(Fetch { id, missing_tokens });
+            self.fetches.push(Fetch { id, missing_tokens, descriptors });
             return Some(0);
         }
         Some(chunk)

@@ -104,7 +104,7 @@ pub struct Gpu {
     pub compute_efficiency: f64,
     /// Share of `memory_bandwidth` that decode kernels reach, in (0, 1].
     pub memory_efficiency: f64,
-    /// All-reduce: start-up cost of one call, in seconds.
+    /// All-reduce: start-up cost of one call between two ranks, in seconds; every doubling of the ranks adds as much.
     pub allreduce_latency: f64,
     /// All-reduce: bytes/s on the wire of one rank.
     pub allreduce_bandwidth: f64,
@@ -118,10 +118,16 @@ pub struct Gpu {
     pub admission: f64,
     /// Seconds that the API server spends on each prompt token (tokenising, validating, copying).
     pub admission_per_token: f64,
-    /// Seconds for which a decode instance decodes nothing for the sake of one KV transfer, for each token of it:
-    /// copies of every block and layer are issued one by one while the model's own launches wait. Every sequence that
-    /// it serves sees them as one long gap between tokens.
-    pub transfer_setup_per_token: f64,
+    /// Seconds by which the workers of a tensor-parallel engine, processes of their own, delay a first token beside its
+    /// steps.
+    pub parallel_admission: f64,
+    /// Posting a KV transfer, which the decode instance's worker does on its forward path: start-up cost in seconds.
+    pub post_latency: f64,
+    /// The same for each descriptor. One step is posted for while the one before it runs; what takes longer holds the
+    /// batch up, and every sequence in it sees one long gap between tokens.
+    pub descriptor_post: f64,
+    /// Seconds that each descriptor takes on the link beside its bytes.
+    pub descriptor_transfer: f64,
     /// vLLM's default for `--max-num-batched-tokens` on this GPU.
     pub default_batched_tokens: u32,
     /// vLLM's default for `--max-num-seqs` on this GPU.
@@ -135,33 +141,48 @@ impl Gpu {
     }
 }
 
+/// Names as a message lists them.
+pub fn names(names: impl Iterator<Item = &'static str>) -> String {
+    names.collect::<Vec<_>>().join(", ")
+}
+
 const GIB: f64 = 1024.0 * 1024.0 * 1024.0;
 
-/// KV arrives beside decoding and holds it up for nothing, as DistServe (OSDI'24) assumes.
+/// As measured under vLLM 0.22 on a host with two H100s, Qwen3-8B, 2048 tokens in and 128 out.
 const H100: Gpu = Gpu {
     name: "h100",
     memory_bytes: 79.6 * GIB,
     peak_flops: 989e12,
     memory_bandwidth: 3.35e12,
     compute_efficiency: 0.69,
-    memory_efficiency: 0.77,
+    memory_efficiency: 0.78,
     allreduce_latency: 17e-6,
     allreduce_bandwidth: 125e9,
-    transfer_latency: 5.5e-3,
+    transfer_latency: 12e-3,
     transfer_bandwidth: 40e9,
     step_overhead: 0.56e-3,
-    admission: 4.1e-3,
-    admission_per_token: 10e-6,
-    transfer_setup_per_token: 0.0,
+    admission: 2.5e-3,
+    admission_per_token: 4e-6,
+    parallel_admission: 10e-3,
+    post_latency: 0.85e-3,
+    descriptor_post: 3.2e-6,
+    descriptor_transfer: 1.0e-6,
     default_batched_tokens: 8192,
     default_sequences: 1024,
 };
 
-/// Every GPU that can be simulated. `h100-vllm-0.22` is an H100 as it was measured: there a prefilled prompt holds
-/// the decode instance up while its KV comes in.
+/// Every GPU that can be simulated. `h100x4-vllm-0.22` is the same GPU on a host with four of them, where all-reduces
+/// take longer: NVLink's multicast (NVLS) was off there.
 pub const GPUS: &[Gpu] = &[
     H100,
-    Gpu { name: "h100-vllm-0.22", transfer_setup_per_token: 9.6e-6, ..H100 },
+    Gpu { name: "h100-vllm-0.22", ..H100 },
+    Gpu {
+        name: "h100x4-vllm-0.22",
+        allreduce_latency: 26e-6,
+        allreduce_bandwidth: 150e9,
+        parallel_admission: 22e-3,
+        ..H100
+    },
     Gpu {
         name: "a100",
         memory_bytes: 79.3 * GIB,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::enginesim::blocks::mix;
+use crate::predict::model::blocks::mix;
 
 /// One request.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,6 +1,6 @@
 use super::*;
-use crate::enginesim::blocks::prefix_hashes;
-use crate::enginesim::preset::{Gpu, Model};
+use crate::predict::model::blocks::prefix_hashes;
+use crate::predict::model::preset::{Gpu, Model};
 
 const BLOCK: u32 = 16;
 
@@ -19,6 +19,7 @@ fn sequence(id: SequenceId, family: u32, prompt_tokens: u32, output_tokens: u32)
         hashes: prefix_hashes(&vec![family; prompt_tokens as usize], BLOCK),
         output_tokens,
         kv: KvOrigin::Local,
+        remote_blocks: Vec::new(),
         hold_blocks: false,
     }
 }
@@ -132,8 +133,8 @@ fn remote_kv_is_fetched_once_then_one_token_is_computed() {
     let mut spec = sequence(1, 1, 2048, 9);
     spec.kv = KvOrigin::Remote;
     scheduler.submit(spec, Duration::ZERO);
-    assert_eq!(scheduler.begin_step(Duration::ZERO), None, "nothing to compute yet");
-    let fetch = Fetch { id: 1, missing_tokens: 2048 };
+    assert!(scheduler.begin_step(Duration::ZERO) > Some(Duration::from_millis(20)), "posting, nothing to compute yet");
+    let fetch = Fetch { id: 1, missing_tokens: 2048, descriptors: 2 * 36 * 128 };
     assert_eq!(scheduler.take_fetches(), [fetch]);
     assert_eq!((scheduler.loading(), scheduler.waiting()), (1, 0));
 
@@ -192,4 +193,22 @@ fn an_abort_frees_everything_in_every_state() {
     assert!(scheduler.end_step(Duration::ZERO).is_empty());
     assert_eq!((scheduler.running(), scheduler.waiting(), scheduler.loading()), (0, 0, 0));
     assert_eq!(scheduler.kv_usage(), 0.0);
+}
+
+#[test]
+fn a_transfer_has_as_many_descriptors_as_pieces_of_memory_and_holds_decoding_up_while_it_is_posted() {
+    let posted = |remote_blocks: Vec<u32>| {
+        let mut scheduler = scheduler(8192, 1000);
+        scheduler.submit(sequence(1, 1, 32, 50), Duration::ZERO);
+        scheduler.begin_step(Duration::ZERO).unwrap();
+        scheduler.end_step(Duration::ZERO);
+        let spec = NewSequence { kv: KvOrigin::Remote, remote_blocks, ..sequence(2, 2, 2048, 9) };
+        scheduler.submit(spec, Duration::ZERO);
+        let step = scheduler.begin_step(Duration::ZERO).unwrap();
+        (scheduler.take_fetches()[0].descriptors, step)
+    };
+    let (whole, undisturbed) = posted((0..128).collect());
+    let (scattered, held_up) = posted((0..128).rev().collect());
+    assert_eq!((whole, scattered), (2 * 36, 2 * 36 * 128));
+    assert!(held_up > undisturbed * 2, "{held_up:?} against {undisturbed:?}");
 }

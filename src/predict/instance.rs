@@ -4,29 +4,47 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::time::Duration;
 
+use super::arm::Group;
 use super::workload::Arrival;
-use crate::enginesim::blocks::{BlockPool, mix, prefix_hashes};
-use crate::enginesim::cost::{CostModel, Link};
-use crate::enginesim::preset::{Gpu, Model};
-use crate::enginesim::scheduler::{Limits, Scheduler};
-use crate::enginesim::sequence::{KvOrigin, NewSequence, SequenceId};
-
-const BLOCK_SIZE: u32 = 16;
-const MEMORY_UTILIZATION: f64 = 0.85;
+use crate::predict::model::blocks::{BlockId, BlockPool, mix, prefix_hashes};
+use crate::predict::model::cost::{CostModel, Link};
+use crate::predict::model::preset::{Gpu, Model};
+use crate::predict::model::scheduler::{Limits, Scheduler};
+use crate::predict::model::sequence::{KvOrigin, NewSequence, SequenceId};
 
 /// A token that left an engine.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Token {
     pub id: SequenceId,
     pub is_last: bool,
+    /// With the last token: blocks kept for a decode instance.
+    pub held_blocks: Vec<BlockId>,
 }
 
 /// What is asked of an engine.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Job {
     pub id: SequenceId,
     pub arrival: Arrival,
-    pub kv: KvOrigin,
+    pub work: Work,
+}
+
+/// What of a request an engine does.
+#[derive(Debug, Clone)]
+pub enum Work {
+    Whole,
+    /// Computes the prompt and keeps its KV.
+    Prefill,
+    /// Fetches the prompt's KV from these blocks and generates.
+    Decode(Vec<BlockId>),
+}
+
+/// What happened when an engine was woken.
+#[derive(Debug, Default)]
+pub struct News {
+    pub tokens: Vec<Token>,
+    /// Requests whose KV has arrived here.
+    pub fetched: Vec<SequenceId>,
 }
 
 /// An engine and what is on its way to it.
@@ -39,16 +57,18 @@ pub struct Instance {
     jobs: HashMap<SequenceId, Job>,
     arriving_kv: BinaryHeap<Reverse<(Duration, SequenceId)>>,
     step_ends: Option<Duration>,
+    block_size: u32,
 }
 
 impl Instance {
-    pub fn new(model: &'static Model, gpu: &Gpu, tensor_parallel: u32) -> Self {
-        let cost = CostModel::new(model, gpu, tensor_parallel);
-        let blocks = cost.kv_blocks(cost.kv_memory(MEMORY_UTILIZATION), BLOCK_SIZE);
+    pub fn new(model: &'static Model, gpu: &Gpu, group: &Group) -> Self {
+        let settings = &group.settings;
+        let cost = CostModel::new(model, gpu, group.tensor_parallel);
+        let blocks = cost.kv_blocks(cost.kv_memory(settings.memory_utilization), settings.block_size);
         let limits = Limits {
-            batched_tokens: gpu.default_batched_tokens,
-            sequences: gpu.default_sequences,
-            block_size: BLOCK_SIZE,
+            batched_tokens: settings.max_num_batched_tokens.unwrap_or(gpu.default_batched_tokens).max(1),
+            sequences: settings.max_num_seqs.unwrap_or(gpu.default_sequences).max(1),
+            block_size: settings.block_size,
         };
         Self {
             scheduler: Scheduler::new(limits, cost.clone(), BlockPool::new(blocks, true)),
@@ -58,6 +78,7 @@ impl Instance {
             jobs: HashMap::new(),
             arriving_kv: BinaryHeap::new(),
             step_ends: None,
+            block_size: settings.block_size,
         }
     }
 
@@ -84,13 +105,19 @@ impl Instance {
         self.step_ends.or_else(|| first(&self.admitting).into_iter().chain(first(&self.arriving_kv)).min())
     }
 
-    /// Does what is due at `now`, one of its own events, and returns the tokens that left it.
-    pub fn wake(&mut self, now: Duration) -> Vec<Token> {
-        let mut tokens = Vec::new();
+    /// Frees what was kept for a decode instance.
+    pub fn release(&mut self, id: SequenceId) {
+        self.scheduler.release(id);
+    }
+
+    /// Does what is due at `now`, one of its own events.
+    pub fn wake(&mut self, now: Duration) -> News {
+        let mut news = News::default();
         if self.step_ends.take().is_some() {
             for output in self.scheduler.end_step(now) {
                 let is_last = output.finished.is_some();
-                tokens.push(Token { id: output.id, is_last });
+                let held_blocks = output.finished.map(|report| report.held_blocks).unwrap_or_default();
+                news.tokens.push(Token { id: output.id, is_last, held_blocks });
                 if is_last {
                     self.jobs.remove(&output.id);
                 }
@@ -102,23 +129,29 @@ impl Instance {
         while let Some(id) = due(&mut self.arriving_kv, now) {
             if let Some(job) = self.jobs.get(&id) {
                 self.scheduler.kv_loaded(id, job.arrival.output_tokens);
+                news.fetched.push(id);
             }
         }
         self.step_ends = self.scheduler.begin_step(now).map(|duration| now + duration);
         for fetch in self.scheduler.take_fetches() {
-            let takes = self.link.transfer(now, &self.cost, fetch.missing_tokens);
+            let takes = self.link.transfer(now, &self.cost, fetch.missing_tokens, fetch.descriptors);
             self.arriving_kv.push(Reverse((now + takes, fetch.id)));
         }
-        tokens
+        news
     }
 
     fn submit(&mut self, id: SequenceId, now: Duration) {
-        let Some(job) = self.jobs.get(&id) else { return };
+        let Some(job) = self.jobs.get_mut(&id) else { return };
         let prompt_tokens = job.arrival.input_tokens;
         // Prompts differ from their first block on.
-        let hashes = prefix_hashes(&vec![mix(id, 0) as u32; prompt_tokens as usize], BLOCK_SIZE);
+        let hashes = prefix_hashes(&vec![mix(id, 0) as u32; prompt_tokens as usize], self.block_size);
         let output_tokens = job.arrival.output_tokens;
-        let spec = NewSequence { id, prompt_tokens, hashes, output_tokens, kv: job.kv, hold_blocks: false };
+        let hold_blocks = matches!(job.work, Work::Prefill);
+        let (kv, remote_blocks) = match &mut job.work {
+            Work::Decode(blocks) => (KvOrigin::Remote, std::mem::take(blocks)),
+            Work::Whole | Work::Prefill => (KvOrigin::Local, Vec::new()),
+        };
+        let spec = NewSequence { id, prompt_tokens, hashes, output_tokens, kv, remote_blocks, hold_blocks };
         self.scheduler.submit(spec, now);
     }
 }

@@ -13,7 +13,7 @@
 
 use std::time::Duration;
 
-use crate::enginesim::preset::{ELEMENT_BYTES, Gpu, Model};
+use crate::predict::model::preset::{ELEMENT_BYTES, Gpu, Model};
 
 /// Device memory that neither weights nor KV may use: activations, graphs, the runtime.
 const RESERVED_BYTES: f64 = 1.9 * 1024.0 * 1024.0 * 1024.0;
@@ -96,7 +96,7 @@ impl CostModel {
         4.0 * f64::from(self.model.layers) * width * load.prefill_pairs as f64
     }
 
-    /// Two all-reduces a layer; a ring moves `2 (n - 1) / n` of the activations over each link.
+    /// Two all-reduces a layer, each as many rounds deep as the ranks double; a ring moves `2 (n - 1) / n` of the activations over each link.
     fn all_reduces(&self, tokens: u64) -> f64 {
         if self.tensor_parallel == 1 {
             return 0.0;
@@ -104,12 +104,14 @@ impl CostModel {
         let ranks = f64::from(self.tensor_parallel);
         let bytes = tokens as f64 * f64::from(self.model.hidden) * ELEMENT_BYTES;
         let wire = bytes * 2.0 * (ranks - 1.0) / ranks / self.gpu.allreduce_bandwidth;
-        2.0 * f64::from(self.model.layers) * (self.gpu.allreduce_latency + wire)
+        2.0 * f64::from(self.model.layers) * (self.gpu.allreduce_latency * ranks.log2() + wire)
     }
 
     /// Time from a request's arrival at the API server to its arrival in the engine.
     pub fn admission(&self, prompt_tokens: u32) -> Duration {
-        Duration::from_secs_f64(self.gpu.admission + self.gpu.admission_per_token * f64::from(prompt_tokens))
+        let parallel = if self.tensor_parallel > 1 { self.gpu.parallel_admission } else { 0.0 };
+        let each = self.gpu.admission_per_token * f64::from(prompt_tokens);
+        Duration::from_secs_f64(self.gpu.admission + parallel + each)
     }
 
     /// Bytes of KV that `tokens` tokens occupy over all ranks.
@@ -117,15 +119,20 @@ impl CostModel {
         (f64::from(tokens) * self.model.kv_bytes_per_token()) as u64
     }
 
-    /// Time that the link is busy with `bytes`, without the start-up latency.
-    pub fn wire(&self, bytes: u64) -> Duration {
-        let bandwidth = self.gpu.transfer_bandwidth * f64::from(self.tensor_parallel);
-        Duration::from_secs_f64(bytes as f64 / bandwidth)
+    /// Descriptors of a transfer in `pieces`: keys and values of every layer lie apart. Each rank posts its own.
+    pub fn descriptors(&self, pieces: u32) -> u32 {
+        2 * self.model.layers * pieces
     }
 
-    /// Time for which a decode instance runs no step for the sake of a transfer of `tokens` tokens.
-    pub fn transfer_setup(&self, tokens: u32) -> Duration {
-        Duration::from_secs_f64(self.gpu.transfer_setup_per_token * f64::from(tokens))
+    /// Time that the link is busy with `bytes` in so many descriptors, without the start-up latency.
+    pub fn wire(&self, bytes: u64, descriptors: u32) -> Duration {
+        let bandwidth = self.gpu.transfer_bandwidth * f64::from(self.tensor_parallel);
+        Duration::from_secs_f64(bytes as f64 / bandwidth + f64::from(descriptors) * self.gpu.descriptor_transfer)
+    }
+
+    /// Time that the decode instance's worker takes to post a transfer.
+    pub fn post(&self, descriptors: u32) -> Duration {
+        Duration::from_secs_f64(self.gpu.post_latency + f64::from(descriptors) * self.gpu.descriptor_post)
     }
 
     /// Start-up latency of one KV transfer.
@@ -155,10 +162,10 @@ pub struct Link {
 }
 
 impl Link {
-    /// Books `tokens` tokens of KV at `now` and returns how long that transfer takes, setting up and waiting included.
-    pub fn transfer(&mut self, now: Duration, cost: &CostModel, tokens: u32) -> Duration {
-        let start = self.free_at.max(now + cost.transfer_setup(tokens));
-        self.free_at = start + cost.wire(cost.kv_bytes(tokens));
+    /// Books `tokens` tokens of KV at `now` and returns how long that transfer takes, posting and waiting included.
+    pub fn transfer(&mut self, now: Duration, cost: &CostModel, tokens: u32, descriptors: u32) -> Duration {
+        let start = self.free_at.max(now + cost.post(descriptors));
+        self.free_at = start + cost.wire(cost.kv_bytes(tokens), descriptors);
         self.free_at - now + cost.transfer_latency()
     }
 }
@@ -231,10 +238,10 @@ mod tests {
     fn transfers_share_the_link() {
         let cost = qwen_8b(1);
         let mut link = Link::default();
-        let first = link.transfer(Duration::ZERO, &cost, 2048);
-        let second = link.transfer(Duration::ZERO, &cost, 2048);
-        assert_eq!(second - first, cost.wire(cost.kv_bytes(2048)));
-        let later = link.transfer(Duration::from_secs(1), &cost, 2048);
+        let first = link.transfer(Duration::ZERO, &cost, 2048, 72);
+        let second = link.transfer(Duration::ZERO, &cost, 2048, 72);
+        assert_eq!(second - first, cost.wire(cost.kv_bytes(2048), 72));
+        let later = link.transfer(Duration::from_secs(1), &cost, 2048, 72);
         assert_eq!(later, first);
     }
 }

@@ -1,0 +1,110 @@
+//! What is predicted: engines, their sizes and those of their settings that the model knows.
+
+use crate::plan::deployment::{FleetPlan, InstancePlan};
+use crate::plan::topology::Role;
+use std::fmt;
+
+/// vLLM's flags that change what a step or a hand-over costs; `None` is vLLM's default on the GPU.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct EngineSettings {
+    /// Tokens of one KV block.
+    pub block_size: u32,
+    pub max_num_batched_tokens: Option<u32>,
+    pub max_num_seqs: Option<u32>,
+    /// Share of the GPU's memory, 0 to 1.
+    pub memory_utilization: f64,
+}
+
+impl Default for EngineSettings {
+    fn default() -> Self {
+        EngineSettings { block_size: 16, max_num_batched_tokens: None, max_num_seqs: None, memory_utilization: 0.8 }
+    }
+}
+
+impl EngineSettings {
+    /// Reads them out of an engine's arguments; the last word on each counts, and what isn't known is passed over.
+    pub fn of_args(args: &[String]) -> Self {
+        let mut settings = EngineSettings::default();
+        let mut words = args.iter();
+        while let Some(word) = words.next() {
+            let (name, value) = match word.split_once('=') {
+                Some((name, value)) => (name, Some(value)),
+                None => (word.as_str(), None),
+            };
+            let mut value = || value.or_else(|| words.next().map(String::as_str)).unwrap_or_default();
+            match name.replace('_', "-").as_str() {
+                "--block-size" => settings.block_size = value().parse().unwrap_or(settings.block_size).max(1),
+                "--max-num-batched-tokens" => settings.max_num_batched_tokens = value().parse().ok(),
+                "--max-num-seqs" => settings.max_num_seqs = value().parse().ok(),
+                "--gpu-memory-utilization" => {
+                    settings.memory_utilization = value().parse().unwrap_or(settings.memory_utilization);
+                }
+                _ => {}
+            }
+        }
+        settings
+    }
+}
+
+/// Equal engines.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Group {
+    pub replicas: u32,
+    pub tensor_parallel: u32,
+    pub settings: EngineSettings,
+}
+
+/// The ways to spend GPUs that can be compared.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Arm {
+    /// Engines that serve requests whole; a router in front of more than one.
+    Simple(Group),
+    PrefillDecode {
+        prefill: Group,
+        decode: Group,
+    },
+}
+
+impl Arm {
+    /// Of a fleet that topobench starts; `None` where its instances are neither replicas nor prefill and decode.
+    pub fn of(fleet: &FleetPlan) -> Option<Self> {
+        let group = |role: Role| -> Option<Group> {
+            let of_role: Vec<&InstancePlan> = fleet.instances.iter().filter(|i| i.role == role).collect();
+            let first = of_role.first()?;
+            Some(Group {
+                replicas: u32::try_from(of_role.len()).ok()?,
+                tensor_parallel: first.tensor_parallel,
+                settings: EngineSettings::of_args(&first.args),
+            })
+        };
+        match (group(Role::Prefill), group(Role::Decode)) {
+            (Some(prefill), Some(decode)) => Some(Arm::PrefillDecode { prefill, decode }),
+            _ => group(Role::Replica).map(Arm::Simple),
+        }
+    }
+}
+
+impl fmt::Display for Arm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Arm::Simple(Group { replicas: 1, tensor_parallel, .. }) => write!(f, "TP{tensor_parallel}"),
+            Arm::Simple(group) => write!(f, "{}xTP{}", group.replicas, group.tensor_parallel),
+            Arm::PrefillDecode { prefill, decode } => write!(f, "{}P{}D", prefill.replicas, decode.replicas),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_read_as_vllm_takes_them() {
+        let words = "--dtype auto --block_size=128 --max-num-batched-tokens 2048 --max-num-batched-tokens=512 --gpu-memory-utilization 0.9";
+        let args: Vec<String> = words.split(' ').map(str::to_string).collect();
+        let settings = EngineSettings::of_args(&args);
+        assert_eq!((settings.block_size, settings.max_num_batched_tokens), (128, Some(512)));
+        assert_eq!((settings.max_num_seqs, settings.memory_utilization), (None, 0.9));
+        assert_eq!(EngineSettings::of_args(&[]), EngineSettings::default());
+    }
+}

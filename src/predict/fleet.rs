@@ -1,0 +1,154 @@
+//! A deployment in virtual time: engines, and a router that hands requests to them as topobench's proxy does.
+
+use super::arm::{Arm, Group};
+use super::instance::{Instance, Job, Work};
+use super::latency::Latency;
+use super::model::blocks::BlockId;
+use super::model::preset::{Gpu, Model};
+use super::model::sequence::SequenceId;
+use super::workload::Arrival;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::time::Duration;
+
+/// Time that a router adds to each hop.
+const ROUTER_HOP: Duration = Duration::from_micros(500);
+/// Between two points nothing is in flight.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// When the first and the last token of a request appeared.
+#[derive(Debug, Clone, Copy, Default)]
+struct Span {
+    first: Option<Duration>,
+    last: Duration,
+}
+
+/// Where a request stands before a group of engines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    /// At the engines that serve it whole, or compute its prompt.
+    Entry,
+    Decode,
+}
+
+/// The engines of an arm. They age: what they served before changes what they do next.
+pub struct Fleet {
+    entry: Vec<Instance>,
+    /// Empty where requests are served whole.
+    decode: Vec<Instance>,
+    /// All requests so far.
+    arrivals: Vec<Arrival>,
+    spans: Vec<Span>,
+    /// Requests on their way to a group.
+    routed: BinaryHeap<Reverse<(Duration, Stage, SequenceId)>>,
+    /// Prefilled prompts: who keeps their KV, and where in its memory.
+    held: HashMap<SequenceId, (usize, Vec<BlockId>)>,
+    now: Duration,
+}
+
+impl Fleet {
+    pub fn new(model: &'static Model, gpu: &Gpu, arm: Arm) -> Self {
+        let group = |group: Group| -> Vec<Instance> {
+            (0..group.replicas).map(|_| Instance::new(model, gpu, &group)).collect()
+        };
+        let (entry, decode) = match arm {
+            Arm::Simple(engines) => (group(engines), Vec::new()),
+            Arm::PrefillDecode { prefill, decode } => (group(prefill), group(decode)),
+        };
+        Self {
+            entry,
+            decode,
+            arrivals: Vec::new(),
+            spans: Vec::new(),
+            routed: BinaryHeap::new(),
+            held: HashMap::new(),
+            now: Duration::ZERO,
+        }
+    }
+
+    /// Serves `arrivals` (in order of time) to the end; one entry a request.
+    pub fn serve(&mut self, arrivals: &[Arrival]) -> Vec<Latency> {
+        let (first, start) = (self.arrivals.len(), self.now + PAUSE);
+        let hop = if self.entry.len() + self.decode.len() > 1 { ROUTER_HOP } else { Duration::ZERO };
+        for arrival in arrivals {
+            let at = start + arrival.at;
+            self.routed.push(Reverse((at + hop, Stage::Entry, self.arrivals.len() as SequenceId)));
+            self.arrivals.push(Arrival { at, ..*arrival });
+            self.spans.push(Span::default());
+        }
+        while self.advance() {}
+        let served = self.arrivals.iter().zip(&self.spans).skip(first);
+        served.map(|(arrival, span)| latency(arrival, span)).collect()
+    }
+
+    /// Lets the next event happen; false when there is none left.
+    fn advance(&mut self) -> bool {
+        let engines = self.entry.iter().chain(&self.decode).enumerate();
+        let engine = engines.filter_map(|(index, engine)| Some((engine.next_event()?, index))).min();
+        let routed = self.routed.peek().map(|Reverse((at, ..))| *at);
+        match (engine, routed) {
+            (None, None) => return false,
+            (Some((at, index)), routed) if routed.is_none_or(|routed| at < routed) => self.wake(index, at),
+            _ => self.route(),
+        }
+        true
+    }
+
+    fn wake(&mut self, index: usize, now: Duration) {
+        self.now = now;
+        let computes_prompts = index < self.entry.len() && !self.decode.is_empty();
+        let Some(engine) = self.entry.iter_mut().chain(&mut self.decode).nth(index) else { return };
+        let news = engine.wake(now);
+        for token in news.tokens {
+            if computes_prompts {
+                self.held.insert(token.id, (index, token.held_blocks));
+                self.routed.push(Reverse((now + ROUTER_HOP, Stage::Decode, token.id)));
+                continue;
+            }
+            let span = &mut self.spans[token.id as usize];
+            span.first.get_or_insert(now);
+            if token.is_last {
+                span.last = now;
+            }
+        }
+        for id in news.fetched {
+            if let Some((holder, _)) = self.held.remove(&id) {
+                self.entry[holder].release(id);
+            }
+        }
+    }
+
+    /// Hands the next request to an engine: the one with the fewest outstanding prompt tokens computes a prompt, the
+    /// one with the fewest requests does the rest.
+    fn route(&mut self) {
+        let Some(Reverse((now, stage, id))) = self.routed.pop() else { return };
+        let mut arrival = self.arrivals[id as usize];
+        let work = match stage {
+            Stage::Entry if self.decode.is_empty() => Work::Whole,
+            Stage::Entry => Work::Prefill,
+            Stage::Decode => Work::Decode(self.held.get(&id).map(|(_, blocks)| blocks.clone()).unwrap_or_default()),
+        };
+        let group = if stage == Stage::Entry { &mut self.entry } else { &mut self.decode };
+        let chosen = match work {
+            Work::Prefill => {
+                arrival.output_tokens = 1;
+                group.iter_mut().min_by_key(|engine| engine.outstanding_tokens())
+            }
+            Work::Whole | Work::Decode(_) => group.iter_mut().min_by_key(|engine| engine.in_flight()),
+        };
+        if let Some(engine) = chosen {
+            engine.accept(Job { id, arrival, work }, now);
+        }
+    }
+}
+
+fn latency(arrival: &Arrival, span: &Span) -> Latency {
+    let first = span.first.unwrap_or(span.last);
+    let gaps = f64::from(arrival.output_tokens.saturating_sub(1).max(1));
+    let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
+    Latency {
+        ttft_ms: ms(first.saturating_sub(arrival.at)),
+        tpot_ms: ms(span.last - first) / gaps,
+        e2el_ms: ms(span.last.saturating_sub(arrival.at)),
+    }
+}

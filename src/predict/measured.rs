@@ -1,0 +1,26 @@
+//! Measured runs, as far as a prediction can be held against them.
+
+use super::arm::Arm;
+use super::latency::Latency;
+use super::model::preset::Model;
+use super::workload::Arrival;
+
+/// A measured arm.
+#[derive(Debug)]
+pub struct Measured {
+    /// Where it is from, for a reader.
+    pub name: String,
+    pub arm: Arm,
+    pub model: &'static Model,
+    /// In the order in which they were measured, on engines that lived through all of them.
+    pub points: Vec<MeasuredPoint>,
+}
+
+#[derive(Debug)]
+pub struct MeasuredPoint {
+    /// Requests per second, as the point is named.
+    pub rate: f64,
+    pub arrivals: Vec<Arrival>,
+    /// Of the requests that were served.
+    pub served: Vec<Latency>,
+}
