@@ -104,3 +104,211 @@ fn the_proxy_knows_nothing_of_topobench_and_the_simulated_engine_only_the_model_
         }
     }
 }
+
+/// Files that use each other, in a circle, as they were found. The list only shrinks.
+const IN_CIRCLES: [&str; 15] = [
+    "analyse/samples",
+    "analyse/samples/builder",
+    "observe/amd",
+    "observe/gpu",
+    "observe/nvml",
+    "plan/build",
+    "plan/build/arms",
+    "plan/build/load",
+    "plan/build/workload",
+    "report/html",
+    "report/html/data",
+    "report/html/rows",
+    "report/html/script",
+    "report/html/setup",
+    "report/html/tables",
+];
+
+/// Types that share a name, as they were found. The list only shrinks.
+const SHARED_NAMES: [&str; 27] = [
+    "Chunk",
+    "Column",
+    "Columns",
+    "Content",
+    "Context",
+    "Conversation",
+    "Entry",
+    "Extent",
+    "File",
+    "Gaps",
+    "Judged",
+    "Line",
+    "Message",
+    "Pattern",
+    "Place",
+    "PointReport",
+    "Ready",
+    "Request",
+    "Role",
+    "Row",
+    "Search",
+    "Shape",
+    "Spread",
+    "Stretch",
+    "Target",
+    "Ticks",
+    "Turn",
+];
+
+/// A file of the library as others see it.
+struct Module {
+    /// `plan/build/load`, `plan` for `plan/mod.rs`.
+    name: String,
+    text: String,
+}
+
+/// Without tests, which may use what they like.
+fn modules() -> Vec<Module> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&src, &mut files);
+    let mut modules = Vec::new();
+    for file in files {
+        let name = file.strip_prefix(&src).expect("below src").with_extension("").display().to_string();
+        if name.split('/').any(|part| part == "tests") || ["lib", "main"].contains(&name.as_str()) {
+            continue;
+        }
+        let text = std::fs::read_to_string(&file).expect("readable");
+        if text.starts_with("#![cfg(test)]") {
+            continue;
+        }
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let code = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+        modules.push(Module { name: name.trim_end_matches("/mod").to_string(), text: code });
+    }
+    modules
+}
+
+/// `{a::b, c}` after a prefix: every path in full.
+fn expanded(prefix: &str, group: &str, out: &mut Vec<String>) {
+    let (mut depth, mut start) = (0, 0);
+    for (at, c) in group.char_indices().chain([(group.len(), ',')]) {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                let path = group[start..at].trim();
+                start = (at + 1).min(group.len());
+                match path.split_once('{') {
+                    Some((head, rest)) => {
+                        expanded(&format!("{prefix}{head}"), rest.trim_end().trim_end_matches('}'), out);
+                    }
+                    None if path.is_empty() => {}
+                    None => out.push(format!("{prefix}{path}")),
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Every path that a file names: those it imports for itself, and those in its code. What it passes on is not used.
+fn paths(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut code = String::new();
+    for statement in text.split_inclusive(';') {
+        let line = statement.trim_start();
+        match line.strip_prefix("use ") {
+            Some(path) => expanded("", path.trim_end_matches(';'), &mut found),
+            None if line.starts_with("pub") && line.contains(" use ") && !line.contains("fn ") => {}
+            None => code.push_str(statement),
+        }
+    }
+    let is_path = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+    found.extend(code.split(|c| !is_path(c)).filter(|word| word.contains("::")).map(str::to_string));
+    found
+}
+
+/// The file that a path of `from` leads to, where it leads to one of ours.
+fn target<'a>(from: &str, path: &str, modules: &'a [Module]) -> Option<&'a Module> {
+    let find = |name: &str| modules.iter().find(|m| m.name == name);
+    let mut parts: Vec<&str> = path.split("::").collect();
+    let mut base: Vec<&str> = from.split('/').collect();
+    match parts[0] {
+        "crate" => base.clear(),
+        "self" => {}
+        "super" => {
+            while parts.first() == Some(&"super") {
+                base.pop();
+                parts.remove(0);
+            }
+            parts.insert(0, "super");
+        }
+        // A child, named as it is.
+        child if find(&format!("{from}/{child}")).is_some() => parts.insert(0, "self"),
+        _ => return None,
+    }
+    parts.remove(0);
+    let mut at = base.join("/");
+    let mut found = find(&at);
+    let mut item = None;
+    for part in parts {
+        let next = if at.is_empty() { part.to_string() } else { format!("{at}/{part}") };
+        match find(&next) {
+            Some(module) => (found, at) = (Some(module), next),
+            None => {
+                item = Some(part);
+                break;
+            }
+        }
+    }
+    let (found, item) = (found?, item?);
+    // What a file only passes on is used from where it is declared.
+    let kinds = ["fn", "struct", "enum", "trait", "type", "const", "static", "macro_rules!"];
+    kinds.iter().any(|kind| found.text.contains(&format!("{kind} {item}"))).then_some(found)
+}
+
+#[test]
+fn no_files_of_a_room_use_each_other_in_a_circle() {
+    let modules = modules();
+    let room = |name: &str| name.split('/').next().unwrap_or_default().to_string();
+    let uses = |module: &Module| {
+        let targets = paths(&module.text).into_iter().filter_map(|path| target(&module.name, &path, &modules));
+        let here = room(&module.name);
+        targets.map(|m| m.name.clone()).filter(|n| *n != module.name && room(n) == here).collect::<Vec<_>>()
+    };
+    let edges: std::collections::BTreeMap<String, Vec<String>> =
+        modules.iter().map(|m| (m.name.clone(), uses(m))).collect();
+    assert!(edges.values().map(Vec::len).sum::<usize>() > 100, "the uses were found");
+    let reaches_itself = |name: &&String| {
+        let mut open = edges[*name].clone();
+        let mut seen = std::collections::BTreeSet::new();
+        while let Some(next) = open.pop() {
+            if next == **name {
+                return true;
+            }
+            if seen.insert(next.clone()) {
+                open.extend(edges[&next].iter().cloned());
+            }
+        }
+        false
+    };
+    let circles: Vec<&String> =
+        edges.keys().filter(reaches_itself).filter(|name| !IN_CIRCLES.contains(&name.as_str())).collect();
+    assert!(circles.is_empty(), "files that use each other in a circle:\n{circles:#?}");
+}
+
+#[test]
+fn no_two_types_share_a_name() {
+    let mut declared: std::collections::BTreeMap<String, Vec<String>> = std::collections::BTreeMap::new();
+    // The simulated engine is a program of its own, with its own words.
+    for module in modules().iter().filter(|m| !m.name.starts_with("enginesim")) {
+        for line in module.text.lines() {
+            let line =
+                line.strip_prefix("pub").map_or(line, |rest| rest.split_once(' ').map_or(rest, |(_, item)| item));
+            let kinds = ["struct ", "enum ", "trait ", "type "];
+            let Some(rest) = kinds.iter().find_map(|kind| line.strip_prefix(kind)) else { continue };
+            let name: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            declared.entry(name).or_default().push(module.name.clone());
+        }
+    }
+    assert!(declared.len() > 300, "the types were found");
+    let shared: Vec<_> =
+        declared.iter().filter(|(name, places)| places.len() > 1 && !SHARED_NAMES.contains(&name.as_str())).collect();
+    assert!(shared.is_empty(), "names of more than one type:\n{shared:#?}");
+}

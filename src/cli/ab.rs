@@ -1,7 +1,7 @@
 //! `topobench ab`: several arms on the same trace, then their comparison.
 
 use super::args::AbArgs;
-use super::exit::{Exit, Failure};
+use super::exit::{CliError, Exit};
 use super::measure::{measure, plan};
 use super::{attach, dry_run, present};
 use crate::plan::arm::ArmSpec;
@@ -10,24 +10,24 @@ use crate::plan::environment::{self, Environment};
 use clap::ArgMatches;
 use std::path::PathBuf;
 
-pub(super) fn run(args: &AbArgs, matches: &ArgMatches) -> Result<Exit, Failure> {
+pub(super) fn run(args: &AbArgs, matches: &ArgMatches) -> Result<Exit, CliError> {
     if args.sweep.run.resume.is_some() {
-        return Err(Failure::usage(
+        return Err(CliError::usage(
             "--resume goes on with one run, and ab makes several\nhint: resume each with simple, nixl or run, then `topobench compare` them",
         ));
     }
     if args.sweep.run.name.is_some() {
-        return Err(Failure::usage(
+        return Err(CliError::usage(
             "--name names one run, and ab makes several\nhint: arms are named by their topologies",
         ));
     }
     if attach::is_asked(&args.sweep.attach) {
-        return Err(Failure::usage(
+        return Err(CliError::usage(
             "ab starts its arms itself\nhint: measure servers that somebody else runs with simple --attach or nixl --prefill-url, then `topobench compare` the runs",
         ));
     }
     if args.arms.len() < 2 {
-        return Err(Failure::usage(format!(
+        return Err(CliError::usage(format!(
             "ab compares two arms or more, and there is only `{}`\nhint: name another, e.g. `topobench ab simple nixl`; `topobench simple` measures one",
             args.arms.join(" ")
         )));

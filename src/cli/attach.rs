@@ -1,7 +1,7 @@
 //! `--attach`, `--prefill-url` and `--decode-url`: which servers to measure instead of starting some.
 
 use super::args::AttachArgs;
-use super::exit::Failure;
+use super::exit::CliError;
 use super::given;
 use crate::plan::build::Servers;
 use clap::ArgMatches;
@@ -27,34 +27,34 @@ pub fn is_asked(args: &AttachArgs) -> bool {
 }
 
 /// The servers that `command` is to measure; `None` where it starts its own.
-pub fn servers(command: &str, args: &AttachArgs, matches: &ArgMatches) -> Result<Option<Servers>, Failure> {
+pub fn servers(command: &str, args: &AttachArgs, matches: &ArgMatches) -> Result<Option<Servers>, CliError> {
     if !is_asked(args) {
         if !args.header.is_empty() || args.insecure {
             let flag = if args.insecure { "--insecure" } else { "--header" };
-            return Err(Failure::usage(format!(
+            return Err(CliError::usage(format!(
                 "{flag} is for servers that run already, and none is named\nhint: add --attach URL or --prefill-url URL.. --decode-url URL..",
             )));
         }
         return match args.attach_gpus {
             None => Ok(None),
-            Some(_) => Err(Failure::usage(
+            Some(_) => Err(CliError::usage(
                 "--attach-gpus counts the GPUs of servers that run already, and none is named\nhint: add --attach URL or --prefill-url URL.. --decode-url URL..; engines that are started know their GPUs",
             )),
         };
     }
     if command == "run" {
-        return Err(Failure::usage(
+        return Err(CliError::usage(
             "run starts the engines of a topology, and those of --attach run already\nhint: `topobench simple --attach URL`, `topobench nixl --attach URL` or `topobench nixl --prefill-url URL --decode-url URL`",
         ));
     }
     if command == "simple" && args.attach.is_none() {
-        return Err(Failure::usage(
+        return Err(CliError::usage(
             "prefill and decode engines are no simple deployment\nhint: `topobench nixl --prefill-url URL.. --decode-url URL..`",
         ));
     }
     let useless = given::flags(matches, |id| OF_ENGINES.contains(&id));
     if !useless.is_empty() {
-        return Err(Failure::usage(format!(
+        return Err(CliError::usage(format!(
             "nothing is started beside servers that run already, so there is no use for {}\nhint: leave that out, or leave out --attach, --prefill-url and --decode-url to start engines",
             useless.join(", ")
         )));

@@ -1,7 +1,7 @@
 //! `topobench compare`: runs on disk, ours or others', put to one question.
 
 use super::args::CompareArgs;
-use super::exit::{Exit, Failure};
+use super::exit::{CliError, Exit};
 use super::{out, present, slo};
 use crate::analyse::Question;
 use crate::plan::environment::{self, Environment};
@@ -13,7 +13,7 @@ use chrono::Local;
 use clap::ArgMatches;
 use std::path::PathBuf;
 
-pub fn run(args: &CompareArgs, matches: &ArgMatches) -> Result<Exit, Failure> {
+pub fn run(args: &CompareArgs, matches: &ArgMatches) -> Result<Exit, CliError> {
     let env = Environment::of_process()?;
     let (slo, target) = slo::resolve(&args.slo, matches, &env)?;
     let names: Vec<&String> = match (&args.simple_dir, &args.nixl_dir) {
@@ -21,25 +21,25 @@ pub fn run(args: &CompareArgs, matches: &ArgMatches) -> Result<Exit, Failure> {
         _ => args.dirs.iter().collect(),
     };
     if names.len() < 2 {
-        return Err(Failure::usage(
+        return Err(CliError::usage(
             "compare takes two runs or more: directories, unique prefixes of their names, or `latest`\nhint: `topobench list` shows the runs there are",
         ));
     }
     if !args.gpus.is_empty() && args.gpus.len() != names.len() {
-        return Err(Failure::usage(format!(
+        return Err(CliError::usage(format!(
             "--gpus has {} numbers for {} runs\nhint: give one for each, in their order",
             args.gpus.len(),
             names.len()
         )));
     }
     if args.gpus.contains(&0) {
-        return Err(Failure::usage(
+        return Err(CliError::usage(
             "invalid value `0` for --gpus\nhint: an arm has at least one GPU; leave --gpus out where the number is not known",
         ));
     }
     let gate = args.gate.map(|g| {
         Percent::new(g).ok_or_else(|| {
-            Failure::usage(format!("invalid value `{g}` for --gate\nhint: give a percentage from 0 to 100"))
+            CliError::usage(format!("invalid value `{g}` for --gate\nhint: give a percentage from 0 to 100"))
         })
     });
     let gate = gate.transpose()?;
@@ -63,6 +63,6 @@ pub fn run(args: &CompareArgs, matches: &ArgMatches) -> Result<Exit, Failure> {
     Ok(present::judge(&study.comparison, gate))
 }
 
-fn read(root: &std::path::Path, name: &str, window: Option<Window>) -> Result<RecordedRun, Failure> {
+fn read(root: &std::path::Path, name: &str, window: Option<Window>) -> Result<RecordedRun, CliError> {
     Ok(RecordedRun::read_within(&catalog::resolve(root, name)?, window)?)
 }

@@ -1,10 +1,10 @@
 //! `topobench completions`: a shell's completions, made from the same definitions as `--help`.
 
 use super::args::CompletionsArgs;
-use super::exit::{Exit, Failure};
+use super::exit::{CliError, Exit};
 use super::out;
 
-pub(super) fn run(args: &CompletionsArgs, mut command: clap::Command) -> Result<Exit, Failure> {
+pub(super) fn run(args: &CompletionsArgs, mut command: clap::Command) -> Result<Exit, CliError> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command, "topobench", &mut script);
     out::text(&String::from_utf8_lossy(&script))?;

@@ -1,7 +1,7 @@
 //! `--dry-run`: every command, environment, port and GPU, and the schedule's summary. Starts nothing but
 //! `PROGRAM --version`.
 
-use super::exit::{Exit, Failure};
+use super::exit::{CliError, Exit};
 use super::{out, prepare};
 use crate::launch::ports::PortLeases;
 use crate::launch::program::{self, Program};
@@ -48,7 +48,7 @@ struct DryPoint {
     trace_sha256: String,
 }
 
-pub fn show(plan: &Plan, json: bool) -> Result<Exit, Failure> {
+pub fn show(plan: &Plan, json: bool) -> Result<Exit, CliError> {
     let workload = prepare::workload(plan)?;
     let points = points(plan, &workload)?;
     let arms = plan.arms.iter().map(|arm| dry_arm(arm, plan.order)).collect::<Result<Vec<_>, _>>()?;
@@ -68,7 +68,7 @@ pub fn show(plan: &Plan, json: bool) -> Result<Exit, Failure> {
     Ok(Exit::Good)
 }
 
-fn dry_arm(arm: &ArmPlan, order: Order) -> Result<DryArm, Failure> {
+fn dry_arm(arm: &ArmPlan, order: Order) -> Result<DryArm, CliError> {
     let (instances, leases) = match &arm.deployment {
         Deployment::Spawn(fleet) => commands(fleet).map(|(instances, leases)| (instances, Some(leases)))?,
         Deployment::Attach(_) => (Vec::new(), None),
@@ -79,9 +79,9 @@ fn dry_arm(arm: &ArmPlan, order: Order) -> Result<DryArm, Failure> {
 }
 
 /// A program that isn't there is no reason to refuse a dry run: the newest version's arguments are shown.
-fn commands(fleet: &FleetPlan) -> Result<(Vec<PlannedInstance>, PortLeases), Failure> {
+fn commands(fleet: &FleetPlan) -> Result<(Vec<PlannedInstance>, PortLeases), CliError> {
     let version = Program::find(&fleet.program).ok().and_then(|program| version_of(&program, fleet));
-    launch::plan_commands(fleet, None, version).map_err(|e| Failure::new(Exit::Usage, e))
+    launch::plan_commands(fleet, None, version).map_err(|e| CliError::new(Exit::Usage, e))
 }
 
 fn version_of(program: &Program, fleet: &FleetPlan) -> Option<EngineVersion> {
@@ -90,11 +90,11 @@ fn version_of(program: &Program, fleet: &FleetPlan) -> Option<EngineVersion> {
     runtime.block_on(launch::preflight::probe_version(program, &fleet.env, guardian)).ok()?.ok()
 }
 
-fn points(plan: &Plan, workload: &PreparedWorkload) -> Result<Vec<DryPoint>, Failure> {
+fn points(plan: &Plan, workload: &PreparedWorkload) -> Result<Vec<DryPoint>, CliError> {
     Grid::of(plan)
         .points_of(0)
         .map(|key| {
-            let schedule = workload.schedule(key.rate, key.attempt).map_err(Failure::usage)?;
+            let schedule = workload.schedule(key.rate, key.attempt).map_err(CliError::usage)?;
             let sum = |f: fn(&crate::outcome::Request) -> u32| schedule.requests.iter().map(|r| u64::from(f(r))).sum();
             Ok(DryPoint {
                 rate: key.rate,

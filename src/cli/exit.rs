@@ -49,29 +49,29 @@ impl From<Exit> for ExitCode {
 
 /// An error and the exit code it means.
 #[derive(Debug)]
-pub struct Failure {
+pub struct CliError {
     pub exit: Exit,
     pub message: String,
 }
 
-impl Failure {
+impl CliError {
     pub fn new(exit: Exit, message: impl ToString) -> Self {
-        Failure { exit, message: message.to_string() }
+        CliError { exit, message: message.to_string() }
     }
 
     pub fn usage(message: impl ToString) -> Self {
-        Failure::new(Exit::Usage, message)
+        CliError::new(Exit::Usage, message)
     }
 }
 
-impl From<crate::plan::PlanError> for Failure {
+impl From<crate::plan::PlanError> for CliError {
     fn from(e: crate::plan::PlanError) -> Self {
-        Failure::usage(e)
+        CliError::usage(e)
     }
 }
 
 /// A run that isn't there is the user's slip; a disk that fails is the machine's.
-impl From<crate::record::RecordError> for Failure {
+impl From<crate::record::RecordError> for CliError {
     fn from(e: crate::record::RecordError) -> Self {
         use crate::record::RecordError as E;
         let exit = match e {
@@ -83,6 +83,6 @@ impl From<crate::record::RecordError> for Failure {
             | E::Busy { .. } => Exit::Usage,
             E::Write { .. } | E::Journal { .. } | E::Manifest { .. } => Exit::Internal,
         };
-        Failure::new(exit, e)
+        CliError::new(exit, e)
     }
 }

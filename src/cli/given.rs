@@ -12,6 +12,11 @@ pub fn flags(matches: &ArgMatches, wanted: impl Fn(&str) -> bool) -> Vec<String>
     ids.filter(|id| is_flag(id) && wanted(id) && typed(id)).map(shown).collect()
 }
 
+/// The command line as it was typed; what is not UTF-8 shows as U+FFFD.
+pub(super) fn command_line() -> Vec<String> {
+    std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect()
+}
+
 fn shown(id: &str) -> String {
     match id {
         "engine_tail" => "-- ARGS".to_string(),

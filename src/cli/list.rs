@@ -1,12 +1,12 @@
 //! `topobench list`: history, newest first; with `--keep` or `--older-than`, less of it.
 
 use super::args::{ListArgs, StatusName};
-use super::exit::{Exit, Failure};
+use super::exit::{CliError, Exit};
 use super::listing::lines;
 use super::{out, prune};
 use crate::record::catalog::{self, CatalogEntry};
 
-pub fn run(args: &ListArgs) -> Result<Exit, Failure> {
+pub fn run(args: &ListArgs) -> Result<Exit, CliError> {
     let mut entries = catalog::list(&args.result_dir)?;
     entries.retain(|e| wanted(e, args));
     if args.prune.is_asked() {

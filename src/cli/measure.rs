@@ -1,9 +1,9 @@
 //! What `simple`, `nixl`, `run` and `ab` share: from flags to a plan, from a plan to measured runs.
 
 use super::args::SweepArgs;
-use super::exit::{Exit, Failure};
-use super::progress::{self, Style};
-use super::{attach, dry_run, gpu_pool, out, prepare, present, resume, slo, threads};
+use super::exit::{CliError, Exit};
+use super::progress::{self, ProgressFormat};
+use super::{attach, dry_run, given, gpu_pool, out, prepare, present, resume, slo, threads};
 use crate::launch::{self, LaunchError};
 use crate::observe::gpu::Gpus;
 use crate::plan::arm::ArmSpec;
@@ -25,7 +25,7 @@ pub(super) fn one_arm(
     specs: Vec<ArmSpec>,
     sweep: &SweepArgs,
     matches: &ArgMatches,
-) -> Result<Exit, Failure> {
+) -> Result<Exit, CliError> {
     let (plan, resumed) = match &sweep.run.resume {
         Some(what) => {
             let (plan, dir) = resume::plan(what, sweep, matches)?;
@@ -59,7 +59,12 @@ pub(super) fn one_arm(
     measured.settle(shown)
 }
 
-pub(super) fn plan(arms: Arms, order: Option<Order>, sweep: &SweepArgs, matches: &ArgMatches) -> Result<Plan, Failure> {
+pub(super) fn plan(
+    arms: Arms,
+    order: Option<Order>,
+    sweep: &SweepArgs,
+    matches: &ArgMatches,
+) -> Result<Plan, CliError> {
     let env = Environment::of_process()?;
     let (slo, target) = slo::resolve(&sweep.slo, matches, &env)?;
     let request = Request {
@@ -77,27 +82,27 @@ pub(super) fn plan(arms: Arms, order: Option<Order>, sweep: &SweepArgs, matches:
 
 /// What the rooms below would refuse when they come to it, refused before anything is started or written: arguments that
 /// fight with ours, policies that the proxy doesn't know.
-fn check_commands(plan: &Plan) -> Result<(), Failure> {
+fn check_commands(plan: &Plan) -> Result<(), CliError> {
     for arm in &plan.arms {
         if let Deployment::Spawn(fleet) = &arm.deployment
             && let Err(error @ LaunchError::Argv(_)) = launch::plan_commands(fleet, None, None)
         {
-            return Err(Failure::usage(format!("{}: {error}", arm.label)));
+            return Err(CliError::usage(format!("{}: {error}", arm.label)));
         }
         for policy in arm.topology.iter().flat_map(|t| [&t.proxy.prefill_policy, &t.proxy.decode_policy]) {
-            policy.parse::<Policy>().map_err(|e| Failure::usage(format!("{}, [proxy]: {e}", arm.label)))?;
+            policy.parse::<Policy>().map_err(|e| CliError::usage(format!("{}, [proxy]: {e}", arm.label)))?;
         }
     }
     Ok(())
 }
 
-fn run_options(order: Option<Order>, sweep: &SweepArgs) -> Result<RunOptions, Failure> {
+fn run_options(order: Option<Order>, sweep: &SweepArgs) -> Result<RunOptions, CliError> {
     let flags = &sweep.run;
     let secs = |flag: &str, secs: f64| {
         Duration::try_from_secs_f64(secs)
             .ok()
             .filter(|d| !d.is_zero())
-            .ok_or_else(|| Failure::usage(format!("invalid value `{secs}` for {flag}\nhint: give seconds above 0")))
+            .ok_or_else(|| CliError::usage(format!("invalid value `{secs}` for {flag}\nhint: give seconds above 0")))
     };
     Ok(RunOptions {
         order,
@@ -132,7 +137,7 @@ pub(super) struct Measured {
 
 impl Measured {
     /// The session's error, told after what was measured is shown.
-    pub(super) fn settle(self, shown: Result<Exit, Failure>) -> Result<Exit, Failure> {
+    pub(super) fn settle(self, shown: Result<Exit, CliError>) -> Result<Exit, CliError> {
         let Err(error) = self.ended else { return shown };
         if let Err(failure) = shown {
             out::note(format!("error: {}", failure.message));
@@ -141,7 +146,7 @@ impl Measured {
     }
 }
 
-fn failure(error: &SessionError) -> Failure {
+fn failure(error: &SessionError) -> CliError {
     use SessionError as E;
     let exit = match error {
         E::Workload(_) | E::Context { .. } | E::TraceChanged { .. } => Exit::Usage,
@@ -156,24 +161,24 @@ fn failure(error: &SessionError) -> Failure {
         E::Record(RecordError::Write { .. }) | E::Record(_) | E::Drive(_) | E::System { .. } => Exit::Internal,
         E::Interrupted => Exit::Interrupted,
     };
-    Failure::new(exit, error)
+    CliError::new(exit, error)
 }
 
-pub(super) fn measure(mut plan: Plan, resumed: Option<PathBuf>, sweep: &SweepArgs) -> Result<Measured, Failure> {
+pub(super) fn measure(mut plan: Plan, resumed: Option<PathBuf>, sweep: &SweepArgs) -> Result<Measured, CliError> {
     let workload = prepare::workload(&plan)?;
     plan.warnings.extend_from_slice(workload.warnings());
     threads::check(&plan)?;
     let fresh = resumed.is_none();
-    let events = progress::sink(Style::choose(sweep.run.json));
-    let command = masked_words(&super::command_line());
+    let events = progress::sink(ProgressFormat::choose(sweep.run.json));
+    let command = masked_words(&given::command_line());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
-        .map_err(|e| Failure::new(Exit::Internal, format!("cannot start the runtime: {e}")))?;
+        .map_err(|e| CliError::new(Exit::Internal, format!("cannot start the runtime: {e}")))?;
     let (runs, ended) = runtime.block_on(async {
         let stop = Stop::on_signals(events.clone())
-            .map_err(|e| Failure::new(Exit::Internal, format!("cannot listen to signals: {e}")))?;
+            .map_err(|e| CliError::new(Exit::Internal, format!("cannot listen to signals: {e}")))?;
         let over = stop.over.clone();
         let session = match resumed {
             Some(run) => Session::resume(plan, workload, run, events, stop),
@@ -181,12 +186,12 @@ pub(super) fn measure(mut plan: Plan, resumed: Option<PathBuf>, sweep: &SweepArg
         };
         let session = session.map_err(|e| match e {
             // Nothing was measured yet: a place that can't be written to is the command line's slip.
-            SessionError::Record(error @ RecordError::Write { .. }) if fresh => Failure::usage(error),
+            SessionError::Record(error @ RecordError::Write { .. }) if fresh => CliError::usage(error),
             error => failure(&error),
         })?;
         let measured = session.run().await;
         over.cancel();
-        Ok::<_, Failure>(measured)
+        Ok::<_, CliError>(measured)
     })?;
     Ok(Measured { runs, ended, _signals: runtime })
 }

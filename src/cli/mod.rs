@@ -34,7 +34,7 @@ mod terminal;
 mod threads;
 mod when;
 
-pub use exit::{Exit, Failure};
+pub use exit::{CliError, Exit};
 
 use args::{Cli, Command};
 use clap::{CommandFactory, FromArgMatches};
@@ -70,7 +70,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn dispatch(command: Command, matches: &clap::ArgMatches) -> Result<Exit, Failure> {
+fn dispatch(command: Command, matches: &clap::ArgMatches) -> Result<Exit, CliError> {
     match command {
         Command::Simple(args) => simple::run(&args, matches),
         Command::Nixl(args) => nixl::run(&args, matches),
@@ -97,9 +97,4 @@ fn command() -> clap::Command {
         false => arg,
     };
     Cli::command().mut_subcommands(|command| command.args_override_self(true).mut_args(numbers_may_be_negative))
-}
-
-/// As it was typed; what is not UTF-8 shows as U+FFFD.
-fn command_line() -> Vec<String> {
-    std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect()
 }

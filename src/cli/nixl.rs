@@ -1,12 +1,12 @@
 //! `topobench nixl`: prefill and decode instances joined by NIXL.
 
 use super::args::NixlArgs;
-use super::exit::{Exit, Failure};
+use super::exit::{CliError, Exit};
 use super::measure::one_arm;
 use crate::plan::arm::{ArmSpec, Sizes};
 use clap::ArgMatches;
 
-pub(super) fn run(args: &NixlArgs, matches: &ArgMatches) -> Result<Exit, Failure> {
+pub(super) fn run(args: &NixlArgs, matches: &ArgMatches) -> Result<Exit, CliError> {
     let sizes = Sizes {
         prefill: args.prefill,
         decode: args.decode,

@@ -1,7 +1,7 @@
 //! `topobench plot`: one run's figures again, with the SLO it was measured for or another.
 
 use super::args::PlotArgs;
-use super::exit::{Exit, Failure};
+use super::exit::{CliError, Exit};
 use super::{out, present, slo};
 use crate::analyse::Question;
 use crate::plan::environment::{self, Environment};
@@ -11,12 +11,12 @@ use crate::report::Study;
 use clap::ArgMatches;
 use std::path::PathBuf;
 
-pub fn run(args: &PlotArgs, matches: &ArgMatches) -> Result<Exit, Failure> {
+pub fn run(args: &PlotArgs, matches: &ArgMatches) -> Result<Exit, CliError> {
     let dir = catalog::resolve(&args.result_dir, &args.run)?;
     let run = RecordedRun::read_within(&dir, args.slo.window)?;
     let env = Environment::of_process()?;
     if run.points.is_empty() {
-        return Err(Failure::usage(format!(
+        return Err(CliError::usage(format!(
             "{} has no measured point, so there is nothing to plot\nhint: `topobench show {}` tells what became of it",
             dir.display(),
             args.run
@@ -42,7 +42,7 @@ pub fn question(
     options: &SloOptions,
     matches: &ArgMatches,
     env: &Environment,
-) -> Result<Question, Failure> {
+) -> Result<Question, CliError> {
     let (slo, target) = slo::resolve(options, matches, env)?;
     let own = run.manifest.as_ref().map(|m| (m.sweep.slo, m.sweep.target));
     let asked_slo =

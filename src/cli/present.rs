@@ -1,8 +1,8 @@
 //! Runs to what people see: console, figures, report, JSON, exit code. Shared by the measuring commands, `compare`,
 //! `plot` and `show`.
 
-use super::exit::{Exit, Failure};
-use super::out;
+use super::exit::{CliError, Exit};
+use super::{given, out};
 use crate::analyse::{Comparison, Question};
 use crate::outcome::PointStatus;
 use crate::plan::secrecy::masked_words;
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 const REPORT: &str = "report.html";
 
 /// After a single arm's sweep: its points, its table, its figures.
-pub fn alone(runs: &[ArmRun], plan: &Plan, json: bool) -> Result<Exit, Failure> {
+pub fn alone(runs: &[ArmRun], plan: &Plan, json: bool) -> Result<Exit, CliError> {
     let mut exit = Exit::Good;
     for run in runs {
         let recorded = RecordedRun::read(&run.dir)?;
@@ -45,7 +45,7 @@ pub fn compared(
     scale_rate: Option<RequestRate>,
     output: Option<PathBuf>,
     json: bool,
-) -> Result<Exit, Failure> {
+) -> Result<Exit, CliError> {
     let recorded = runs.iter().map(|r| RecordedRun::read(&r.dir)).collect::<Result<Vec<_>, _>>()?;
     let recorded: Vec<_> = recorded.into_iter().filter(|r| !r.points.is_empty()).collect();
     if recorded.is_empty() {
@@ -66,16 +66,16 @@ fn question(plan: &Plan, scale_rate: Option<RequestRate>) -> Question {
 }
 
 /// Makes the directory that somebody named for a comparison: before hours of measuring, not after.
-pub fn make_output(output: &Path) -> Result<(), Failure> {
+pub fn make_output(output: &Path) -> Result<(), CliError> {
     let made = std::fs::create_dir_all(output).and_then(|()| tempfile::tempfile_in(output).map(drop));
     made.map_err(|e| {
-        Failure::usage(format!("cannot write to {}: {e}\nhint: choose another --output", output.display()))
+        CliError::usage(format!("cannot write to {}: {e}\nhint: choose another --output", output.display()))
     })
 }
 
 /// Prints a comparison and fills its directory.
-pub fn comparison(study: &Study, output: &Path, json: bool) -> Result<(), Failure> {
-    let mut bytes = serde_json::to_vec_pretty(&study.comparison).map_err(|e| Failure::new(Exit::Internal, e))?;
+pub fn comparison(study: &Study, output: &Path, json: bool) -> Result<(), CliError> {
+    let mut bytes = serde_json::to_vec_pretty(&study.comparison).map_err(|e| CliError::new(Exit::Internal, e))?;
     bytes.push(b'\n');
     dir::write_atomically(&output.join("compare.json"), &bytes)?;
     if json {
@@ -95,7 +95,7 @@ pub fn comparison(study: &Study, output: &Path, json: bool) -> Result<(), Failur
 }
 
 /// Figures, table and report of one run, into the run's own directory. What can't be drawn is told.
-pub fn write_run(run: &Path, study: &Study) -> Result<figures::Written, Failure> {
+pub fn write_run(run: &Path, study: &Study) -> Result<figures::Written, CliError> {
     let (drawn, undrawn) = figures::draw(figures::of_run(study));
     let mut written = figures::write(&run.join(dir::PLOTS), &drawn)?;
     write_texts(run, study, &drawn)?;
@@ -119,18 +119,18 @@ pub fn points(study: &Study, choice: &MetricChoice) -> String {
 }
 
 /// summary.csv and report.html.
-fn write_texts(output: &Path, study: &Study, figures: &[figures::Drawn]) -> Result<(), Failure> {
-    let csv = csv::summary(study).map_err(|e| Failure::new(Exit::Internal, e))?;
+fn write_texts(output: &Path, study: &Study, figures: &[figures::Drawn]) -> Result<(), CliError> {
+    let csv = csv::summary(study).map_err(|e| CliError::new(Exit::Internal, e))?;
     dir::write_atomically(&output.join("summary.csv"), &csv)?;
-    let command = masked_words(&super::command_line());
+    let command = masked_words(&given::command_line());
     let now = Local::now().format("%Y-%m-%d %H:%M:%S %z").to_string();
-    let page = page::page(study, figures, &command, &now).map_err(|e| Failure::new(Exit::Internal, e))?;
+    let page = page::page(study, figures, &command, &now).map_err(|e| CliError::new(Exit::Internal, e))?;
     dir::write_atomically(&output.join(REPORT), page.as_bytes())?;
     Ok(())
 }
 
 /// The table of all requests, into the directory of the figures.
-pub fn write_requests(output: &Path, study: &Study) -> Result<PathBuf, Failure> {
+pub fn write_requests(output: &Path, study: &Study) -> Result<PathBuf, CliError> {
     let path = output.join("requests.parquet");
     let bytes = parquet::requests(study);
     dir::write_atomically(&path, &bytes)?;

@@ -1,7 +1,7 @@
 //! Events to a terminal (bars), to plain lines where stderr is no terminal, or to JSON lines. Always on stderr.
 
 use super::terminal::{escaped, escaped_json};
-use crate::session::events::{Event, Sink};
+use crate::session::events::{EventSink, SessionEvent};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
@@ -9,38 +9,38 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Style {
+pub(super) enum ProgressFormat {
     Bars,
     Lines,
     Json,
 }
 
-impl Style {
-    /// Bars only where somebody looks at a terminal.
-    pub(super) fn choose(json: bool) -> Style {
+impl ProgressFormat {
+    /// ProgressBars only where somebody looks at a terminal.
+    pub(super) fn choose(json: bool) -> ProgressFormat {
         match (json, std::io::stderr().is_terminal()) {
-            (true, _) => Style::Json,
-            (false, true) => Style::Bars,
-            (false, false) => Style::Lines,
+            (true, _) => ProgressFormat::Json,
+            (false, true) => ProgressFormat::Bars,
+            (false, false) => ProgressFormat::Lines,
         }
     }
 }
 
 /// A sink that shows events in the chosen style.
-pub(super) fn sink(style: Style) -> Sink {
+pub(super) fn sink(style: ProgressFormat) -> EventSink {
     match style {
-        Style::Json => Arc::new(|event| {
+        ProgressFormat::Json => Arc::new(|event| {
             if let Ok(line) = serde_json::to_string(&event) {
                 say(&escaped_json(&line));
             }
         }),
-        Style::Lines => Arc::new(|event| {
+        ProgressFormat::Lines => Arc::new(|event| {
             if let Some(line) = line(&event) {
                 say(&escaped(&line));
             }
         }),
-        Style::Bars => {
-            let bars = Mutex::new(Bars::default());
+        ProgressFormat::Bars => {
+            let bars = Mutex::new(ProgressBars::default());
             Arc::new(move |event| bars.lock().unwrap_or_else(PoisonError::into_inner).show(&event))
         }
     }
@@ -53,21 +53,23 @@ fn say(line: &str) {
 }
 
 /// The lasting line of an event; `None` for those that only move a bar.
-fn line(event: &Event) -> Option<String> {
+fn line(event: &SessionEvent) -> Option<String> {
     Some(match event {
-        Event::Warning { text } => format!("warning: {text}"),
-        Event::RunCreated { arm, dir } => format!("{arm}: results go to {}", dir.display()),
-        Event::Launching { arm, instances } => format!("{arm}: starting {instances} engine{}", plural(*instances)),
-        Event::EngineProgress { arm, instance, phase } => format!("{arm}: {instance}: {phase}"),
-        Event::Ready { arm, secs } => format!("{arm}: ready after {secs:.1} s"),
-        Event::WarmingUp { arm, requests } => {
+        SessionEvent::Warning { text } => format!("warning: {text}"),
+        SessionEvent::RunCreated { arm, dir } => format!("{arm}: results go to {}", dir.display()),
+        SessionEvent::Launching { arm, instances } => {
+            format!("{arm}: starting {instances} engine{}", plural(*instances))
+        }
+        SessionEvent::EngineProgress { arm, instance, phase } => format!("{arm}: {instance}: {phase}"),
+        SessionEvent::Ready { arm, secs } => format!("{arm}: ready after {secs:.1} s"),
+        SessionEvent::WarmingUp { arm, requests } => {
             format!("{arm}: warming up with {requests} request{}", plural(*requests as usize))
         }
-        Event::HandOverSteady { arm, requests, secs, descriptors } => {
+        SessionEvent::HandOverSteady { arm, requests, secs, descriptors } => {
             let pieces = descriptors.map_or_else(String::new, |n| format!(" at {n:.0} descriptors a prompt"));
             format!("{arm}: hand-over steady{pieces} after {requests} more requests ({secs:.0} s)")
         }
-        Event::PointFinished { arm, completed, facts } => {
+        SessionEvent::PointFinished { arm, completed, facts } => {
             let trouble = if facts.why.is_empty() { String::new() } else { format!(" - {}", facts.why.join("; ")) };
             format!(
                 "{arm}: {} req/s{}: {completed} of {} completed in {:.1} s{trouble}",
@@ -77,16 +79,20 @@ fn line(event: &Event) -> Option<String> {
                 facts.duration_secs
             )
         }
-        Event::EngineDied { arm, instance, how } | Event::EngineMute { arm, instance, how } => {
+        SessionEvent::EngineDied { arm, instance, how } | SessionEvent::EngineMute { arm, instance, how } => {
             format!("{arm}: {instance} {how}")
         }
-        Event::TornDown { arm, secs, left } if left.is_empty() => {
+        SessionEvent::TornDown { arm, secs, left } if left.is_empty() => {
             format!("{arm}: stopped, nothing left running ({secs:.1} s)")
         }
-        Event::TornDown { arm, left, .. } => format!("warning: {arm}: could not be freed: {}", left.join(", ")),
-        Event::Interrupted => "interrupted: stopping politely, keeping what was measured (again: at once)".to_string(),
-        Event::RunFinished { arm, dir, status } => format!("{arm}: {} - {}", status.word(), dir.display()),
-        Event::PointStarted { .. } | Event::PointProgress { .. } | Event::TearingDown { .. } => return None,
+        SessionEvent::TornDown { arm, left, .. } => format!("warning: {arm}: could not be freed: {}", left.join(", ")),
+        SessionEvent::Interrupted => {
+            "interrupted: stopping politely, keeping what was measured (again: at once)".to_string()
+        }
+        SessionEvent::RunFinished { arm, dir, status } => format!("{arm}: {} - {}", status.word(), dir.display()),
+        SessionEvent::PointStarted { .. } | SessionEvent::PointProgress { .. } | SessionEvent::TearingDown { .. } => {
+            return None;
+        }
     })
 }
 
@@ -100,16 +106,16 @@ fn plural(n: usize) -> &'static str {
 
 /// One bar for the point under load, one spinner for each starting engine.
 #[derive(Default)]
-struct Bars {
+struct ProgressBars {
     multi: MultiProgress,
     point: Option<ProgressBar>,
     engines: BTreeMap<String, ProgressBar>,
 }
 
-impl Bars {
-    fn show(&mut self, event: &Event) {
+impl ProgressBars {
+    fn show(&mut self, event: &SessionEvent) {
         match event {
-            Event::EngineProgress { arm, instance, phase } => {
+            SessionEvent::EngineProgress { arm, instance, phase } => {
                 let bar = self
                     .engines
                     .entry(format!("{arm} {instance}"))
@@ -118,25 +124,25 @@ impl Bars {
                 bar.set_message(escaped(&format!("{arm} {instance}: {phase}")).into_owned());
                 return;
             }
-            Event::Ready { .. } | Event::TornDown { .. } => {
+            SessionEvent::Ready { .. } | SessionEvent::TornDown { .. } => {
                 for (_, bar) in std::mem::take(&mut self.engines) {
                     bar.finish_and_clear();
                 }
             }
-            Event::PointStarted { arm, key, offered, number, of } => {
+            SessionEvent::PointStarted { arm, key, offered, number, of } => {
                 let bar = self.multi.add(ProgressBar::new(u64::from(*offered)));
                 bar.set_style(bar_style());
                 let of = of.map(|of| format!("/{of}")).unwrap_or_default();
                 bar.set_prefix(format!("[{number}{of}] {arm} {} req/s{}", key.rate, attempt(key.attempt)));
                 self.point = Some(bar);
             }
-            Event::PointProgress { sent, done, failed, eta_secs, .. } => {
+            SessionEvent::PointProgress { sent, done, failed, eta_secs, .. } => {
                 if let Some(bar) = &self.point {
                     bar.set_position(u64::from(done + failed));
                     bar.set_message(format!("{sent} sent, {failed} failed, last one due in {eta_secs:.0} s"));
                 }
             }
-            Event::PointFinished { .. } => {
+            SessionEvent::PointFinished { .. } => {
                 if let Some(bar) = self.point.take() {
                     bar.finish_and_clear();
                 }

@@ -1,7 +1,7 @@
 //! `topobench proxy`: the routing proxy alone, until it is told to stop.
 
 use super::args::ProxyArgs;
-use super::exit::{Exit, Failure};
+use super::exit::{CliError, Exit};
 use super::out;
 use crate::launch::ports::port_holder;
 use crate::session::Stop;
@@ -13,7 +13,7 @@ use topobench_proxy::{BackendUrl, Policy, Proxy, ProxyConfig, Routes};
 /// Streams may take minutes; a proxy that is stopped lets them.
 const GRACE: Duration = Duration::from_secs(600);
 
-pub fn run(args: &ProxyArgs) -> Result<Exit, Failure> {
+pub fn run(args: &ProxyArgs) -> Result<Exit, CliError> {
     let mut config = ProxyConfig::new(SocketAddr::new(args.host, args.port), routes(args)?);
     if let Some(limit) = args.max_in_flight {
         config.limits.max_in_flight = limit;
@@ -23,17 +23,17 @@ pub fn run(args: &ProxyArgs) -> Result<Exit, Failure> {
     }
     let mut proxy = Proxy::spawn(config).map_err(|e| {
         let holder = port_holder(args.port).map(|h| format!("\nhint: pid {} listens there: {}", h.pid, h.command));
-        Failure::new(Exit::LaunchFailed, format!("{e}{}", holder.unwrap_or_default()))
+        CliError::new(Exit::LaunchFailed, format!("{e}{}", holder.unwrap_or_default()))
     })?;
     out::line(format!("listening on http://{}", proxy.addr()))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|e| Failure::new(Exit::Internal, format!("cannot start the runtime: {e}")))?;
+        .map_err(|e| CliError::new(Exit::Internal, format!("cannot start the runtime: {e}")))?;
     runtime.block_on(async {
         let stop =
             Stop::on_signals(Arc::new(|_| out::note("stopping; requests in flight may finish (again: at once)")))
-                .map_err(|e| Failure::new(Exit::Internal, format!("cannot listen to signals: {e}")))?;
+                .map_err(|e| CliError::new(Exit::Internal, format!("cannot listen to signals: {e}")))?;
         // Nobody asks for stamps here; they are thrown away so that the ring stays empty.
         let mut ticks = tokio::time::interval(Duration::from_secs(5));
         loop {
@@ -50,11 +50,11 @@ pub fn run(args: &ProxyArgs) -> Result<Exit, Failure> {
     })
 }
 
-fn routes(args: &ProxyArgs) -> Result<Routes, Failure> {
+fn routes(args: &ProxyArgs) -> Result<Routes, CliError> {
     let urls = |urls: &[String]| {
-        urls.iter().map(|u| u.parse::<BackendUrl>()).collect::<Result<Vec<_>, _>>().map_err(Failure::usage)
+        urls.iter().map(|u| u.parse::<BackendUrl>()).collect::<Result<Vec<_>, _>>().map_err(CliError::usage)
     };
-    let policy = |name: &str| name.parse::<Policy>().map_err(Failure::usage);
+    let policy = |name: &str| name.parse::<Policy>().map_err(CliError::usage);
     let decode_policy = policy(&args.decode_policy)?;
     Ok(match args.backend.is_empty() {
         false => Routes::Balance { backends: urls(&args.backend)?, policy: decode_policy },

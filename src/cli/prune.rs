@@ -4,7 +4,7 @@
 //! have not ended, which may still be measured or resumed, unless `--status incomplete` names them; and `curated`.
 
 use super::args::{ListArgs, PruneArgs, StatusName};
-use super::exit::{Exit, Failure};
+use super::exit::{CliError, Exit};
 use super::listing::{lines, size};
 use super::out;
 use crate::outcome::RunStatus;
@@ -21,7 +21,7 @@ impl PruneArgs {
 }
 
 /// `entries`: newest first, as listed.
-pub fn run(entries: &[CatalogEntry], args: &ListArgs) -> Result<Exit, Failure> {
+pub fn run(entries: &[CatalogEntry], args: &ListArgs) -> Result<Exit, CliError> {
     let doomed = doomed(entries, args);
     if doomed.is_empty() {
         out::note("nothing to remove");
@@ -36,7 +36,7 @@ pub fn run(entries: &[CatalogEntry], args: &ListArgs) -> Result<Exit, Failure> {
     for entry in &doomed {
         std::fs::remove_dir_all(&entry.path).map_err(|e| {
             let hint = "hint: check who owns it; what was removed before it is gone";
-            Failure::new(Exit::Internal, format!("cannot remove {}: {e}\n{hint}", entry.path.display()))
+            CliError::new(Exit::Internal, format!("cannot remove {}: {e}\n{hint}", entry.path.display()))
         })?;
     }
     out::note(format!("removed {what}"));
@@ -64,9 +64,9 @@ fn bytes(entries: &[&CatalogEntry]) -> u64 {
 }
 
 /// Nobody at a terminal: nobody to ask.
-fn agreed(what: &str) -> Result<bool, Failure> {
+fn agreed(what: &str) -> Result<bool, CliError> {
     if !std::io::stdin().is_terminal() {
-        return Err(Failure::usage(format!(
+        return Err(CliError::usage(format!(
             "removing {what} has to be confirmed, and stdin is no terminal\nhint: --yes removes without asking"
         )));
     }
@@ -74,7 +74,7 @@ fn agreed(what: &str) -> Result<bool, Failure> {
     let mut answer = String::new();
     let read = std::io::stdin().lock().read_line(&mut answer);
     read.map_err(|e| {
-        Failure::new(Exit::Internal, format!("cannot read the answer: {e}\nhint: --yes removes without asking"))
+        CliError::new(Exit::Internal, format!("cannot read the answer: {e}\nhint: --yes removes without asking"))
     })?;
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }

@@ -1,7 +1,7 @@
 //! `--resume RUN`: the plan of an interrupted run, as its manifest holds it.
 
 use super::args::SweepArgs;
-use super::exit::Failure;
+use super::exit::CliError;
 use super::given;
 use crate::outcome::RunStatus;
 use crate::plan::Plan;
@@ -15,10 +15,10 @@ use std::path::{Path, PathBuf};
 const OWN: [&str; 4] = ["resume", "result_dir", "dry_run", "json"];
 
 /// The plan and the run's directory. Secrets come from the environment again: the manifest holds none.
-pub fn plan(what: &str, sweep: &SweepArgs, matches: &ArgMatches) -> Result<(Plan, PathBuf), Failure> {
+pub fn plan(what: &str, sweep: &SweepArgs, matches: &ArgMatches) -> Result<(Plan, PathBuf), CliError> {
     let extra = given::flags(matches, |id| !OWN.contains(&id));
     if !extra.is_empty() {
-        return Err(Failure::usage(format!(
+        return Err(CliError::usage(format!(
             "{} beside --resume: a run goes on as it was planned\nhint: leave that out, or start a new run",
             extra.join(", ")
         )));
@@ -28,12 +28,12 @@ pub fn plan(what: &str, sweep: &SweepArgs, matches: &ArgMatches) -> Result<(Plan
     let mut arm = manifest.arm.clone();
     arm.deployment.take_secrets(&Environment::of_process()?).map_err(|missing| {
         let names = missing.join(", ");
-        Failure::usage(format!(
+        CliError::usage(format!(
             "the run gave its engines {names}, and manifests hold no secrets\nhint: set {names} in the environment and resume again"
         ))
     })?;
     if !manifest.sweep.secrets_are_whole() || !arm.deployment.secrets_are_whole() {
-        return Err(Failure::usage(
+        return Err(CliError::usage(
             "the run's --extra-body or engine arguments held secrets, and manifests hold none\nhint: measure anew; secrets in the environment (VLLM_API_KEY, HF_TOKEN) can be resumed with",
         ));
     }
@@ -43,7 +43,7 @@ pub fn plan(what: &str, sweep: &SweepArgs, matches: &ArgMatches) -> Result<(Plan
 }
 
 /// The run as it is, if nothing of it is left to be measured.
-pub fn complete(plan: &Plan, dir: &Path) -> Result<Option<ArmRun>, Failure> {
+pub fn complete(plan: &Plan, dir: &Path) -> Result<Option<ArmRun>, CliError> {
     let manifest = Manifest::read(dir)?;
     // A run that was killed after its last point has yet to be closed.
     if manifest.status != RunStatus::Completed || !session::is_complete(plan, 0, &manifest) {

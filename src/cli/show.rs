@@ -1,7 +1,7 @@
 //! `topobench show`: everything recorded about one run.
 
 use super::args::ShowArgs;
-use super::exit::{Exit, Failure};
+use super::exit::{CliError, Exit};
 use super::{out, plot, present};
 use crate::plan::MetricChoice;
 use crate::plan::environment::Environment;
@@ -11,7 +11,7 @@ use clap::ArgMatches;
 use serde_json::json;
 use std::fmt::Write as _;
 
-pub fn run(args: &ShowArgs, matches: &ArgMatches) -> Result<Exit, Failure> {
+pub fn run(args: &ShowArgs, matches: &ArgMatches) -> Result<Exit, CliError> {
     let dir = catalog::resolve(&args.result_dir, &args.run)?;
     let run = RecordedRun::read_within(&dir, args.slo.window)?;
     let question = plot::question(&run, &args.slo, matches, &Environment::of_process()?)?;

@@ -1,6 +1,6 @@
 //! SLO flags in the order they were typed: clap's structs forget it, its matches remember.
 
-use super::exit::Failure;
+use super::exit::CliError;
 use crate::plan::environment::Environment;
 use crate::plan::options::SloOptions;
 use crate::plan::slo::{Slo, Target};
@@ -8,7 +8,7 @@ use crate::plan::slo_words::{self, Metric, Word};
 use clap::ArgMatches;
 
 /// The SLO and target that flags and environment ask for; the last flag given for a metric wins.
-pub fn resolve(options: &SloOptions, matches: &ArgMatches, env: &Environment) -> Result<(Slo, Target), Failure> {
+pub fn resolve(options: &SloOptions, matches: &ArgMatches, env: &Environment) -> Result<(Slo, Target), CliError> {
     let mut words = Vec::new();
     let positions = matches.indices_of("goodput").into_iter().flatten();
     for (word, position) in options.goodput.iter().zip(positions) {

@@ -1,7 +1,7 @@
 //! Whether this process may start the threads that it will need. Found out before anything is started: a thread that
 //! can't be started in mid-run would cost the run.
 
-use super::exit::{Exit, Failure};
+use super::exit::{CliError, Exit};
 use crate::plan::deployment::Deployment;
 use crate::plan::strategy::Order;
 use crate::plan::{ArmPlan, Plan};
@@ -14,7 +14,7 @@ const OF_AN_ENGINE: usize = 3;
 
 /// # Errors
 /// If as many threads as the plan needs at once can't be started.
-pub(super) fn check(plan: &Plan) -> Result<(), Failure> {
+pub(super) fn check(plan: &Plan) -> Result<(), CliError> {
     let engines = |arm: &ArmPlan| match &arm.deployment {
         Deployment::Spawn(fleet) => fleet.instances.len(),
         Deployment::Attach(_) => 0,
@@ -25,7 +25,10 @@ pub(super) fn check(plan: &Plan) -> Result<(), Failure> {
     };
     try_to_start(OF_A_SESSION + plan.arms.len() + OF_AN_ENGINE * at_once).map_err(|(count, e)| {
         let hint = "raise the limit on processes (ulimit -u) or on memory (ulimit -v), or end other programs";
-        Failure::new(Exit::Internal, format!("cannot start the {count} threads that this run needs: {e}\nhint: {hint}"))
+        CliError::new(
+            Exit::Internal,
+            format!("cannot start the {count} threads that this run needs: {e}\nhint: {hint}"),
+        )
     })
 }
 

@@ -4,16 +4,16 @@
 //! A fleet that is dropped without [`Fleet::shutdown`] is killed by its guardians, without grace.
 
 use super::argv::{self, EngineCommand};
-use super::diagnose::Cause;
 use super::error::LaunchError;
 use super::events::{EngineState, InstanceExit, LaunchEvent};
 use super::gpu_memory::GpuBaseline;
-use super::member::Member;
+use super::instance::{Death, Instance};
+use super::member::FleetMember;
 use super::ports::{self, PortLeases, PortRequest, Ports};
 use super::preflight::{self, PreflightError, Warning};
-use super::process::{EngineProcess, ExitStatus};
+use super::process::EngineProcess;
 use super::program::{self, Program};
-use super::readiness::Candidate;
+use super::readiness::StartingInstance;
 use super::version::EngineVersion;
 use crate::observe::gpu::Gpus;
 use crate::observe::http;
@@ -56,32 +56,6 @@ impl LaunchOptions {
     }
 }
 
-/// An instance that proved itself, for the manifest and for whoever sends it load.
-#[derive(Debug, Clone, Serialize)]
-pub struct Instance {
-    /// `prefill-0`.
-    pub name: String,
-    pub role: Role,
-    pub index: u32,
-    pub tensor_parallel: u32,
-    pub gpus: GpuAssignment,
-    /// `http://127.0.0.1:PORT`.
-    pub base_url: String,
-    pub ports: Ports,
-    /// Of the engine's first process, leader of its group.
-    pub pid: i32,
-    /// As its `/version` says.
-    pub version: Option<String>,
-    pub model: String,
-    /// Tokens of prompt and output together, as its `/v1/models` says.
-    pub max_model_len: Option<u32>,
-    /// Secrets are masked when it is serialised.
-    pub command: EngineCommand,
-    pub log: PathBuf,
-    /// From its start to its first token.
-    pub ready_after: Duration,
-}
-
 /// An instance with its ports and command, before its start.
 #[derive(Debug, Clone, Serialize)]
 pub struct PlannedInstance {
@@ -92,16 +66,6 @@ pub struct PlannedInstance {
     pub gpus: GpuAssignment,
     pub ports: Ports,
     pub command: EngineCommand,
-}
-
-/// An engine that ended although nobody had asked it to.
-#[derive(Debug, Clone)]
-pub struct Death {
-    pub instance: String,
-    pub status: ExitStatus,
-    pub cause: Option<Cause>,
-    /// The log's last lines, oldest first.
-    pub log_tail: Vec<String>,
 }
 
 /// Chooses ports and builds the commands of a fleet; starts nothing. The ports stay leased while the second value
@@ -134,7 +98,7 @@ pub fn plan_commands(
 
 /// Running engines of one arm.
 pub struct Fleet {
-    members: Vec<Member>,
+    members: Vec<FleetMember>,
     instances: Vec<Instance>,
     gpu_baseline: GpuBaseline,
     grace: Duration,
@@ -188,7 +152,7 @@ impl Fleet {
 
     /// The state of each instance's process at this moment, in the plan's order.
     pub fn states(&self) -> Vec<EngineState> {
-        self.members.iter().map(Member::state).collect()
+        self.members.iter().map(FleetMember::state).collect()
     }
 
     /// Waits for the next engine to end that nobody had asked to, whatever its exit code. Each death is told once; a
@@ -250,9 +214,9 @@ struct Launch<'a> {
 }
 
 impl Launch<'_> {
-    async fn all(&self) -> Result<Vec<Member>, LaunchError> {
+    async fn all(&self) -> Result<Vec<FleetMember>, LaunchError> {
         let lanes = lanes(self.planned);
-        let mut members: Vec<(usize, Member)> = Vec::new();
+        let mut members: Vec<(usize, FleetMember)> = Vec::new();
         let mut failure = None;
         for (started, outcome) in join_all(lanes.iter().map(|lane| self.lane(lane))).await {
             members.extend(started);
@@ -263,7 +227,7 @@ impl Launch<'_> {
             };
         }
         members.sort_by_key(|(position, _)| *position);
-        let members: Vec<Member> = members.into_iter().map(|(_, member)| member).collect();
+        let members: Vec<FleetMember> = members.into_iter().map(|(_, member)| member).collect();
         match failure {
             None => Ok(members),
             Some(error) => {
@@ -274,7 +238,7 @@ impl Launch<'_> {
     }
 
     /// Starts these instances one after another; gives all that were started, ready or not.
-    async fn lane(&self, lane: &[usize]) -> (Vec<(usize, Member)>, Result<(), LaunchError>) {
+    async fn lane(&self, lane: &[usize]) -> (Vec<(usize, FleetMember)>, Result<(), LaunchError>) {
         let mut started = Vec::new();
         for &position in lane {
             if self.stop.is_cancelled() {
@@ -297,7 +261,7 @@ impl Launch<'_> {
     }
 
     /// Starts one instance and waits for its proof. The outer error: it could not even be started.
-    async fn instance(&self, planned: &PlannedInstance) -> Result<(Member, Result<(), LaunchError>), LaunchError> {
+    async fn instance(&self, planned: &PlannedInstance) -> Result<(FleetMember, Result<(), LaunchError>), LaunchError> {
         let log = self.options.log_dir.join(format!("{}.log", planned.name));
         let started = Instant::now();
         let process = EngineProcess::spawn(&planned.command, &self.options.guardian, Some(&log))
@@ -309,7 +273,7 @@ impl Launch<'_> {
             command: planned.command.shell_line(),
             log: log.clone(),
         });
-        let mut member = Member::new(self.describe(planned, process.pid(), log), process);
+        let mut member = FleetMember::new(self.describe(planned, process.pid(), log), process);
         let proof = tokio::select! {
             proof = self.prove(&member, started) => proof,
             () = self.stop.cancelled() => Err(LaunchError::Cancelled),
@@ -326,13 +290,13 @@ impl Launch<'_> {
         Ok((member, result))
     }
 
-    async fn prove(&self, member: &Member, started: Instant) -> Result<super::readiness::Proof, LaunchError> {
+    async fn prove(&self, member: &FleetMember, started: Instant) -> Result<super::readiness::Proof, LaunchError> {
         let instance = &member.instance;
         let http = http::client(self.plan.ready_timeout, false).map_err(|error| LaunchError::Spawn {
             instance: instance.name.clone(),
             source: std::io::Error::other(error).into(),
         })?;
-        let candidate = Candidate {
+        let candidate = StartingInstance {
             name: &instance.name,
             process: &member.process,
             port: instance.ports.http,
@@ -385,7 +349,7 @@ fn lanes(planned: &[PlannedInstance]) -> Vec<Vec<usize>> {
 }
 
 /// All at once, each with its own grace.
-async fn tear_down(members: &[Member], grace: Duration, events: &Events) -> Vec<InstanceExit> {
+async fn tear_down(members: &[FleetMember], grace: Duration, events: &Events) -> Vec<InstanceExit> {
     join_all(members.iter().map(|member| async {
         events(LaunchEvent::Stopping { instance: member.instance.name.clone() });
         let exit = member.stop(grace).await;

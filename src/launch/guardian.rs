@@ -25,7 +25,7 @@
 //!
 //! Files that a killed engine leaves in /dev/shm and /tmp are the guardian's to remove too (see [`super::leftovers`]).
 //!
-//! Protocol: topobench sends an [`Order`] as a line of JSON, later one byte for each [`TERMINATE`] or [`LOOK`]; the
+//! Protocol: topobench sends an [`SpawnOrder`] as a line of JSON, later one byte for each [`TERMINATE`] or [`LOOK`]; the
 //! guardian answers with a [`Notice`] a line.
 
 use super::leftovers::Inventory;
@@ -65,7 +65,7 @@ const SWEEP_LIMIT: Duration = Duration::from_secs(30);
 
 /// What to start. Its environment holds secrets: it travels over the socket, never in argv.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Order {
+pub(super) struct SpawnOrder {
     pub program: String,
     pub args: Vec<String>,
     pub env: Vec<(String, String)>,
@@ -129,7 +129,7 @@ fn guard() -> io::Result<()> {
     if line.is_empty() {
         return Ok(());
     }
-    let order: Order = serde_json::from_str(&line)?;
+    let order: SpawnOrder = serde_json::from_str(&line)?;
     let engine = match start(order) {
         Ok(engine) => engine,
         Err(error) => {
@@ -175,7 +175,7 @@ fn send(mut link: &UnixStream, notice: &Notice) {
 }
 
 #[allow(unsafe_code)]
-fn start(order: Order) -> io::Result<Child> {
+fn start(order: SpawnOrder) -> io::Result<Child> {
     let guardian = getpid();
     let mut command = program::command(&order.program);
     command.args(order.args).stdin(Stdio::null()).process_group(0);

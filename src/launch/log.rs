@@ -4,7 +4,7 @@
 //! nor a full disk can hold up. Memory is bounded: a few last lines, each cut to a length.
 
 use super::diagnose::is_doom;
-use super::phase::{Phase, Progress, is_progress_bar};
+use super::phase::{LoadingProgress, Phase, is_progress_bar};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, PipeReader, Read, Write};
@@ -119,7 +119,7 @@ struct Followed {
     line: Vec<u8>,
     /// Bytes of the present line beyond those kept.
     cut: usize,
-    progress: Progress,
+    progress: LoadingProgress,
     progressed_at: Instant,
     doom: Option<String>,
     lost_bytes: u64,
@@ -131,7 +131,7 @@ impl Default for Followed {
             lines: VecDeque::with_capacity(KEPT_LINES),
             line: Vec::new(),
             cut: 0,
-            progress: Progress::default(),
+            progress: LoadingProgress::default(),
             progressed_at: Instant::now(),
             doom: None,
             lost_bytes: 0,

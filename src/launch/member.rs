@@ -2,7 +2,7 @@
 
 use super::diagnose::diagnose;
 use super::events::{EngineState, InstanceExit};
-use super::fleet::{Death, Instance};
+use super::instance::{Death, Instance};
 use super::ports;
 use super::process::EngineProcess;
 use super::readiness::Proof;
@@ -13,7 +13,7 @@ use tokio::time::timeout;
 /// The pipe may still hold the last words of a process that just ended.
 const LAST_WORDS: Duration = Duration::from_millis(300);
 
-pub(super) struct Member {
+pub(super) struct FleetMember {
     pub instance: Instance,
     pub process: EngineProcess,
     ready: AtomicBool,
@@ -21,9 +21,9 @@ pub(super) struct Member {
     death_told: AtomicBool,
 }
 
-impl Member {
+impl FleetMember {
     pub fn new(instance: Instance, process: EngineProcess) -> Self {
-        Member {
+        FleetMember {
             instance,
             process,
             ready: AtomicBool::new(false),

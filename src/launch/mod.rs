@@ -12,6 +12,7 @@ mod events;
 mod fleet;
 mod gpu_memory;
 pub mod guardian;
+mod instance;
 mod leftovers;
 mod log;
 mod member;
@@ -26,8 +27,9 @@ mod version;
 
 pub use error::{LaunchError, StartError, StartProblem};
 pub use events::{EngineState, InstanceExit, LaunchEvent};
-pub use fleet::{Death, Fleet, Instance, LaunchOptions, PlannedInstance, plan_commands};
+pub use fleet::{Fleet, LaunchOptions, PlannedInstance, plan_commands};
 pub use gpu_memory::{GpuBaseline, GpuMemoryHeld};
+pub use instance::{Death, Instance};
 pub use phase::Phase;
 pub use process::{ExitStatus, SpawnError};
 pub use version::EngineVersion;

@@ -68,18 +68,18 @@ const SHAPES: usize = 8192;
 
 /// Follows a log line by line.
 #[derive(Debug)]
-pub struct Progress {
+pub struct LoadingProgress {
     phase: Phase,
     seen: HashSet<u64>,
 }
 
-impl Default for Progress {
+impl Default for LoadingProgress {
     fn default() -> Self {
-        Progress { phase: Phase::Importing, seen: HashSet::new() }
+        LoadingProgress { phase: Phase::Importing, seen: HashSet::new() }
     }
 }
 
-impl Progress {
+impl LoadingProgress {
     pub fn phase(&self) -> Phase {
         self.phase
     }
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     fn phases_of(log: &str) -> Vec<Phase> {
-        let mut progress = Progress::default();
+        let mut progress = LoadingProgress::default();
         let mut phases = vec![progress.phase()];
         for line in log.split(['\n', '\r']) {
             progress.advance(line);
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_heartbeat_is_no_progress() {
-        let mut progress = Progress::default();
+        let mut progress = LoadingProgress::default();
         assert!(progress.advance("INFO 11-21 21:33:42 Waiting for 1 local, 0 remote core engine proc(s) to start."));
         assert!(!progress.advance("INFO 11-21 21:34:42 Waiting for 1 local, 0 remote core engine proc(s) to start."));
         assert!(!progress.advance(""));
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_moving_progress_bar_is_progress() {
-        let mut progress = Progress::default();
+        let mut progress = LoadingProgress::default();
         assert!(progress.advance("Loading safetensors checkpoint shards:   0% Completed | 0/4 [00:00<?, ?it/s]"));
         assert!(progress.advance("Loading safetensors checkpoint shards:  25% Completed | 1/4 [00:09<00:27, 9.1s/it]"));
         assert!(
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn phases_never_go_back() {
-        let mut progress = Progress::default();
+        let mut progress = LoadingProgress::default();
         progress.advance("INFO:     Application startup complete.");
         progress.advance("Capturing CUDA graphs (FULL):   4%|");
         assert_eq!(progress.phase(), Phase::Serving);
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_ever_new_lines_stops_counting() {
-        let mut progress = Progress::default();
+        let mut progress = LoadingProgress::default();
         let word = |n: usize| (0..14).map(|bit| if n >> bit & 1 == 0 { 'a' } else { 'b' }).collect::<String>();
         assert!(progress.advance(&word(0)));
         for n in 1..SHAPES {

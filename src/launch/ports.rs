@@ -92,7 +92,7 @@ pub struct PortLeases {
 
 /// Ports for instances with these tensor-parallel sizes, in their order.
 pub fn choose(tensor_parallel: &[u32], request: PortRequest) -> Result<(Vec<Ports>, PortLeases), PortError> {
-    let mut search = Search { given: HashSet::new(), locks: Vec::new() };
+    let mut search = PortSearch { given: HashSet::new(), locks: Vec::new() };
     let mut next = (request.http, request.side_channel, request.internal);
     let mut chosen = Vec::with_capacity(tensor_parallel.len());
     for &tp in tensor_parallel {
@@ -105,12 +105,12 @@ pub fn choose(tensor_parallel: &[u32], request: PortRequest) -> Result<(Vec<Port
     Ok((chosen, PortLeases { _locks: search.locks }))
 }
 
-struct Search {
+struct PortSearch {
     given: HashSet<u16>,
     locks: Vec<UnixListener>,
 }
 
-impl Search {
+impl PortSearch {
     /// A block of `width` free ports: exactly at `requested` (moved on past it for the next instance), or the first
     /// one from `base` upwards.
     fn block(

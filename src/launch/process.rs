@@ -4,7 +4,7 @@
 //! panicking or being killed all close it, and each ends the engine's whole tree.
 
 use super::argv::EngineCommand;
-use super::guardian::{self, Departure, Notice, Order};
+use super::guardian::{self, Departure, Notice, SpawnOrder};
 use super::leftovers::Inventory;
 use super::log::EngineLog;
 use super::procs::{self, ProcTable};
@@ -196,7 +196,7 @@ impl EngineProcess {
 fn order_line(command: &EngineCommand, marker: &str) -> String {
     let marker = (MARKER.to_string(), marker.to_string());
     let env = command.env.iter().map(|(name, value)| (name.clone(), value.expose().to_string()));
-    let order = Order {
+    let order = SpawnOrder {
         program: command.program.clone(),
         args: command.args.clone(),
         env: env.chain([marker]).collect(),

@@ -23,7 +23,7 @@ const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 const LAST_WORDS: Duration = Duration::from_millis(1500);
 
 /// An instance on its way to being ready.
-pub(super) struct Candidate<'a> {
+pub(super) struct StartingInstance<'a> {
     pub name: &'a str,
     pub process: &'a EngineProcess,
     pub port: u16,
@@ -44,7 +44,7 @@ pub(super) struct Proof {
     pub max_model_len: Option<u32>,
 }
 
-impl Candidate<'_> {
+impl StartingInstance<'_> {
     /// Waits until the instance is ready and proves it. `on_phase` hears of every phase it reaches.
     pub async fn prove(&self, http: &reqwest::Client, on_phase: impl Fn(Phase)) -> Result<Proof, Box<StartError>> {
         self.until_healthy(http, on_phase).await?;

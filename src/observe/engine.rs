@@ -142,7 +142,7 @@ pub fn between(before: &FleetSnapshot, after: &FleetSnapshot) -> EngineWindow {
                 if restarted {
                     window.restarted.push(new.name.clone());
                 }
-                spans.push(Span { role: new.role, before: (!restarted).then_some(before), after });
+                spans.push(InstanceSpan { role: new.role, before: (!restarted).then_some(before), after });
             }
             (Err(error), _) | (_, Err(error)) => window.unread.push(error.to_string()),
         }
@@ -151,14 +151,14 @@ pub fn between(before: &FleetSnapshot, after: &FleetSnapshot) -> EngineWindow {
         let of_role = after.engines.iter().filter(|e| e.role == role).count();
         spans.iter().filter(|s| s.role == role).count() == of_role
     };
-    let spans: Vec<Span<'_>> = spans.iter().filter(|s| complete(s.role)).copied().collect();
+    let spans: Vec<InstanceSpan<'_>> = spans.iter().filter(|s| complete(s.role)).copied().collect();
     window.counters = (!spans.is_empty()).then(|| counters(&spans));
     window
 }
 
 /// One engine at both ends; without a `before`, it was restarted and its counters count from zero.
 #[derive(Clone, Copy)]
-struct Span<'a> {
+struct InstanceSpan<'a> {
     role: Role,
     before: Option<&'a Snapshot>,
     after: &'a Snapshot,
@@ -186,7 +186,7 @@ const ANSWERING: [Role; 2] = [Role::Replica, Role::Decode];
 const PREFILLING: [Role; 2] = [Role::Replica, Role::Prefill];
 const PREFIX_HITS: [&str; 2] = ["vllm:prefix_cache_hits_total", "vllm:gpu_prefix_cache_hits_total"];
 
-fn counters(spans: &[Span<'_>]) -> EngineCounters {
+fn counters(spans: &[InstanceSpan<'_>]) -> EngineCounters {
     let total = |roles: &[Role], names: &[&str]| growth(spans, roles, names, &[]);
     let by_source =
         |roles: &[Role], source| growth(spans, roles, &["vllm:prompt_tokens_by_source_total"], &[("source", source)]);
@@ -224,13 +224,13 @@ fn counters(spans: &[Span<'_>]) -> EngineCounters {
 }
 
 /// Growth of the first name that occurs, summed over the engines of these roles; `None` unless all of them have it.
-fn growth(spans: &[Span<'_>], roles: &[Role], names: &[&str], labels: &[(&str, &str)]) -> Option<f64> {
+fn growth(spans: &[InstanceSpan<'_>], roles: &[Role], names: &[&str], labels: &[(&str, &str)]) -> Option<f64> {
     let mut of_role = spans.iter().filter(|span| roles.contains(&span.role)).peekable();
     of_role.peek()?;
     of_role.map(|span| names.iter().find_map(|name| span.growth(name, labels))).sum()
 }
 
-impl Span<'_> {
+impl InstanceSpan<'_> {
     fn growth(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         let after = self.after.sum(name, labels)?;
         // A series appears with its first event: not there before means nothing had happened.

@@ -192,12 +192,12 @@ impl Gpus {
 }
 
 /// Wants a sample, and its offset for an answer.
-type Question = tokio::sync::oneshot::Sender<Offset>;
+type SampleRequest = tokio::sync::oneshot::Sender<Offset>;
 
 /// Samples GPUs from a thread of its own until it is dropped.
 #[derive(Debug)]
 pub struct GpuSampler {
-    requests: Option<mpsc::Sender<Question>>,
+    requests: Option<mpsc::Sender<SampleRequest>>,
     samples: Arc<Mutex<Vec<GpuSample>>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -214,9 +214,9 @@ impl GpuSampler {
     ) -> std::io::Result<Self> {
         let samples: Arc<Mutex<Vec<GpuSample>>> = Arc::default();
         let kept = Arc::clone(&samples);
-        let (requests, asked) = mpsc::channel::<Question>();
+        let (requests, asked) = mpsc::channel::<SampleRequest>();
         let thread = std::thread::Builder::new().name("gpu-sampler".into()).spawn(move || {
-            let mut waiting: Option<Question> = None;
+            let mut waiting: Option<SampleRequest> = None;
             loop {
                 let at = Offset::from(epoch.elapsed());
                 let mut rows = gpus.borrow().sample(at);

@@ -2,10 +2,10 @@
 
 use super::context::SessionContext;
 use super::error::SessionError;
-use super::events::{Event, Sink, Warnings};
+use super::events::{EventSink, SessionEvent, Warnings};
 use super::live::LiveArm;
 use super::loss::Loss;
-use super::point::{Ended, Measurement};
+use super::point::{Measurement, PointEnd};
 use super::sampling::{self, Samplers};
 use super::warm::WarmUp;
 use crate::launch::InstanceExit;
@@ -158,9 +158,9 @@ impl Arm {
         let (writer, launch) = (&mut self.writer, self.launches);
         let measurement = Measurement { live, writer, samplers, sent_before, launch, number, context };
         match measurement.run(key).await? {
-            Ended::Measured => Ok(()),
-            Ended::Interrupted => Err(SessionError::Interrupted),
-            Ended::Lost(loss) => self.give_up(&loss, context).await,
+            PointEnd::Measured => Ok(()),
+            PointEnd::Interrupted => Err(SessionError::Interrupted),
+            PointEnd::Lost(loss) => self.give_up(&loss, context).await,
         }
     }
 
@@ -192,7 +192,7 @@ impl Arm {
         for _ in 1..attempts {
             match self.launch(context).await {
                 Err(error) if error.may_pass() => {
-                    (context.events)(Event::Warning { text: format!("starting the fleet once more: {error}") });
+                    (context.events)(SessionEvent::Warning { text: format!("starting the fleet once more: {error}") });
                 }
                 ended => return ended,
             }
@@ -235,7 +235,7 @@ impl Arm {
         &mut self,
         complete: bool,
         result: &Result<(), SessionError>,
-        events: &Sink,
+        events: &EventSink,
     ) -> (ArmRun, Result<(), SessionError>) {
         let status = match result {
             _ if complete => RunStatus::Completed,
@@ -250,7 +250,7 @@ impl Arm {
             m.finished_at = Some(Local::now().to_rfc3339());
         });
         let (label, dir) = (self.plan.label.clone(), self.writer.dir().to_path_buf());
-        events(Event::RunFinished { arm: label.clone(), dir: dir.clone(), status });
+        events(SessionEvent::RunFinished { arm: label.clone(), dir: dir.clone(), status });
         (ArmRun { label, dir, status }, written.map_err(SessionError::from))
     }
 }

@@ -3,7 +3,7 @@
 use super::arm::{Arm, ArmRun};
 use super::context::SessionContext;
 use super::error::SessionError;
-use super::events::{Event, Sink};
+use super::events::{EventSink, SessionEvent};
 use super::stop::Stop;
 use crate::observe::gpu::Gpus;
 use crate::outcome::{PointKey, RunStatus};
@@ -34,7 +34,7 @@ impl Session {
         plan: Plan,
         workload: PreparedWorkload,
         command: Vec<String>,
-        events: Sink,
+        events: EventSink,
         stop: Stop,
     ) -> Result<Session, SessionError> {
         let now = Local::now();
@@ -42,7 +42,7 @@ impl Session {
         let create = |arm: &ArmPlan| {
             let run = dir::create(&plan.result_dir, group, &arm.name, now)?;
             let writer = RunWriter::create(run, first_manifest(&plan, arm, &command))?;
-            events(Event::RunCreated { arm: arm.label.clone(), dir: writer.dir().to_path_buf() });
+            events(SessionEvent::RunCreated { arm: arm.label.clone(), dir: writer.dir().to_path_buf() });
             Ok(writer)
         };
         let writers = plan.arms.iter().map(create).collect::<Result<Vec<_>, SessionError>>()?;
@@ -55,7 +55,7 @@ impl Session {
         plan: Plan,
         workload: PreparedWorkload,
         run: PathBuf,
-        events: Sink,
+        events: EventSink,
         stop: Stop,
     ) -> Result<Session, SessionError> {
         check_traces(&Manifest::read(&run)?, &workload)?;
@@ -66,11 +66,11 @@ impl Session {
             m.reason = None;
             m.finished_at = None;
         })?;
-        events(Event::RunCreated { arm: plan.arms[0].label.clone(), dir: writer.dir().to_path_buf() });
+        events(SessionEvent::RunCreated { arm: plan.arms[0].label.clone(), dir: writer.dir().to_path_buf() });
         Ok(Session::with(plan, workload, vec![writer], events, stop))
     }
 
-    fn with(plan: Plan, workload: PreparedWorkload, writers: Vec<RunWriter>, events: Sink, stop: Stop) -> Session {
+    fn with(plan: Plan, workload: PreparedWorkload, writers: Vec<RunWriter>, events: EventSink, stop: Stop) -> Session {
         let strategy = Strategy::Grid(Grid::of(&plan));
         let context = SessionContext {
             sweep: plan.sweep,
@@ -87,7 +87,7 @@ impl Session {
     /// Measures every point of every arm. Run directories are complete and consistent whatever this returns.
     pub async fn run(mut self) -> (Vec<ArmRun>, Result<(), SessionError>) {
         for text in std::mem::take(&mut self.warnings) {
-            (self.context.events)(Event::Warning { text });
+            (self.context.events)(SessionEvent::Warning { text });
         }
         let mut result = self.walk().await;
         for arm in &mut self.arms {

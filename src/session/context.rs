@@ -1,6 +1,6 @@
 //! What every part of a session needs.
 
-use super::events::Sink;
+use super::events::EventSink;
 use super::stop::Stop;
 use crate::plan::Sweep;
 use crate::plan::workload::PreparedWorkload;
@@ -15,6 +15,6 @@ pub(super) struct SessionContext {
     pub(super) result_dir: PathBuf,
     /// Unique to this session: part of every request id.
     pub(super) nonce: String,
-    pub(super) events: Sink,
+    pub(super) events: EventSink,
     pub(super) stop: Stop,
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-pub enum Event {
+pub enum SessionEvent {
     Warning {
         text: String,
     },
@@ -98,7 +98,7 @@ pub enum Event {
 }
 
 /// Where events go; called from several threads.
-pub type Sink = Arc<dyn Fn(Event) + Send + Sync>;
+pub type EventSink = Arc<dyn Fn(SessionEvent) + Send + Sync>;
 
 /// What warnings said, for the manifest.
 #[derive(Debug, Clone, Default)]
@@ -106,10 +106,10 @@ pub struct Warnings(Arc<Mutex<Vec<String>>>);
 
 impl Warnings {
     /// A sink that passes every event on to `sink` and keeps the warnings among them.
-    pub fn kept_from(&self, sink: &Sink) -> Sink {
+    pub fn kept_from(&self, sink: &EventSink) -> EventSink {
         let (kept, sink) = (Arc::clone(&self.0), Arc::clone(sink));
         Arc::new(move |event| {
-            if let Event::Warning { text } = &event {
+            if let SessionEvent::Warning { text } = &event {
                 kept.lock().unwrap_or_else(PoisonError::into_inner).push(text.clone());
             }
             sink(event);

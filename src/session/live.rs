@@ -1,7 +1,7 @@
 //! A deployment that is up: its engines, and the proxy in front of them where one is needed.
 
 use super::error::SessionError;
-use super::events::{Event, Sink};
+use super::events::{EventSink, SessionEvent};
 use super::front::{Front, front};
 use super::identity::identify;
 use super::loss::{DEATH_NOTICE, Loss};
@@ -48,7 +48,7 @@ impl LiveArm {
         arm: &ArmPlan,
         sweep: &Sweep,
         logs: &Path,
-        events: &Sink,
+        events: &EventSink,
         stop: &Stop,
     ) -> Result<LiveArm, SessionError> {
         let began = Instant::now();
@@ -56,7 +56,7 @@ impl LiveArm {
             Deployment::Spawn(plan) => spawn(arm, plan, sweep, logs, events, stop).await?,
             Deployment::Attach(plan) => attach(arm, plan, sweep, events).await?,
         };
-        events(Event::Ready { arm: arm.label.clone(), secs: began.elapsed().as_secs_f64() });
+        events(SessionEvent::Ready { arm: arm.label.clone(), secs: began.elapsed().as_secs_f64() });
         Ok(live)
     }
 
@@ -109,9 +109,9 @@ impl LiveArm {
     }
 
     /// Stops proxy and engines. On `stop.at_once` the engines are killed without grace.
-    pub(super) async fn take_down(mut self, events: &Sink, stop: &Stop) -> Vec<InstanceExit> {
+    pub(super) async fn take_down(mut self, events: &EventSink, stop: &Stop) -> Vec<InstanceExit> {
         let began = Instant::now();
-        events(Event::TearingDown { arm: self.label.clone() });
+        events(SessionEvent::TearingDown { arm: self.label.clone() });
         if let Some(proxy) = &mut self.proxy {
             tokio::select! {
                 _ = proxy.shutdown(PROXY_GRACE) => {}
@@ -129,10 +129,10 @@ impl LiveArm {
             () = stop.at_once.cancelled() => Vec::new(),
         };
         for held in held {
-            events(Event::Warning { text: format!("{}: {held}", self.label) });
+            events(SessionEvent::Warning { text: format!("{}: {held}", self.label) });
         }
         let left = exits.iter().filter(|e| !e.is_clean()).map(leftovers).collect();
-        events(Event::TornDown { arm: self.label, secs: began.elapsed().as_secs_f64(), left });
+        events(SessionEvent::TornDown { arm: self.label, secs: began.elapsed().as_secs_f64(), left });
         exits
     }
 }
@@ -148,10 +148,10 @@ async fn spawn(
     plan: &FleetPlan,
     sweep: &Sweep,
     logs: &Path,
-    events: &Sink,
+    events: &EventSink,
     stop: &Stop,
 ) -> Result<LiveArm, SessionError> {
-    events(Event::Launching { arm: arm.label.clone(), instances: plan.instances.len() });
+    events(SessionEvent::Launching { arm: arm.label.clone(), instances: plan.instances.len() });
     let options = LaunchOptions::new(logs);
     let launch = Fleet::launch(plan, &options, translate(arm.label.clone(), events), &stop.politely);
     let launched = tokio::select! {
@@ -198,7 +198,7 @@ async fn spawn(
     })
 }
 
-async fn attach(arm: &ArmPlan, plan: &AttachPlan, sweep: &Sweep, events: &Sink) -> Result<LiveArm, SessionError> {
+async fn attach(arm: &ArmPlan, plan: &AttachPlan, sweep: &Sweep, events: &EventSink) -> Result<LiveArm, SessionError> {
     let (urls, model, access): (Vec<(Role, &String)>, _, _) = match plan {
         AttachPlan::Endpoint { url, model, access } => (vec![(Role::Replica, url)], model, access),
         AttachPlan::PrefillDecode { prefill, decode, model, access } => {
@@ -220,7 +220,7 @@ async fn attach(arm: &ArmPlan, plan: &AttachPlan, sweep: &Sweep, events: &Sink) 
             hint: e.hint,
         })?;
         if !found.told {
-            events(Event::Warning {
+            events(SessionEvent::Warning {
                 text: format!(
                     "{name} ({url}) lists no models: that it serves `{model}` is not told, only its answers are seen"
                 ),
@@ -286,15 +286,15 @@ fn record(instance: &Instance) -> InstanceRecord {
     }
 }
 
-fn translate(arm: String, events: &Sink) -> impl Fn(LaunchEvent) + Send + Sync + 'static {
+fn translate(arm: String, events: &EventSink) -> impl Fn(LaunchEvent) + Send + Sync + 'static {
     let events = events.clone();
     move |event| match event {
-        LaunchEvent::Warning { warning } => events(Event::Warning { text: format!("{arm}: {warning}") }),
+        LaunchEvent::Warning { warning } => events(SessionEvent::Warning { text: format!("{arm}: {warning}") }),
         LaunchEvent::Phase { instance, phase } => {
-            events(Event::EngineProgress { arm: arm.clone(), instance, phase: phase.words().to_string() });
+            events(SessionEvent::EngineProgress { arm: arm.clone(), instance, phase: phase.words().to_string() });
         }
         LaunchEvent::Died { instance, status } => {
-            events(Event::EngineDied { arm: arm.clone(), instance, how: format!("ended ({status})") });
+            events(SessionEvent::EngineDied { arm: arm.clone(), instance, how: format!("ended ({status})") });
         }
         LaunchEvent::Started { .. }
         | LaunchEvent::Ready { .. }

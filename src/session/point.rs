@@ -2,7 +2,7 @@
 
 use super::context::SessionContext;
 use super::error::SessionError;
-use super::events::Event;
+use super::events::SessionEvent;
 use super::live::LiveArm;
 use super::loss::{AbortCell, Incident, Loss};
 use super::recorder::{self, Recording, Tally};
@@ -37,7 +37,7 @@ pub(super) struct Measurement<'a> {
 }
 
 /// How a point ended.
-pub(super) enum Ended {
+pub(super) enum PointEnd {
     Measured,
     /// Cut short from outside: not a result.
     Interrupted,
@@ -46,13 +46,13 @@ pub(super) enum Ended {
 }
 
 impl Measurement<'_> {
-    pub(super) async fn run(mut self, key: PointKey) -> Result<Ended, SessionError> {
+    pub(super) async fn run(mut self, key: PointKey) -> Result<PointEnd, SessionError> {
         let schedule = Arc::new(self.context.workload.schedule(key.rate, key.attempt)?);
         self.check_context(&schedule)?;
         self.note_trace(key, &schedule)?;
         let offered = u32::try_from(schedule.requests.len()).unwrap_or(u32::MAX);
         let (number, of) = self.number;
-        (self.context.events)(Event::PointStarted { arm: self.live.label.clone(), key, offered, number, of });
+        (self.context.events)(SessionEvent::PointStarted { arm: self.live.label.clone(), key, offered, number, of });
 
         let journal_start = self.writer.journal_len()?;
         let before = self.live.scraper.snapshot().await;
@@ -61,7 +61,7 @@ impl Measurement<'_> {
         self.writer.sync()?;
         let died = matches!(load.incident, Some(Incident::Died(_)));
         if !died && self.context.stop.politely.is_cancelled() {
-            return Ok(Ended::Interrupted);
+            return Ok(PointEnd::Interrupted);
         }
         let after = self.live.scraper.snapshot().await;
         let ended = self.samplers.mark().await;
@@ -71,7 +71,7 @@ impl Measurement<'_> {
         facts.gpus = self.samplers.gpu_facts(began, ended);
         facts.hand_over = self.samplers.hand_over_facts((began, &before), (ended, &after));
         self.finish(&facts, load.tally.completed, journal_start)?;
-        Ok(lost.map_or(Ended::Measured, Ended::Lost))
+        Ok(lost.map_or(PointEnd::Measured, PointEnd::Lost))
     }
 
     fn head(&self, key: PointKey) -> LineHead {
@@ -79,7 +79,7 @@ impl Measurement<'_> {
     }
 
     /// The engine that nothing more can be measured on, if there is one.
-    async fn lost(&self, load: &Load) -> Option<Loss> {
+    async fn lost(&self, load: &MeasuredLoad) -> Option<Loss> {
         if let Some(Incident::Died(death)) = &load.incident {
             return Some(Loss::from(death));
         }
@@ -92,7 +92,7 @@ impl Measurement<'_> {
             () = self.context.stop.politely.cancelled() => return None,
         };
         let (arm, instance, how) = (self.live.label.clone(), lost.instance.clone(), lost.how.clone());
-        (self.context.events)(Event::EngineMute { arm, instance, how });
+        (self.context.events)(SessionEvent::EngineMute { arm, instance, how });
         Some(lost)
     }
 
@@ -125,7 +125,7 @@ impl Measurement<'_> {
         });
         let again =
             self.sent_before.warning(&repeats, key.rate, self.context.sweep.load.seed).or_else(|| self.cut_short(key));
-        again.iter().for_each(|text| (self.context.events)(Event::Warning { text: text.clone() }));
+        again.iter().for_each(|text| (self.context.events)(SessionEvent::Warning { text: text.clone() }));
         self.writer.update(|m| {
             m.traces.retain(|t| t.key != key);
             m.traces.push(trace);
@@ -151,7 +151,7 @@ impl Measurement<'_> {
         (begun && self.live.fleet.is_none()).then(told)
     }
 
-    async fn load(&self, key: PointKey, schedule: &Arc<Schedule>) -> Result<Load, SessionError> {
+    async fn load(&self, key: PointKey, schedule: &Arc<Schedule>) -> Result<MeasuredLoad, SessionError> {
         let progress = Arc::new(Progress::default());
         let abort = AbortCell::default();
         let (records, finished) = tokio::sync::mpsc::unbounded_channel();
@@ -178,7 +178,7 @@ impl Measurement<'_> {
             what: "record the point",
             source: std::io::Error::other(format!("the recorder's thread panicked: {detail}")),
         })?;
-        Ok(Load { report: report?, tally, incident, held_up: progress.backlog.held_up() })
+        Ok(MeasuredLoad { report: report?, tally, incident, held_up: progress.backlog.held_up() })
     }
 
     fn spec(&self, key: PointKey, schedule: &Arc<Schedule>) -> PointSpec {
@@ -203,7 +203,7 @@ impl Measurement<'_> {
             let Some(zero) = progress.time_zero() else { continue };
             let counts = progress.counts();
             let elapsed = Instant::now().saturating_duration_since(zero).as_secs_f64();
-            (self.context.events)(Event::PointProgress {
+            (self.context.events)(SessionEvent::PointProgress {
                 arm: self.live.label.clone(),
                 key,
                 offered: u32::try_from(schedule.requests.len()).unwrap_or(u32::MAX),
@@ -224,9 +224,9 @@ impl Measurement<'_> {
         let exported = export::write(self.writer.dir(), self.writer.manifest(), facts.key, journal_start)?;
         if exported.is_none() {
             let text = format!("the point at {} req/s is too large for a file in vLLM's format", facts.key.rate);
-            (self.context.events)(Event::Warning { text });
+            (self.context.events)(SessionEvent::Warning { text });
         }
-        (self.context.events)(Event::PointFinished {
+        (self.context.events)(SessionEvent::PointFinished {
             arm: self.live.label.clone(),
             completed,
             facts: Box::new(facts.clone()),
@@ -235,7 +235,7 @@ impl Measurement<'_> {
     }
 }
 
-struct Load {
+struct MeasuredLoad {
     report: PointReport,
     tally: Tally,
     incident: Option<Incident>,
@@ -243,7 +243,13 @@ struct Load {
     held_up: u32,
 }
 
-fn facts(head: &LineHead, schedule: &Schedule, load: &Load, window: &EngineWindow, lost: Option<&Loss>) -> PointFacts {
+fn facts(
+    head: &LineHead,
+    schedule: &Schedule,
+    load: &MeasuredLoad,
+    window: &EngineWindow,
+    lost: Option<&Loss>,
+) -> PointFacts {
     let tally = &load.tally;
     let mut why: Vec<String> = load.incident.iter().map(Incident::why).collect();
     why.extend(lost.filter(|l| !l.ended).map(|l| format!("{} {}", l.instance, l.how)));

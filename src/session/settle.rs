@@ -6,7 +6,7 @@
 //! in the first 30 seconds, 9,216 after. A launch's first minute is not the deployment.
 
 use super::error::SessionError;
-use super::events::Event;
+use super::events::SessionEvent;
 use super::warm::WarmUp;
 use crate::plan::topology::Role;
 use crate::plan::workload::WarmUpRequest;
@@ -95,7 +95,7 @@ impl WarmUp<'_> {
         let secs = began.elapsed().as_secs_f64();
         let limit = match ended {
             Settled::Steady => {
-                (self.events)(Event::HandOverSteady { arm, requests, secs, descriptors });
+                (self.events)(SessionEvent::HandOverSteady { arm, requests, secs, descriptors });
                 return;
             }
             Settled::OutOfTime => format!("{secs:.0} s had passed (--max-warmup)"),
@@ -105,7 +105,7 @@ impl WarmUp<'_> {
             "{arm}: the warm-up ended before the hand-over was steady: {limit}, and about {fill} requests use every KV block \
              once. The first points may show a hand-over faster than the one that lasts"
         );
-        (self.events)(Event::Warning { text });
+        (self.events)(SessionEvent::Warning { text });
     }
 }
 

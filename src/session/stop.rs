@@ -1,6 +1,6 @@
 //! Ctrl-C: the first stops politely, the second at once.
 
-use super::events::{Event, Sink};
+use super::events::{EventSink, SessionEvent};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -23,7 +23,7 @@ impl Stop {
     ///
     /// # Errors
     /// When the handlers can't be installed.
-    pub fn on_signals(events: Sink) -> std::io::Result<Stop> {
+    pub fn on_signals(events: EventSink) -> std::io::Result<Stop> {
         let stop = Stop::default();
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
@@ -43,7 +43,7 @@ impl Stop {
                     heard.at_once.cancel();
                     continue;
                 }
-                events(Event::Interrupted);
+                events(SessionEvent::Interrupted);
                 heard.politely.cancel();
             }
         });

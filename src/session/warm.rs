@@ -5,7 +5,7 @@
 //! were seen on an H100. It is also the proof that the hand-off hands over: decode instances must have received KV.
 
 use super::error::SessionError;
-use super::events::{Event, Sink};
+use super::events::{EventSink, SessionEvent};
 use super::live::LiveArm;
 use crate::drive::{Capabilities, Completion, Deadlines, Single, SingleError, Target, send_one};
 use crate::observe::engine;
@@ -33,7 +33,7 @@ pub struct WarmUp<'a> {
     /// Makes request ids unique to the run.
     pub nonce: &'a str,
     pub logs: &'a Path,
-    pub events: &'a Sink,
+    pub events: &'a EventSink,
 }
 
 /// Pins of one request: header and index.
@@ -46,7 +46,7 @@ impl WarmUp<'_> {
         let total = u32::try_from(pins.len() + burst).unwrap_or(u32::MAX);
         let mut requests = self.workload.warm_ups(total.saturating_add(MOST_PROBES as u32))?;
         let probes = requests.split_off(requests.len().saturating_sub(MOST_PROBES));
-        (self.events)(Event::WarmingUp { arm: self.live.label.clone(), requests: total });
+        (self.events)(SessionEvent::WarmingUp { arm: self.live.label.clone(), requests: total });
         self.live.target.capabilities = self.capabilities(&probes).await?;
         if !self.live.target.capabilities.counts_tokens {
             self.live.counter = self.counter().await;
@@ -134,7 +134,7 @@ impl WarmUp<'_> {
                 self.live.label,
                 said.join("; ")
             );
-            (self.events)(Event::Warning { text });
+            (self.events)(SessionEvent::Warning { text });
         }
     }
 

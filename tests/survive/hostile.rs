@@ -2,7 +2,7 @@
 //! stays bounded, and the run ends by saying what was wrong.
 
 use crate::support::{Bench, Finished, RunDir, count};
-use kit::scripted::{Answer, Server};
+use kit::scripted::{Answer, Received, Server};
 
 /// A debug build with its threads takes some 60 MB; these servers send many times this.
 const MOST_MEMORY: u64 = 256 << 20;
@@ -31,7 +31,7 @@ struct Hostile(Server);
 impl Hostile {
     fn start(evil: Evil) -> Self {
         Hostile(Server::start_in_thread(move |request, mut answer| async move {
-            let stays = reply(&mut answer, request.path(), evil).await;
+            let stays = reply(&mut answer, &request, evil).await;
             stays.then_some(answer)
         }))
     }
@@ -49,10 +49,10 @@ impl Hostile {
 }
 
 /// Whether the connection stays open for the next request.
-async fn reply(answer: &mut Answer, path: &str, evil: Evil) -> bool {
+async fn reply(answer: &mut Answer, request: &Received, evil: Evil) -> bool {
     let close = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n";
     let stream = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n";
-    match (path, evil) {
+    match (request.path(), evil) {
         ("/v1/models", Evil::EndlessModels) => {
             answer.write(format!("{close}{{\"data\":[{{\"id\":\"")).await;
             answer.pour(vec![b'm'; 1 << 16]).await;
@@ -100,8 +100,9 @@ async fn reply(answer: &mut Answer, path: &str, evil: Evil) -> bool {
             answer.write(format!("{stream}data: {{\"error\":{{\"message\":\"{message}\"}}}}\n\n")).await;
         }
         ("/v1/completions", _) => {
-            let usage = r#"data: {"choices":[],"usage":{"prompt_tokens":32,"completion_tokens":4}}"#;
-            let body = format!("{TOKEN}\n\n").repeat(4) + usage + "\n\ndata: [DONE]\n\n";
+            let n = request.max_tokens();
+            let usage = format!(r#"data: {{"choices":[],"usage":{{"prompt_tokens":32,"completion_tokens":{n}}}}}"#);
+            let body = format!("{TOKEN}\n\n").repeat(n) + &usage + "\n\ndata: [DONE]\n\n";
             answer.write(format!("{stream}{body}")).await;
         }
         ("/v1/models", _) => {
@@ -156,6 +157,7 @@ fn answers_without_end_fail_the_smoke_request_within_its_deadline() {
 #[test]
 fn metrics_without_end_are_done_without() {
     let finished = Hostile::start(Evil::EndlessMetrics).suffer();
+    assert!(matches!(finished.code, Some(0 | 4)), "{}", finished.words);
     let run = RunDir(finished.dir());
     let point = run.point(40.0);
     assert_eq!((&point["status"], &point["engines"]), (&"measured".into(), &serde_json::Value::Null), "{point}");

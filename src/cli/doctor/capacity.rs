@@ -13,6 +13,7 @@ use crate::outcome::RequestRecord;
 use crate::plan::load::{Dataset, Extent, Lengths, Load, Prefixes, Workload};
 use crate::plan::workload::{PrepareContext, PreparedWorkload, WorkloadError};
 use crate::units::{RequestRate, TokenCount};
+pub(super) use server::TOKENS;
 use server::{ITL, TTFT};
 use std::io;
 use std::sync::Arc;
@@ -20,8 +21,6 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// Tokens of every answer.
-pub(super) const TOKENS: u32 = 128;
 /// How long each rate is held.
 const HOLD: Duration = Duration::from_millis(1500);
 /// Sends may be so late at the 99th percentile: the strictest limit that makes a point invalid.
@@ -31,7 +30,7 @@ const MOST_BEHIND: Duration = Duration::from_millis(20);
 
 /// One rate that was tried.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Step {
+pub(super) struct RateStep {
     pub(super) rate: RequestRate,
     pub(super) sent: u32,
     pub(super) completed: u32,
@@ -41,7 +40,7 @@ pub(super) struct Step {
     pub(super) behind_p99: Duration,
 }
 
-impl Step {
+impl RateStep {
     /// Whether the client carried it.
     pub(super) fn is_good(&self) -> bool {
         self.sent > 0 && self.completed == self.sent && self.lag_p99 <= MOST_LAG && self.behind_p99 <= MOST_BEHIND
@@ -52,20 +51,20 @@ impl Step {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Capacity {
     /// In rising order; only the last can be one that it didn't carry.
-    pub(super) steps: Vec<Step>,
+    pub(super) steps: Vec<RateStep>,
     /// Cores that client and server shared.
     pub(super) cores: usize,
 }
 
 impl Capacity {
     /// The highest rate that was carried; `None` if not even the lowest was.
-    pub(super) fn best(&self) -> Option<&Step> {
+    pub(super) fn best(&self) -> Option<&RateStep> {
         self.steps.iter().rev().find(|step| step.is_good())
     }
 
     /// Whether every rate that was tried was carried: the true limit lies higher.
     pub(super) fn is_open_ended(&self) -> bool {
-        self.steps.last().is_some_and(Step::is_good)
+        self.steps.last().is_some_and(RateStep::is_good)
     }
 }
 
@@ -94,7 +93,7 @@ pub(super) async fn measure(rates: &[RequestRate]) -> Result<Capacity, CapacityE
     Ok(capacity)
 }
 
-async fn try_rate(port: u16, rate: RequestRate) -> Result<Step, CapacityError> {
+async fn try_rate(port: u16, rate: RequestRate) -> Result<RateStep, CapacityError> {
     let (sink, mut records) = mpsc::unbounded_channel();
     let spec = spec(port, rate)?;
     let report = run_point(spec, sink, CancellationToken::new(), Arc::new(Progress::default())).await?;
@@ -102,7 +101,7 @@ async fn try_rate(port: u16, rate: RequestRate) -> Result<Step, CapacityError> {
     records.recv_many(&mut all, usize::MAX).await;
     let pace = (TTFT + ITL * (TOKENS - 1)).as_secs_f64();
     let behind = |r: &RequestRecord| Some(r.timeline.last_token?.secs_since(r.timeline.sent?) - pace);
-    Ok(Step {
+    Ok(RateStep {
         rate,
         sent: report.counts.sent,
         completed: report.counts.completed,
@@ -150,23 +149,23 @@ mod tests {
         RequestRate::new(per_second).expect("positive")
     }
 
-    fn good() -> Step {
+    fn good() -> RateStep {
         let (lag_p99, behind_p99) = (Duration::from_micros(300), Duration::from_millis(3));
-        Step { rate: rate(50.0), sent: 75, completed: 75, lag_p99, behind_p99 }
+        RateStep { rate: rate(50.0), sent: 75, completed: 75, lag_p99, behind_p99 }
     }
 
     #[test]
     fn a_late_send_a_late_token_and_a_lost_request_each_end_it() {
         assert!(good().is_good());
-        assert!(!Step { lag_p99: Duration::from_micros(2001), ..good() }.is_good());
-        assert!(!Step { behind_p99: Duration::from_millis(21), ..good() }.is_good());
-        assert!(!Step { completed: 74, ..good() }.is_good());
-        assert!(!Step { sent: 0, completed: 0, ..good() }.is_good());
+        assert!(!RateStep { lag_p99: Duration::from_micros(2001), ..good() }.is_good());
+        assert!(!RateStep { behind_p99: Duration::from_millis(21), ..good() }.is_good());
+        assert!(!RateStep { completed: 74, ..good() }.is_good());
+        assert!(!RateStep { sent: 0, completed: 0, ..good() }.is_good());
     }
 
     #[test]
     fn the_highest_carried_rate_is_the_result_and_none_is_said_to_be_none() {
-        let late = Step { rate: rate(100.0), lag_p99: Duration::from_secs(1), ..good() };
+        let late = RateStep { rate: rate(100.0), lag_p99: Duration::from_secs(1), ..good() };
         let found = Capacity { steps: vec![good(), late], cores: 2 };
         assert_eq!((found.best(), found.is_open_ended()), (Some(&good()), false));
         assert_eq!(Capacity { steps: vec![late], cores: 2 }.best(), None);

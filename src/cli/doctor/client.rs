@@ -1,6 +1,6 @@
 //! What the load client carries on this machine, in words and in JSON.
 
-use super::capacity::{self, Capacity, CapacityError, Step};
+use super::capacity::{self, Capacity, CapacityError, RateStep};
 use crate::units::RequestRate;
 use serde::Serialize;
 use std::fmt;
@@ -60,8 +60,8 @@ impl From<Capacity> for ClientFacts {
     }
 }
 
-impl From<&Step> for StepFacts {
-    fn from(step: &Step) -> Self {
+impl From<&RateStep> for StepFacts {
+    fn from(step: &RateStep) -> Self {
         StepFacts {
             rate: step.rate,
             good: step.is_good(),
@@ -113,7 +113,7 @@ mod tests {
     use std::time::Duration;
 
     fn facts(lags_ms: &[u64]) -> ClientFacts {
-        let step = |(rate, lag): (f64, &u64)| Step {
+        let step = |(rate, lag): (f64, &u64)| RateStep {
             rate: RequestRate::new(rate).expect("positive"),
             sent: 75,
             completed: 75,

@@ -3,59 +3,29 @@
 
 mod capacity;
 mod client;
+mod facts;
 mod python;
 mod text;
 
 use super::args::DoctorArgs;
-use super::exit::{Exit, Failure};
+use super::exit::{CliError, Exit};
 use super::out;
 use crate::launch::preflight;
 use crate::launch::program::{self, Program};
-use crate::observe::gpu::{GpuInfo, Gpus};
+use crate::observe::gpu::Gpus;
 use crate::plan::environment::{self, Environment};
 use crate::plan::secrecy::EngineEnv;
 use crate::record::host::HostFacts;
-use client::ClientFacts;
-use python::PythonFacts;
-use serde::Serialize;
-use std::collections::BTreeMap;
+use facts::{DoctorReport, ProgramFacts};
 use std::path::Path;
 
 /// Below this a sweep with many streams runs out of file descriptors.
 const FEW_DESCRIPTORS: u64 = 4096;
 
-#[derive(Default, Serialize)]
-struct Report {
-    topobench: &'static str,
-    host: HostFacts,
-    gpus: Vec<GpuInfo>,
-    visible_devices: BTreeMap<&'static str, String>,
-    programs: Vec<ProgramFacts>,
-    shared_memory_free_bytes: Option<u64>,
-    open_files: Option<(u64, u64)>,
-    /// Whether an API key is set; never the key.
-    api_key: bool,
-    can_run: Vec<String>,
-    missing: Vec<String>,
-    /// `None`: not measured.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    client: Option<ClientFacts>,
-}
-
-/// An engine's program as it would be started.
-#[derive(Serialize)]
-struct ProgramFacts {
-    name: &'static str,
-    /// Its file: topobench's own, if topobench carries it.
-    path: Option<String>,
-    version: Option<String>,
-    python: Option<PythonFacts>,
-}
-
-pub fn run(args: &DoctorArgs) -> Result<Exit, Failure> {
+pub fn run(args: &DoctorArgs) -> Result<Exit, CliError> {
     let mut report = examine()?;
     if !args.quick {
-        report.client = Some(client::measure().map_err(|e| Failure::new(Exit::Internal, e))?);
+        report.client = Some(client::measure().map_err(|e| CliError::new(Exit::Internal, e))?);
     }
     if args.json {
         out::json(&report)?;
@@ -65,12 +35,12 @@ pub fn run(args: &DoctorArgs) -> Result<Exit, Failure> {
     Ok(Exit::Good)
 }
 
-fn examine() -> Result<Report, Failure> {
+fn examine() -> Result<DoctorReport, CliError> {
     let env = Environment::of_process()?;
     let gpus = Gpus::detect().list();
     let programs: Vec<_> = ["vllm", "enginesim"].into_iter().map(program).collect();
     let visible = [environment::CUDA_VISIBLE_DEVICES, environment::HIP_VISIBLE_DEVICES];
-    let mut report = Report {
+    let mut report = DoctorReport {
         topobench: env!("CARGO_PKG_VERSION"),
         host: HostFacts::of_this_machine(),
         visible_devices: visible.into_iter().filter_map(|n| Some((n, env.get(n)?.to_string()))).collect(),
@@ -111,7 +81,7 @@ fn free_bytes(path: &str) -> Option<u64> {
     Some(stat.blocks_available() * stat.fragment_size())
 }
 
-fn conclude(report: &mut Report) {
+fn conclude(report: &mut DoctorReport) {
     let found = |name: &str| report.programs.iter().find(|p| p.name == name && p.path.is_some());
     let gpus = report.gpus.len();
     let (mut can, mut missing) = (Vec::new(), Vec::new());

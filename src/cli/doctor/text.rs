@@ -1,10 +1,10 @@
 //! The doctor's report in words. Writing into a `String` cannot fail.
 
-use super::{ProgramFacts, Report};
+use super::facts::{DoctorReport, ProgramFacts};
 use std::fmt::Write as _;
 
 /// The report as a person reads it.
-pub(super) fn of(report: &Report) -> String {
+pub(super) fn of(report: &DoctorReport) -> String {
     let mut text = String::new();
     let out = &mut text;
     let unknown = || "unknown".to_string();
@@ -47,7 +47,7 @@ pub(super) fn of(report: &Report) -> String {
     text
 }
 
-fn gpus(out: &mut String, report: &Report) {
+fn gpus(out: &mut String, report: &DoctorReport) {
     let Some(first) = report.gpus.first() else {
         let _ = writeln!(out, "GPUs: none (no NVIDIA or AMD driver answers)");
         return;
@@ -143,9 +143,9 @@ mod tests {
             nvlink: Some(nvlink),
             nvlinks,
         };
-        let report = Report {
+        let report = DoctorReport {
             gpus: vec![gpu(0, peer(1, true, Some(18))), gpu(1, peer(0, true, None)), gpu(2, peer(0, false, None))],
-            ..Report::default()
+            ..DoctorReport::default()
         };
         let mut words = String::new();
         gpus(&mut words, &report);

@@ -1,6 +1,5 @@
 //! A server of vLLM's shape on a thread of its own: 128 chunks a request, at a fixed pace.
 
-use super::TOKENS;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
@@ -9,6 +8,8 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
+/// Tokens of every answer.
+pub(in crate::cli::doctor) const TOKENS: u32 = 128;
 pub(super) const TTFT: Duration = Duration::from_millis(20);
 pub(super) const ITL: Duration = Duration::from_millis(5);
 
