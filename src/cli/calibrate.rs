@@ -1,7 +1,7 @@
 //! `topobench calibrate`: fits the model of a GPU to measured runs and holds it against others.
 
 use super::args::CalibrateArgs;
-use super::exit::{Exit, Failure};
+use super::exit::{CliError, Exit};
 use super::predict::gpu;
 use super::{out, slo};
 use crate::plan::deployment::Deployment;
@@ -18,7 +18,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub fn run(args: &CalibrateArgs, matches: &ArgMatches) -> Result<Exit, Failure> {
+pub fn run(args: &CalibrateArgs, matches: &ArgMatches) -> Result<Exit, CliError> {
     let (slo, target) = slo::resolve(&args.slo, matches, &Environment::of_process()?)?;
     let start = *gpu(&args.gpu)?;
     let (fitted_to, held_out) = (read(&args.runs)?, read(&args.hold_out)?);
@@ -39,15 +39,15 @@ pub fn run(args: &CalibrateArgs, matches: &ArgMatches) -> Result<Exit, Failure> 
     Ok(Exit::Good)
 }
 
-fn read(directories: &[PathBuf]) -> Result<Vec<Measured>, Failure> {
+fn read(directories: &[PathBuf]) -> Result<Vec<Measured>, CliError> {
     directories.iter().map(|directory| measured(directory)).collect()
 }
 
 /// The first attempt at each rate.
-fn measured(directory: &Path) -> Result<Measured, Failure> {
+fn measured(directory: &Path) -> Result<Measured, CliError> {
     let run = RecordedRun::read(directory)?;
     let unusable = |what: &str| {
-        Failure::usage(format!(
+        CliError::usage(format!(
             "{}: {what}\nhint: give the directory of a run that started its own engines",
             directory.display()
         ))

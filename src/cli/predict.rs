@@ -1,7 +1,7 @@
 //! `topobench predict`: what the model of the engines expects of arms, without an engine.
 
 use super::args::PredictArgs;
-use super::exit::{Exit, Failure};
+use super::exit::{CliError, Exit};
 use super::{out, slo};
 use crate::plan::environment::Environment;
 use crate::predict::arm::{Arm, EngineSettings, Group};
@@ -12,12 +12,12 @@ use crate::predict::workload::Poisson;
 use clap::ArgMatches;
 use std::fmt::Write as _;
 
-pub fn run(args: &PredictArgs, matches: &ArgMatches) -> Result<Exit, Failure> {
+pub fn run(args: &PredictArgs, matches: &ArgMatches) -> Result<Exit, CliError> {
     let (slo, _) = slo::resolve(&args.slo, matches, &Environment::of_process()?)?;
     let gpu = gpu(&args.gpu)?;
     let model = Model::find(&args.model).ok_or_else(|| {
         let known = preset::names(preset::MODELS.iter().map(|model| model.name));
-        Failure::usage(format!("--model {}: not known to the model of the engines; it knows {known}", args.model))
+        CliError::usage(format!("--model {}: not known to the model of the engines; it knows {known}", args.model))
     })?;
     // Writing into a `String` cannot fail.
     let mut text = String::new();
@@ -77,9 +77,9 @@ fn arms(args: &PredictArgs) -> Vec<Arm> {
 }
 
 /// The preset of this name.
-pub fn gpu(name: &str) -> Result<&'static Gpu, Failure> {
+pub fn gpu(name: &str) -> Result<&'static Gpu, CliError> {
     Gpu::find(name).ok_or_else(|| {
         let known = preset::names(preset::GPUS.iter().map(|gpu| gpu.name));
-        Failure::usage(format!("--gpu {name}: not known to the model of the engines; it knows {known}"))
+        CliError::usage(format!("--gpu {name}: not known to the model of the engines; it knows {known}"))
     })
 }
