@@ -7,6 +7,7 @@ use super::version::EngineVersion;
 use crate::plan::deployment::{FleetPlan, GpuAssignment, InstancePlan};
 use crate::plan::mask::{masked_words, serialize_masked_words};
 pub use crate::plan::secrecy::EnvValue;
+use crate::plan::secrecy::MASK;
 use crate::plan::topology::{KvTransfer, Role};
 use crate::words;
 use serde::Serialize;
@@ -56,7 +57,10 @@ impl EngineCommand {
     pub fn shell_line(&self) -> String {
         let mut line = String::new();
         for (name, value) in &self.env {
-            let _ = write!(line, "{name}={} ", words::shell_word(value.masked()));
+            // A mask is for reading: nothing is to be run with it.
+            let shown = value.masked();
+            let shown = if shown == MASK { shown.to_string() } else { words::shell_word(shown) };
+            let _ = write!(line, "{name}={shown} ");
         }
         line.push_str(&words::shell_word(&self.program));
         for arg in masked_words(&self.args) {

@@ -101,7 +101,7 @@ fn unequal_gpus_are_compared_per_gpu_with_a_loud_warning() {
     let json = compared("--ttft-slo 250 --tpot-slo 9 --gpus 2,4 --json").expect(0).json();
     assert_eq!((&json["arms"][0]["gpus"], &json["arms"][1]["gpus"]), (&2.into(), &4.into()));
     near(&json["arms"][0]["max_rate"]["per_gpu"], 3.342);
-    for (gpus, word) in [("2", "1 numbers for 2 runs"), ("0,2", "at least one GPU"), ("2,x", "no whole number")] {
+    for (gpus, word) in [("2", "1 numbers for 2 runs"), ("0,2", "at least one GPU"), ("2,x", "non-negative integer")] {
         let refused = compared(&format!("--gpus {gpus}")).expect(2);
         assert!(refused.stderr.contains(word), "{gpus}: {}", refused.stderr);
     }
