@@ -1,15 +1,15 @@
 //! One arm of a comparison: its points judged, its crossing, its scale.
 
 use super::attainment::PointAttainment;
-use super::claim::CommonRate;
-use super::confidence::{self, RateSeries, Replicates, Resampling};
+use super::confidence::RateSeries;
 use super::crossing::{Crossing, crossing};
+use super::evidence::ArmEvidence;
 use super::fitted::Fitted;
 use super::hand_over::HandOver;
 use super::input::{ArmInput, ArmKind, Censored, PointInput, Question};
 use super::interval::Interval;
 use super::latencies::median_ttft;
-use super::launches::launches;
+use super::launches::{Reach, launches};
 use super::samples::Samples;
 use super::scale::{Limits, ScaleCurve};
 use super::series::{Attempt, by_rate};
@@ -178,9 +178,35 @@ impl<'a> Judged<'a> {
         self.rates.iter().any(|r| r.rate.per_second() == rate)
     }
 
-    fn series(&self, wanted: impl Fn(RequestRate) -> bool) -> Vec<RateSeries> {
+    pub(super) fn series(&self, wanted: impl Fn(RequestRate) -> bool) -> Vec<RateSeries> {
         let wanted = self.rates.iter().filter(|r| wanted(r.rate));
         wanted.map(|r| RateSeries { rate: r.rate.per_second(), attempts: r.attempts.clone() }).collect()
+    }
+
+    /// The finite rates of each launch by itself.
+    pub(super) fn series_by_launch(&self, reach: Reach) -> Vec<Vec<RateSeries>> {
+        let cluster = |p: &'a PointInput| reach.cluster(p.host.as_deref(), p.launch);
+        let finite = || self.rates.iter().filter(|r| !r.rate.is_infinite());
+        let mut clusters: Vec<_> = finite().flat_map(|r| &r.points).map(|p| cluster(p)).collect();
+        clusters.sort_unstable();
+        clusters.dedup();
+        let of = |wanted| {
+            let rates = finite().map(|r| {
+                let own = r.points.iter().zip(&r.attempts).filter(|(p, _)| cluster(p) == wanted);
+                RateSeries { rate: r.rate.per_second(), attempts: own.map(|(_, a)| Rc::clone(a)).collect() }
+            });
+            rates.filter(|r| !r.attempts.is_empty()).collect()
+        };
+        clusters.into_iter().map(of).collect()
+    }
+
+    pub(super) fn launches(&self, reach: Reach) -> u32 {
+        reach.clusters(self.input)
+    }
+
+    /// The scale at the target at one rate.
+    pub(super) fn scale_at(&self, rate: RequestRate, question: &Question) -> Option<f64> {
+        self.scale_curves(rate, question)?.both.at_target(question.target)
     }
 
     /// The attempt behind a point; made for the occasion if the point sent nothing and belongs to no rate.
@@ -211,7 +237,7 @@ impl<'a> Judged<'a> {
             settings: self.input.settings(),
             launches: launches(self.input),
             points: self.point_reports(question),
-            max_rate: max_rate(found.as_ref(), self.gpus, known.crossing),
+            max_rate: max_rate(found.as_ref(), self.gpus, known.fitted.ci95),
             fitted: known.fitted,
             scale: scale_report(scale_rate, scale_curves.as_ref(), target, known.scale),
             name,
@@ -316,13 +342,13 @@ fn point_report(
     })
 }
 
-fn max_rate(found: Option<&Crossing>, gpus: Option<u32>, ci95: Interval) -> MaxRate {
+fn max_rate(found: Option<&Crossing>, gpus: Option<u32>, fitted: Interval) -> MaxRate {
     let value = found.and_then(Crossing::first).map(RequestRate::per_second);
     let gpus = gpus.filter(|n| *n > 0).map(f64::from);
     MaxRate {
         value,
         per_gpu: value.zip(gpus).map(|(rate, gpus)| rate / gpus),
-        ci95,
+        ci95: fitted.holding(value),
         censored: match found {
             Some(Crossing::AboveTested) => Some(Censored::AboveTested),
             Some(Crossing::BelowTested) => Some(Censored::BelowTested),
@@ -341,89 +367,4 @@ fn scale_report(
     let value = curves.and_then(|c| c.both.at_target(target));
     let censored = (curves.is_some() && value.is_none()).then_some(Censored::AboveTested);
     ScaleReport { at_rate, value, ci95, censored }
-}
-
-/// Resamples of all arms, drawn together so that ratios can be formed.
-pub(super) struct Evidence {
-    crossings: Vec<Replicates>,
-    crossing_values: Vec<Option<f64>>,
-    /// `None` for an arm that has no point at the scale rate.
-    scales: Vec<Option<Replicates>>,
-    scale_values: Vec<Option<f64>>,
-    finite: Vec<Vec<RateSeries>>,
-    how: Resampling,
-}
-
-/// An arm's own intervals.
-pub(super) struct ArmEvidence {
-    crossing: Interval,
-    fitted: Fitted,
-    scale: Interval,
-}
-
-const NOTHING: Interval = Interval { lo: None, hi: None };
-
-impl Evidence {
-    pub(super) fn gather(
-        arms: &[Judged],
-        question: &Question,
-        scale_rate: Option<RequestRate>,
-        how: Resampling,
-    ) -> Evidence {
-        let target = question.target.percent();
-        let finite: Vec<Vec<RateSeries>> = arms.iter().map(|a| a.series(|r| !r.is_infinite())).collect();
-        let views: Vec<&[RateSeries]> = finite.iter().map(Vec::as_slice).collect();
-        let at_scale: Vec<Option<RateSeries>> =
-            arms.iter().map(|a| a.series(|r| Some(r) == scale_rate).pop()).collect();
-        let present: Vec<&RateSeries> = at_scale.iter().flatten().collect();
-        let mut drawn = confidence::scales(&present, target.as_fraction(), how).into_iter();
-        let value = |a: &Judged| crossing(a.curve(), target.get()).and_then(|c| c.first()).map(RequestRate::per_second);
-        let scale = |a: &Judged| a.scale_curves(scale_rate?, question)?.both.at_target(question.target);
-        Evidence {
-            crossings: confidence::crossings(&views, target.get(), how),
-            crossing_values: arms.iter().map(value).collect(),
-            scales: at_scale.iter().map(|s| s.as_ref().and_then(|_| drawn.next())).collect(),
-            scale_values: arms.iter().map(scale).collect(),
-            finite,
-            how,
-        }
-    }
-
-    pub(super) fn of(&self, arm: usize) -> ArmEvidence {
-        let scale = self.scales[arm].as_ref().map(|s| s.interval(self.scale_values[arm]));
-        let crossing = self.crossings[arm].interval(self.crossing_values[arm]);
-        ArmEvidence {
-            crossing,
-            fitted: Fitted { value: self.crossing_values[arm], ci95: crossing },
-            scale: scale.unwrap_or(NOTHING),
-        }
-    }
-
-    /// Attainment of b less that of a wherever both have points.
-    pub(super) fn common_rates(&self, a: usize, b: usize) -> Vec<CommonRate> {
-        let both = self.finite[a].iter().filter_map(|x| Some((x, self.finite[b].iter().find(|y| y.rate == x.rate)?)));
-        both.filter_map(|(x, y)| {
-            let (difference, ci95) = confidence::difference([x, y], self.how);
-            // As wide as it must be to be one claim among a dozen.
-            let claimed = [ci95.lo, ci95.hi].iter().flatten().all(|end| {
-                let stretched = difference + 1.5 * (end - difference);
-                stretched != 0.0 && (stretched > 0.0) == (difference > 0.0)
-            });
-            Some(CommonRate { rate: RequestRate::new(x.rate)?, difference, ci95, claimed })
-        })
-        .collect()
-    }
-
-    /// Crossing of b over crossing of a.
-    pub(super) fn rate_ratio(&self, a: usize, b: usize, value: Option<f64>) -> Interval {
-        self.crossings[b].over(&self.crossings[a]).interval(value)
-    }
-
-    /// Scale of a over scale of b: above 1, b keeps tighter limits.
-    pub(super) fn scale_ratio(&self, a: usize, b: usize, value: Option<f64>) -> Interval {
-        match (&self.scales[a], &self.scales[b]) {
-            (Some(a), Some(b)) => a.over(b).interval(value),
-            _ => NOTHING,
-        }
-    }
 }

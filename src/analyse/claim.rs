@@ -35,4 +35,7 @@ pub struct CommonRate {
     pub ci95: Interval,
     /// Whether the difference may be claimed beside everything else that the comparison could claim.
     pub claimed: bool,
+    /// By itself, two-sided.
+    #[serde(skip)]
+    pub p: f64,
 }

@@ -2,11 +2,12 @@
 //!
 //! The serialised form is a contract (`version` 1); what reports draw and print beyond it is kept out of the JSON.
 
-use super::arm::{ArmReport, Evidence, Judged};
-use super::confidence::{ROUNDS, Resampling};
+use super::arm::{ArmReport, Judged};
+use super::confidence::ROUNDS;
+use super::evidence::{Evidence, Pairing};
 use super::input::{ArmInput, Question, SloMillis};
-use super::launches::Covers;
-use super::pairing::{paired, shares_gaps};
+use super::launches::{Covers, Reach};
+use super::pairing::{same_trace, shares_gaps};
 use super::ratio::RatioReport;
 use super::{verdict, warnings};
 use crate::plan::slo::Target;
@@ -33,32 +34,38 @@ impl Comparison {
     /// Compares arms; one arm alone gives its own report and no ratios.
     pub fn new(arms: &[ArmInput], question: &Question) -> Comparison {
         let gpus = |i: usize| question.gpus.get(i).copied().or(arms[i].gpus);
-        let how = Resampling { rounds: ROUNDS, paired: paired(arms), shared_gaps: arms.iter().all(shares_gaps) };
+        let reach = Reach::of(arms);
+        let pairing = Pairing {
+            rounds: ROUNDS,
+            shared_gaps: arms.iter().map(shares_gaps).collect(),
+            with_first: arms.iter().map(|arm| same_trace(&arms[0], arm) == Some(true)).collect(),
+        };
+        let paired = arms.len() > 1 && pairing.with_first.iter().all(|same| *same);
         let judged: Vec<Judged> = arms.iter().enumerate().map(|(i, arm)| Judged::new(arm, gpus(i), question)).collect();
         let scale_rate = question.scale_rate.or_else(|| default_scale_rate(&judged, question.target));
-        let evidence = Evidence::gather(&judged, question, scale_rate, how);
+        let evidence = Evidence::gather(&judged, question, scale_rate, &pairing, reach);
         let reports: Vec<ArmReport> =
-            judged.iter().enumerate().map(|(i, arm)| arm.report(question, scale_rate, &evidence.of(i))).collect();
+            judged.iter().zip(&evidence.arms).map(|(arm, known)| arm.report(question, scale_rate, known)).collect();
         let mut ratios: Vec<RatioReport> =
-            (1..arms.len()).map(|b| RatioReport::new(0, b, &reports, &evidence)).collect();
+            evidence.pairs.iter().zip(1..).map(|(known, b)| RatioReport::new(0, b, &reports, known)).collect();
         for ratio in &mut ratios {
-            ratio.claim.text = verdict::claim(&reports, ratio, how.paired);
+            ratio.claim.text = verdict::claim(&reports, ratio, paired);
         }
-        let warnings = warnings::of(arms, &reports, &warnings::Context { question, scale_rate, paired: how.paired });
-        let covers = Covers::of(arms);
+        let warnings = warnings::of(arms, &reports, &warnings::Context { question, scale_rate, paired });
+        let covers = reach.covers();
         let verdict = verdict::sentence(&verdict::Case {
             inputs: arms,
             arms: &reports,
             ratios: &ratios,
             question,
-            paired: how.paired,
+            paired,
             covers,
         });
         Comparison {
             version: 1,
             slo: question.slo.into(),
             target_percent: question.target.percent().get(),
-            paired: how.paired,
+            paired,
             covers,
             warnings,
             arms: reports,
@@ -68,10 +75,12 @@ impl Comparison {
     }
 }
 
+/// The highest common rate at which any arm meets the target, else the lowest: the same whichever arm comes first.
 fn default_scale_rate(arms: &[Judged], target: Target) -> Option<RequestRate> {
     let (first, others) = arms.split_first()?;
-    let common: Vec<(f64, f64)> =
-        first.curve().iter().copied().filter(|(rate, _)| others.iter().all(|arm| arm.has_rate(*rate))).collect();
-    let met = common.iter().rfind(|(_, attained)| *attained >= target.percent().get());
-    met.or(common.first()).and_then(|(rate, _)| RequestRate::new(*rate))
+    let common =
+        || first.curve().iter().map(|(rate, _)| *rate).filter(|rate| others.iter().all(|arm| arm.has_rate(*rate)));
+    let meets =
+        |rate: &f64| arms.iter().any(|arm| arm.curve().iter().any(|(r, a)| r == rate && *a >= target.percent().get()));
+    common().filter(meets).next_back().or_else(|| common().next()).and_then(RequestRate::new)
 }

@@ -1,135 +1,194 @@
-//! How sure: intervals of crossings, scales and ratios, by resampling the same estimators that gave the values.
+//! How sure: intervals by resampling whole blocks of neighbouring requests.
 //!
-//! Requests in a queue are not independent: misses come in clusters, most of all where curves cross. So whole blocks of
-//! neighbouring requests are resampled (circular blocks in arrival order), with the same blocks in every arm when the
-//! arms answered the same trace: what a burst of arrivals does to both cancels in the ratio. Repeats of a rate are
-//! resampled first, then blocks within each. Each resample passes through the crossing rule itself; where it has no
-//! crossing it yields bounds ("above 8"), so a ratio against an arm that never fell below the target still gets a lower
-//! end, and an end that the data doesn't bound is null.
+//! Requests in a queue are not independent: misses come in clusters, most of all where curves cross. So circular blocks
+//! in order of arrival are resampled, as long as misses at the target hang together ([`super::series`]), with the same
+//! blocks in both arms of a pair that answered the same trace: what a burst of arrivals does to both cancels in the
+//! ratio. An arm's own interval draws the arm's own blocks, whoever else is compared. In every resample the curve through
+//! all points ([`super::curve`]) is fitted anew; where it doesn't cross within the rates tested it yields bounds
+//! ("above 8"), so a ratio against an arm that never fell below the target still gets a lower end.
 //!
-//! A plain block bootstrap claims too much here. On simulated FIFO queues (500 to 2000 requests a point, eight rates,
-//! utilisation 0.35 to 0.85 at the crossing) percentile intervals with blocks of n^(1/3) covered the true crossing in
-//! as little as 50 % of runs and found a difference between equal arms in up to 37 %. Three remedies, each of which
-//! earned its place there:
-//! - blocks as long as misses at the target hang together ([`super::series`]);
-//! - the spread comes from the series at the target ("what if exactly p of these requests had met it"), scaled to the
-//!   attainment seen: a run without a miss is not a run without uncertainty (Wilson's idea, with clusters);
-//! - Student's factor for the number of blocks.
-//!
-//! With them, over 2400 simulated sweeps of each kind with 500 to 2000 requests a point: crossing covered in 91.6 % (500
-//! requests near saturation; standard error 0.6) to 97.9 % (500 requests, TPOT binds and misses are rare), 95.8 %
-//! together; equal arms told apart in at most 3.1 %; a true factor of 1.3 found in at least 92 % with 500 requests a point
-//! and always with 1000, its ratio covered in 96 to 100 %. Bias correction (BC) was tried and dropped: it made equal arms
-//! differ in 10 to 25 % of runs; so were blocks from the ranks of s* (99.5 % where TPOT binds). Blocks of tau^(2/3)
-//! covered 91.8 to 98.3 %. With 100 requests a point near saturation no method saved the coverage (83 %), which is why few
-//! requests are a warning of their own.
-//! `cargo bench --bench intervals` is that study; the tests repeat a part of it.
+//! The spread of a point comes from the series at the target ("what if exactly p of these requests had met it"), scaled
+//! to the attainment of the fitted curve: a run without a miss is not a run without uncertainty. How strongly requests
+//! hang together is taken from the neighbouring rates too, since a lucky point also looks calm.
+//! docs/METHODOLOGY.md has the study behind this; `cargo bench --bench intervals` repeats it, the tests a part of it.
 
-use super::crossing;
-use super::interval::Interval;
-use super::series::{Attempt, Spread};
+use super::curve::{Curve, Observation};
+use super::dice::{SplitMix, mix};
+use super::replicates::Replicates;
+use super::series::{Attempt, clustered_error};
+use crate::plan::slo::Target;
 use std::rc::Rc;
 
-/// Resamples drawn: the 2.5 % point then rests on 50 of them.
-pub const ROUNDS: u32 = 2000;
+/// Resamples drawn: the 2.5 % point then rests on 25 of them.
+pub const ROUNDS: u32 = 1000;
+
+/// What the spread of a resample falls short of that of another run, on top of Student's factor; found by simulation.
+const WIDEN: f64 = 1.1;
 
 /// Attempts at one rate of one arm.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct RateSeries {
     /// Requests per second.
     pub(super) rate: f64,
     pub(super) attempts: Vec<Rc<Attempt>>,
 }
 
+impl RateSeries {
+    /// Attempts together.
+    pub(super) fn attained(&self) -> f64 {
+        let met: usize = self.attempts.iter().map(|a| a.met).sum();
+        met as f64 / self.attempts.iter().map(|a| a.len()).sum::<usize>().max(1) as f64
+    }
+}
+
 /// How the draws of arms and rates hang together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Resampling {
-    pub rounds: u32,
+pub(super) struct Resampling {
+    pub(super) rounds: u32,
     /// The arms answered the same trace: the same blocks are drawn in every arm.
-    pub paired: bool,
+    pub(super) paired: bool,
     /// Every rate replays the same gaps, only faster: the same blocks are drawn at every rate.
-    pub shared_gaps: bool,
+    pub(super) shared_gaps: bool,
 }
 
-/// A quantity in every resample, as bounds: equal where it is a number.
-#[derive(Debug, Clone)]
-pub(super) struct Replicates {
-    lo: Vec<f64>,
-    hi: Vec<f64>,
+/// The share of requests that may miss at the target. At a target of 100 % it is less than one of them.
+pub(super) fn allowed(arm: &[RateSeries], target: Target) -> f64 {
+    let most = arm.iter().flat_map(|r| &r.attempts).map(|a| a.len()).max().unwrap_or(1).max(1);
+    (1.0 - target.percent().as_fraction()).max(0.5 / most as f64)
 }
 
-impl Replicates {
-    fn with_capacity(n: usize) -> Self {
-        Replicates { lo: Vec::with_capacity(n), hi: Vec::with_capacity(n) }
-    }
-
-    fn push(&mut self, (lo, hi): (f64, f64)) {
-        self.lo.push(lo);
-        self.hi.push(hi);
-    }
-
-    /// Resample by resample, self / base.
-    pub(super) fn over(&self, base: &Replicates) -> Replicates {
-        let divide = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a / b).collect();
-        Replicates { lo: divide(&self.lo, &base.hi), hi: divide(&self.hi, &base.lo) }
-    }
-
-    /// The percentile interval, widened to the value where resampling an irregular curve missed it.
-    pub(super) fn interval(&self, value: Option<f64>) -> Interval {
-        let n = self.lo.len();
-        if n == 0 {
-            return Interval { lo: None, hi: None };
-        }
-        let tail = (0.025 * n as f64) as usize;
-        let nth = |column: &[f64], i: usize| {
-            let mut column = column.to_vec();
-            *column.select_nth_unstable_by(i, f64::total_cmp).1
-        };
-        let (lo, hi) = (nth(&self.lo, tail), nth(&self.hi, n - 1 - tail));
-        value.map_or(Interval::of_positive(lo, hi), |v| Interval::of_positive(lo.min(v), hi.max(v)))
-    }
+/// A sweep of one arm, ready to be resampled.
+#[derive(Debug)]
+pub(super) struct Sweep {
+    points: Vec<Point>,
+    observations: Vec<Observation>,
+    /// `None` with fewer than two rates.
+    pub(super) curve: Option<Curve>,
+    rounds: u32,
 }
 
-/// The crossing of every arm in every resample. Arms without a rate get bounds that say nothing.
-pub(super) fn crossings(arms: &[&[RateSeries]], target_percent: f64, how: Resampling) -> Vec<Replicates> {
-    let blocks = Blocks::common(arms, how);
-    let plans: Vec<Vec<RatePlan>> = arms
-        .iter()
-        .enumerate()
-        .map(|(i, arm)| arm.iter().map(|r| RatePlan::new(r, i, &blocks, how)).collect())
-        .collect();
-    plans
-        .iter()
-        .map(|rates| {
-            let mut found = Replicates::with_capacity(how.rounds as usize);
-            let mut curve: Vec<(f64, f64)> = Vec::with_capacity(rates.len());
-            for round in 0..how.rounds {
-                curve.clear();
-                curve.extend(rates.iter().map(|r| (r.series.rate, 100.0 * r.attained(round))));
-                found.push(crossing::bounds(&curve, target_percent));
+#[derive(Debug)]
+struct Point {
+    attempt: Rc<Attempt>,
+    /// Position among the rates.
+    rate: usize,
+    slot: usize,
+    block: usize,
+    /// Where its random numbers come from; equal for arms (and rates) that draw alike.
+    stream: u64,
+    /// Factor on the deviation of the at-target series, and on that of time.
+    gain: f64,
+    student: f64,
+}
+
+impl Sweep {
+    /// `stream` tells apart the draws of arms that don't draw alike.
+    pub(super) fn new(arm: &[RateSeries], blocks: &Blocks, stream: u64, target: Target) -> Sweep {
+        let allowed = allowed(arm, target);
+        let mut points = Vec::new();
+        for (i, series) in arm.iter().enumerate() {
+            let own = if blocks.how.shared_gaps { 0 } else { series.rate.to_bits() };
+            for (slot, attempt) in series.attempts.iter().enumerate() {
+                let block = blocks.of(series).min((attempt.len() / 6).max(1));
+                let attempt = Rc::clone(attempt);
+                let student = attempt.student(block);
+                let stream = mix(own ^ mix(stream));
+                points.push(Point { attempt, rate: i, slot, block, stream, gain: 0.0, student });
             }
-            found
-        })
-        .collect()
+        }
+        let effects: Vec<f64> = points.iter().map(|p| p.attempt.design_effect(p.block)).collect();
+        let smooth = smoothed(&points, &effects);
+        let observations: Vec<Observation> = points
+            .iter()
+            .zip(&smooth)
+            .map(|(p, effect)| Observation {
+                rate: p.attempt.realised_rate().unwrap_or(arm[p.rate].rate),
+                missed: 1.0 - p.attempt.attained(),
+                weight: p.attempt.len() as f64 / (effect * p.student * p.student),
+            })
+            .collect();
+        let curve = Curve::fit(&observations, allowed);
+        for ((point, seen), (smooth, own)) in points.iter_mut().zip(&observations).zip(smooth.iter().zip(&effects)) {
+            let unit = point.attempt.centre() * (1.0 - point.attempt.centre());
+            let variance = |share: f64| share * (1.0 - share);
+            // Without a curve, half a miss more than was seen.
+            let fallback = (seen.missed * seen.weight + 0.5) / (seen.weight + 1.0);
+            let expected = curve.as_ref().map_or(fallback, |curve| curve.missed(seen.rate));
+            let widest = variance(expected).max(variance(seen.missed));
+            if unit > 0.0 {
+                point.gain = WIDEN * point.student * (widest / unit * smooth / own).sqrt();
+            }
+        }
+        Sweep { points, observations, curve, rounds: blocks.how.rounds }
+    }
+
+    /// Whether both would draw the very same.
+    fn draws_like(&self, other: &Sweep) -> bool {
+        let key = |s: &Sweep| s.points.iter().map(|p| (p.block, p.stream)).collect::<Vec<_>>();
+        self.rounds == other.rounds && key(self) == key(other)
+    }
+
+    /// `known`: the same arm resampled by itself, taken over if the draws are the same.
+    pub(super) fn drawn(&self, known: Option<(&Sweep, &Rc<Replicates>)>) -> Rc<Replicates> {
+        match known {
+            Some((sweep, drawn)) if self.draws_like(sweep) => Rc::clone(drawn),
+            _ => Rc::new(self.draw()),
+        }
+    }
+
+    /// The crossing in every resample.
+    fn draw(&self) -> Replicates {
+        let mut crossings = Replicates::with_capacity(self.rounds as usize);
+        let mut seen = self.observations.clone();
+        for round in 0..self.rounds {
+            for ((point, was), now) in self.points.iter().zip(&self.observations).zip(&mut seen) {
+                let mut rng = SplitMix::new(point.stream, round, point.slot);
+                let found = point.attempt.resampled(point.block, |n| rng.below(n));
+                now.missed = was.missed - point.gain * found.share;
+                now.rate = was.rate / (1.0 + point.student * found.time).max(0.1);
+            }
+            let curve = self.curve.as_ref().map(|curve| curve.refitted(&seen));
+            crossings.push(curve.map_or((0.0, f64::INFINITY), |curve| curve.crossing()));
+        }
+        crossings
+    }
 }
 
-/// Attainment of the second arm less that of the first at one rate, in percentage points, with its interval.
-pub(super) fn difference(pair: [&RateSeries; 2], how: Resampling) -> (f64, Interval) {
-    let singles = pair.map(std::slice::from_ref);
-    let blocks = Blocks::common(&singles, how);
-    let [a, b] = [0, 1].map(|i| RatePlan::new(pair[i], i, &blocks, how));
-    let seen = |r: &RateSeries| {
-        let requests = r.attempts.iter().map(|a| a.len()).sum::<usize>();
-        r.attempts.iter().map(|a| a.met).sum::<usize>() as f64 / requests.max(1) as f64
+/// Design effects, each with those of the rates nearby: in ranks of rate, a normal kernel of 1.5; on a log scale.
+fn smoothed(points: &[Point], effects: &[f64]) -> Vec<f64> {
+    let near = |a: &Point, b: &Point| (-0.5 * ((a.rate as f64 - b.rate as f64) / 1.5).powi(2)).exp();
+    let one = |at: &Point| {
+        let all = points.iter().zip(effects).map(|(p, effect)| (near(at, p), effect.ln()));
+        let (weight, sum) = all.fold((0.0, 0.0), |(weight, sum), (w, x)| (weight + w, sum + w * x));
+        (sum / weight).exp()
     };
-    let difference = 100.0 * (seen(pair[1]) - seen(pair[0]));
-    let mut drawn: Vec<f64> = (0..how.rounds).map(|round| 100.0 * (b.attained(round) - a.attained(round))).collect();
-    drawn.sort_unstable_by(f64::total_cmp);
-    let tail = (0.025 * drawn.len() as f64) as usize;
-    let ends = drawn.get(tail).zip(drawn.iter().rev().nth(tail));
-    let ci95 = ends
-        .map_or(Interval { lo: None, hi: None }, |(lo, hi)| Interval::closed(lo.min(difference), hi.max(difference)));
-    (difference, ci95)
+    points.iter().map(one).collect()
+}
+
+/// Standard error of the difference of what two arms met of the same requests, as a share: of the request-by-request
+/// differences, by blocks.
+pub(super) fn paired_error(a: &RateSeries, b: &RateSeries) -> f64 {
+    let each = a.attempts.iter().zip(&b.attempts);
+    error_of(each.map(|(a, b)| {
+        let met = a.each_met().zip(b.each_met());
+        (met.map(|(a, b)| f64::from(b) - f64::from(a)).collect(), a.block.max(b.block))
+    }))
+}
+
+/// Standard error of attainment, as a share: of what was met, by blocks.
+pub(super) fn own_error(arm: &RateSeries) -> f64 {
+    error_of(arm.attempts.iter().map(|a| (a.each_met().map(f64::from).collect(), a.block)))
+}
+
+/// Of the mean over all attempts.
+fn error_of(attempts: impl Iterator<Item = (Vec<f64>, usize)>) -> f64 {
+    let (mut squares, mut requests) = (0.0, 0.0);
+    for (series, block) in attempts {
+        let n = series.len() as f64;
+        squares += (n * clustered_error(&series, block)).powi(2);
+        requests += n;
+    }
+    squares.sqrt() / f64::max(requests, 1.0)
 }
 
 /// The scale at the target of every arm's series at one rate, in every resample.
@@ -137,7 +196,7 @@ pub(super) fn scales(arms: &[&RateSeries], target_fraction: f64, how: Resampling
     let singles: Vec<&[RateSeries]> = arms.iter().map(|r| std::slice::from_ref(*r)).collect();
     let blocks = Blocks::common(&singles, how);
     let one = |(i, series): (usize, &&RateSeries)| {
-        let plan = RatePlan::new(series, i, &blocks, how);
+        let plan = ScalePlan::new(series, if how.paired { 0 } else { i as u64 }, &blocks);
         let sorted = Sorted::new(series);
         let mut found = Replicates::with_capacity(how.rounds as usize);
         let mut counts = vec![0u32; sorted.values.len()];
@@ -150,14 +209,14 @@ pub(super) fn scales(arms: &[&RateSeries], target_fraction: f64, how: Resampling
 }
 
 /// Block lengths that arms (and rates, if they share their gaps) have in common.
-struct Blocks {
+pub(super) struct Blocks {
     by_rate: Vec<(f64, usize)>,
     longest: usize,
     how: Resampling,
 }
 
 impl Blocks {
-    fn common(arms: &[&[RateSeries]], how: Resampling) -> Blocks {
+    pub(super) fn common(arms: &[&[RateSeries]], how: Resampling) -> Blocks {
         let mut by_rate: Vec<(f64, usize)> = Vec::new();
         for series in arms.iter().flat_map(|arm| arm.iter()) {
             let block = own_block(series);
@@ -183,46 +242,31 @@ fn own_block(series: &RateSeries) -> usize {
     series.attempts.iter().map(|a| a.block).max().unwrap_or(1)
 }
 
-/// One rate of one arm with everything a round needs.
-struct RatePlan<'a> {
+/// One rate of one arm with everything a round needs to find its scale.
+struct ScalePlan<'a> {
     series: &'a RateSeries,
-    spreads: Vec<Spread>,
+    /// Block and Student's factor of each attempt.
+    spreads: Vec<(usize, f64)>,
     requests: usize,
-    /// Where its random numbers come from; equal for arms (and rates) that draw alike.
     stream: u64,
 }
 
-impl<'a> RatePlan<'a> {
-    fn new(series: &'a RateSeries, arm: usize, blocks: &Blocks, how: Resampling) -> Self {
+impl<'a> ScalePlan<'a> {
+    fn new(series: &'a RateSeries, stream: u64, blocks: &Blocks) -> Self {
         let block = blocks.of(series);
-        // Never longer than a sixth of the attempt, even if another arm's is longer.
-        let fit = |a: &Attempt| block.min((a.len() / 6).max(1));
-        let rate = if how.shared_gaps { 0 } else { series.rate.to_bits() };
-        let arm = if how.paired { 0 } else { arm as u64 + 1 };
-        RatePlan {
+        let spread = |a: &Rc<Attempt>| {
+            let block = block.min((a.len() / 6).max(1));
+            (block, a.student(block))
+        };
+        ScalePlan {
             series,
-            spreads: series.attempts.iter().map(|a| a.spread(fit(a))).collect(),
+            spreads: series.attempts.iter().map(spread).collect(),
             requests: series.attempts.iter().map(|a| a.len()).sum(),
-            stream: mix(rate ^ mix(arm)),
+            stream: mix(series.rate.to_bits() ^ mix(stream)),
         }
     }
 
-    /// Attainment in one resample, 0 to 1.
-    fn attained(&self, round: u32) -> f64 {
-        let attempts = &self.series.attempts;
-        let (mut met, mut offered) = (0.0, 0.0);
-        for slot in 0..attempts.len() {
-            let mut rng = SplitMix::new(self.stream, round, slot);
-            let chosen = rng.below(attempts.len());
-            let (attempt, spread) = (&attempts[chosen], self.spreads[chosen]);
-            let strayed = spread.gain * attempt.deviation(spread.block, |n| rng.below(n));
-            met += attempt.len() as f64 * (attempt.attained() + strayed).clamp(0.0, 1.0);
-            offered += attempt.len() as f64;
-        }
-        if offered > 0.0 { met / offered } else { 0.0 }
-    }
-
-    /// The scale at the target in one resample: how often each request was drawn, walked from the best up.
+    /// How often each request was drawn, walked from the best up.
     fn scale(&self, round: u32, sorted: &Sorted, target: f64, counts: &mut [u32]) -> (f64, f64) {
         counts.fill(0);
         let attempts = &self.series.attempts;
@@ -231,7 +275,7 @@ impl<'a> RatePlan<'a> {
             let mut rng = SplitMix::new(self.stream, round, slot);
             let chosen = rng.below(attempts.len());
             let places = &sorted.places[chosen];
-            let (n, block) = (places.len(), self.spreads[chosen].block);
+            let (n, block) = (places.len(), self.spreads[chosen].0);
             let mut left = n;
             drawn += n;
             while left > 0 {
@@ -242,7 +286,7 @@ impl<'a> RatePlan<'a> {
                 left -= length;
             }
         }
-        let student = self.spreads.iter().map(|s| s.student).fold(1.0, f64::max);
+        let student = self.spreads.iter().map(|s| s.1).fold(1.0, f64::max);
         sorted.quantile(counts, student, target * self.requests as f64 - 1e-9, self.requests as f64 / drawn as f64)
     }
 }
@@ -285,25 +329,4 @@ impl Sorted {
         let largest = self.values.iter().rfind(|v| v.is_finite()).copied().unwrap_or(0.0);
         (largest, f64::INFINITY)
     }
-}
-
-/// Steele, Lea and Flood's SplitMix64 (OOPSLA 2014): the same numbers on every machine and in every version, which a
-/// crate's "standard" generator doesn't promise.
-struct SplitMix(u64);
-
-impl SplitMix {
-    fn new(stream: u64, round: u32, slot: usize) -> Self {
-        SplitMix(mix(stream ^ mix((u64::from(round) << 20) ^ slot as u64 ^ 0x746F_706F)))
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        ((u128::from(mix(self.0)) * n as u128) >> 64) as usize
-    }
-}
-
-fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
 }

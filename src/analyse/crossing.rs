@@ -2,7 +2,7 @@
 //!
 //! The value is the first sign change of (attainment - target) between neighbouring rates, by linear interpolation; if
 //! there is none, only the side is known. Attainment need not fall monotonically with rate, so all crossings are listed.
-//! No curve is fitted: the intervals come from resampling this very estimator.
+//! No curve is fitted here: this is the number that is quoted, the curve of [`super::curve`] says how sure it is.
 
 use crate::units::RequestRate;
 
@@ -57,17 +57,6 @@ pub fn crossing(curve: &[(f64, f64)], target_percent: f64) -> Option<Crossing> {
         1 => Crossing::At(all[0]),
         _ => Crossing::Several(all),
     })
-}
-
-/// The crossing as bounds, for resampling: a number twice, or (highest rate, infinity), or (0, lowest rate).
-pub(super) fn bounds(curve: &[(f64, f64)], target_percent: f64) -> (f64, f64) {
-    let first = curve.windows(2).find_map(|pair| between(pair[0], pair[1], target_percent));
-    match (first, curve.first(), curve.last()) {
-        (Some(rate), ..) => (rate, rate),
-        (None, Some(&(_, attained)), Some(&(highest, _))) if attained >= target_percent => (highest, f64::INFINITY),
-        (None, Some(&(lowest, _)), _) => (0.0, lowest),
-        (None, None, _) => (0.0, f64::INFINITY),
-    }
 }
 
 fn between((r0, a0): (f64, f64), (r1, a1): (f64, f64), target: f64) -> Option<f64> {
@@ -126,9 +115,6 @@ mod tests {
                 let above = curve.iter().find(|p| p.0 >= rate.per_second()).expect("bracketed");
                 prop_assert!((below.1 >= target) != (above.1 >= target) || below.1 == target || above.1 == target);
             }
-            let (lo, hi) = bounds(&curve, target);
-            prop_assert!(lo <= hi);
-            prop_assert_eq!(found.first().map(|r| r.per_second()), (lo == hi).then_some(lo));
         }
     }
 }

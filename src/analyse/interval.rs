@@ -33,6 +33,25 @@ impl Interval {
         Interval { lo: self.lo.map(|x| x * factor), hi: self.hi.map(|x| x * factor) }
     }
 
+    /// Widened by an independent error of a logarithm; `half` is half of its own interval. Around the value, or outwards
+    /// where there is none.
+    pub(super) fn stretched(self, value: Option<f64>, half: f64) -> Self {
+        if half <= 0.0 {
+            return self;
+        }
+        let end = |end: f64, sign: f64| match value {
+            Some(value) => value * (sign * (end / value).ln().hypot(half)).exp(),
+            None => end * (sign * half).exp(),
+        };
+        Interval { lo: self.lo.map(|lo| end(lo, -1.0)), hi: self.hi.map(|hi| end(hi, 1.0)) }
+    }
+
+    /// Widened to hold a value.
+    pub(super) fn holding(self, value: Option<f64>) -> Self {
+        let Some(value) = value else { return self };
+        Interval { lo: self.lo.map(|lo| lo.min(value)), hi: self.hi.map(|hi| hi.max(value)) }
+    }
+
     /// The interval of `1/x`.
     pub(super) fn reciprocal(self) -> Self {
         Interval { lo: self.hi.map(f64::recip), hi: self.lo.map(f64::recip) }

@@ -3,12 +3,6 @@
 use super::input::{ArmInput, PointInput};
 use super::series::by_rate;
 
-/// Whether every arm shares points with the first, and answered the same trace at all of those.
-pub(super) fn paired(arms: &[ArmInput]) -> bool {
-    let Some((first, others)) = arms.split_first() else { return false };
-    !others.is_empty() && others.iter().all(|arm| same_trace(first, arm) == Some(true))
-}
-
 /// Whether the points that both have were sent the same; `None` if there are none. Hashes tell, and due times where one
 /// has no hash.
 pub(super) fn same_trace(a: &ArmInput, b: &ArmInput) -> Option<bool> {

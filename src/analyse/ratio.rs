@@ -1,7 +1,8 @@
 //! One arm over another: how many times the rate, how many times the tighter SLO.
 
-use super::arm::{ArmReport, Evidence};
+use super::arm::ArmReport;
 use super::claim::{Claim, ClaimKind, CommonRate};
+use super::evidence::PairEvidence;
 use super::fitted::Fitted;
 use super::input::Censored;
 use super::interval::Interval;
@@ -46,15 +47,15 @@ pub struct RatioReport {
 }
 
 impl RatioReport {
-    pub(super) fn new(a: usize, b: usize, arms: &[ArmReport], evidence: &Evidence) -> RatioReport {
+    pub(super) fn new(a: usize, b: usize, arms: &[ArmReport], known: &PairEvidence) -> RatioReport {
         let (base, other) = (&arms[a], &arms[b]);
         let value = other.max_rate.value.zip(base.max_rate.value).map(|(b, a)| b / a);
         let max_rate = Ratio {
             value,
-            ci95: evidence.rate_ratio(a, b, value),
+            ci95: known.fitted.ci95.holding(value),
             censored: censored(other.max_rate.censored, base.max_rate.censored),
         };
-        let at_common_rates = evidence.common_rates(a, b);
+        let at_common_rates = known.rates.clone();
         let gpus = |arm: &ArmReport| arm.gpus.filter(|n| *n > 0).map(f64::from);
         let scale = base.scale.value.zip(other.scale.value).filter(|(_, b)| *b > 0.0).map(|(a, b)| a / b);
         RatioReport {
@@ -64,20 +65,20 @@ impl RatioReport {
             max_rate_per_gpu: max_rate.scaled(gpus(base).zip(gpus(other)).map(|(a, b)| a / b)),
             scale: Ratio {
                 value: scale,
-                ci95: evidence.scale_ratio(a, b, scale),
+                ci95: known.scale.holding(scale),
                 censored: censored(base.scale.censored, other.scale.censored),
             },
-            fitted: Fitted { value: max_rate.value, ci95: max_rate.ci95 },
-            claim: claim(a, b, &max_rate, &at_common_rates),
+            fitted: known.fitted,
+            claim: claim(a, b, known.crossing_claimed && max_rate.claims(), &max_rate, &at_common_rates),
             at_common_rates,
         }
     }
 }
 
 /// The crossing's claim before that of single rates.
-fn claim(a: usize, b: usize, max_rate: &Ratio, rates: &[CommonRate]) -> Claim {
+fn claim(a: usize, b: usize, crossing: bool, max_rate: &Ratio, rates: &[CommonRate]) -> Claim {
     let told = |kind, b_is_better| Claim { kind, text: String::new(), better: Some(if b_is_better { b } else { a }) };
-    if max_rate.claims() {
+    if crossing {
         return told(ClaimKind::Crossing, max_rate.ci95.lo.is_some_and(|lo| lo > 1.0));
     }
     let mut signs = rates.iter().filter(|r| r.claimed).map(|r| r.difference > 0.0);

@@ -27,6 +27,8 @@ pub(super) fn by_rate(points: &[PointInput]) -> Vec<(f64, Vec<&PointInput>)> {
 pub(super) struct Attempt {
     /// s* in arrival order.
     pub(super) scales: Vec<f64>,
+    /// When each was due, seconds.
+    due: Vec<f64>,
     /// Requests that met the SLO.
     pub(super) met: usize,
     /// Prefix sums of "among the best p N": the point as it would be if it just met the target.
@@ -35,14 +37,13 @@ pub(super) struct Attempt {
     pub(super) block: usize,
 }
 
-/// How much one attempt's resampled attainment strays, given the block length in use.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Spread {
-    pub(super) block: usize,
-    /// Factor on the deviation of the at-target series.
-    pub(super) gain: f64,
-    /// Student's factor alone, for the at-target series itself.
-    pub(super) student: f64,
+/// How far a resample lies from the attempt itself.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Resampled {
+    /// Of the at-target series.
+    pub(super) share: f64,
+    /// Of the time that the requests took to fall due, as a part of it.
+    pub(super) time: f64,
 }
 
 impl Attempt {
@@ -56,7 +57,7 @@ impl Attempt {
         let order = best_first(&scales);
         let met = scales.iter().filter(|s| **s <= 1.0).count();
         let at_target = at_target(&scales, &order, target);
-        Attempt { block: block_length(&at_target), at_target, met, scales }
+        Attempt { block: block_length(&at_target), at_target, met, scales, due: samples.due.clone() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -67,45 +68,56 @@ impl Attempt {
         self.met as f64 / self.len().max(1) as f64
     }
 
+    /// Request by request in arrival order, 1 for those that met the SLO.
+    pub(super) fn each_met(&self) -> impl Iterator<Item = u8> + '_ {
+        self.scales.iter().map(|s| u8::from(*s <= 1.0))
+    }
+
     /// Share of the at-target series: the target, unless failures keep the point from ever meeting it.
-    fn centre(&self) -> f64 {
+    pub(super) fn centre(&self) -> f64 {
         f64::from(self.at_target[self.len()]) / self.len().max(1) as f64
     }
 
-    pub(super) fn spread(&self, block: usize) -> Spread {
-        let blocks = (self.len() as f64 / block as f64).max(3.0);
-        // With few blocks their spread is itself uncertain (t instead of z) and too small by (b-1)/b.
-        let student = student95(blocks - 1.0) / Z95 * (blocks / (blocks - 1.0)).sqrt();
-        let (centre, attained) = (self.centre(), self.attained());
-        let unit = centre * (1.0 - centre);
-        let shrunk = (attained * blocks + PSEUDO_BLOCKS) / (blocks + 2.0 * PSEUDO_BLOCKS);
-        let variance = (shrunk * (1.0 - shrunk)).max(attained * (1.0 - attained));
-        let gain = if unit > 0.0 { student * (variance / unit).sqrt() } else { 0.0 };
-        Spread { block, gain, student }
+    pub(super) fn student(&self, block: usize) -> f64 {
+        few_blocks(self.len(), block)
     }
 
-    /// Deviation of a resample of the at-target series from its mean; `next` draws a start below its argument.
-    pub(super) fn deviation(&self, block: usize, mut next: impl FnMut(usize) -> usize) -> f64 {
+    /// A resample by blocks; `next` draws a start below its argument.
+    pub(super) fn resampled(&self, block: usize, mut next: impl FnMut(usize) -> usize) -> Resampled {
         let n = self.len();
         let all = self.at_target[n];
-        let (mut left, mut sum) = (n, 0);
+        let span = self.since_first(n);
+        let (mut left, mut sum, mut time) = (n, 0, 0.0);
         while left > 0 {
             let length = block.min(left);
             let start = next(n);
             let end = start + length;
-            sum += if end <= n {
-                self.at_target[end] - self.at_target[start]
-            } else {
-                all - self.at_target[start] + self.at_target[end - n]
-            };
+            let (wraps, end) = if end <= n { (0, end) } else { (1, end - n) };
+            sum += self.at_target[end] + wraps * all - self.at_target[start];
+            time += self.since_first(end) + f64::from(wraps) * span - self.since_first(start);
             left -= length;
         }
-        (f64::from(sum) - f64::from(all)) / n.max(1) as f64
+        Resampled {
+            share: (f64::from(sum) - f64::from(all)) / n.max(1) as f64,
+            time: if span > 0.0 { time / span - 1.0 } else { 0.0 },
+        }
+    }
+
+    /// Seconds from the first due to the last of the first `n`.
+    fn since_first(&self, n: usize) -> f64 {
+        let at = |i: usize| self.due.get(i).copied().unwrap_or(0.0);
+        at(n.saturating_sub(1)) - at(0)
+    }
+
+    /// Requests a second as they fell due; `None` where all were due at once.
+    pub(super) fn realised_rate(&self) -> Option<f64> {
+        let span = self.since_first(self.len());
+        (span > 0.0).then(|| (self.len() - 1) as f64 / span)
     }
 
     /// Variance of the mean of the at-target series by its blocks, over what independent requests would have; 1 for a
     /// series without variance.
-    fn design_effect(&self, block: usize) -> f64 {
+    pub(super) fn design_effect(&self, block: usize) -> f64 {
         let (n, block) = (self.len(), block.min(self.len()));
         let centre = self.centre();
         let unit = centre * (1.0 - centre);
@@ -118,12 +130,12 @@ impl Attempt {
             let sum = self.at_target[end.min(n)] - self.at_target[start] + wrapped;
             (f64::from(sum) / block as f64 - centre).powi(2)
         };
-        (0..n).map(square).sum::<f64>() / n as f64 * block as f64 / unit
+        ((0..n).map(square).sum::<f64>() / n as f64 * block as f64 / unit).max(LEAST_EFFECT)
     }
 
     /// How many independent requests would tell as much: n over the design effect of the clusters.
     pub(super) fn effective_size(&self) -> f64 {
-        let widened = self.design_effect(self.block) * self.spread(self.block).student.powi(2);
+        let widened = self.design_effect(self.block) * self.student(self.block).powi(2);
         self.len() as f64 / widened.max(1.0)
     }
 
@@ -133,9 +145,37 @@ impl Attempt {
     }
 }
 
-/// Half a cluster of each kind that every point is presumed to hide: a run without a miss may just not have met its bad
-/// moment (Agresti and Coull's remedy, counted in clusters instead of requests; size found by simulation).
-const PSEUDO_BLOCKS: f64 = 0.5;
+/// With few blocks their spread is itself uncertain (t instead of z) and too small by (b-1)/b.
+fn few_blocks(requests: usize, block: usize) -> f64 {
+    let blocks = (requests as f64 / block as f64).max(3.0);
+    student95(blocks - 1.0) / Z95 * (blocks / (blocks - 1.0)).sqrt()
+}
+
+/// Standard error of the mean of a series in arrival order, from circular blocks as long as its own memory asks for,
+/// `block` at least; and half a block that may hide what the series didn't show.
+pub(super) fn clustered_error(series: &[f64], block: usize) -> f64 {
+    let n = series.len();
+    if n == 0 {
+        return 0.0;
+    }
+    let block = block.max(block_of(series)).min((n / 6).max(1));
+    let mean = series.iter().sum::<f64>() / n as f64;
+    let mut sum: f64 = series[..block].iter().sum();
+    let mut squares = 0.0;
+    for start in 0..n {
+        squares += (sum / block as f64 - mean).powi(2);
+        sum += series[(start + block) % n] - series[start];
+    }
+    let (blocks, variance) = (n as f64 / block as f64, squares / n as f64);
+    let hidden = 0.25 / (blocks * blocks);
+    few_blocks(n, block) * (variance / blocks + hidden * HIDDEN).sqrt()
+}
+
+/// How much of a block's full swing may be hidden; it keeps a lone cluster from being claimed.
+const HIDDEN: f64 = 0.1;
+
+/// Misses that keep their distance from each other tell more than independent ones, but few blocks may look so by chance.
+const LEAST_EFFECT: f64 = 0.3;
 
 /// Indices by ascending s*; ties in an order that has nothing to do with arrival.
 fn best_first(scales: &[f64]) -> Vec<u32> {
@@ -169,9 +209,13 @@ fn at_target(scales: &[f64], order: &[u32], target: Target) -> Vec<u32> {
 /// short blocks cut its clusters and long ones without it leave too few: factor and exponent are found by simulation.
 fn block_length(at_target: &[u32]) -> usize {
     let met: Vec<f64> = at_target.windows(2).map(|pair| f64::from(pair[1] - pair[0])).collect();
-    let n = met.len() as f64;
+    block_of(&met)
+}
+
+fn block_of(series: &[f64]) -> usize {
+    let n = series.len() as f64;
     let third = n.cbrt();
-    let wanted = 0.45 * autocorrelation_time(&met).powf(1.2) * third;
+    let wanted = 0.45 * autocorrelation_time(series).powf(1.2) * third;
     wanted.max(third).min(n / 6.0).round().max(1.0) as usize
 }
 
@@ -221,7 +265,7 @@ mod tests {
             let target = Target::default();
             let met = scales.iter().filter(|s| **s <= 1.0).count();
             let at_target = at_target(&scales, &order, target);
-            Attempt { block: block_length(&at_target), at_target, met, scales }
+            Attempt { block: block_length(&at_target), at_target, met, scales, due: Vec::new() }
         };
         let miss = |bad: fn(u32) -> bool| of((0..500).map(|i| if bad(i) { 2.0 } else { 0.5 }).collect());
         let (burst, even) =

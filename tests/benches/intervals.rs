@@ -1,86 +1,159 @@
 //! Do the 95 % intervals keep their promise? Simulated sweeps whose truth is known, judged by the same code as real ones.
 //!
-//! `cargo bench --bench intervals [-- RUNS]` (default 300; some minutes on all cores). For every scene and number of
-//! requests a point: how often the interval of the crossing covered the truth, how often two equal arms were told apart
-//! (at most 5 % would be honest), how often an arm that carries 1.3 times the rate was found, and how often the interval of
-//! that ratio covered it. The queue is FIFO prefill with decoding that every prefill slows, so that misses come in clusters.
+//! `cargo bench --bench intervals [-- SWEEPS [REQUESTS,..]]` (default 600 sweeps a row of 300, 1000 and 2000 requests a
+//! point; some ten minutes on two cores). For every scene: how often the interval of the crossing covers the truth, its mean
+//! width over the crossing (an open end counts as 2), how many sweeps have no crossing; how often a claim is made of equal
+//! arms, and how often one that carries 1.15 or 1.3 times the rate is found, by any claim. Arms answer the same arrivals,
+//! with the same work or each with its own. Then the same with launches that differ by 5 %, a third as
+//! many.
+//! docs/METHODOLOGY.md has the tables and what was tried.
 
+mod mg1;
 mod sweeps;
 
-use kit::queue::{Dice, SCENES, SWEEP, Scene, serve, trace};
+use kit::queue::Dice;
+use mg1::{SWEEP, Scene, scenes};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use sweeps::{point, question, sweep};
-use topobench::analyse::{Comparison, PointInput};
+use sweeps::{arm, judged, point};
+use topobench::analyse::{ArmInput, Comparison, PointInput};
+
+/// Of a point, where launches are compared.
+const LAUNCH_REQUESTS: usize = 1000;
 
 fn main() {
-    let runs = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(300);
-    println!("{runs} runs each; sweeps of {} rates; intervals of 95 %\n", SWEEP.len());
-    println!("| scene | requests | crossing covered | equal arms told apart | 1.3x found | ratio covered |");
-    println!("| --- | --- | --- | --- | --- | --- |");
-    let studies: Vec<(&Scene, usize)> =
-        SCENES.iter().flat_map(|scene| [100, 500, 1000, 2000].map(|requests| (scene, requests))).collect();
-    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(studies.len());
-    let rows: Vec<OnceLock<String>> = studies.iter().map(|_| OnceLock::new()).collect();
-    // The longest first, so that the workers finish at about the same time.
+    let mut words = std::env::args().skip(1).filter(|word| !word.starts_with("--"));
+    let sweeps: u64 = words.next().and_then(|word| word.parse().ok()).unwrap_or(600);
+    let asked = words.next().unwrap_or_else(|| "300,1000,2000".to_string());
+    let requests: Vec<usize> = asked.split(',').filter_map(|n| n.parse().ok()).collect();
+    println!("{sweeps} sweeps of {} rates a row; intervals of 95 %; percent\n", SWEEP.len());
+    let scenes = scenes();
+    println!("| scene | requests | covered | width | refused | A/A same work | A/A own | 1.15x same | 1.3x own |");
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
+    let rows = scenes.iter().flat_map(|scene| requests.iter().map(move |n| (scene, *n)));
+    print(rows.collect(), |(scene, n)| {
+        let truth = scene.truth(*n);
+        tally(sweeps, |sweep| one(scene, *n, truth, sweep)).row(&format!("{scene} | {n}"))
+    });
+    if !requests.contains(&LAUNCH_REQUESTS) {
+        return;
+    }
+    let sweeps = sweeps.div_ceil(3);
+    println!("\n{sweeps} sweeps a row, launches that differ by 5 %, {LAUNCH_REQUESTS} requests a point and launch\n");
+    println!("| scene | launches | A/A | 1.15x | 1.3x |\n| --- | --- | --- | --- | --- |");
+    let rows = [&scenes[1], &scenes[4]].into_iter().flat_map(|scene| [1, 2, 4].map(|launches| (scene, launches)));
+    print(rows.collect(), |(scene, launches)| {
+        tally(sweeps, |sweep| drifting(scene, *launches, sweep)).row(&format!("{scene} | {launches}"))
+    });
+}
+
+/// Rows in their order, worked on side by side.
+fn print<T: Sync>(rows: Vec<T>, work: impl Fn(&T) -> String + Sync) {
+    let done: Vec<OnceLock<String>> = rows.iter().map(|_| OnceLock::new()).collect();
     let next = AtomicUsize::new(0);
-    let mut order: Vec<usize> = (0..studies.len()).collect();
-    order.sort_by_key(|i| std::cmp::Reverse(studies[*i].1));
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
-                while let Some(&i) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let (scene, requests) = studies[i];
-                    let row = format!("| {} | {requests} | {} |", scene.name, study(scene, requests, runs));
-                    rows[i].set(row).expect("each row once");
+                while let Some(row) = rows.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let text = work(row);
+                    eprintln!("{text}");
+                    let at = rows.iter().position(|other| std::ptr::eq(other, row)).expect("one of them");
+                    done[at].set(text).expect("each row once");
                 }
             });
         }
     });
-    rows.iter().filter_map(OnceLock::get).for_each(|row| println!("{row}"));
+    done.iter().filter_map(OnceLock::get).for_each(|row| println!("{row}"));
 }
 
-fn study(scene: &Scene, requests: usize, runs: u64) -> String {
-    let rates: Vec<f64> = SWEEP.iter().map(|multiple| multiple * scene.crossing).collect();
-    let (plain, fast) = truths(scene, requests, &rates);
-    let (mut covered, mut apart, mut found, mut ratio_covered) = (0, 0, 0, 0);
-    for run in 1..=runs {
-        let comparison = Comparison::new(&sweep(scene, requests, &rates, run), &question(scene));
-        let (twin, faster) = (&comparison.ratios[0].max_rate, &comparison.ratios[1].max_rate);
-        covered += u64::from(comparison.arms[0].max_rate.ci95.contains(plain));
-        apart += u64::from(twin.claims());
-        found += u64::from(faster.ci95.lo.is_some_and(|lo| lo > 1.0));
-        ratio_covered += u64::from(faster.ci95.contains(fast / plain));
+/// Sums over sweeps, column by column.
+struct Tally {
+    columns: Vec<(f64, bool)>,
+    sweeps: u64,
+}
+
+impl Tally {
+    fn row(&self, name: &str) -> String {
+        let cell = |&(sum, share): &(f64, bool)| {
+            let mean = sum / self.sweeps as f64;
+            if share { format!("{:.1}", 100.0 * mean) } else { format!("{mean:.3}") }
+        };
+        format!("| {name} | {} |", self.columns.iter().map(cell).collect::<Vec<_>>().join(" | "))
     }
-    let percent = |n: u64| format!("{:.1} %", 100.0 * n as f64 / runs as f64);
-    [covered, apart, found, ratio_covered].map(percent).join(" | ")
 }
 
-/// Crossings of the plain and the faster arm, from one very long set of runs of the same length.
-fn truths(scene: &Scene, requests: usize, rates: &[f64]) -> (f64, f64) {
-    let repeats = 400_000 / requests;
-    let mut arms = [Vec::new(), Vec::new()];
-    let mut dice = Dice::seeded(0xFEED);
-    for &rate in rates {
-        for attempt in 0..repeats {
-            let load = trace(&mut dice, rate, requests, scene.spread);
-            for (arm, speed) in arms.iter_mut().zip([1.0, scene.speed_for_1_3]) {
-                let (ttfts, tpots) = serve(&mut dice, &load, speed);
-                arm.push(PointInput { attempt: attempt as u32 + 1, ..point(rate, &load.due, &ttfts, tpots) });
+enum Seen {
+    Counted(bool),
+    Measured(f64),
+}
+
+fn tally(sweeps: u64, one: impl Fn(u64) -> Vec<Seen>) -> Tally {
+    let mut columns: Vec<(f64, bool)> = Vec::new();
+    for sweep in 1..=sweeps {
+        let seen = one(sweep).into_iter().map(|seen| match seen {
+            Seen::Counted(hit) => (f64::from(u8::from(hit)), true),
+            Seen::Measured(value) => (value, false),
+        });
+        let seen: Vec<(f64, bool)> = seen.collect();
+        columns =
+            if columns.is_empty() { seen } else { columns.iter().zip(seen).map(|(a, b)| (a.0 + b.0, b.1)).collect() };
+    }
+    Tally { columns, sweeps }
+}
+
+/// One sweep of a plain arm, its twins, and faster ones.
+fn one(scene: &Scene, n: usize, truth: f64, seed: u64) -> Vec<Seen> {
+    let mut dice = Dice::seeded(seed);
+    let kinds = [(1.0, true), (1.0, true), (1.0, false), (scene.speeds[0], true), (scene.speeds[1], false)];
+    let mut points: Vec<Vec<PointInput>> = vec![Vec::new(); kinds.len()];
+    for multiple in SWEEP {
+        let load = scene.load(&mut dice, multiple * scene.load, n);
+        for (arm, (speed, shared)) in points.iter_mut().zip(kinds) {
+            let times = scene.serve(&mut dice, &load, speed, shared);
+            arm.push(point(multiple * scene.load, &load.due, &times, vec![0.0; n]));
+        }
+    }
+    let mut arms: Vec<ArmInput> = points.into_iter().map(arm).collect();
+    let others = arms.split_off(1);
+    let each: Vec<Comparison> = others.into_iter().map(|other| judged(&[arms[0].clone(), other])).collect();
+    let own = &each[0].arms[0];
+    let ci95 = own.max_rate.ci95;
+    let width = ci95.lo.zip(ci95.hi).map_or(2.0, |(lo, hi)| (hi - lo) / truth);
+    let mut seen =
+        vec![Seen::Counted(ci95.contains(truth)), Seen::Measured(width), Seen::Counted(own.fitted.value.is_none())];
+    seen.extend(
+        each.iter().enumerate().map(|(i, c)| Seen::Counted(if i < 2 { claims(c, None) } else { claims(c, Some(1)) })),
+    );
+    seen
+}
+
+/// Whether anything is claimed; for an arm, if one is named.
+fn claims(comparison: &Comparison, better: Option<usize>) -> bool {
+    let found = comparison.ratios[0].claim.better;
+    found.is_some() && (better.is_none() || found == better)
+}
+
+/// Several launches of a plain arm, its twin and faster ones on the same traces, each launch with a speed of its own.
+fn drifting(scene: &Scene, launches: u32, seed: u64) -> Vec<Seen> {
+    let mut dice = Dice::seeded(seed);
+    let speeds = [1.0, 1.0, scene.speeds[0], scene.speeds[1]];
+    let mut points: Vec<Vec<PointInput>> = vec![Vec::new(); speeds.len()];
+    for launch in 1..=launches {
+        // A launch carries so much more or less; between 1 and 1.3 times the rate, speed follows it almost in proportion.
+        let slope = (scene.speeds[1] - 1.0) / 0.3;
+        let drift: Vec<f64> = speeds.iter().map(|_| 1.0 + slope * 0.05 * dice.normal()).collect();
+        for multiple in SWEEP {
+            let load = scene.load(&mut dice, multiple * scene.load, LAUNCH_REQUESTS);
+            for ((arm, speed), drift) in points.iter_mut().zip(speeds).zip(&drift) {
+                let times = scene.serve(&mut dice, &load, speed * drift, true);
+                let measured = point(multiple * scene.load, &load.due, &times, vec![0.0; LAUNCH_REQUESTS]);
+                arm.push(PointInput { attempt: launch, launch, ..measured });
             }
         }
     }
-    let slo = question(scene).slo;
-    let crossing = |points: &[PointInput]| {
-        let attained = |rate: f64| {
-            let here = points.iter().filter(|p| p.rate.per_second() == rate);
-            let each = here.filter_map(|p| topobench::analyse::PointAttainment::of(&p.samples, &slo));
-            each.reduce(topobench::analyse::PointAttainment::pooled).map_or(0.0, |a| a.both.percent())
-        };
-        let curve: Vec<(f64, f64)> = rates.iter().map(|rate| (*rate, attained(*rate))).collect();
-        topobench::analyse::crossing::crossing(&curve, 90.0)
-            .and_then(|c| c.first())
-            .map_or(f64::NAN, |r| r.per_second())
-    };
-    (crossing(&arms[0]), crossing(&arms[1]))
+    let mut arms: Vec<ArmInput> = points.into_iter().map(arm).collect();
+    let others = arms.split_off(1);
+    let each = others.into_iter().map(|other| judged(&[arms[0].clone(), other]));
+    each.enumerate().map(|(i, c)| Seen::Counted(if i == 0 { claims(&c, None) } else { claims(&c, Some(1)) })).collect()
 }

@@ -1,7 +1,8 @@
 //! Simulated sweeps as `analyse` takes them, for the benches that judge it.
+#![allow(dead_code, reason = "each bench uses a part")]
 
 use kit::queue::{Dice, Scene, serve, trace};
-use topobench::analyse::{ArmInput, ArmKind, Identity, PointInput, Question, Samples, VllmColumns};
+use topobench::analyse::{ArmInput, ArmKind, Comparison, Identity, PointInput, Question, Samples, VllmColumns};
 use topobench::plan::slo::{Slo, Target};
 use topobench::units::{RequestRate, Tpot, Ttft};
 
@@ -13,7 +14,7 @@ pub fn point(rate: f64, due: &[f64], ttfts: &[f64], tpots: Vec<f64>) -> PointInp
     PointInput { rate, attempt: 1, launch: 1, host: None, facts: None, duration_secs: None, samples: samples.into() }
 }
 
-fn arm(points: Vec<PointInput>) -> ArmInput {
+pub fn arm(points: Vec<PointInput>) -> ArmInput {
     ArmInput {
         label: "arm".to_string(),
         size: None,
@@ -44,4 +45,10 @@ pub fn sweep(scene: &Scene, requests: usize, rates: &[f64], seed: u64) -> Vec<Ar
 pub fn question(scene: &Scene) -> Question {
     let slo = Slo { ttft: Ttft::from_secs(scene.ttft), tpot: Tpot::from_secs(scene.tpot), e2el: None };
     Question { slo, target: Target::default(), ..Question::default() }
+}
+
+/// Arms that measured times as multiples of a TTFT limit.
+pub fn judged(arms: &[ArmInput]) -> Comparison {
+    let slo = Slo { ttft: Ttft::from_secs(1.0), tpot: Tpot::from_secs(1.0), e2el: None };
+    Comparison::new(arms, &Question { slo, ..Question::default() })
 }
