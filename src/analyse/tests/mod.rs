@@ -2,6 +2,7 @@
 
 mod balance;
 mod contract;
+mod four_gpus;
 mod properties;
 mod recorded;
 mod simulation;
