@@ -59,6 +59,17 @@ pub fn crossing(curve: &[(f64, f64)], target_percent: f64) -> Option<Crossing> {
     })
 }
 
+/// The crossing as bounds: a number twice, or (highest rate, infinity), or (0, lowest rate).
+pub(super) fn bounds(curve: &[(f64, f64)], target_percent: f64) -> (f64, f64) {
+    let first = curve.windows(2).find_map(|pair| between(pair[0], pair[1], target_percent));
+    match (first, curve.first(), curve.last()) {
+        (Some(rate), ..) => (rate, rate),
+        (None, Some(&(_, attained)), Some(&(highest, _))) if attained >= target_percent => (highest, f64::INFINITY),
+        (None, Some(&(lowest, _)), _) => (0.0, lowest),
+        (None, None, _) => (0.0, f64::INFINITY),
+    }
+}
+
 fn between((r0, a0): (f64, f64), (r1, a1): (f64, f64), target: f64) -> Option<f64> {
     let (d0, d1) = (a0 - target, a1 - target);
     ((d0 >= 0.0) != (d1 >= 0.0)).then(|| r0 + (r1 - r0) * (d0 / (d0 - d1)))
@@ -115,6 +126,9 @@ mod tests {
                 let above = curve.iter().find(|p| p.0 >= rate.per_second()).expect("bracketed");
                 prop_assert!((below.1 >= target) != (above.1 >= target) || below.1 == target || above.1 == target);
             }
+            let (lo, hi) = bounds(&curve, target);
+            prop_assert!(lo <= hi);
+            prop_assert_eq!(found.first().map(|r| r.per_second()), (lo == hi).then_some(lo));
         }
     }
 }

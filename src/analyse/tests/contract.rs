@@ -24,7 +24,10 @@ fn fields_stand_in_the_order_of_the_contract() {
     let top = ["version", "slo", "target_percent", "paired", "covers", "warnings", "arms", "ratios", "verdict"];
     assert_eq!(keys(&json), top);
     let arm = serde_json::to_string(&c.arms[0]).expect("serialises");
-    assert_eq!(keys(&arm), ["label", "dir", "gpus", "topology", "launches", "points", "max_rate", "fitted", "scale"]);
+    assert_eq!(
+        keys(&arm),
+        ["label", "dir", "gpus", "topology", "settings", "launches", "points", "max_rate", "fitted", "scale"]
+    );
     let point = serde_json::to_string(&c.arms[0].points[0]).expect("serialises");
     let fields = [
         "rate",

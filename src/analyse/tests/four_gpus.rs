@@ -45,8 +45,7 @@ fn compared() -> Comparison {
 fn the_winner_at_common_rates_is_claimed() {
     let c = compared();
     let ratio = &c.ratios[0];
-    let claimed: Vec<f64> =
-        ratio.at_common_rates.iter().filter(|r| r.claimed).map(|r| r.rate.per_second()).collect();
+    let claimed: Vec<f64> = ratio.at_common_rates.iter().filter(|r| r.claimed).map(|r| r.rate.per_second()).collect();
     assert!(claimed.contains(&24.0) && claimed.contains(&28.0) && !claimed.contains(&12.0), "{claimed:?}");
     let [_, _, at_24, at_28] = ratio.at_common_rates.as_slice() else { panic!("four common rates") };
     assert!((at_24.difference - 61.25).abs() < 0.01 && (at_28.difference - 81.25).abs() < 0.01);
