@@ -3,7 +3,6 @@
 use super::attainment::PointAttainment;
 use super::confidence::RateSeries;
 use super::crossing::{Crossing, crossing};
-use super::evidence::ArmEvidence;
 use super::fitted::Fitted;
 use super::hand_over::HandOver;
 use super::input::{ArmInput, ArmKind, Censored, PointInput, Question};
@@ -220,7 +219,8 @@ impl<'a> Judged<'a> {
         &self,
         question: &Question,
         scale_rate: Option<RequestRate>,
-        known: &ArmEvidence,
+        fitted: Fitted,
+        scale: Interval,
     ) -> ArmReport {
         let target = question.target;
         let found = crossing(&self.curve, target.percent().get());
@@ -237,9 +237,9 @@ impl<'a> Judged<'a> {
             settings: self.input.settings(),
             launches: launches(self.input),
             points: self.point_reports(question),
-            max_rate: max_rate(found.as_ref(), self.gpus, known.fitted.ci95),
-            fitted: known.fitted,
-            scale: scale_report(scale_rate, scale_curves.as_ref(), target, known.scale),
+            max_rate: max_rate(found.as_ref(), self.gpus, fitted.ci95),
+            fitted,
+            scale: scale_report(scale_rate, scale_curves.as_ref(), target, scale),
             name,
             rates: self.rates.iter().map(Rate::report).collect(),
             crossing: found,

@@ -44,8 +44,11 @@ impl Comparison {
         let judged: Vec<Judged> = arms.iter().enumerate().map(|(i, arm)| Judged::new(arm, gpus(i), question)).collect();
         let scale_rate = question.scale_rate.or_else(|| default_scale_rate(&judged, question.target));
         let evidence = Evidence::gather(&judged, question, scale_rate, &pairing, reach);
-        let reports: Vec<ArmReport> =
-            judged.iter().zip(&evidence.arms).map(|(arm, known)| arm.report(question, scale_rate, known)).collect();
+        let reports: Vec<ArmReport> = judged
+            .iter()
+            .zip(&evidence.arms)
+            .map(|(arm, known)| arm.report(question, scale_rate, known.fitted, known.scale))
+            .collect();
         let mut ratios: Vec<RatioReport> =
             evidence.pairs.iter().zip(1..).map(|(known, b)| RatioReport::new(0, b, &reports, known)).collect();
         for ratio in &mut ratios {
