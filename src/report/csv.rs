@@ -2,6 +2,7 @@
 
 use super::{JudgedPoint, PERCENTILES, Study};
 use crate::analyse::ArmReport;
+use crate::analyse::hand_over::BoundBy;
 use crate::analyse::percentiles::Distribution;
 
 /// The bytes of summary.csv.
@@ -47,6 +48,10 @@ fn header() -> Vec<String> {
         all.push(format!("{metric}_mean_s"));
         all.extend(PERCENTILES.map(|p| format!("{metric}_p{p}_s")));
     }
+    all.extend(
+        ["kv_bytes", "kv_descriptors", "kv_post_ms", "kv_transfer_ms", "kv_stall_ms_per_s", "kv_bound_by"]
+            .map(String::from),
+    );
     all.push("why".to_string());
     all
 }
@@ -82,6 +87,15 @@ fn line(arm: &ArmReport, JudgedPoint { report, summary, .. }: JudgedPoint<'_>) -
         all.push(number(found.map(|d| d.mean)));
         all.extend(PERCENTILES.map(|p| number(percentile(found, p))));
     }
+    let kv = report.kv.as_ref();
+    all.extend([
+        number(kv.and_then(|kv| kv.bytes)),
+        number(kv.and_then(|kv| kv.descriptors)),
+        number(kv.and_then(|kv| kv.post_ms)),
+        number(kv.map(|kv| kv.transfer_ms)),
+        number(kv.and_then(|kv| kv.stall_ms)),
+        kv.and_then(|kv| kv.bound_by).map_or("", BoundBy::word).to_string(),
+    ]);
     all.push(report.why.join("; "));
     all
 }

@@ -3,6 +3,7 @@
 
 use crate::analyse::attribution::{Attribution, Binding, Shift, TimeSpent};
 use crate::analyse::balance::{Balance, MOST, Suggestion};
+use crate::analyse::hand_over::HandOver;
 use crate::analyse::{ArmInput, ArmReport, PointInput};
 use crate::plan::slo::Slo;
 use crate::words;
@@ -90,6 +91,18 @@ fn binds(binding: Binding) -> &'static str {
 /// What each prefill/decode arm's utilisation suggests; empty without such arms, or without what it takes to tell.
 pub(super) fn hints<'a>(arms: impl IntoIterator<Item = (&'a ArmReport, &'a ArmInput)>, slo: &Slo) -> Vec<String> {
     arms.into_iter().filter_map(|(report, input)| hint(report, input, slo)).collect()
+}
+
+/// The hand-over of each arm that has one, at the point where posting it cost most.
+pub(super) fn hand_overs<'a>(arms: impl IntoIterator<Item = &'a ArmReport>) -> Vec<String> {
+    arms.into_iter().filter_map(hand_over).collect()
+}
+
+fn hand_over(report: &ArmReport) -> Option<String> {
+    let cost = |kv: &HandOver| kv.post_ms.unwrap_or(0.0);
+    let audited = report.points.iter().filter_map(|p| Some((p.rate, p.kv.as_ref()?)));
+    let (rate, kv) = audited.max_by(|(_, a), (_, b)| cost(a).total_cmp(&cost(b)))?;
+    Some(format!("{} at {} req/s: {kv}", report.name, words::rate(rate)))
 }
 
 fn hint(report: &ArmReport, input: &ArmInput, slo: &Slo) -> Option<String> {
@@ -201,7 +214,7 @@ mod tests {
         let hints = hints(arms(&study), &study.question.slo);
         let [hint] = &hints[..] else { panic!("one hint: {hints:?}") };
         assert!(
-            hint.starts_with("nixl 1P1D at 8 req/s: prefill was busy 40 % of the time, decode ran at 79 % of "),
+            hint.starts_with("nixl 1P1D at 8 req/s: prefill was busy 43 % of the time, decode ran at 79 % of "),
             "{hint}"
         );
         assert!(

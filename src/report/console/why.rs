@@ -24,6 +24,9 @@ pub fn why(study: &Study, style: Style) -> String {
     };
     let title = style.paint("Where the time goes (means of served requests, ms) and which limit is missed", Tint::Bold);
     let mut text = format!("{title}\n{}", table(header, rows.iter().map(cells).collect(), style));
+    for told in why::hand_overs(&study.comparison.arms) {
+        text.push_str(&format!("{} {told}\n", style.paint("hand-over:", Tint::Bold)));
+    }
     let hints = why::hints(arms(), &study.question.slo);
     for hint in &hints {
         text.push_str(&format!("{} {hint}\n", style.paint("hint:", Tint::Bold)));

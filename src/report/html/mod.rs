@@ -118,6 +118,7 @@ pub fn page(input: &PageInput<'_>) -> Result<String, HtmlError> {
         figures: figures.collect(),
         why,
         stages,
+        hand_overs: why::hand_overs(&input.comparison.arms),
         hints: why::hints(tables::arms(input), &slo),
         caveat: why::CAVEAT,
         measured: tables::measured(input),
@@ -171,6 +172,7 @@ struct PageTemplate<'a> {
     why: Vec<tables::WhyRow>,
     /// Heads of its columns.
     stages: Vec<&'static str>,
+    hand_overs: Vec<String>,
     hints: Vec<String>,
     caveat: &'static str,
     measured: Vec<tables::MeasuredRow>,
