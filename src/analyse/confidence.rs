@@ -59,8 +59,8 @@ pub(super) fn allowed(arm: &[RateSeries], target: Target) -> f64 {
 
 /// A sweep of one arm, ready to be resampled.
 #[derive(Debug)]
-pub(super) struct Sweep {
-    points: Vec<Point>,
+pub(super) struct ArmSweep {
+    points: Vec<DrawnPoint>,
     observations: Vec<Observation>,
     /// `None` with fewer than two rates.
     pub(super) curve: Option<Curve>,
@@ -68,7 +68,7 @@ pub(super) struct Sweep {
 }
 
 #[derive(Debug)]
-struct Point {
+struct DrawnPoint {
     attempt: Rc<Attempt>,
     /// Position among the rates.
     rate: usize,
@@ -81,9 +81,9 @@ struct Point {
     student: f64,
 }
 
-impl Sweep {
+impl ArmSweep {
     /// `stream` tells apart the draws of arms that don't draw alike.
-    pub(super) fn new(arm: &[RateSeries], blocks: &Blocks, stream: u64, target: Target) -> Sweep {
+    pub(super) fn new(arm: &[RateSeries], blocks: &Blocks, stream: u64, target: Target) -> ArmSweep {
         let allowed = allowed(arm, target);
         let mut points = Vec::new();
         for (i, series) in arm.iter().enumerate() {
@@ -93,7 +93,7 @@ impl Sweep {
                 let attempt = Rc::clone(attempt);
                 let student = attempt.student(block);
                 let stream = mix(own ^ mix(stream));
-                points.push(Point { attempt, rate: i, slot, block, stream, gain: 0.0, student });
+                points.push(DrawnPoint { attempt, rate: i, slot, block, stream, gain: 0.0, student });
             }
         }
         let effects: Vec<f64> = points.iter().map(|p| p.attempt.design_effect(p.block)).collect();
@@ -119,17 +119,17 @@ impl Sweep {
                 point.gain = WIDEN * point.student * (widest / unit * smooth / own).sqrt();
             }
         }
-        Sweep { points, observations, curve, rounds: blocks.how.rounds }
+        ArmSweep { points, observations, curve, rounds: blocks.how.rounds }
     }
 
     /// Whether both would draw the very same.
-    fn draws_like(&self, other: &Sweep) -> bool {
-        let key = |s: &Sweep| s.points.iter().map(|p| (p.block, p.stream)).collect::<Vec<_>>();
+    fn draws_like(&self, other: &ArmSweep) -> bool {
+        let key = |s: &ArmSweep| s.points.iter().map(|p| (p.block, p.stream)).collect::<Vec<_>>();
         self.rounds == other.rounds && key(self) == key(other)
     }
 
     /// `known`: the same arm resampled by itself, taken over if the draws are the same.
-    pub(super) fn drawn(&self, known: Option<(&Sweep, &Rc<Replicates>)>) -> Rc<Replicates> {
+    pub(super) fn drawn(&self, known: Option<(&ArmSweep, &Rc<Replicates>)>) -> Rc<Replicates> {
         match known {
             Some((sweep, drawn)) if self.draws_like(sweep) => Rc::clone(drawn),
             _ => Rc::new(self.draw()),
@@ -155,9 +155,9 @@ impl Sweep {
 }
 
 /// Design effects, each with those of the rates nearby: in ranks of rate, a normal kernel of 1.5; on a log scale.
-fn smoothed(points: &[Point], effects: &[f64]) -> Vec<f64> {
-    let near = |a: &Point, b: &Point| (-0.5 * ((a.rate as f64 - b.rate as f64) / 1.5).powi(2)).exp();
-    let one = |at: &Point| {
+fn smoothed(points: &[DrawnPoint], effects: &[f64]) -> Vec<f64> {
+    let near = |a: &DrawnPoint, b: &DrawnPoint| (-0.5 * ((a.rate as f64 - b.rate as f64) / 1.5).powi(2)).exp();
+    let one = |at: &DrawnPoint| {
         let all = points.iter().zip(effects).map(|(p, effect)| (near(at, p), effect.ln()));
         let (weight, sum) = all.fold((0.0, 0.0), |(weight, sum), (w, x)| (weight + w, sum + w * x));
         (sum / weight).exp()

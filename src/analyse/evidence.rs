@@ -2,7 +2,7 @@
 
 use super::arm::Judged;
 use super::claim::CommonRate;
-use super::confidence::{Blocks, RateSeries, Resampling, Sweep, own_error, paired_error, scales};
+use super::confidence::{ArmSweep, Blocks, RateSeries, Resampling, own_error, paired_error, scales};
 use super::curve::Curve;
 use super::fitted::Fitted;
 use super::holm::{Hypothesis, holm};
@@ -44,7 +44,7 @@ const NOTHING: Interval = Interval { lo: None, hi: None };
 struct Own {
     series: Vec<RateSeries>,
     at_scale: Option<RateSeries>,
-    sweep: Sweep,
+    sweep: ArmSweep,
     drawn: Rc<Replicates>,
     crossing: Option<f64>,
     launches: u32,
@@ -148,7 +148,7 @@ impl Own {
         reach: Reach,
     ) -> Own {
         let series = arm.series(|rate| !rate.is_infinite());
-        let sweep = Sweep::new(&series, &Blocks::common(&[&series], pairing.own(i)), 0, question.target);
+        let sweep = ArmSweep::new(&series, &Blocks::common(&[&series], pairing.own(i)), 0, question.target);
         let drawn = sweep.drawn(None);
         let at_scale = arm.series(|rate| Some(rate) == scale_rate).pop();
         Own {
@@ -187,7 +187,7 @@ fn log_error(interval: &Interval) -> Option<f64> {
 fn crossings_by_launch(arm: &Judged, question: &Question, reach: Reach) -> Vec<f64> {
     let how = Resampling { rounds: 0, paired: true, shared_gaps: false };
     let of = |series: Vec<RateSeries>| {
-        let sweep = Sweep::new(&series, &Blocks::common(&[&series], how), 0, question.target);
+        let sweep = ArmSweep::new(&series, &Blocks::common(&[&series], how), 0, question.target);
         sweep.curve.as_ref().and_then(within_rates).map(f64::ln)
     };
     if reach.is_wider() { arm.series_by_launch(reach).into_iter().filter_map(of).collect() } else { Vec::new() }
@@ -207,7 +207,7 @@ impl Pair<'_> {
         let blocks = Blocks::common(&[&self.a.series, &self.b.series], self.how);
         let stream = if self.how.paired { 0 } else { self.stream };
         let resampled = |own: &Own, stream| {
-            let sweep = Sweep::new(&own.series, &blocks, stream, question.target);
+            let sweep = ArmSweep::new(&own.series, &blocks, stream, question.target);
             sweep.drawn(Some((&own.sweep, &own.drawn)))
         };
         let (a, b) = (resampled(self.a, 0), resampled(self.b, stream));

@@ -20,17 +20,18 @@ const AT_ONCE: usize = 16;
 /// Requests between two looks at the counters, while the pool fills and after. Each look waits for the last answer.
 const FILLING_ROUND: usize = 128;
 const ROUND: usize = 32;
-/// Descriptors a transfer of two rounds that differ by less than this share are one state.
-const ALIKE: f64 = 0.15;
+/// Descriptors a transfer of two pairs of rounds that differ by less than this share are one state. Pairs, because a small
+/// pool swings from one round to the next: it recovers while a round's last answers are waited for.
+const ALIKE: f64 = 0.25;
 /// More requests than this are not sent, however large the pool.
 const MOST: usize = 2000;
-/// Rounds after the pool is full in which two must be alike.
+/// Rounds after the pool is full in which two pairs must be alike.
 const ROUNDS_AFTER: usize = 8;
 
 /// How the hand-over was when the warm-up ended.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Settled {
-    /// Every block was used once, and two rounds cost the same.
+    /// Every block was used once, and from then on rounds cost the same.
     Steady,
     OutOfTime,
     OutOfRequests,
@@ -50,7 +51,7 @@ impl WarmUp<'_> {
         let Some(fill) = requests_to_fill(pools.iter().map(|p| p.tokens()).sum(), &typical) else { return Ok(()) };
         let requests = self.fresh(sent, (fill + ROUNDS_AFTER * ROUND).min(MOST))?;
         let began = Instant::now();
-        let (mut done, mut before) = (0, None);
+        let (mut done, mut costs) = (0, Vec::new());
         let ended = loop {
             let length = if done < fill { FILLING_ROUND.min(fill - done) } else { ROUND };
             let Some(round) = requests.get(done..done + length) else { break Settled::OutOfRequests };
@@ -58,16 +59,18 @@ impl WarmUp<'_> {
             done += length;
             let Some(now) = self.live.scraper.snapshot().await.hand_overs() else { return Ok(()) };
             let cost = now.since(seen).descriptors_each();
-            let steady = done > fill && alike(before, cost);
-            (seen, before) = (now, cost);
-            if steady {
+            seen = now;
+            if done > fill {
+                costs.extend(cost);
+            }
+            if steady(&costs) {
                 break Settled::Steady;
             }
             if began.elapsed() >= load.max_warmup {
                 break Settled::OutOfTime;
             }
         };
-        self.tell(ended, done, fill, before, began);
+        self.tell(ended, done, fill, costs.last().copied(), began);
         Ok(())
     }
 
@@ -117,8 +120,11 @@ fn requests_to_fill(pool_tokens: u64, requests: &[WarmUpRequest]) -> Option<usiz
     (prompts >= f64::from(SHORT_PROMPT)).then(|| (pool_tokens as f64 / (prompts + outputs)).ceil() as usize)
 }
 
-fn alike(before: Option<f64>, now: Option<f64>) -> bool {
-    before.zip(now).is_some_and(|(before, now)| (now - before).abs() <= ALIKE * before.max(now))
+/// Whether the last two rounds cost what the two before them did. `costs`: descriptors a transfer, by round.
+fn steady(costs: &[f64]) -> bool {
+    let [.., a, b, c, d] = *costs else { return false };
+    let (before, now) = (a + b, c + d);
+    (now - before).abs() <= ALIKE * before.max(now)
 }
 
 #[cfg(test)]
@@ -149,9 +155,9 @@ mod tests {
     }
 
     #[test]
-    fn two_rounds_are_one_state_only_if_both_handed_over_and_cost_about_the_same() {
-        assert!(alike(Some(9216.0), Some(9000.0)));
-        assert!(!alike(Some(72.0), Some(3647.0)) && !alike(Some(9216.0), Some(72.0)));
-        assert!(!alike(None, Some(72.0)) && !alike(Some(72.0), None));
+    fn the_hand_over_is_steady_when_two_pairs_of_rounds_cost_the_same() {
+        assert!(steady(&[72.0, 9216.0, 9000.0, 9216.0, 9216.0]), "what was before does not matter");
+        assert!(steady(&[4457.0, 715.0, 4596.0, 974.0]), "a small pool swings");
+        assert!(!steady(&[72.0, 72.0, 3647.0, 9216.0]) && !steady(&[9216.0, 9216.0, 9216.0]));
     }
 }

@@ -116,7 +116,6 @@ fn attaching() {
     insta::assert_snapshot!(refusals(
         &Place::new(),
         &[
-            "simple --attach localhost:8000 --model m --request-rate 1",
             "simple --attach ftp://host --model m --request-rate 1",
             "simple --attach http://host:8000 --request-rate 1",
             "simple --attach http://host:8000 --model m --tp 2",
@@ -129,7 +128,6 @@ fn attaching() {
             "run --attach http://host:8000 --model m",
             "ab simple nixl --attach http://host:8000",
             "proxy",
-            "proxy --backend localhost:8000",
             "proxy --backend http://a --decode-policy fair",
         ],
     ));

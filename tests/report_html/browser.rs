@@ -99,7 +99,7 @@ fn the_reports_own_slo_is_what_is_shown_first() {
     assert!(verdict.contains("simple TP2 carries 6.68 req/s"), "{verdict}");
     assert!(
         verdict.contains(
-            "nixl 1P1D still keeps 90 % attainment (TTFT 250 ms, TPOT 9 ms) at the highest rate tested, 8 req/s"
+            "nixl 1P1D still meets 90 % attainment (TTFT 250 ms, TPOT 9 ms) at 8 req/s, the highest rate tested"
         ),
         "{verdict}"
     );

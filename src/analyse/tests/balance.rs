@@ -70,7 +70,12 @@ fn equal_loads_need_no_other_ratio_and_a_busier_side_needs_more_instances() {
     assert_eq!((of(1.0).suggestion(), of(1.0).holds()), (Suggestion::Ratio(2, 1), false));
     assert_eq!(of(0.25).suggestion(), Suggestion::Ratio(1, 2));
     assert_eq!(of(0.05).suggestion(), Suggestion::MoreDecode);
-    assert_eq!(of(7.0).prefill_load, 1.0, "prefills that overlap make no more than a whole instance");
+    assert_eq!(of(2.0).prefill_load, 1.0, "no more than a whole instance");
+    assert_eq!(
+        Balance::of(&sweep(7.0), &slo(150.0, 14.0), all),
+        None,
+        "prefills that overlap at every rate tell nothing"
+    );
 }
 
 #[test]
@@ -100,6 +105,6 @@ fn what_cannot_be_told_is_not_told() {
     let fast = |p: &PointInput| p.rate < rate(5.0);
     assert_eq!(Balance::of(&sweep(0.5), &wide, fast), None, "the highest rate is invalid");
     let mut silent = sweep(0.5);
-    silent.points[1].facts.as_mut().expect("facts").engines = None;
+    silent.points.iter_mut().for_each(|p| p.facts.as_mut().expect("facts").engines = None);
     assert_eq!(Balance::of(&silent, &wide, all), None, "engines that tell nothing");
 }

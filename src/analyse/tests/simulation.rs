@@ -1,7 +1,7 @@
 //! Whether the intervals keep their promise, on queues whose truth is known. A small part of
 //! `tests/benches/intervals.rs`, sized for a debug build; the bounds leave room for that few runs, the seeds are fixed.
 
-use crate::analyse::confidence::{Blocks, RateSeries, Resampling, Sweep};
+use crate::analyse::confidence::{ArmSweep, Blocks, RateSeries, Resampling};
 use crate::analyse::crossing::crossing;
 use crate::analyse::replicates::Replicates;
 use crate::analyse::samples::{Samples, VllmColumns};
@@ -19,7 +19,7 @@ const HOW: Resampling = Resampling { rounds: 200, paired: true, shared_gaps: fal
 fn crossings<const N: usize>(arms: [&[RateSeries]; N], how: Resampling) -> [std::rc::Rc<Replicates>; N] {
     let blocks = Blocks::common(&arms, how);
     let stream = |i: usize| if how.paired { 0 } else { i as u64 };
-    std::array::from_fn(|i| Sweep::new(arms[i], &blocks, stream(i), Target::default()).drawn(None))
+    std::array::from_fn(|i| ArmSweep::new(arms[i], &blocks, stream(i), Target::default()).drawn(None))
 }
 
 /// Three arms on one trace: the plain one, its twin, and one that carries 1.3 times the rate.
