@@ -85,5 +85,5 @@ fn default_scale_rate(arms: &[Judged], target: Target) -> Option<RequestRate> {
         || first.curve().iter().map(|(rate, _)| *rate).filter(|rate| others.iter().all(|arm| arm.has_rate(*rate)));
     let meets =
         |rate: &f64| arms.iter().any(|arm| arm.curve().iter().any(|(r, a)| r == rate && *a >= target.percent().get()));
-    common().filter(meets).next_back().or_else(|| common().next()).and_then(RequestRate::new)
+    common().rfind(meets).or_else(|| common().next()).and_then(RequestRate::new)
 }

@@ -45,7 +45,7 @@ pub struct Target {
     pub access: Access,
     pub ignore_eos: bool,
     pub temperature: Option<f64>,
-    /// Merged over the fields that the benchmark sets, except those in [`RESERVED_FIELDS`].
+    /// Merged over the fields that the benchmark sets, except those that the plan refuses.
     pub extra_body: Map<String, Value>,
     pub capabilities: Capabilities,
 }

@@ -1,6 +1,6 @@
 //! Which file runs when a topology names a program: one on PATH, one beside topobench, or topobench itself.
 //!
-//! topobench may carry further programs, as busybox does: `main` has a table of them, and a process whose argv[0] is
+//! topobench may carry further programs, as busybox does: `main` has a table of them, and a process whose `argv[0]` is
 //! one of their names is that program. Where a topology's program is found nowhere else, an engine's guardian starts
 //! its own executable under that name. Nothing here knows what such a program is or does.
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A link to `program` called `name` in `dir`, for a program that looks at its argv[0]. Made once; tests may ask for it
+/// A link to `program` called `name` in `dir`, for a program that looks at its `argv[0]`. Made once; tests may ask for it
 /// at the same time.
 pub fn alias(program: &str, name: &str, dir: &str) -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
