@@ -134,7 +134,8 @@ fn shift(time: &TimeSpent, binding: Binding) -> Option<Shift> {
     match binding {
         // A stage that queues twice as long as the other is the one that lacks instances.
         Binding::Ttft if prefill > 2.0 * decode => Some(Shift::MorePrefill),
-        Binding::Ttft | Binding::Tpot if decode > 2.0 * prefill => Some(Shift::MoreDecode),
+        // Not for TTFT: decode's queue holds the wait for the KV transfer too, however idle the instance is.
+        Binding::Tpot if decode > 2.0 * prefill => Some(Shift::MoreDecode),
         Binding::Tpot if time.prefill.is_some() => Some(Shift::MoreDecode),
         _ => None,
     }
