@@ -27,18 +27,26 @@ pub(super) fn sentences(case: &Case<'_>, ratios: &[RatioReport], caution: &str) 
         }
     }
     let first = name(&case.arms[0]);
-    let frame = |inner: &str| format!("Against {first} at {}, {}: {inner}", case.goal(), reach(case.covers));
+    let frame = |inner: &str| format!("At {}, {}, {inner}", case.goal(), reach(case.covers));
     let forms: [fn(&Placed<'_>) -> String; 2] = [|p| format!("{}{}", name(p.arm), p.detail), |p| name(p.arm)];
     let groups = [("better", &better), ("worse", &worse), ("not told apart", &unclear)];
+    let relation = |word: &str, arms: usize| match (word, arms) {
+        ("not told apart", _) => format!("can't be told apart from {first}"),
+        (word, 1) => format!("is {word} than {first}"),
+        (word, _) => format!("are {word} than {first}"),
+    };
     let told = |form: fn(&Placed<'_>) -> String| {
         let all = groups.iter().filter(|(_, arms)| !arms.is_empty());
-        let parts = all.map(|(word, arms)| format!("{word} {}", listed(&arms.iter().map(form).collect::<Vec<_>>())));
+        let parts = all.map(|(word, arms)| {
+            format!("{} {}", listed(&arms.iter().map(form).collect::<Vec<_>>()), relation(word, arms.len()))
+        });
         frame(&parts.collect::<Vec<_>>().join("; "))
     };
     let fits = |text: &String| count(text) + count(caution) <= MOST_WORDS;
     let counts = || {
         let all = groups.iter().filter(|(_, arms)| !arms.is_empty());
-        frame(&all.map(|(word, arms)| format!("{} {word}", arms.len())).collect::<Vec<_>>().join(", "))
+        let counted = all.map(|(word, arms)| format!("{} {}", arms.len(), relation(word, arms.len())));
+        frame(&counted.collect::<Vec<_>>().join(", "))
     };
     let text = forms.into_iter().map(told).find(fits).unwrap_or_else(counts);
     let odd = case.arms.iter().filter_map(odd_crossings);
@@ -57,7 +65,7 @@ fn placed(case: &Case<'_>, report: &RatioReport) -> Option<(bool, String)> {
             (None, true) => duel.factor(),
             (None, false) => return Some((false, String::new())),
         };
-        return Some((b_wins, format!(" {told}")));
+        return Some((b_wins, format!(" ({})", told.replace(" (", ", ").replace(')', ""))));
     }
     let better = report.claim.better.filter(|_| report.claim.kind == ClaimKind::AttainmentAtCommonRates)?;
     let rates: Vec<String> =
