@@ -42,11 +42,11 @@ impl WarmUp<'_> {
     /// instance counts hand-overs or tells its memory, for short prompts, and where no warm-up was asked for.
     pub(super) async fn settle(&self, sent: usize) -> Result<(), SessionError> {
         let load = &self.sweep.load;
-        let fleet = self.live.scraper.snapshot().await;
-        let (Some(mut seen), Some(pools)) = (fleet.hand_overs(), fleet.decode_pools()) else { return Ok(()) };
-        if load.warmups == 0 || load.max_warmup.is_zero() {
+        if !self.live.is_prefill_decode() || load.warmups == 0 || load.max_warmup.is_zero() {
             return Ok(());
         }
+        let fleet = self.live.scraper.snapshot().await;
+        let (Some(mut seen), Some(pools)) = (fleet.hand_overs(), fleet.decode_pools()) else { return Ok(()) };
         let typical = self.fresh(sent, ROUND)?;
         let Some(fill) = requests_to_fill(pools.iter().map(|p| p.tokens()).sum(), &typical) else { return Ok(()) };
         let requests = self.fresh(sent, (fill + ROUNDS_AFTER * ROUND).min(MOST))?;

@@ -26,7 +26,7 @@ pub struct NewSequence {
     /// Tokens to generate, at least 1.
     pub output_tokens: u32,
     pub kv: KvOrigin,
-    /// Where the prompt's KV lies in the prefill instance, block by block; empty where nobody said.
+    /// Where the prompt's KV lies in the prefill instance, block by block; empty where that is not known.
     pub remote_blocks: Vec<BlockId>,
     /// Keep the prompt's blocks after the end, for a decode instance to fetch.
     pub hold_blocks: bool,
