@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// A moment of a point's load, in nanoseconds since its time zero (monotonic clock).
@@ -119,39 +120,62 @@ fn trim_float(x: f64) -> String {
     s.trim_end_matches('0').trim_end_matches('.').to_string()
 }
 
-/// Requests per second offered to a deployment; positive, infinite when everything is sent at once.
+/// How requests are offered to a deployment: so many a second, all at once (an infinite rate), or in a closed loop, where
+/// the end of one request sends the next. A closed loop has no rate of its own: it sends as fast as it is answered.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
-pub struct RequestRate(f64);
+pub struct RequestRate {
+    per_second: f64,
+    /// Requests in flight in a closed loop.
+    in_flight: Option<NonZeroU32>,
+}
 
 impl RequestRate {
-    pub const INFINITE: RequestRate = RequestRate(f64::INFINITY);
+    pub const INFINITE: RequestRate = RequestRate { per_second: f64::INFINITY, in_flight: None };
 
     /// `None` unless positive (infinity is allowed, NaN is not).
     pub fn new(per_second: f64) -> Option<Self> {
-        (per_second > 0.0).then_some(RequestRate(per_second))
+        (per_second > 0.0).then_some(RequestRate { per_second, in_flight: None })
     }
 
+    pub const fn closed(in_flight: NonZeroU32) -> Self {
+        RequestRate { in_flight: Some(in_flight), ..RequestRate::INFINITE }
+    }
+
+    /// Infinite for a closed loop: nothing is held back for a clock.
     pub const fn per_second(self) -> f64 {
-        self.0
+        self.per_second
+    }
+
+    /// Requests in flight in a closed loop; `None` for a load that is offered by the clock.
+    pub fn in_flight(self) -> Option<u32> {
+        self.in_flight.map(NonZeroU32::get)
     }
 
     pub fn is_infinite(self) -> bool {
-        self.0.is_infinite()
+        self.per_second.is_infinite()
     }
 
-    /// Rates are finite or +inf and never NaN, so they have a total order.
+    /// Never NaN, so there is a total order: finite rates, all at once, then closed loops by their size.
     pub fn total_cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.0.total_cmp(&other.0)
+        self.per_second.total_cmp(&other.per_second).then(self.in_flight.cmp(&other.in_flight))
     }
 }
 
-/// As Python prints floats (`2.0`, `0.5`, `inf`): file names of vLLM's results carry the rate in this form.
+const CLOSED: &str = "closed:";
+
+/// As Python prints floats (`2.0`, `0.5`, `inf`): file names of vLLM's results carry the rate in this form. A closed loop
+/// is `closed:5`.
 impl fmt::Display for RequestRate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_infinite() { f.write_str("inf") } else { write!(f, "{:?}", self.0) }
+        match self.in_flight {
+            Some(n) => write!(f, "{CLOSED}{n}"),
+            None if self.is_infinite() => f.write_str("inf"),
+            None => write!(f, "{:?}", self.per_second),
+        }
     }
 }
 
+/// As people type rates; a closed loop has a flag of its own.
 impl std::str::FromStr for RequestRate {
     type Err = String;
 
@@ -162,10 +186,10 @@ impl std::str::FromStr for RequestRate {
     }
 }
 
-/// A number, or the word "inf": JSON has no infinity, and vLLM writes the word too.
+/// A number, or a word, "inf" or "closed:5": JSON has no infinity, and vLLM writes the word too.
 impl Serialize for RequestRate {
     fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        if self.is_infinite() { s.serialize_str("inf") } else { s.serialize_f64(self.0) }
+        if self.is_infinite() { s.collect_str(self) } else { s.serialize_f64(self.per_second) }
     }
 }
 
@@ -182,7 +206,10 @@ impl<'de> Deserialize<'de> for RequestRate {
             Raw::Number(n) => {
                 RequestRate::new(n).ok_or_else(|| serde::de::Error::custom(format!("request rate {n} is not above 0")))
             }
-            Raw::Word(w) => w.parse().map_err(serde::de::Error::custom),
+            Raw::Word(w) => match w.strip_prefix(CLOSED) {
+                Some(n) => n.parse().map(RequestRate::closed).map_err(serde::de::Error::custom),
+                None => w.parse().map_err(serde::de::Error::custom),
+            },
         }
     }
 }
@@ -246,11 +273,24 @@ mod tests {
 
     #[test]
     fn rates_survive_json_even_when_infinite() {
-        for rate in [RequestRate(0.1), RequestRate(8.0), RequestRate::INFINITE] {
+        let closed = NonZeroU32::new(5).map(RequestRate::closed);
+        let rates = [RequestRate::new(0.1), RequestRate::new(8.0), Some(RequestRate::INFINITE), closed];
+        for rate in rates.map(|r| r.expect("a rate")) {
             let json = serde_json::to_string(&rate).expect("serialises");
             assert_eq!(serde_json::from_str::<RequestRate>(&json).expect("parses"), rate);
         }
-        assert!(serde_json::from_str::<RequestRate>("-1").is_err());
+        for wrong in ["-1", "\"closed:0\"", "\"closed:x\""] {
+            assert!(serde_json::from_str::<RequestRate>(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn closed_loops_come_after_all_rates_and_by_size() {
+        let closed = |n| RequestRate::closed(NonZeroU32::new(n).expect("not zero"));
+        let mut rates = [closed(20), RequestRate::INFINITE, closed(5), RequestRate::new(2.0).expect("a rate")];
+        rates.sort_by(RequestRate::total_cmp);
+        assert_eq!(rates.map(|r| r.to_string()), ["2.0", "inf", "closed:5", "closed:20"]);
+        assert_ne!(closed(5), closed(6));
     }
 
     #[test]

@@ -20,9 +20,35 @@ fn trimmed(text: &str) -> String {
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_string() } else { text.to_string() }
 }
 
-/// `2`, `0.5`, `inf`.
+/// `2`, `0.5`, `inf`; of a closed loop `5 in flight`.
 pub fn rate(rate: RequestRate) -> String {
-    rate.per_second().to_string()
+    match rate.in_flight() {
+        Some(n) => format!("{n} in flight"),
+        None => rate.per_second().to_string(),
+    }
+}
+
+/// The number alone, where its unit stands elsewhere.
+pub fn level(rate: RequestRate) -> String {
+    rate.in_flight().map_or_else(|| self::rate(rate), |n| n.to_string())
+}
+
+/// `2 req/s`, or `5 in flight (closed loop)`.
+pub fn offered(rate: RequestRate) -> String {
+    let unit = if rate.in_flight().is_some() { "(closed loop)" } else { "req/s" };
+    format!("{} {unit}", self::rate(rate))
+}
+
+/// The same with the rate as vLLM's files name it: `2.0 req/s`.
+pub fn named(rate: RequestRate) -> String {
+    if rate.in_flight().is_some() { offered(rate) } else { format!("{rate} req/s") }
+}
+
+/// The same of several: `2, 4 req/s`.
+pub fn all_offered(rates: &[RequestRate]) -> String {
+    let each: Vec<String> = rates.iter().copied().map(level).collect();
+    let unit = if rates.iter().any(|r| r.in_flight().is_some()) { "in flight (closed loop)" } else { "req/s" };
+    format!("{} {unit}", each.join(", "))
 }
 
 /// `/models/Qwen3-8B/` and `Qwen/Qwen3-8B` are `Qwen3-8B`.

@@ -35,6 +35,9 @@ pub struct ByLimit<T> {
 #[derive(Debug, Clone, Serialize)]
 pub struct PointReport {
     pub rate: RequestRate,
+    /// Requests in flight of a closed loop.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
     pub attempt: u32,
     pub launch: u32,
     /// Requests a second as they fell due; `None` with fewer than two, or where all were due at once.
@@ -70,6 +73,38 @@ pub struct MaxRate {
     pub ci95: Interval,
     pub censored: Option<Censored>,
     pub all: Vec<f64>,
+}
+
+/// The most requests in flight in a closed loop with attainment at the target, as far as it was tested.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct MaxConcurrency {
+    pub value: Option<u32>,
+    /// `above_tested`: it was the largest tested; `below_tested`: the smallest tested misses.
+    pub censored: Option<Censored>,
+    /// The smallest above it that misses the target.
+    pub missed: Option<u32>,
+}
+
+impl MaxConcurrency {
+    /// Of (requests in flight, percent), ascending.
+    fn of(levels: impl Iterator<Item = (u32, f64)>, target: f64) -> Option<MaxConcurrency> {
+        let mut levels = levels.peekable();
+        levels.peek()?;
+        let (mut value, mut missed) = (None, None);
+        for (level, attained) in levels {
+            if attained < target {
+                missed = Some(level);
+                break;
+            }
+            value = Some(level);
+        }
+        let censored = match (value, missed) {
+            (Some(_), None) => Some(Censored::AboveTested),
+            (None, _) => Some(Censored::BelowTested),
+            (Some(_), Some(_)) => None,
+        };
+        Some(MaxConcurrency { value, censored, missed })
+    }
 }
 
 /// The tightest SLO scale at which the target is met at one rate.
@@ -111,6 +146,9 @@ pub struct ArmReport {
     pub launches: u32,
     pub points: Vec<PointReport>,
     pub max_rate: MaxRate,
+    /// Absent where no point is a closed loop.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_concurrency: Option<MaxConcurrency>,
     /// The crossing of the curve through all points, over realised rates.
     pub fitted: Fitted,
     pub scale: ScaleReport,
@@ -169,12 +207,19 @@ impl<'a> Judged<'a> {
         Judged { input, gpus, rates, curve, validity }
     }
 
-    pub(super) fn curve(&self) -> &[(f64, f64)] {
-        &self.curve
+    /// Loads, ascending, with their attainment in percent; all at once is none to compare at.
+    pub(super) fn loads(&self) -> impl Iterator<Item = (RequestRate, f64)> + '_ {
+        let loads = self.rates.iter().filter(|r| !r.rate.is_infinite() || r.rate.in_flight().is_some());
+        loads.map(|r| (r.rate, r.attainment.both.percent()))
     }
 
-    pub(super) fn has_rate(&self, rate: f64) -> bool {
-        self.rates.iter().any(|r| r.rate.per_second() == rate)
+    pub(super) fn has_rate(&self, rate: RequestRate) -> bool {
+        self.rates.iter().any(|r| r.rate == rate)
+    }
+
+    /// Requests in flight of closed loops, ascending, with their attainment in percent.
+    fn levels(&self) -> impl Iterator<Item = (u32, f64)> + '_ {
+        self.loads().filter_map(|(rate, attained)| Some((rate.in_flight()?, attained)))
     }
 
     pub(super) fn series(&self, wanted: impl Fn(RequestRate) -> bool) -> Vec<RateSeries> {
@@ -237,6 +282,7 @@ impl<'a> Judged<'a> {
             settings: self.input.settings(),
             launches: launches(self.input),
             points: self.point_reports(question),
+            max_concurrency: MaxConcurrency::of(self.levels(), target.percent().get()),
             max_rate: max_rate(found.as_ref(), self.gpus, fitted.ci95),
             fitted,
             scale: scale_report(scale_rate, scale_curves.as_ref(), target, scale),
@@ -272,11 +318,11 @@ impl<'a> Judged<'a> {
 }
 
 impl<'a> Rate<'a> {
-    fn new((rate, points): (f64, Vec<&'a PointInput>), question: &Question) -> Option<Self> {
+    fn new((rate, points): (RequestRate, Vec<&'a PointInput>), question: &Question) -> Option<Self> {
         let each = points.iter().filter_map(|p| PointAttainment::of(&p.samples, &question.slo));
         let attainment = each.reduce(PointAttainment::pooled)?;
         let attempt = |p: &&PointInput| Rc::new(Attempt::new(&p.samples, &question.slo, question.target));
-        Some(Rate { rate: RequestRate::new(rate)?, attempts: points.iter().map(attempt).collect(), points, attainment })
+        Some(Rate { rate, attempts: points.iter().map(attempt).collect(), points, attainment })
     }
 
     fn report(&self) -> RateReport {
@@ -310,6 +356,7 @@ fn point_report(
     let clustered = |limits| Attempt::by(&point.samples, &question.slo, question.target, limits).clustered95();
     Some(PointReport {
         rate: point.rate,
+        concurrency: point.rate.in_flight(),
         attempt: point.attempt,
         launch: point.launch,
         realised_rate: realised_rate(&point.samples),

@@ -78,12 +78,20 @@ impl Comparison {
     }
 }
 
-/// The highest common rate at which any arm meets the target, else the lowest: the same whichever arm comes first.
+impl Comparison {
+    /// Whether every point is a closed loop.
+    pub fn is_closed(&self) -> bool {
+        let mut rates = self.arms.iter().flat_map(|arm| &arm.points).map(|p| p.rate).peekable();
+        rates.peek().is_some() && rates.all(|rate| rate.in_flight().is_some())
+    }
+}
+
+/// The highest common load at which any arm meets the target, else the lowest: the same whichever arm comes first.
 fn default_scale_rate(arms: &[Judged], target: Target) -> Option<RequestRate> {
     let (first, others) = arms.split_first()?;
-    let common =
-        || first.curve().iter().map(|(rate, _)| *rate).filter(|rate| others.iter().all(|arm| arm.has_rate(*rate)));
+    let common = || first.loads().map(|(rate, _)| rate).filter(|rate| others.iter().all(|arm| arm.has_rate(*rate)));
     let meets =
-        |rate: &f64| arms.iter().any(|arm| arm.curve().iter().any(|(r, a)| r == rate && *a >= target.percent().get()));
-    common().rfind(meets).or_else(|| common().next()).and_then(RequestRate::new)
+        |rate: &RequestRate| arms.iter().any(|arm| arm.loads().any(|(r, a)| r == *rate && a >= target.percent().get()));
+    let meeting: Vec<RequestRate> = common().filter(meets).collect();
+    meeting.last().copied().or_else(|| common().next())
 }

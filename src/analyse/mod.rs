@@ -40,7 +40,7 @@ pub mod validity;
 pub mod verdict;
 mod warnings;
 
-pub use arm::{ArmReport, ByLimit, MaxRate, PointReport, RateReport, ScaleCurves, ScaleReport};
+pub use arm::{ArmReport, ByLimit, MaxConcurrency, MaxRate, PointReport, RateReport, ScaleCurves, ScaleReport};
 pub use attainment::{Attainment, PointAttainment, Verdict};
 pub use claim::{Claim, ClaimKind, CommonRate};
 pub use compare::Comparison;

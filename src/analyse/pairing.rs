@@ -24,7 +24,8 @@ fn close(a: &[f64], b: &[f64]) -> bool {
 pub(super) fn shares_gaps(arm: &ArmInput) -> bool {
     let groups = by_rate(&arm.points);
     let scaled = |rate: f64, dues: &[f64]| -> Vec<f64> { dues.iter().map(|due| due * rate).collect() };
-    let mut unit = groups.iter().filter(|(rate, _)| rate.is_finite()).map(|(r, p)| scaled(*r, &p[0].samples.due));
+    let finite = groups.iter().filter(|(rate, _)| !rate.is_infinite());
+    let mut unit = finite.map(|(rate, points)| scaled(rate.per_second(), &points[0].samples.due));
     let Some(first) = unit.next().filter(|dues| dues.len() > 1) else { return false };
     let same = |other: Vec<f64>| {
         first.len() == other.len() && first.iter().zip(&other).all(|(x, y)| (x - y).abs() < 1e-4 * x.abs().max(1.0))

@@ -5,18 +5,18 @@ use super::interval::{Interval, Z95, student95, wilson};
 use super::samples::Samples;
 use super::scale::{Limits, needed, per_request};
 use crate::plan::slo::{Slo, Target};
+use crate::units::RequestRate;
 
 /// Points of one rate, in the order of their attempts, ascending in rate. Without points that sent nothing: they
 /// measured nothing.
-pub(super) fn by_rate(points: &[PointInput]) -> Vec<(f64, Vec<&PointInput>)> {
+pub(super) fn by_rate(points: &[PointInput]) -> Vec<(RequestRate, Vec<&PointInput>)> {
     let mut sorted: Vec<&PointInput> = points.iter().filter(|p| p.samples.sent() > 0).collect();
     sorted.sort_by(|a, b| a.rate.total_cmp(&b.rate).then(a.attempt.cmp(&b.attempt)));
-    let mut groups: Vec<(f64, Vec<&PointInput>)> = Vec::new();
+    let mut groups: Vec<(RequestRate, Vec<&PointInput>)> = Vec::new();
     for point in sorted {
-        let rate = point.rate.per_second();
         match groups.last_mut() {
-            Some((same, group)) if *same == rate => group.push(point),
-            _ => groups.push((rate, vec![point])),
+            Some((same, group)) if *same == point.rate => group.push(point),
+            _ => groups.push((point.rate, vec![point])),
         }
     }
     groups

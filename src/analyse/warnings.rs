@@ -89,7 +89,7 @@ fn agree(a: &str, b: &str) -> bool {
 fn missing_scale_rate(reports: &[ArmReport], context: &Context) -> Option<String> {
     let rate = context.scale_rate?;
     let without = listed(reports.iter().filter(|r| r.scale_curves.is_none()).map(|r| r.name.clone()));
-    (!without.is_empty()).then(|| format!("no point at {rate} req/s, the rate of the SLO scale, in {without}"))
+    (!without.is_empty()).then(|| format!("no point at {}, the load of the SLO scale, in {without}", words::named(rate)))
 }
 
 /// What is wrong within one arm.
@@ -99,11 +99,11 @@ fn within(arm: &ArmInput, report: &ArmReport, question: &Question) -> Vec<String
     let rates = |wanted: &dyn Fn(&PointReport) -> bool| {
         let mut rates: Vec<RequestRate> = points.iter().filter(|p| wanted(p)).map(|p| p.rate).collect();
         rates.dedup();
-        listed(rates.iter().map(|rate| words::rate(*rate)))
+        if rates.is_empty() { String::new() } else { words::all_offered(&rates) }
     };
     let mut say = |at: String, text: &str| {
         if !at.is_empty() {
-            all.push(format!("{name} at {at} req/s: {text}"));
+            all.push(format!("{name} at {at}: {text}"));
         }
     };
     say(rates(&|p| p.status == PointStatus::Degraded), "a fault hit some requests, which count as missed");
@@ -116,7 +116,7 @@ fn within(arm: &ArmInput, report: &ArmReport, question: &Question) -> Vec<String
     all.extend(off_the_name(name, points));
     let imported = arm.points.iter().any(|p| p.facts.is_none());
     for point in points.iter().filter(|p| p.valid == Some(false)) {
-        all.push(format!("{name} at {} req/s is invalid: {}", words::rate(point.rate), point.why.join("; ")));
+        all.push(format!("{name} at {} is invalid: {}", words::offered(point.rate), point.why.join("; ")));
     }
     all.extend(notes(name, points));
     if imported {
@@ -150,16 +150,16 @@ fn off_the_name(name: &str, points: &[PointReport]) -> Option<String> {
 
 /// The same remark at several rates is said once.
 fn notes(name: &str, points: &[PointReport]) -> Vec<String> {
-    let mut said: Vec<(&str, Vec<String>)> = Vec::new();
+    let mut said: Vec<(&str, Vec<RequestRate>)> = Vec::new();
     for point in points {
         for note in &point.notes {
             match said.iter_mut().find(|(text, _)| text == note) {
-                Some((_, rates)) => rates.push(words::rate(point.rate)),
-                None => said.push((note, vec![words::rate(point.rate)])),
+                Some((_, rates)) => rates.push(point.rate),
+                None => said.push((note, vec![point.rate])),
             }
         }
     }
-    said.into_iter().map(|(text, rates)| format!("{name} at {} req/s: {text}", listed(rates))).collect()
+    said.into_iter().map(|(text, rates)| format!("{name} at {}: {text}", words::all_offered(&rates))).collect()
 }
 
 fn listed(items: impl IntoIterator<Item = String>) -> String {

@@ -12,6 +12,7 @@ use crate::plan::workload::PreparedWorkload;
 use crate::plan::{ArmPlan, Plan};
 use crate::strategy::Grid;
 use crate::units::RequestRate;
+use crate::words;
 use serde::Serialize;
 use std::fmt::Write as _;
 
@@ -145,11 +146,12 @@ fn describe_load(out: &mut String, plan: &Plan, points: &[DryPoint]) {
     for p in points {
         let _ = writeln!(
             out,
-            "  {} req/s, attempt {}: {} requests over {:.1} s, {} prompt and {} output tokens, trace {}",
-            p.rate,
+            "  {}, attempt {}: {} requests{}, {} prompt and {} output tokens, trace {}",
+            words::named(p.rate),
             p.attempt,
             p.requests,
-            p.span_secs,
+            // A closed loop lasts as long as its answers take.
+            p.rate.in_flight().map_or_else(|| format!(" over {:.1} s", p.span_secs), |_| String::new()),
             p.prompt_tokens,
             p.output_tokens,
             &p.trace_sha256[..12.min(p.trace_sha256.len())]

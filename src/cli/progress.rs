@@ -2,6 +2,7 @@
 
 use super::terminal::{escaped, escaped_json};
 use crate::session::events::{EventSink, SessionEvent};
+use crate::words;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
@@ -72,8 +73,8 @@ fn line(event: &SessionEvent) -> Option<String> {
         SessionEvent::PointFinished { arm, completed, facts } => {
             let trouble = if facts.why.is_empty() { String::new() } else { format!(" - {}", facts.why.join("; ")) };
             format!(
-                "{arm}: {} req/s{}: {completed} of {} completed in {:.1} s{trouble}",
-                facts.key.rate,
+                "{arm}: {}{}: {completed} of {} completed in {:.1} s{trouble}",
+                words::named(facts.key.rate),
                 attempt(facts.key.attempt),
                 facts.offered,
                 facts.duration_secs
@@ -133,7 +134,7 @@ impl ProgressBars {
                 let bar = self.multi.add(ProgressBar::new(u64::from(*offered)));
                 bar.set_style(bar_style());
                 let of = of.map(|of| format!("/{of}")).unwrap_or_default();
-                bar.set_prefix(format!("[{number}{of}] {arm} {} req/s{}", key.rate, attempt(key.attempt)));
+                bar.set_prefix(format!("[{number}{of}] {arm} {}{}", words::named(key.rate), attempt(key.attempt)));
                 self.point = Some(bar);
             }
             SessionEvent::PointProgress { sent, done, failed, eta_secs, .. } => {

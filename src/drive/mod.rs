@@ -29,6 +29,6 @@ mod worker;
 pub use answer::{Asked, Judged, judge};
 pub use exchange::Deadlines;
 pub use once::{Completion, Single, SingleError, send_one};
-pub use point::{DriveError, PointReport, PointSpec, run_point};
+pub use point::{DriveError, Pace, PointReport, PointSpec, run_point};
 pub use progress::{Counts, Progress};
 pub use target::{Capabilities, Target, TargetError};

@@ -37,9 +37,28 @@ pub struct PointSpec {
     pub deadlines: Deadlines,
     /// How long answers may take after the last send; then they are unfinished.
     pub drain: Duration,
-    /// Requests in flight at most.
-    pub max_concurrency: Option<u32>,
+    pub pace: Pace,
     pub keep_text: bool,
+}
+
+/// What lets a request go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// Its due time.
+    Open,
+    /// Its due time and a free slot, of so many; the wait for one counts as latency.
+    Limited(u32),
+    /// A free slot, of so many: a request is due when the one before it in its slot has ended.
+    Closed(u32),
+}
+
+impl Pace {
+    fn slots(self) -> Option<u32> {
+        match self {
+            Pace::Open => None,
+            Pace::Limited(n) | Pace::Closed(n) => Some(n),
+        }
+    }
 }
 
 /// What became of the point as a whole; the requests' own fates are in the records.
@@ -67,7 +86,7 @@ pub enum DriveError {
     Broken { thread: String },
 }
 
-/// Sends the whole schedule, open loop, and puts one record a request into `records`, sent or not, in order of outcome.
+/// Sends the whole schedule and puts one record a request into `records`, sent or not, in order of outcome.
 /// Whoever receives a record tells `progress.backlog` when it is done with it: the load waits once too many are not.
 /// Returns when every request has its record; on `cancel` within a second, with the rest as unfinished.
 pub async fn run_point(
@@ -81,7 +100,7 @@ pub async fn run_point(
     let connector = Connector::new(&authority, spec.target.access.insecure).await?;
     allow_many_connections();
 
-    let workers = workers(spec.max_concurrency);
+    let workers = workers(spec.pace);
     let (schedule, id_prefix) = (Arc::clone(&spec.schedule), spec.id_prefix.clone());
     let writing = Writing { schedule, prompts: spec.prompts, writer, id_prefix };
     let (queues, primed) = writing.start(workers).map_err(|source| not_started("write-ahead", source))?;
@@ -95,6 +114,7 @@ pub async fn run_point(
         clock: Clock { zero: time_zero },
         deadlines: spec.deadlines,
         drain: spec.drain,
+        closed: matches!(spec.pace, Pace::Closed(_)),
         full_length: spec.target.is_full_length(),
         keep_text: spec.keep_text,
         id_prefix: spec.id_prefix,
@@ -105,7 +125,7 @@ pub async fn run_point(
     });
     let mut ends = Vec::new();
     for (first, ready) in queues.into_iter().enumerate() {
-        let slots = spec.max_concurrency.map(Slots::new);
+        let slots = spec.pace.slots().map(Slots::new);
         let worker = Worker { common: Arc::clone(&common), first, of: workers, ready, slots };
         ends.push(start_worker(worker)?);
     }
@@ -138,10 +158,10 @@ fn thread_name(worker: usize) -> String {
     format!("load-{worker}")
 }
 
-/// A concurrency limit is one queue, so it gets one worker; else the schedule is dealt out.
-fn workers(max_concurrency: Option<u32>) -> usize {
+/// Slots are one queue, so they get one worker; else the schedule is dealt out.
+fn workers(pace: Pace) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    if max_concurrency.is_some() { 1 } else { (cores / CORES_PER_WORKER).clamp(1, MOST_WORKERS) }
+    if pace.slots().is_some() { 1 } else { (cores / CORES_PER_WORKER).clamp(1, MOST_WORKERS) }
 }
 
 /// Every stream holds a socket, and the usual soft limit is 1024. Where the hard one is too low as well, the requests

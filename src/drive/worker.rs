@@ -36,6 +36,8 @@ pub(super) struct Common {
     pub(super) deadlines: Deadlines,
     /// After the last send; then what is open ends unfinished.
     pub(super) drain: Duration,
+    /// A request is due when its slot is free.
+    pub(super) closed: bool,
     /// Nothing but its length may end an answer.
     pub(super) full_length: bool,
     pub(super) keep_text: bool,
@@ -56,7 +58,7 @@ pub(super) struct Worker {
     pub(super) slots: Option<Slots>,
 }
 
-/// Slots of a concurrency limit, each with the time it became free.
+/// Slots of a concurrency limit or a closed loop, each with the time it became free.
 pub(super) struct Slots {
     free: UnboundedReceiver<Offset>,
     release: UnboundedSender<Offset>,
@@ -204,7 +206,8 @@ struct Job {
 async fn serve(common: Arc<Common>, pool: Arc<Pool>, job: Job, first_token: FirstTokenFlag) {
     let Job { ready: Ready { request, id, wire }, slot, held, _in_flight } = job;
     common.progress.launched();
-    let mut timeline = TimelineBuilder::new(request.due, slot);
+    let due = if common.closed { slot } else { request.due };
+    let mut timeline = TimelineBuilder::new(due, slot);
     timeline.expect_tokens(request.output_tokens.get());
     if common.keep_text {
         timeline.keep_text();

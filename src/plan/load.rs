@@ -11,6 +11,9 @@ pub struct Load {
     /// One point each, in the order they are measured.
     pub rates: Vec<RequestRate>,
     pub extent: Extent,
+    /// Requests of each point, in the order of `rates`, where they differ; empty: `extent` counts for all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requests: Vec<u32>,
     pub arrivals: Arrivals,
     pub ramp_up: Option<RampUp>,
     /// Requests in flight at most; latency still counts from due.
@@ -34,6 +37,7 @@ impl Load {
         Load {
             rates,
             extent,
+            requests: Vec::new(),
             arrivals: Arrivals::Gamma { burstiness: 1.0 },
             ramp_up: None,
             max_concurrency: None,
@@ -43,6 +47,17 @@ impl Load {
             attempts: 1,
             seed: 0,
         }
+    }
+
+    /// How long the point at this rate lasts.
+    pub fn extent_of(&self, rate: RequestRate) -> Extent {
+        let at = self.rates.iter().position(|r| *r == rate);
+        at.and_then(|i| self.requests.get(i)).map_or(self.extent, |n| Extent::Requests(*n))
+    }
+
+    /// Whether every point is a closed loop.
+    pub fn is_closed(&self) -> bool {
+        !self.rates.is_empty() && self.rates.iter().all(|rate| rate.in_flight().is_some())
     }
 
     /// How often each rate is measured in all; attempts are numbered through the launches.

@@ -2,7 +2,7 @@
 
 use super::load::{LengthField, Overlong, RampShape};
 use super::slo_words::GoodputWord;
-use super::typed::{Rates, number, whole_number};
+use super::typed::{Levels, Prompts, Rates, number, whole_number};
 use super::window::Window;
 use clap::{Args, ValueEnum};
 
@@ -104,9 +104,12 @@ pub struct LoadOptions {
     /// Requests per second, one point each; `inf` sends everything at once; of several lists the last counts [default: the topology file's]
     #[arg(long, visible_alias = "qps", value_name = "R,R..")]
     pub request_rate: Option<Rates>,
-    /// Requests of a point [default: 100]
-    #[arg(long, conflicts_with = "duration", value_parser = whole_number::<u32>)]
-    pub num_prompts: Option<u32>,
+    /// Closed loop instead of rates: so many requests in flight, one point each; the next is sent when one ends
+    #[arg(long, value_name = "N,N..", conflicts_with_all = ["request_rate", "duration", "max_concurrency", "burstiness", "trace_arrivals", "ramp_up_strategy"])]
+    pub concurrency: Option<Levels>,
+    /// Requests of a point; a list has one number a point, and 10x is ten for each request in flight [default: 100; of a closed loop 10x]
+    #[arg(long, conflicts_with = "duration", value_name = "N|N,N..|Nx")]
+    pub num_prompts: Option<Prompts>,
     /// Seconds a point lasts, instead of a number of requests
     #[arg(long, value_name = "SECONDS", value_parser = number)]
     pub duration: Option<f64>,

@@ -1,7 +1,7 @@
 //! Values as people type them. The messages say what is wrong with a value; the caller says where it stood.
 
 use crate::units::RequestRate;
-use std::num::{IntErrorKind, ParseIntError};
+use std::num::{IntErrorKind, NonZeroU32, ParseIntError};
 use std::str::FromStr;
 
 /// # Errors
@@ -35,6 +35,53 @@ impl FromStr for Rates {
 
     fn from_str(text: &str) -> Result<Self, String> {
         text.split(',').map(str::parse).collect::<Result<_, _>>().map(Rates)
+    }
+}
+
+/// `1,2,5`: requests in flight, one list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Levels(pub Vec<NonZeroU32>);
+
+impl Levels {
+    /// Requests for each in flight, where nobody says how many.
+    pub const PROMPTS_EACH: u32 = 10;
+}
+
+impl FromStr for Levels {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let level = |word: &str| {
+            NonZeroU32::new(whole_number(word)?).ok_or_else(|| "a closed loop has at least 1 request in flight".to_string())
+        };
+        text.split(',').map(level).collect::<Result<_, _>>().map(Levels)
+    }
+}
+
+/// How many requests points have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Prompts {
+    /// `100`: every point.
+    Each(u32),
+    /// `10,20,50`: one number a point.
+    List(Vec<u32>),
+    /// `10x`: so many for each request in flight of a closed loop.
+    PerSlot(u32),
+}
+
+impl FromStr for Prompts {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        if let Some(times) = text.strip_suffix(['x', 'X']).filter(|times| !times.is_empty()) {
+            return whole_number(times).map(Prompts::PerSlot);
+        }
+        let numbers: Vec<u32> = text.split(',').map(whole_number).collect::<Result<_, _>>()?;
+        Ok(match numbers.as_slice() {
+            [one] => Prompts::Each(*one),
+            _ => Prompts::List(numbers),
+        })
     }
 }
 
@@ -76,6 +123,17 @@ mod tests {
         assert_eq!(number("inf"), Ok(f64::INFINITY));
         assert!(number("nan").is_err() && number("1,5").is_err());
         assert!(percentile("100").is_ok() && percentile("100.1").is_err());
+    }
+
+    #[test]
+    fn prompts_are_one_number_a_list_or_a_multiple() {
+        assert_eq!("100".parse(), Ok(Prompts::Each(100)));
+        assert_eq!("10, 20,50".parse(), Ok(Prompts::List(vec![10, 20, 50])));
+        assert_eq!("10x".parse(), Ok(Prompts::PerSlot(10)));
+        for text in ["", "x", "1,,2", "-1", "1.5x"] {
+            assert!(text.parse::<Prompts>().is_err(), "{text}");
+        }
+        assert!("1,0".parse::<Levels>().expect_err("no request").contains("at least 1"));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::analyse::summary::PointSummary;
 use crate::outcome::{Outcome, PointFacts, PointKey, RequestRecord};
 use crate::plan::load::{Arrivals, Endpoint};
 use crate::plan::topology::Shape;
-use crate::units::TokenCount;
+use crate::units::{RequestRate, TokenCount};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::io::{BufWriter, Write};
@@ -146,11 +146,15 @@ pub fn write(run: &Path, manifest: &Manifest, key: PointKey, start: u64) -> Resu
     Ok(Some(path))
 }
 
-/// `vllm-<rate>qps[-attempt<n>]-<model>-<stamp>.json`; the stamp is the point's own, so writing it again replaces it.
+/// `vllm-<rate>qps[-attempt<n>]-<model>-<stamp>.json`, of a closed loop `vllm-infqps-concurrency<n>-..` as vLLM has it; the stamp is the point's own, so writing it again replaces it.
 fn file_name(manifest: &Manifest, facts: &PointFacts) -> String {
     let model = manifest.sweep.model.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     let attempt = if facts.key.attempt == 1 { String::new() } else { format!("-attempt{}", facts.key.attempt) };
-    format!("vllm-{}qps{attempt}-{}-{}.json", facts.key.rate, dir::safe_name(model), stamp(facts))
+    let load = match facts.key.rate.in_flight() {
+        Some(n) => format!("infqps-concurrency{n}"),
+        None => format!("{}qps", facts.key.rate),
+    };
+    format!("vllm-{load}{attempt}-{}-{}.json", dir::safe_name(model), stamp(facts))
 }
 
 fn stamp(facts: &PointFacts) -> String {
@@ -187,12 +191,15 @@ fn head(manifest: &Manifest, facts: &PointFacts) -> Map<String, Value> {
     for (key, value) in &sweep.metadata {
         set(key, json!(value));
     }
-    set("request_rate", serde_json::to_value(facts.key.rate).unwrap_or(Value::Null));
+    // vLLM's own name for a closed loop: all at once, with a limit.
+    let closed = facts.key.rate.in_flight();
+    let rate = if closed.is_some() { RequestRate::INFINITE } else { facts.key.rate };
+    set("request_rate", serde_json::to_value(rate).unwrap_or(Value::Null));
     set("attempt", json!(facts.key.attempt));
     set("launch", json!(facts.launch));
     set("host", json!(facts.host));
     set("burstiness", burstiness);
-    set("max_concurrency", json!(sweep.load.max_concurrency));
+    set("max_concurrency", json!(closed.or(sweep.load.max_concurrency)));
     out
 }
 

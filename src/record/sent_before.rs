@@ -74,14 +74,14 @@ impl SentBefore {
     }
 
     /// What there is to warn of, with the seed that was used.
-    pub fn warning(&self, repeats: &Repeats, rate: impl std::fmt::Display, seed: u64) -> Option<String> {
+    pub fn warning(&self, repeats: &Repeats, offered: &str, seed: u64) -> Option<String> {
         let total: u32 = repeats.counts.iter().sum();
         let (most, _) = repeats.counts.iter().enumerate().max_by_key(|(_, n)| **n)?;
         let Earlier { name, certain } = &self.runs[most];
         let unless = if *certain { "" } else { ", unless it was restarted since (it doesn't tell when it started)" };
         (total > 0).then(|| {
             format!(
-                "{total} of the {} prompts at {rate} req/s were already sent to this server by run {name}{unless}: its \
+                "{total} of the {} prompts at {offered} were already sent to this server by run {name}{unless}: its \
                  prefix cache may answer instead of the model; use another --seed, e.g. --seed {}, or restart it",
                 repeats.of,
                 seed.wrapping_add(1)

@@ -25,6 +25,7 @@ fn header() -> Vec<String> {
         "arm",
         "gpus",
         "rate_req_per_s",
+        "concurrency",
         "attempt",
         "offered",
         "served",
@@ -62,6 +63,8 @@ fn line(arm: &ArmReport, JudgedPoint { report, summary, .. }: JudgedPoint<'_>) -
         arm.name.clone(),
         arm.gpus.map_or_else(String::new, |n| n.to_string()),
         report.rate.per_second().to_string(),
+        // Of a closed loop; its rate is what it came to.
+        report.concurrency.map_or_else(String::new, |n| n.to_string()),
         report.attempt.to_string(),
         report.offered.to_string(),
         report.served.to_string(),

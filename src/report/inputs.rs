@@ -207,15 +207,18 @@ fn length_words(lengths: Lengths) -> String {
 pub fn load_words(run: &RecordedRun) -> Vec<String> {
     let Some(Sweep { load, .. }) = run.manifest.as_ref().map(|m| &m.sweep) else { return Vec::new() };
     let arrivals = match load.arrivals {
+        _ if load.is_closed() => "closed loop".to_string(),
         Arrivals::Gamma { burstiness: 1.0 } => "Poisson arrivals".to_string(),
         Arrivals::Gamma { burstiness } => format!("gamma arrivals of burstiness {}", words::number(burstiness)),
         Arrivals::Constant => "evenly spaced arrivals".to_string(),
         Arrivals::Trace => "recorded arrivals, rescaled".to_string(),
         Arrivals::Recorded => "recorded arrivals".to_string(),
     };
-    let extent = match load.extent {
-        Extent::Requests(n) => format!("{n} requests a point"),
-        Extent::Duration(d) => format!("{} s a point", words::number(d.as_secs_f64())),
+    let extent = match (load.requests.iter().min().zip(load.requests.iter().max()), load.extent) {
+        (Some((least, most)), _) if least < most => format!("{least} to {most} requests a point"),
+        (Some((n, _)), _) => format!("{n} requests a point"),
+        (None, Extent::Requests(n)) => format!("{n} requests a point"),
+        (None, Extent::Duration(d)) => format!("{} s a point", words::number(d.as_secs_f64())),
     };
     let limit = load.max_concurrency.map(|n| format!("at most {n} in flight"));
     [Some(arrivals), Some(extent), limit, Some(format!("seed {}", load.seed))].into_iter().flatten().collect()

@@ -6,6 +6,7 @@ use crate::analyse::balance::{Balance, MOST, Suggestion};
 use crate::analyse::hand_over::HandOver;
 use crate::analyse::{ArmInput, ArmReport, PointInput};
 use crate::plan::slo::Slo;
+use crate::units::RequestRate;
 use crate::words;
 
 /// The stages of TTFT from the bottom up; the last is what nobody told.
@@ -102,7 +103,7 @@ fn hand_over(report: &ArmReport) -> Option<String> {
     let cost = |kv: &HandOver| kv.post_ms.unwrap_or(0.0);
     let audited = report.points.iter().filter_map(|p| Some((p.rate, p.kv.as_ref()?)));
     let (rate, kv) = audited.max_by(|(_, a), (_, b)| cost(a).total_cmp(&cost(b)))?;
-    Some(format!("{} at {} req/s: {kv}", report.name, words::rate(rate)))
+    Some(format!("{} at {}: {kv}", report.name, words::offered(rate)))
 }
 
 fn hint(report: &ArmReport, input: &ArmInput, slo: &Slo) -> Option<String> {
@@ -123,8 +124,8 @@ fn balanced(name: &str, balance: &Balance, slo: &Slo) -> String {
     };
     let tpot = words::decimal(slo.tpot.as_millis(), 3);
     let seen = format!(
-        "{name} at {} req/s: prefill was busy {} of the time, decode ran at {} of the batch that TPOT {tpot} ms allows",
-        words::rate(balance.rate),
+        "{name} at {}: prefill was busy {} of the time, decode ran at {} of the batch that TPOT {tpot} ms allows",
+        words::offered(balance.rate),
         percent(balance.prefill_load),
         percent(balance.decode_load)
     );
@@ -144,15 +145,15 @@ fn balanced(name: &str, balance: &Balance, slo: &Slo) -> String {
 /// Where utilisation isn't known: the direction that the queues point in, at the highest rate at which they do.
 fn queues(report: &ArmReport, input: &ArmInput, slo: &Slo) -> Option<String> {
     let toward = |p: &PointInput| Attribution::of(p, slo).shift.map(|shift| (p.rate, shift));
-    let found = input.points.iter().filter(|p| !p.rate.is_infinite()).filter_map(toward);
+    let found = input.points.iter().filter(|p| p.rate != RequestRate::INFINITE).filter_map(toward);
     let (rate, shift) = found.max_by(|a, b| a.0.total_cmp(&b.0))?;
     let side = match shift {
         Shift::MorePrefill => "prefill",
         Shift::MoreDecode => "decode",
     };
-    let at = words::rate(rate);
+    let at = words::offered(rate);
     Some(format!(
-        "{} at {at} req/s: its {side} side is what keeps requests waiting; more {side} would help",
+        "{} at {at}: its {side} side is what keeps requests waiting; more {side} would help",
         report.name
     ))
 }

@@ -5,6 +5,7 @@ use crate::launch::LaunchError;
 use crate::plan::workload::WorkloadError;
 use crate::record::RecordError;
 use crate::units::RequestRate;
+use crate::words;
 use thiserror::Error;
 
 #[derive(Debug, Error)]
@@ -38,7 +39,8 @@ pub enum SessionError {
     #[error("{arm}: {instance} {how}; the run ends here, as --on-failure stop asks\nhint: its log is {log}")]
     EngineLost { arm: String, instance: String, how: String, log: String },
     #[error(
-        "this run cannot go on: {dataset} or its tokenizer has changed since, and would give other requests at {rate} req/s (attempt {attempt}) than were recorded\nhint: put the files back as they were, or start a new run"
+        "this run cannot go on: {dataset} or its tokenizer has changed since, and would give other requests at {} (attempt {attempt}) than were recorded\nhint: put the files back as they were, or start a new run",
+        words::named(*.rate)
     )]
     TraceChanged { dataset: String, rate: RequestRate, attempt: u32 },
     #[error("{0}")]

@@ -8,12 +8,13 @@ use super::loss::{AbortCell, Incident, Loss};
 use super::recorder::{self, Recording, Tally};
 use super::sampling::Samplers;
 use super::watchdog::{Watchdog, first_unresponsive};
-use crate::drive::{self, Deadlines, PointReport, PointSpec, Progress};
+use crate::drive::{self, Deadlines, Pace, PointReport, PointSpec, Progress};
 use crate::observe::engine::{self, EngineWindow};
 use crate::outcome::{PointFacts, PointKey, PointStatus};
 use crate::plan::workload::{Schedule, TraceHasher};
 use crate::record::journal::LineHead;
 use crate::record::{Repeats, RunWriter, SentBefore, dir, export, manifest::TraceRecord};
+use crate::words;
 use chrono::{DateTime, Local};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -120,11 +121,11 @@ impl Measurement<'_> {
             requests: u32::try_from(schedule.requests.len()).unwrap_or(u32::MAX),
         };
         let exhausted = (schedule.repeats > 0).then(|| {
-            let (repeats, all, rate) = (schedule.repeats, schedule.requests.len(), key.rate);
-            format!("{repeats} of the {all} prompts at {rate} req/s had been sent before: the dataset is exhausted")
+            let (repeats, all, at) = (schedule.repeats, schedule.requests.len(), words::named(key.rate));
+            format!("{repeats} of the {all} prompts at {at} had been sent before: the dataset is exhausted")
         });
         let again =
-            self.sent_before.warning(&repeats, key.rate, self.context.sweep.load.seed).or_else(|| self.cut_short(key));
+            self.sent_before.warning(&repeats, &words::named(key.rate), self.context.sweep.load.seed).or_else(|| self.cut_short(key));
         again.iter().for_each(|text| (self.context.events)(SessionEvent::Warning { text: text.clone() }));
         self.writer.update(|m| {
             m.traces.retain(|t| t.key != key);
@@ -143,9 +144,9 @@ impl Measurement<'_> {
         let begun = self.writer.manifest().traces.iter().any(|t| t.key == key);
         let told = || {
             format!(
-                "the point at {} req/s was cut short before: what was sent then may be answered from this server's \
+                "the point at {} was cut short before: what was sent then may be answered from this server's \
                  prefix cache now; restart it, or measure anew with another --seed",
-                key.rate
+                words::named(key.rate)
             )
         };
         (begun && self.live.fleet.is_none()).then(told)
@@ -187,11 +188,19 @@ impl Measurement<'_> {
             schedule: Arc::clone(schedule),
             prompts: Arc::clone(&self.context.workload),
             target: self.live.target.clone(),
-            id_prefix: format!("tb-{}-{}-{}", self.context.nonce, key.rate, key.attempt),
+            id_prefix: format!("tb-{}-{}-{}", self.context.nonce, key.rate.to_string().replace(':', "-"), key.attempt),
             deadlines: Deadlines { first_token: timeouts.first_token, idle: timeouts.idle },
             drain: timeouts.drain,
-            max_concurrency: self.context.sweep.load.max_concurrency,
+            pace: self.pace(key),
             keep_text: self.context.sweep.workload.save_texts || self.live.counter.is_some(),
+        }
+    }
+
+    fn pace(&self, key: PointKey) -> Pace {
+        match (key.rate.in_flight(), self.context.sweep.load.max_concurrency) {
+            (Some(n), _) => Pace::Closed(n),
+            (None, Some(n)) => Pace::Limited(n),
+            (None, None) => Pace::Open,
         }
     }
 
@@ -223,7 +232,7 @@ impl Measurement<'_> {
         })?;
         let exported = export::write(self.writer.dir(), self.writer.manifest(), facts.key, journal_start)?;
         if exported.is_none() {
-            let text = format!("the point at {} req/s is too large for a file in vLLM's format", facts.key.rate);
+            let text = format!("the point at {} is too large for a file in vLLM's format", words::named(facts.key.rate));
             (self.context.events)(SessionEvent::Warning { text });
         }
         (self.context.events)(SessionEvent::PointFinished {

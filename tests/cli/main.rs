@@ -1,6 +1,7 @@
 //! The command line as people and scripts use it: the real program, its output, files and exit codes.
 
 mod attach;
+mod closed_loop;
 mod compare;
 mod compare_files;
 mod datasets;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::{Barrier, Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use topobench::drive::{
-    Completion, Deadlines, PointReport, PointSpec, Progress, Single, SingleError, Target, run_point, send_one,
+    Completion, Deadlines, Pace, PointReport, PointSpec, Progress, Single, SingleError, Target, run_point, send_one,
 };
 use topobench::outcome::{Failure, Outcome, RequestRecord};
 use topobench::plan::deployment::Secret;
@@ -47,6 +47,7 @@ fn point(address: std::net::SocketAddr, requests: u32, rate: f64) -> PointSpec {
         arrivals: Arrivals::Constant,
         ramp_up: None,
         max_concurrency: None,
+        requests: Vec::new(),
         warmups: 0,
         max_warmup: Duration::ZERO,
         launches: 1,
@@ -61,7 +62,7 @@ fn point(address: std::net::SocketAddr, requests: u32, rate: f64) -> PointSpec {
         id_prefix: "tb-0-1".into(),
         deadlines: Deadlines::default(),
         drain: Duration::from_secs(60),
-        max_concurrency: None,
+        pace: Pace::Open,
         keep_text: false,
     }
 }
@@ -152,7 +153,7 @@ async fn under_a_concurrency_limit_slots_are_handed_on_and_due_stays_due() {
         }
     })
     .await;
-    let spec = PointSpec { max_concurrency: Some(2), ..point(server.address, 20, f64::INFINITY) };
+    let spec = PointSpec { pace: Pace::Limited(2), ..point(server.address, 20, f64::INFINITY) };
     let (report, records) = run_all(spec).await;
     assert_eq!(report.counts.completed, 20);
     assert!(seen.load(Ordering::SeqCst) <= 2);
@@ -169,13 +170,33 @@ async fn under_a_concurrency_limit_slots_are_handed_on_and_due_stays_due() {
 }
 
 #[tokio::test]
+async fn in_a_closed_loop_a_request_is_due_when_another_ends() {
+    let server = Server::start(|request, mut answer| async move {
+        answer.serve(&request).await;
+        Some(answer)
+    })
+    .await;
+    let spec = PointSpec { pace: Pace::Closed(3), ..point(server.address, 12, f64::INFINITY) };
+    let (report, records) = run_all(spec).await;
+    assert_eq!(report.counts.completed, 12);
+    let mut ends: Vec<_> = records.iter().map(|r| r.timeline.end).collect();
+    ends.sort();
+    for record in &records {
+        let t = &record.timeline;
+        assert_eq!(t.due, t.slot);
+        let predecessor = (record.index as usize).checked_sub(3).map(|i| ends[i]);
+        assert!(t.due >= predecessor.unwrap_or_default(), "{record:?}");
+    }
+}
+
+#[tokio::test]
 async fn connections_are_used_again() {
     let server = Server::start(|request, mut answer| async move {
         answer.serve(&request).await;
         Some(answer)
     })
     .await;
-    let spec = PointSpec { max_concurrency: Some(1), ..point(server.address, 50, f64::INFINITY) };
+    let spec = PointSpec { pace: Pace::Limited(1), ..point(server.address, 50, f64::INFINITY) };
     let (report, _) = run_all(spec).await;
     assert_eq!(report.counts.completed, 50);
     assert!(server.connections() < 25, "{} connections for 50 requests one after another", server.connections());

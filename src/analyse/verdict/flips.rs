@@ -75,10 +75,10 @@ fn bounds(arm: &ArmInput, slo: &Slo, question: &Question) -> (f64, f64) {
     let per = arm.gpus.filter(|n| *n > 0).map_or(1.0, f64::from);
     let curve: Vec<(f64, f64)> = by_rate(&arm.points)
         .into_iter()
-        .filter(|(rate, _)| rate.is_finite())
+        .filter(|(rate, _)| !rate.is_infinite())
         .filter_map(|(rate, points)| {
             let each = points.iter().filter_map(|p| PointAttainment::of(&p.samples, slo));
-            Some((rate / per, each.reduce(PointAttainment::pooled)?.both.percent()))
+            Some((rate.per_second() / per, each.reduce(PointAttainment::pooled)?.both.percent()))
         })
         .collect();
     crossing::bounds(&curve, question.target.percent().get())

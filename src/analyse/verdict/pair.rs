@@ -231,7 +231,7 @@ fn level(duel: &Duel<'_>, goal: &str, reach: &str, case: &Case<'_>, report: &Rat
     let tighter = report.scale.value.zip(a.scale.at_rate).filter(|_| report.scale.claims()).map(|(value, at)| {
         let (who, ratio) = if value >= 1.0 { (b, report.scale) } else { (a, inverse(report.scale)) };
         let ratio = times(ratio.value.unwrap_or(1.0), ratio.ci95);
-        format!("At {} req/s {} keeps limits {ratio} as tight", number(at.per_second()), name(who))
+        format!("At {} {} keeps limits {ratio} as tight", words::offered(at), name(who))
     });
     (first, tighter.into_iter().chain([outside(duel)]).collect())
 }

@@ -1,6 +1,6 @@
 //! How a verdict puts numbers, and how it keeps its length.
 
-use crate::analyse::arm::{ArmReport, RateReport};
+use crate::analyse::arm::{ArmReport, MaxConcurrency, RateReport};
 use crate::analyse::input::Censored;
 use crate::analyse::interval::Interval;
 use crate::analyse::launches::Covers;
@@ -59,7 +59,22 @@ pub(super) fn standing(arm: &ArmReport, target: &str) -> String {
         (None, Some(Censored::BelowTested), Some((lowest, _))) => {
             format!("{who} misses {target} at {} req/s, the lowest rate tested", number(lowest))
         }
-        _ => format!("{who} was measured at no finite rate"),
+        _ => match arm.max_concurrency {
+            Some(found) => format!("{who} {}", in_flight(found, target)),
+            None => format!("{who} was measured at no finite rate"),
+        },
+    }
+}
+
+/// The same of a closed loop.
+fn in_flight(found: MaxConcurrency, target: &str) -> String {
+    match (found.value, found.missed) {
+        (Some(kept), Some(missed)) => {
+            format!("meets {target} with {kept} in flight and misses it with {missed} (closed loop)")
+        }
+        (Some(kept), None) => format!("still meets {target} with {kept} in flight, the most tested (closed loop)"),
+        (None, Some(missed)) => format!("misses {target} with {missed} in flight, the fewest tested (closed loop)"),
+        (None, None) => "was measured at no load".to_string(),
     }
 }
 

@@ -8,7 +8,7 @@
 
 mod server;
 
-use crate::drive::{Deadlines, DriveError, PointSpec, Progress, Target, run_point};
+use crate::drive::{Deadlines, DriveError, Pace, PointSpec, Progress, Target, run_point};
 use crate::outcome::RequestRecord;
 use crate::plan::load::{Dataset, Extent, Lengths, Load, Prefixes, Workload};
 use crate::plan::workload::{PrepareContext, PreparedWorkload, WorkloadError};
@@ -136,7 +136,7 @@ fn spec(port: u16, rate: RequestRate) -> Result<PointSpec, WorkloadError> {
         id_prefix: format!("capacity-{rate}"),
         deadlines: Deadlines::default(),
         drain: Duration::from_secs(10),
-        max_concurrency: None,
+        pace: Pace::Open,
         keep_text: false,
     })
 }

@@ -4,7 +4,7 @@ use crate::plan::error::PlanError;
 use crate::plan::load::{Arrivals, Extent, Load, RampUp};
 use crate::plan::options::{DatasetName, LoadOptions, WorkloadOptions};
 use crate::plan::topology::Defaults;
-use crate::plan::typed::Rates;
+use crate::plan::typed::{Levels, Prompts, Rates};
 use crate::plan::workload::recorded_rate;
 use crate::units::RequestRate;
 use std::path::Path;
@@ -13,6 +13,8 @@ use std::time::Duration;
 /// Launches and attempts of a run at most: beyond any measurement, and small enough to list.
 const MOST_REPEATS: u32 = 1000;
 
+/// Requests of a point, where nobody says how many.
+const DEFAULT_REQUESTS: u32 = 100;
 /// Seconds of a point at most: some four months.
 const LONGEST_POINT_SECS: f64 = 1e7;
 /// Points of a run at most: rates times attempts times launches.
@@ -33,6 +35,8 @@ pub(super) fn build(o: &LoadOptions, workload: &WorkloadOptions, defaults: &Defa
     let ramp_up = ramp_up(o)?;
     let rates = if o.trace_arrivals {
         vec![rate_of_trace(workload, extent)?]
+    } else if let Some(Levels(levels)) = &o.concurrency {
+        levels.iter().copied().map(RequestRate::closed).collect()
     } else if let Some(Rates(rates)) = &o.request_rate {
         rates.clone()
     } else if let Some(ramp) = ramp_up {
@@ -49,17 +53,22 @@ pub(super) fn build(o: &LoadOptions, workload: &WorkloadOptions, defaults: &Defa
     }
     for (i, rate) in rates.iter().enumerate() {
         if rates[..i].contains(rate) {
-            return Err(PlanError::value(
-                "--request-rate",
-                rate,
-                "a rate stands once in the list; --attempts repeats it",
-            ));
+            return Err(match rate.in_flight() {
+                Some(n) => {
+                    PlanError::value("--concurrency", n, "a level stands once in the list; --attempts repeats it")
+                }
+                None => PlanError::value("--request-rate", rate, "a rate stands once in the list; --attempts repeats it"),
+            });
         }
     }
     if matches!(extent, Extent::Duration(_)) && rates.iter().any(|r| r.is_infinite()) {
         return Err(PlanError::value("--request-rate", "inf", "an infinite rate has no duration: give --num-prompts"));
     }
+    let requests = requests(o, &rates)?;
     check_size(extent, &rates)?;
+    for (rate, n) in rates.iter().zip(&requests) {
+        check_size(Extent::Requests(*n), &[*rate])?;
+    }
     let launches = o.launches.unwrap_or(1);
     for (flag, n) in [("--attempts", o.attempts), ("--launches", launches)] {
         if n == 0 || n > MOST_REPEATS {
@@ -84,6 +93,7 @@ pub(super) fn build(o: &LoadOptions, workload: &WorkloadOptions, defaults: &Defa
     Ok(Load {
         rates,
         extent,
+        requests,
         arrivals: arrivals(o, workload)?,
         ramp_up,
         max_concurrency: o.max_concurrency,
@@ -124,9 +134,12 @@ fn check_size(extent: Extent, rates: &[RequestRate]) -> Result<(), PlanError> {
 }
 
 fn extent(o: &LoadOptions, defaults: &Defaults) -> Result<Extent, PlanError> {
-    match (o.num_prompts, o.duration) {
-        (Some(0), _) => Err(PlanError::value("--num-prompts", 0, "give at least 1")),
-        (Some(n), _) => Ok(Extent::Requests(n)),
+    match (&o.num_prompts, o.duration) {
+        (Some(Prompts::Each(0)), _) => Err(PlanError::value("--num-prompts", 0, "give at least 1")),
+        (Some(Prompts::Each(n)), _) => Ok(Extent::Requests(*n)),
+        // Each point has a number of its own.
+        (Some(Prompts::List(_) | Prompts::PerSlot(_)), _) => Ok(Extent::Requests(DEFAULT_REQUESTS)),
+        (None, _) if o.concurrency.is_some() => Ok(Extent::Requests(DEFAULT_REQUESTS)),
         (None, Some(secs)) if secs > 0.0 && secs <= LONGEST_POINT_SECS => {
             Ok(Extent::Duration(Duration::from_secs_f64(secs)))
         }
@@ -136,8 +149,29 @@ fn extent(o: &LoadOptions, defaults: &Defaults) -> Result<Extent, PlanError> {
                 Duration::try_from_secs_f64(secs)
                     .map_err(|e| PlanError::value("duration in [defaults]", secs, &e.to_string()))?,
             ),
-            (n, _) => Extent::Requests(n.unwrap_or(100)),
+            (n, _) => Extent::Requests(n.unwrap_or(DEFAULT_REQUESTS)),
         }),
+    }
+}
+
+/// The number of each point, where the points have numbers of their own.
+fn requests(o: &LoadOptions, rates: &[RequestRate]) -> Result<Vec<u32>, PlanError> {
+    let refused = |value: &str, remedy: &str| Err(PlanError::value("--num-prompts", value, remedy));
+    let per_slot = |times: u32| rates.iter().map(|r| r.in_flight()?.checked_mul(times)).collect::<Option<Vec<u32>>>();
+    match &o.num_prompts {
+        Some(Prompts::List(list)) if list.contains(&0) => refused("0", "give at least 1"),
+        Some(Prompts::List(list)) if list.len() != rates.len() => {
+            let told = list.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+            refused(&told, &format!("the list needs one number for each of the {} points", rates.len()))
+        }
+        Some(Prompts::List(list)) => Ok(list.clone()),
+        Some(Prompts::PerSlot(0)) => refused("0x", "give at least 1x"),
+        Some(Prompts::PerSlot(times)) => match per_slot(*times) {
+            Some(numbers) => Ok(numbers),
+            None => refused(&format!("{times}x"), "a multiple is of the requests in flight: it needs --concurrency"),
+        },
+        Some(Prompts::Each(_)) => Ok(Vec::new()),
+        None => Ok(o.concurrency.as_ref().and_then(|_| per_slot(Levels::PROMPTS_EACH)).unwrap_or_default()),
     }
 }
 

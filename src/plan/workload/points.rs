@@ -12,13 +12,13 @@ pub(super) fn due_offsets(
     attempt: u32,
     recorded: Option<&[Offset]>,
 ) -> Result<Vec<Offset>, WorkloadError> {
-    let pattern = Pattern { rate, extent: load.extent, arrivals: load.arrivals, ramp_up: load.ramp_up, recorded };
+    let pattern = Pattern { rate, extent: load.extent_of(rate), arrivals: load.arrivals, ramp_up: load.ramp_up, recorded };
     let seed = seeds::derive(Role::Arrivals, &[seeds::point(load.seed, rate, attempt)]);
     Ok(arrivals::due_offsets(&pattern, seed)?)
 }
 
 pub(super) fn count(load: &Load, rate: RequestRate, attempt: u32) -> Result<u64, WorkloadError> {
-    match load.extent {
+    match load.extent_of(rate) {
         Extent::Requests(n) => Ok(u64::from(n)),
         Extent::Duration(_) => Ok(due_offsets(load, rate, attempt, None)?.len() as u64),
     }

@@ -25,7 +25,9 @@ pub(super) fn derive(role: Role, parts: &[u64]) -> u64 {
 
 /// Rates and attempts never share prompts, or a prefix cache would serve the later ones.
 pub(super) fn point(plan_seed: u64, rate: RequestRate, attempt: u32) -> u64 {
-    mix(mix(plan_seed) ^ mix(rate.per_second().to_bits()).rotate_left(17) ^ mix(u64::from(attempt)).rotate_left(41))
+    // No rate has the bits of a closed loop's size: as a float they would be NaN.
+    let level = rate.in_flight().map_or_else(|| rate.per_second().to_bits(), |n| u64::MAX - u64::from(n));
+    mix(mix(plan_seed) ^ mix(level).rotate_left(17) ^ mix(u64::from(attempt)).rotate_left(41))
 }
 
 pub(super) fn generator(seed: u64) -> Xoshiro256PlusPlus {

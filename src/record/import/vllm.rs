@@ -9,6 +9,7 @@ use crate::units::{Offset, RequestRate, TokenCount};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 
 /// Share of requests that may have come in one piece of several tokens. More, and the server doesn't stream, so that
 /// nobody knows its TPOT.
@@ -75,6 +76,9 @@ impl VllmFile {
             Value::Null => return Err("it has no `request_rate`: nothing tells which point it is".to_string()),
             _ => None,
         };
+        // Everything at once with a limit is vLLM's closed loop.
+        let limit = || self.count("max_concurrency").and_then(NonZeroU32::new).map(RequestRate::closed);
+        let rate = rate.map(|rate| limit().filter(|_| rate.is_infinite()).unwrap_or(rate));
         rate.ok_or_else(|| {
             format!("its request_rate is {}: give each point a rate of requests per second", self.request_rate)
         })

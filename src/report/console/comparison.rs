@@ -28,7 +28,7 @@ fn side_by_side(study: &Study, style: Style) -> String {
     let arms = &study.comparison.arms;
     let title = style.paint("Highest rate and tightest SLO that meet the target", Tint::Bold);
     let scale = match arms.iter().find_map(|arm| arm.scale.at_rate) {
-        Some(rate) => format!("SLO scale at {} req/s", words::rate(rate)),
+        Some(rate) => format!("SLO scale at {}", words::offered(rate)),
         None => "SLO scale".to_string(),
     };
     let header = ["arm", "GPUs", "req/s", "95 % CI", "per GPU", &scale, "95 % CI"];

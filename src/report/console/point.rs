@@ -65,7 +65,10 @@ fn counts(page: &mut Page, point: &PointInput, summary: &PointSummary, question:
     for (kind, n) in point.samples.failures() {
         page.row(&format!("  {kind}:"), &n.to_string());
     }
-    page.row("Request rate configured (RPS):", &words::rate(point.rate));
+    match point.rate.in_flight() {
+        Some(n) => page.row("In flight (closed loop):", &n.to_string()),
+        None => page.row("Request rate configured (RPS):", &words::rate(point.rate)),
+    }
     page.number("Benchmark duration (s):", duration);
     page.row("Total input tokens:", &total(input));
     page.row("Total generated tokens:", &total(summary.output_throughput));

@@ -11,10 +11,12 @@ use crate::words;
 pub fn sweep(study: &Study, arm: usize, style: Style) -> String {
     let Some(report) = study.comparison.arms.get(arm) else { return String::new() };
     let title = style.paint(&report.name, Tint::Bold);
-    let goal = format!("{}, target {}", study.question.slo, study.question.target.percent());
+    let closed = report.points.iter().any(|p| p.rate.in_flight().is_some());
+    let kind = if closed { ", closed loop" } else { "" };
+    let goal = format!("{}, target {}{kind}", study.question.slo, study.question.target.percent());
     let mut text = format!("{title}: attainment of {goal}\n");
     let several = report.points.iter().any(|p| p.attempt > 1);
-    let mut header = vec!["req/s", "offered", "served", "attained %", "95 % CI", "TTFT %", "TPOT %"];
+    let mut header = vec![if closed { "load" } else { "req/s" }, "offered", "served", "attained %", "95 % CI", "TTFT %", "TPOT %"];
     header.extend(["TTFT ms p50/p90/p99", "TPOT ms p50/p90/p99", "valid"]);
     let rows = study.points(arm).map(|p| row(p, several, study)).collect();
     text.push_str(&table(header, rows, style));
@@ -66,8 +68,8 @@ fn doubts(report: &ArmReport, style: Style) -> String {
             (_, PointStatus::Degraded) => ("is degraded", Tint::Doubtful),
             _ => continue,
         };
-        let rate = words::rate(p.rate);
-        text.push_str(&format!("  {rate} req/s {}: {}\n", style.paint(word, tint), p.why.join("; ")));
+        let at = words::offered(p.rate);
+        text.push_str(&format!("  {at} {}: {}\n", style.paint(word, tint), p.why.join("; ")));
     }
     text
 }

@@ -28,9 +28,10 @@ pub fn breakdown(study: &Study) -> Option<Figure> {
     let (first, whole) = (stacks.iter().map(|s| &s.stages[..]), stacks.iter().map(|s| &s.whole[..]));
     let text = |s: &Stack| (stacks.len() <= NAMED_STACKS).then(|| s.name.clone());
     let texts: Vec<Option<String>> = stacks.iter().map(text).collect();
-    let names: Vec<String> = rates.iter().map(|r| words::rate(*r)).collect();
+    let names: Vec<String> = rates.iter().map(|r| words::level(*r)).collect();
     let panel = |title: &str, bars: Bars| {
-        Panel::new(Axis::categories("Request rate (req/s)", &names), Axis::linear("Mean time (ms)"))
+        let label = if study.comparison.is_closed() { style::IN_FLIGHT } else { "Request rate (req/s)" };
+        Panel::new(Axis::categories(label, &names), Axis::linear("Mean time (ms)"))
             .titled(title)
             .with(bars)
     };

@@ -36,9 +36,9 @@ pub fn cdf(study: &Study) -> Option<Figure> {
     .flatten()
     .collect();
     let caption = format!(
-        "{} At {} req/s. Shares of the requests offered: a failed request never arrives.",
+        "{} At {}. Shares of the requests offered: a failed request never arrives.",
         style::setting(study),
-        words::rate(rate)
+        words::offered(rate)
     );
     let figure = Figure::new(panels).sized(720.0, 190.0).captioned(caption);
     (!figure.panels.is_empty()).then(|| figure.titled(format!("Latency distributions - {}", style::title(study))))

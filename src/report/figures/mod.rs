@@ -67,7 +67,11 @@ pub fn of_run(study: &Study) -> Vec<Named> {
     let mut all = named(builders, study);
     for run in &study.runs {
         for point in &run.points {
-            let name = format!("timeline_{}qps_{}", point.key.rate, point.key.attempt);
+            let load = match point.key.rate.in_flight() {
+                Some(n) => format!("concurrency{n}"),
+                None => format!("{}qps", point.key.rate),
+            };
+            let name = format!("timeline_{load}_{}", point.key.attempt);
             all.extend(timeline(run, point).map(|figure| Named { name, figure }));
         }
     }

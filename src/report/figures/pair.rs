@@ -39,8 +39,9 @@ fn caption(study: &Study, unit: RateUnit) -> String {
     if unit.is_per_gpu() {
         text.push_str(" Rates are divided by all GPUs of a deployment, prefill and decode together.");
     }
-    if study.comparison.arms.iter().any(|arm| arm.rates.iter().any(|r| r.rate.is_infinite())) {
-        text.push_str(" Points at an infinite rate are not shown.");
+    let mut unplaced = study.comparison.arms.iter().flat_map(|arm| arm.rates.iter().map(move |r| (arm, r.rate)));
+    if unplaced.any(|(arm, rate)| unit.place(arm, rate).is_none()) {
+        text.push_str(" Points without a rate (all at once, closed loops) are not shown.");
     }
     // The rest stands where there is room for it.
     let verdict = &study.comparison.verdict;
@@ -53,7 +54,8 @@ fn together(study: &Study) -> &'static str {
 }
 
 fn rate_panel(study: &Study, unit: RateUnit) -> Panel {
-    let mut panel = Panel::new(unit.axis(), attainment_axis()).titled("Attainment over rate").with(target_rule(study));
+    let title = if unit.is_closed() { "Attainment over requests in flight" } else { "Attainment over rate" };
+    let mut panel = Panel::new(unit.axis(), attainment_axis()).titled(title).with(target_rule(study));
     for (arm, look) in dressed(study) {
         panel = over_rate(panel, study, arm, (look, unit));
     }
@@ -61,12 +63,12 @@ fn rate_panel(study: &Study, unit: RateUnit) -> Panel {
 }
 
 fn over_rate(mut panel: Panel, study: &Study, arm: &ArmReport, (look, unit): (ArmLook, RateUnit)) -> Panel {
-    let finite: Vec<&RateReport> = arm.rates.iter().filter(|r| !r.rate.is_infinite()).collect();
-    let at = |r: &RateReport| unit.of_arm(arm, r.rate.per_second());
+    let placed: Vec<(f64, &RateReport)> =
+        arm.rates.iter().filter_map(|r| Some((unit.place(arm, r.rate)?, r))).collect();
     let curve = |pick: fn(&PointAttainment) -> f64| -> Vec<Point> {
-        finite.iter().map(|r| Point { x: at(r), y: pick(&r.attainment), hollow: invalid(arm, r.rate) }).collect()
+        placed.iter().map(|(x, r)| Point { x: *x, y: pick(&r.attainment), hollow: invalid(arm, r.rate) }).collect()
     };
-    let intervals: Vec<Spread> = finite.iter().map(|r| spread(at(r), arm, r)).collect();
+    let intervals: Vec<Spread> = placed.iter().map(|(x, r)| spread(*x, arm, r)).collect();
     if let [only] = intervals.as_slice() {
         panel =
             panel.with(ErrorBars { intervals: vec![*only], direction: Direction::Y, color: look.color, label: None });
@@ -144,6 +146,9 @@ fn scale_panel(study: &Study, unit: RateUnit) -> Panel {
 fn scale_label(study: &Study, unit: RateUnit) -> String {
     let arms = &study.comparison.arms;
     let Some(rate) = arms.iter().find_map(|arm| arm.scale.at_rate) else { return "SLO scale".to_string() };
+    if rate.in_flight().is_some() {
+        return format!("SLO scale with {}", words::offered(rate));
+    }
     let rates = words::distinct(arms.iter().map(|arm| words::number(unit.of_arm(arm, rate.per_second()))));
     match rates.as_slice() {
         // Arms of unequal size have no common rate per GPU.

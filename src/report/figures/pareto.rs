@@ -22,13 +22,14 @@ pub fn pareto(study: &Study) -> Option<Figure> {
             })
             .collect();
         places += found.len();
-        let spots = found.iter().map(|(point, p)| Spot { point: *point, text: Some(words::rate(p.rate)) });
+        let spots = found.iter().map(|(point, p)| Spot { point: *point, text: Some(words::level(p.rate)) });
         let spots = Scatter { spots: spots.collect(), shape: look.shape, color: look.color, label: None };
         let line = Line::new(found.iter().map(|(point, _)| *point), Stroke::solid(look.color));
         panel = panel.with(line.marked(look.shape).labelled(&arm.name)).with(spots);
     }
     let legend = Legend { extra: style::invalid_entry(study).into_iter().collect(), ..Legend::default() };
-    let caption = format!("{} Numbers at the points: offered req/s.", style::setting(study));
+    let numbers = if unit.is_closed() { "requests in flight" } else { "offered req/s" };
+    let caption = format!("{} Numbers at the points: {numbers}.", style::setting(study));
     let figure = Figure::new(vec![panel]).sized(520.0, 260.0).captioned(caption).with_legend(legend);
     (places > 0).then(|| figure.titled(format!("Throughput against interactivity - {}", style::title(study))))
 }

@@ -18,7 +18,7 @@ struct LatencyMetric {
     limit: Option<f64>,
 }
 
-/// An arm's latencies at each finite rate, repeats together.
+/// An arm's latencies at each load, repeats together.
 struct ArmLatencies<'a> {
     arm: &'a ArmReport,
     look: ArmLook,
@@ -54,10 +54,9 @@ fn gap_name(courses: &[ArmLatencies]) -> &'static str {
 }
 
 fn course<'a>(study: &Study, index: usize, (arm, look): (&'a ArmReport, ArmLook), unit: RateUnit) -> ArmLatencies<'a> {
-    let finite = arm.rates.iter().map(|r| r.rate).filter(|r| !r.is_infinite());
-    let points = finite.map(|rate| {
+    let points = arm.rates.iter().map(|r| r.rate).filter_map(|rate| {
         let hollow = arm.invalid_points().any(|p| p.rate == rate);
-        (unit.of_arm(arm, rate.per_second()), hollow, latencies(study, index, rate))
+        Some((unit.place(arm, rate)?, hollow, latencies(study, index, rate)))
     });
     ArmLatencies { arm, look, points: points.collect() }
 }

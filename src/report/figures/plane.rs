@@ -24,10 +24,14 @@ pub fn plane(study: &Study) -> Option<Figure> {
     let tpots = limits(&study.runs, |r| r.tpot.map(|t| t.as_millis()), slo.tpot.as_millis())?;
     let others = study.comparison.arms.get(1..).filter(|others| !others.is_empty())?;
     let panels: Vec<Panel> = (1..=others.len()).map(|b| panel(study, b, &ttfts, &tpots)).collect();
-    let per = if unit.is_per_gpu() { "rate per GPU" } else { "rate" };
+    let per = match (unit.is_closed(), unit.is_per_gpu()) {
+        (true, _) => "number in flight",
+        (false, true) => "rate per GPU",
+        (false, false) => "rate",
+    };
     let caption = format!(
-        "{} Each cell compares the highest {per} that meets the target under its limits. > and <: one arm's rate lies \
-         outside the rates tested, the bound is given. both: both meet the target at every rate tested; none: neither \
+        "{} Each cell compares the highest {per} that meets the target under its limits. > and <: one arm's lies \
+         outside what was tested, the bound is given. both: both meet the target at every load tested; none: neither \
          does at any. Without intervals: read single cells with care.",
         style::setting(study)
     );
@@ -111,11 +115,11 @@ fn sustained(input: &ArmInput, arm: &ArmReport, slo: &Slo, study: &Study, unit: 
     let curve: Vec<(f64, f64)> = arm
         .rates
         .iter()
-        .filter(|r| !r.rate.is_infinite())
         .filter_map(|r| {
+            let at = unit.place(arm, r.rate)?;
             let repeats = input.points.iter().filter(|p| p.rate == r.rate);
             let each = repeats.filter_map(|p: &PointInput| PointAttainment::of(&p.samples, slo));
-            Some((unit.of_arm(arm, r.rate.per_second()), each.reduce(PointAttainment::pooled)?.both.percent()))
+            Some((at, each.reduce(PointAttainment::pooled)?.both.percent()))
         })
         .collect();
     let (Some(lowest), Some(highest)) = (curve.first(), curve.last()) else { return Sustained::Unknown };

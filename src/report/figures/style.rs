@@ -4,6 +4,7 @@ use crate::analyse::{ArmInput, ArmReport, Comparison};
 use crate::draw::{Axis, Dash, Direction, Key, LegendEntry, Rgb, Rule, Shape, Stroke, marker, palette};
 use crate::report::hues::hues;
 use crate::report::{Study, inputs};
+use crate::units::RequestRate;
 use crate::words;
 
 /// How an arm is told from the others, in every figure alike.
@@ -26,15 +27,33 @@ pub(super) fn dressed(study: &Study) -> impl Iterator<Item = (&ArmReport, ArmLoo
     study.comparison.arms.iter().zip(looks(&study.arms))
 }
 
-/// Rates per GPU where every arm's GPUs are known, else of the whole deployment.
+/// The axis of loads. Rates per GPU where every arm's GPUs are known, else of the whole deployment; where all points are
+/// closed loops, how many requests are in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RateUnit {
     per_gpu: bool,
+    closed: bool,
 }
 
 impl RateUnit {
     pub(super) fn of(comparison: &Comparison) -> RateUnit {
-        RateUnit { per_gpu: comparison.arms.iter().all(|arm| arm.gpus.is_some_and(|n| n > 0)) }
+        RateUnit {
+            per_gpu: comparison.arms.iter().all(|arm| arm.gpus.is_some_and(|n| n > 0)),
+            closed: comparison.is_closed(),
+        }
+    }
+
+    pub(super) fn is_closed(self) -> bool {
+        self.closed
+    }
+
+    /// Where a load lies on this axis; `None` for one that has no place on it.
+    pub(super) fn place(self, arm: &ArmReport, rate: RequestRate) -> Option<f64> {
+        match (self.closed, rate.in_flight()) {
+            (true, n) => n.map(f64::from),
+            (false, None) if !rate.is_infinite() => Some(self.of_arm(arm, rate.per_second())),
+            (false, _) => None,
+        }
     }
 
     pub(super) fn is_per_gpu(self) -> bool {
@@ -50,10 +69,17 @@ impl RateUnit {
     }
 
     pub(super) fn axis(self) -> Axis {
-        let label = if self.per_gpu { "Per-GPU rate (req/s)" } else { "Request rate (req/s)" };
+        let label = match (self.closed, self.per_gpu) {
+            (true, _) => IN_FLIGHT,
+            (false, true) => "Per-GPU rate (req/s)",
+            (false, false) => "Request rate (req/s)",
+        };
         Axis::linear(label).including(0.0)
     }
 }
+
+/// The axis of a closed loop.
+pub(super) const IN_FLIGHT: &str = "Requests in flight (closed loop)";
 
 /// Log where the values span more than a decade: a saturated point must not flatten all others.
 pub(super) fn latency_axis(label: &str, millis: impl Iterator<Item = f64>) -> Axis {
@@ -90,7 +116,7 @@ pub(super) fn invalid_entry(study: &Study) -> Option<LegendEntry> {
     Some(LegendEntry { key, label: "invalid point".into() })
 }
 
-/// `Qwen3-8B on 2 × H100: simple TP2 against nixl 1P1D`.
+/// `Qwen3-8B on 2 × H100: simple TP2 against nixl 1P1D`; a closed loop is called one.
 pub(super) fn title(study: &Study) -> String {
     let names: Vec<&str> = study.comparison.arms.iter().map(|arm| arm.name.as_str()).collect();
     let subject = match names.as_slice() {
@@ -105,7 +131,8 @@ pub(super) fn title(study: &Study) -> String {
         (models, [one]) => format!("{} on {one}: ", words::listed(models)),
         (models, _) => format!("{}: ", words::listed(models)),
     };
-    place + &subject
+    let loop_ = if study.comparison.is_closed() { ", closed loop" } else { "" };
+    format!("{place}{subject}{loop_}")
 }
 
 /// What was measured, in sentences: engines, dataset, load, limits.

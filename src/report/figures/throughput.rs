@@ -26,14 +26,20 @@ pub fn throughput(study: &Study) -> Option<Figure> {
     if highest <= 0.0 {
         return None;
     }
-    let even = Stroke { width: 1.0, ..Stroke::dashed(Rgb::GREY) };
-    requests = requests.with(Line::new([(0.0, 0.0), (highest, highest)], even).labelled("as fast as offered"));
+    // A closed loop offers what is answered.
+    if !unit.is_closed() {
+        let even = Stroke { width: 1.0, ..Stroke::dashed(Rgb::GREY) };
+        requests = requests.with(Line::new([(0.0, 0.0), (highest, highest)], even).labelled("as fast as offered"));
+    }
     let legend = Legend { extra: style::invalid_entry(study).into_iter().collect(), ..Legend::default() };
-    let caption = format!(
-        "{} Over the whole point, from the first request due to the last answer: the last answers keep short points below \
-         the line, and a draw of arrivals may be faster than its rate.",
-        style::setting(study)
-    );
+    let short = match unit.is_closed() {
+        true => "towards its end fewer requests are in flight, which keeps short points low.",
+        false => {
+            "the last answers keep short points below the line, and a draw of arrivals may be faster than its rate."
+        }
+    };
+    let caption =
+        format!("{} Over the whole point, from the first request due to the last answer: {short}", style::setting(study));
     let title = format!("Throughput - {}", style::title(study));
     Some(Figure::new(vec![requests, tokens]).sized(720.0, 190.0).titled(title).captioned(caption).with_legend(legend))
 }
@@ -44,10 +50,10 @@ fn points(
     (arm, unit): (&ArmReport, RateUnit),
     pick: fn(&PointSummary) -> Option<f64>,
 ) -> Vec<Point> {
-    let finite = study.points(index).filter(|p| !p.report.rate.is_infinite() && p.report.served > 0);
-    finite
+    let served = study.points(index).filter(|p| p.report.served > 0);
+    served
         .filter_map(|p| {
-            let (x, value) = (unit.of_arm(arm, p.report.rate.per_second()), pick(p.summary)?);
+            let (x, value) = (unit.place(arm, p.report.rate)?, pick(p.summary)?);
             Some(Point { x, y: unit.of_arm(arm, value), hollow: p.report.valid == Some(false) })
         })
         .collect()

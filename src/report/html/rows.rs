@@ -11,7 +11,7 @@ use crate::plan::topology::{Shape, Topology};
 use crate::record::Manifest;
 use crate::record::manifest::InstanceRecord;
 use crate::record::read::ImportedFacts;
-use crate::words::{distinct, number};
+use crate::words::{distinct, listed, number, rate};
 use std::collections::BTreeMap;
 
 pub(super) type SetupRow = (&'static str, fn(&ArmPage<'_>) -> Option<String>);
@@ -46,7 +46,7 @@ pub(super) const WORKLOAD: [SetupRow; 16] = [
     ("Temperature", |arm| workload(arm).and_then(|w| w.temperature).map(number)),
     ("Extra fields", |arm| workload(arm).and_then(extra)),
     ("Rates (req/s)", |arm| Some(rates(arm))),
-    ("A point lasts", |arm| load(arm).map(|l| extent(l.extent))),
+    ("A point lasts", |arm| load(arm).map(extent)),
     ("Arrivals", |arm| load(arm).map(arrivals)),
     ("In flight at most", |arm| load(arm).map(|l| l.max_concurrency.map_or("no limit".to_string(), |n| n.to_string()))),
     ("Warm-up requests", |arm| load(arm).map(|l| l.warmups.to_string())),
@@ -214,17 +214,23 @@ fn extra(workload: &Workload) -> Option<String> {
 }
 
 fn rates(arm: &ArmPage<'_>) -> String {
-    distinct(arm.run.points.iter().map(|p| p.key.rate.per_second().to_string())).join(", ")
+    distinct(arm.run.points.iter().map(|p| rate(p.key.rate))).join(", ")
 }
 
-fn extent(extent: Extent) -> String {
-    match extent {
+fn extent(load: &Load) -> String {
+    if !load.requests.is_empty() {
+        return format!("{} requests", listed(&load.requests.iter().map(u32::to_string).collect::<Vec<_>>()));
+    }
+    match load.extent {
         Extent::Requests(n) => format!("{n} requests"),
         Extent::Duration(d) => format!("{} s", number(d.as_secs_f64())),
     }
 }
 
 fn arrivals(load: &Load) -> String {
+    if load.is_closed() {
+        return "closed loop: the end of one request sends the next".to_string();
+    }
     let pattern = match load.arrivals {
         Arrivals::Gamma { burstiness: 1.0 } => "Poisson".to_string(),
         Arrivals::Gamma { burstiness } => format!("gamma gaps, burstiness {}", number(burstiness)),

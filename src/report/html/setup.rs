@@ -115,7 +115,7 @@ fn trace(key: PointKey, arms: &[ArmPage<'_>]) -> TraceRow {
     };
     let short = |h: Option<&str>| h.map_or(words::UNKNOWN.to_string(), |h| h.chars().take(12).collect());
     TraceRow {
-        rate: key.rate.per_second().to_string(),
+        rate: crate::words::rate(key.rate),
         attempt: key.attempt,
         hashes: hashes.into_iter().map(short).collect(),
         verdict,

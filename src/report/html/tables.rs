@@ -6,7 +6,7 @@ use crate::analyse::percentiles::Distribution;
 use crate::analyse::{ArmInput, ArmReport, Comparison, Interval, PointInput, Ratio};
 use crate::plan::slo::Slo;
 use crate::report::{self, JudgedPoint, why};
-use crate::words::{decimal, number};
+use crate::words::{decimal, number, offered, rate};
 
 /// A number and, in small, how sure it is.
 pub(super) struct TableCell {
@@ -37,13 +37,15 @@ pub(super) fn key_numbers(comparison: &Comparison) -> KeyNumbers {
     let columns = arms.iter().enumerate().map(|(i, arm)| Column { name: arm.name.clone(), arm: Some(i) });
     let ratios =
         comparison.ratios.iter().map(|r| Column { name: format!("{} against {base}", arms[r.b].name), arm: None });
-    let rate = arms.iter().find_map(|arm| arm.scale.at_rate).map(|r| number(r.per_second()));
-    let scale_name = rate.map_or("Tightest SLO scale".to_string(), |r| format!("Tightest SLO scale at {r} req/s"));
+    let at = arms.iter().find_map(|arm| arm.scale.at_rate).map(offered);
+    let scale_name = at.map_or("Tightest SLO scale".to_string(), |at| format!("Tightest SLO scale at {at}"));
     let row = |name: String, of: &dyn Fn(&ArmReport) -> TableCell, ratio: &dyn Fn(usize) -> TableCell| KeyRow {
         name,
         cells: arms.iter().map(of).chain((0..comparison.ratios.len()).map(ratio)).collect(),
     };
     let blank = |_: usize| TableCell { value: String::new(), note: String::new() };
+    let closed = arms.iter().any(|arm| arm.max_concurrency.is_some());
+    let most = || row("Most in flight at the target (closed loop)".to_string(), &max_concurrency, &blank);
     let rows = vec![
         row("Highest rate at the target (req/s)".to_string(), &max_rate, &|i| ratio(&comparison.ratios[i].max_rate)),
         row("The same per GPU".to_string(), &per_gpu, &|i| ratio(&comparison.ratios[i].max_rate_per_gpu)),
@@ -51,6 +53,7 @@ pub(super) fn key_numbers(comparison: &Comparison) -> KeyNumbers {
         row("GPUs".to_string(), &gpus, &blank),
         row("Points (requests each)".to_string(), &points, &blank),
     ];
+    let rows = closed.then(most).into_iter().chain(rows).collect();
     KeyNumbers { columns: columns.chain(ratios).collect(), rows }
 }
 
@@ -71,6 +74,17 @@ fn max_rate(arm: &ArmReport) -> TableCell {
         _ => format!("crosses at {}", rate.all.iter().map(|r| number(*r)).collect::<Vec<_>>().join(", ")),
     };
     TableCell { value, note: joined([confidence(rate.ci95, number), crossings]) }
+}
+
+fn max_concurrency(arm: &ArmReport) -> TableCell {
+    let found = arm.max_concurrency;
+    let value = found.map_or_else(|| UNKNOWN.to_string(), |m| m.value.map_or("none tested".to_string(), |n| n.to_string()));
+    let note = match found.map(|m| (m.value, m.missed)) {
+        Some((_, Some(missed))) => format!("missed with {missed}"),
+        Some((Some(_), None)) => "the most tested".to_string(),
+        _ => String::new(),
+    };
+    TableCell { value, note }
 }
 
 fn per_gpu(arm: &ArmReport) -> TableCell {
@@ -217,7 +231,7 @@ pub(super) fn measured(input: &PageInput<'_>) -> Vec<MeasuredRow> {
         |(index, arm, JudgedPoint { report: point, summary, .. }): (usize, &ArmReport, JudgedPoint<'_>)| MeasuredRow {
             arm: index,
             name: arm.name.clone(),
-            rate: point.rate.per_second().to_string(),
+            rate: rate(point.rate),
             attempt: point.attempt,
             offered: point.offered,
             served: point.served,
@@ -238,7 +252,7 @@ pub(super) fn validity(input: &PageInput<'_>) -> Vec<ValidityRow> {
             ValidityRow {
                 arm: index,
                 name: arm.name.clone(),
-                rate: point.rate.per_second().to_string(),
+                rate: rate(point.rate),
                 attempt: point.attempt,
                 status: point.status.word(),
                 valid: match point.valid {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use topobench::drive::{Deadlines, PointSpec, Progress, Target, run_point};
+use topobench::drive::{Deadlines, Pace, PointSpec, Progress, Target, run_point};
 use topobench::outcome::RequestRecord;
 use topobench::plan::load::{Arrivals, Dataset, Extent, Lengths, Load, Prefixes, Workload};
 use topobench::plan::workload::{PrepareContext, PreparedWorkload};
@@ -212,7 +212,7 @@ fn spec(task: Task) -> PointSpec {
         id_prefix: "truth".into(),
         deadlines: Deadlines::default(),
         drain: Duration::from_secs(30),
-        max_concurrency: None,
+        pace: Pace::Open,
         keep_text: false,
     }
 }

@@ -1,0 +1,98 @@
+//! Closed loops: so many requests in flight, and the next is sent when one ends.
+
+use crate::support::{Place, entries, read_json, read_json_lines};
+use serde_json::Value;
+
+const LOAD: [&str; 13] = [
+    "--engine",
+    "sim",
+    "--engine-arg=--sim-speed=50",
+    "--engine-arg=--sim-start-delay=0",
+    "--random-input-len",
+    "64",
+    "--random-output-len",
+    "8",
+    "--num-warmups",
+    "1",
+    "--ttft-slo",
+    "60s",
+    "--json",
+];
+
+fn measured(place: &Place, line: &str) -> Value {
+    let args: Vec<&str> = line.split_whitespace().chain(LOAD).collect();
+    place.topobench(&args).measured().json()
+}
+
+/// Most requests that were under way at once.
+fn most_in_flight(requests: &[&Value]) -> usize {
+    let span = |r: &&Value| (r["sent"].as_f64().expect("sent"), r["end"].as_f64().expect("ended"));
+    let spans: Vec<(f64, f64)> = requests.iter().map(span).collect();
+    let during = |at: f64| spans.iter().filter(|(sent, end)| *sent <= at && at < *end).count();
+    spans.iter().map(|(sent, _)| during(*sent)).max().unwrap_or(0)
+}
+
+#[test]
+fn levels_are_points_from_the_load_to_the_figures() {
+    let place = Place::new();
+    let json = measured(&place, "simple --concurrency 1,4 --num-prompts 3x");
+    let arm = &json["arms"][0];
+    let told = |key: &str| arm["points"].as_array().expect("points").iter().map(|p| p[key].clone()).collect::<Vec<_>>();
+    assert_eq!(told("concurrency"), [1, 4]);
+    assert_eq!(told("offered"), [3, 12]);
+    assert_eq!((&arm["max_rate"]["value"], &arm["max_concurrency"]["value"]), (&Value::Null, &4.into()));
+    assert!(json["verdict"].as_str().is_some_and(|v| v.contains("4 in flight, the most tested (closed loop)")), "{json}");
+
+    let run = &place.runs("random")[0];
+    let requests = read_json_lines(run.join("requests.jsonl"));
+    for (level, offered) in [(1, 3), (4, 12)] {
+        let of_level: Vec<&Value> = requests.iter().filter(|r| r["rate"] == format!("closed:{level}")).collect();
+        assert_eq!(of_level.len(), offered);
+        assert!(most_in_flight(&of_level) <= level, "{of_level:?}");
+        // Each is due when its slot was free, and only the first ones at time zero.
+        assert!(of_level.iter().all(|r| r["due"] == r["slot"]));
+        assert_eq!(of_level.iter().filter(|r| r["due"] == 0.0).count(), level);
+    }
+    let prompts: Vec<String> =
+        read_json_lines(run.join("trace.jsonl")).iter().map(|l| l["prompt_sha256"].to_string()).collect();
+    assert!(prompts.iter().all(|p| prompts.iter().filter(|q| *q == p).count() == 1), "no prompt is sent twice");
+
+    for figure in ["vllm_benchmark_plots", "throughput", "latency_percentiles"] {
+        let svg = std::fs::read_to_string(run.join(format!("plots/{figure}.svg"))).expect("drawn");
+        assert!(svg.contains("closed loop"), "{figure}");
+    }
+    let shown = place.type_in("show latest").expect(0).stdout;
+    assert!(shown.contains("In flight (closed loop):") && shown.contains("4 in flight"), "{shown}");
+
+    // vLLM's own way to say it, and read back as what it was.
+    let export = entries(run).into_iter().find(|p| p.display().to_string().contains("vllm-infqps-concurrency4-"));
+    let export = export.expect("an export");
+    let file = read_json(&export);
+    assert_eq!((&file["request_rate"], &file["max_concurrency"]), (&"inf".into(), &4.into()));
+    place.write("theirs/one.json", &file.to_string());
+    let read = place.type_in("show theirs --json").expect(0).json();
+    assert_eq!(read["analysis"]["arms"][0]["points"][0]["concurrency"], 4);
+}
+
+#[test]
+fn prompts_are_a_list_or_a_multiple_and_nonsense_is_refused() {
+    let place = Place::new();
+    let plan = |line: &str| place.type_in(&format!("simple --engine sim {line} --dry-run"));
+    let listed = plan("--concurrency 2,3 --num-prompts 5,7").expect(0).stdout;
+    assert!(listed.contains("  2 in flight (closed loop), attempt 1: 5 requests, "), "{listed}");
+    assert!(listed.contains("  3 in flight (closed loop), attempt 1: 7 requests, "), "{listed}");
+    assert!(plan("--concurrency 2").expect(0).stdout.contains("20 requests"), "ten for each in flight");
+    let rates = plan("--request-rate 1,2 --num-prompts 5,7").expect(0).stdout;
+    assert!(rates.contains("1.0 req/s, attempt 1: 5 requests") || rates.contains("1 req/s, attempt 1: 5 requests"), "{rates}");
+    for (line, why) in [
+        ("--concurrency 2 --request-rate 1", "--request-rate"),
+        ("--concurrency 2 --duration 5", "--duration"),
+        ("--concurrency 2,2", "a level stands once"),
+        ("--concurrency 0", "at least 1 request"),
+        ("--request-rate 1 --num-prompts 10x", "needs --concurrency"),
+        ("--concurrency 1,2 --num-prompts 1,2,3", "each of the 2 points"),
+    ] {
+        let refused = plan(line).expect(2).stderr;
+        assert!(refused.contains(why), "{line}: {refused}");
+    }
+}
