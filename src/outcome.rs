@@ -364,11 +364,29 @@ pub struct EngineCounters {
     pub kv_descriptors: Option<f64>,
     /// Time that D spent posting transfers, inside its steps.
     pub kv_post_secs: Option<f64>,
+    /// Speculative decoding: rounds of drafting, tokens drafted, and of them those that were accepted.
+    pub spec_drafts: Option<f64>,
+    pub spec_draft_tokens: Option<f64>,
+    pub spec_accepted_tokens: Option<f64>,
     /// Sums over finished requests, seconds, and their counts: queue, prefill, decode times as the engines saw them.
     pub prefill_queue: Option<TimeSum>,
     pub prefill_time: Option<TimeSum>,
     pub decode_queue: Option<TimeSum>,
     pub decode_time: Option<TimeSum>,
+}
+
+impl EngineCounters {
+    /// Accepted tokens of those drafted, percent; `None` without speculative decoding.
+    pub fn acceptance_percent(&self) -> Option<f64> {
+        let drafted = self.spec_draft_tokens.filter(|n| *n > 0.0)?;
+        Some(100.0 * self.spec_accepted_tokens? / drafted)
+    }
+
+    /// Tokens that a round of drafting gives: those accepted, and the one that the model itself adds.
+    pub fn acceptance_length(&self) -> Option<f64> {
+        let rounds = self.spec_drafts.filter(|n| *n > 0.0)?;
+        Some(1.0 + self.spec_accepted_tokens? / rounds)
+    }
 }
 
 /// A Prometheus histogram's `_sum` and `_count` over a point.

@@ -236,6 +236,11 @@ fn totals(out: &mut Map<String, Value>, columns: &Columns, facts: &PointFacts, s
         ("max_concurrent_requests", json!(summary.peak_concurrency)),
     ];
     out.extend(values.map(|(name, value)| (name.to_string(), value)));
+    let drafts = facts.engines.and_then(|e| Some((e.acceptance_percent()?, e.acceptance_length()?)));
+    if let Some((percent, length)) = drafts {
+        out.insert("spec_decode_acceptance_rate".to_string(), json!(percent));
+        out.insert("spec_decode_acceptance_length".to_string(), json!(length));
+    }
 }
 
 /// `{mean,median,std,pNN}_{ttft,tpot,itl,e2el}_ms`; null where nothing was served.

@@ -53,11 +53,12 @@ fn header() -> Vec<String> {
         ["kv_bytes", "kv_descriptors", "kv_post_ms", "kv_transfer_ms", "kv_stall_ms_per_s", "kv_bound_by"]
             .map(String::from),
     );
+    all.extend(["spec_acceptance_percent", "spec_acceptance_length"].map(String::from));
     all.push("why".to_string());
     all
 }
 
-fn line(arm: &ArmReport, JudgedPoint { report, summary, .. }: JudgedPoint<'_>) -> Vec<String> {
+fn line(arm: &ArmReport, JudgedPoint { report, summary, input }: JudgedPoint<'_>) -> Vec<String> {
     let number = |value: Option<f64>| value.map_or_else(String::new, |v| v.to_string());
     let mut all = vec![
         arm.name.clone(),
@@ -98,6 +99,11 @@ fn line(arm: &ArmReport, JudgedPoint { report, summary, .. }: JudgedPoint<'_>) -
         number(kv.map(|kv| kv.transfer_ms)),
         number(kv.and_then(|kv| kv.stall_ms)),
         kv.and_then(|kv| kv.bound_by).map_or("", BoundBy::word).to_string(),
+    ]);
+    let engines = input.facts.as_ref().and_then(|facts| facts.engines);
+    all.extend([
+        number(engines.and_then(|e| e.acceptance_percent())),
+        number(engines.and_then(|e| e.acceptance_length())),
     ]);
     all.push(report.why.join("; "));
     all

@@ -55,6 +55,22 @@ fn a_replica_has_no_transfer_counters_at_all() {
 }
 
 #[test]
+fn drafts_of_speculative_decoding_are_counted_where_tokens_are_made() {
+    let page = |drafts: u32| {
+        let lines = [("drafts", drafts), ("draft_tokens", 3 * drafts), ("accepted_tokens", 2 * drafts)];
+        let series = |(name, n): (&str, u32)| format!("vllm:spec_decode_num_{name}_total{{engine=\"0\"}} {n}.0\n");
+        lines.map(series).concat()
+    };
+    // Prefill drafts nothing, and isn't asked.
+    let counters = between(&pair(PREFILL, &page(100)), &pair(PREFILL, &page(350))).counters.expect("both were read");
+    assert_eq!((counters.spec_drafts, counters.spec_accepted_tokens), (Some(250.0), Some(500.0)));
+    assert_eq!(counters.acceptance_length(), Some(3.0));
+    assert!(counters.acceptance_percent().is_some_and(|p| (p - 66.67).abs() < 0.01));
+    let without = between(&pair(PREFILL, &zeroed(DECODE)), &pair(PREFILL, DECODE)).counters.expect("both were read");
+    assert_eq!((without.acceptance_length(), without.acceptance_percent()), (None, None));
+}
+
+#[test]
 fn two_instances_add_up_and_one_unread_leaves_no_partial_sum() {
     let both = fleet([engine("decode-0", Role::Decode, DECODE), engine("decode-1", Role::Decode, DECODE)]);
     let zero = zeroed(DECODE);

@@ -18,6 +18,7 @@ pub fn point(point: &PointInput, kind: ArmKind, question: &Question, choice: &Me
     page.title("Serving Benchmark Result", '=');
     counts(&mut page, point, &summary, question);
     latencies(&mut page, &summary, choice);
+    drafts(&mut page, point);
     attainment(&mut page, point, kind, question);
     verdict(&mut page, &validity::judge(point, kind, &question.slo));
     page.text.push_str(&"=".repeat(WIDTH));
@@ -106,6 +107,16 @@ fn latencies(page: &mut Page, summary: &PointSummary, choice: &MetricChoice) {
             page.number("Median TTFT from sent (ms):", Some(sent * 1e3));
         }
     }
+}
+
+/// As vLLM has it; nothing without speculative decoding. TPOT counts tokens, accepted or not.
+fn drafts(page: &mut Page, point: &PointInput) {
+    let Some(engines) = point.facts.as_ref().and_then(|facts| facts.engines) else { return };
+    let Some(percent) = engines.acceptance_percent() else { return };
+    page.title("Speculative Decoding", '-');
+    page.number("Acceptance rate (%):", Some(percent));
+    page.number("Acceptance length:", engines.acceptance_length());
+    page.row("Drafts:", &format!("{:.0}", engines.spec_drafts.unwrap_or(0.0)));
 }
 
 fn distribution(page: &mut Page, short: &str, found: Option<&Distribution>, choice: &MetricChoice) {

@@ -23,6 +23,22 @@ fn where_nothing_was_served_nothing_reads_as_zero_milliseconds() {
 }
 
 #[test]
+fn drafts_are_told_where_there_are_any() {
+    let run = Made { rates: vec![2.0], requests: 10, ..Made::simple() }.run();
+    let mut only = inputs::point(&run.points[0]);
+    let told = |only: &crate::analyse::PointInput| {
+        point(only, ArmKind::Simple, &question(250.0, 9.0), &MetricChoice::default(), PLAIN)
+    };
+    assert!(!told(&only).contains("Speculative"));
+    let engines = only.facts.as_mut().and_then(|facts| facts.engines.as_mut()).expect("counters");
+    (engines.spec_drafts, engines.spec_draft_tokens) = (Some(100.0), Some(300.0));
+    engines.spec_accepted_tokens = Some(150.0);
+    let text = told(&only);
+    assert!(text.contains("Acceptance rate (%):                     50.00"), "{text}");
+    assert!(text.contains("Acceptance length:                       2.50"), "{text}");
+}
+
+#[test]
 fn two_arms_are_compared_in_tables_and_a_sentence() {
     insta::assert_snapshot!(comparison(&h100_study(250.0, 9.0), PLAIN));
 }

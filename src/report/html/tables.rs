@@ -194,6 +194,8 @@ pub(super) struct MeasuredRow {
     pub ttft: [String; 3],
     pub tpot: [String; 3],
     pub throughput: String,
+    /// Of speculative decoding.
+    pub drafts: TableCell,
 }
 
 /// What speaks for and against one point.
@@ -228,7 +230,7 @@ pub(super) fn measured(input: &PageInput<'_>) -> Vec<MeasuredRow> {
         [at(0), at(1), at(2)]
     };
     let row =
-        |(index, arm, JudgedPoint { report: point, summary, .. }): (usize, &ArmReport, JudgedPoint<'_>)| MeasuredRow {
+        |(index, arm, JudgedPoint { report: point, input: judged, summary }): (usize, &ArmReport, JudgedPoint<'_>)| MeasuredRow {
             arm: index,
             name: arm.name.clone(),
             rate: rate(point.rate),
@@ -241,6 +243,7 @@ pub(super) fn measured(input: &PageInput<'_>) -> Vec<MeasuredRow> {
             ttft: three(&summary.latencies.ttft),
             tpot: three(&summary.latencies.tpot),
             throughput: summary.output_throughput.map_or(UNKNOWN.to_string(), |x| decimal(x, 0)),
+            drafts: drafts(judged),
         };
     each(input).map(row).collect()
 }
@@ -274,6 +277,20 @@ pub(super) fn validity(input: &PageInput<'_>) -> Vec<ValidityRow> {
 fn cached(point: &PointInput) -> Option<f64> {
     let engines = point.facts.as_ref()?.engines?;
     Some(engines.cached_prompt_tokens? / engines.prompt_tokens.filter(|n| *n > 0.0)?)
+}
+
+fn drafts(point: &PointInput) -> TableCell {
+    let engines = point.facts.as_ref().and_then(|facts| facts.engines);
+    let shown = |value: Option<f64>, decimals| value.map_or(UNKNOWN.to_string(), |x| decimal(x, decimals));
+    TableCell {
+        value: shown(engines.and_then(|e| e.acceptance_percent()), 1),
+        note: shown(engines.and_then(|e| e.acceptance_length()), 2),
+    }
+}
+
+pub(super) fn has_drafts(arms: &[ArmPage<'_>]) -> bool {
+    let facts = arms.iter().flat_map(|arm| &arm.input.points).filter_map(|p| p.facts.as_ref()?.engines);
+    facts.into_iter().any(|engines| engines.acceptance_percent().is_some())
 }
 
 pub(super) fn has_failures(arms: &[ArmPage<'_>]) -> bool {
