@@ -89,7 +89,8 @@ fn agree(a: &str, b: &str) -> bool {
 fn missing_scale_rate(reports: &[ArmReport], context: &Context) -> Option<String> {
     let rate = context.scale_rate?;
     let without = listed(reports.iter().filter(|r| r.scale_curves.is_none()).map(|r| r.name.clone()));
-    (!without.is_empty()).then(|| format!("no point at {}, the load of the SLO scale, in {without}", words::named(rate)))
+    (!without.is_empty())
+        .then(|| format!("no point at {}, the load of the SLO scale, in {without}", words::named(rate)))
 }
 
 /// What is wrong within one arm.

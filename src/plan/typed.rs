@@ -52,7 +52,8 @@ impl FromStr for Levels {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let level = |word: &str| {
-            NonZeroU32::new(whole_number(word)?).ok_or_else(|| "a closed loop has at least 1 request in flight".to_string())
+            NonZeroU32::new(whole_number(word)?)
+                .ok_or_else(|| "a closed loop has at least 1 request in flight".to_string())
         };
         text.split(',').map(level).collect::<Result<_, _>>().map(Levels)
     }

@@ -152,10 +152,7 @@ fn queues(report: &ArmReport, input: &ArmInput, slo: &Slo) -> Option<String> {
         Shift::MoreDecode => "decode",
     };
     let at = words::offered(rate);
-    Some(format!(
-        "{} at {at}: its {side} side is what keeps requests waiting; more {side} would help",
-        report.name
-    ))
+    Some(format!("{} at {at}: its {side} side is what keeps requests waiting; more {side} would help", report.name))
 }
 
 /// Parts that add up to TTFT, in the order of [`STAGES`]. The engines' own sums lie within what the proxy saw, so they

@@ -124,8 +124,10 @@ impl Measurement<'_> {
             let (repeats, all, at) = (schedule.repeats, schedule.requests.len(), words::named(key.rate));
             format!("{repeats} of the {all} prompts at {at} had been sent before: the dataset is exhausted")
         });
-        let again =
-            self.sent_before.warning(&repeats, &words::named(key.rate), self.context.sweep.load.seed).or_else(|| self.cut_short(key));
+        let again = self
+            .sent_before
+            .warning(&repeats, &words::named(key.rate), self.context.sweep.load.seed)
+            .or_else(|| self.cut_short(key));
         again.iter().for_each(|text| (self.context.events)(SessionEvent::Warning { text: text.clone() }));
         self.writer.update(|m| {
             m.traces.retain(|t| t.key != key);
@@ -232,7 +234,8 @@ impl Measurement<'_> {
         })?;
         let exported = export::write(self.writer.dir(), self.writer.manifest(), facts.key, journal_start)?;
         if exported.is_none() {
-            let text = format!("the point at {} is too large for a file in vLLM's format", words::named(facts.key.rate));
+            let text =
+                format!("the point at {} is too large for a file in vLLM's format", words::named(facts.key.rate));
             (self.context.events)(SessionEvent::Warning { text });
         }
         (self.context.events)(SessionEvent::PointFinished {

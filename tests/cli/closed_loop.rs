@@ -41,7 +41,10 @@ fn levels_are_points_from_the_load_to_the_figures() {
     assert_eq!(told("concurrency"), [1, 4]);
     assert_eq!(told("offered"), [3, 12]);
     assert_eq!((&arm["max_rate"]["value"], &arm["max_concurrency"]["value"]), (&Value::Null, &4.into()));
-    assert!(json["verdict"].as_str().is_some_and(|v| v.contains("4 in flight, the most tested (closed loop)")), "{json}");
+    assert!(
+        json["verdict"].as_str().is_some_and(|v| v.contains("4 in flight, the most tested (closed loop)")),
+        "{json}"
+    );
 
     let run = &place.runs("random")[0];
     let requests = read_json_lines(run.join("requests.jsonl"));
@@ -83,7 +86,10 @@ fn prompts_are_a_list_or_a_multiple_and_nonsense_is_refused() {
     assert!(listed.contains("  3 in flight (closed loop), attempt 1: 7 requests, "), "{listed}");
     assert!(plan("--concurrency 2").expect(0).stdout.contains("20 requests"), "ten for each in flight");
     let rates = plan("--request-rate 1,2 --num-prompts 5,7").expect(0).stdout;
-    assert!(rates.contains("1.0 req/s, attempt 1: 5 requests") || rates.contains("1 req/s, attempt 1: 5 requests"), "{rates}");
+    assert!(
+        rates.contains("1.0 req/s, attempt 1: 5 requests") || rates.contains("1 req/s, attempt 1: 5 requests"),
+        "{rates}"
+    );
     for (line, why) in [
         ("--concurrency 2 --request-rate 1", "--request-rate"),
         ("--concurrency 2 --duration 5", "--duration"),

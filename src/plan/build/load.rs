@@ -57,7 +57,9 @@ pub(super) fn build(o: &LoadOptions, workload: &WorkloadOptions, defaults: &Defa
                 Some(n) => {
                     PlanError::value("--concurrency", n, "a level stands once in the list; --attempts repeats it")
                 }
-                None => PlanError::value("--request-rate", rate, "a rate stands once in the list; --attempts repeats it"),
+                None => {
+                    PlanError::value("--request-rate", rate, "a rate stands once in the list; --attempts repeats it")
+                }
             });
         }
     }

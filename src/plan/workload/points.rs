@@ -12,7 +12,8 @@ pub(super) fn due_offsets(
     attempt: u32,
     recorded: Option<&[Offset]>,
 ) -> Result<Vec<Offset>, WorkloadError> {
-    let pattern = Pattern { rate, extent: load.extent_of(rate), arrivals: load.arrivals, ramp_up: load.ramp_up, recorded };
+    let pattern =
+        Pattern { rate, extent: load.extent_of(rate), arrivals: load.arrivals, ramp_up: load.ramp_up, recorded };
     let seed = seeds::derive(Role::Arrivals, &[seeds::point(load.seed, rate, attempt)]);
     Ok(arrivals::due_offsets(&pattern, seed)?)
 }

@@ -31,9 +31,7 @@ pub fn breakdown(study: &Study) -> Option<Figure> {
     let names: Vec<String> = rates.iter().map(|r| words::level(*r)).collect();
     let panel = |title: &str, bars: Bars| {
         let label = if study.comparison.is_closed() { style::IN_FLIGHT } else { "Request rate (req/s)" };
-        Panel::new(Axis::categories(label, &names), Axis::linear("Mean time (ms)"))
-            .titled(title)
-            .with(bars)
+        Panel::new(Axis::categories(label, &names), Axis::linear("Mean time (ms)")).titled(title).with(bars)
     };
     let places: Vec<(usize, usize)> = stacks.iter().map(|s| (s.category, s.slot)).collect();
     let stages = bars(&STAGES, 0, &first.collect::<Vec<_>>(), (&places, &texts))?;

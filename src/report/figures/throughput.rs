@@ -38,8 +38,10 @@ pub fn throughput(study: &Study) -> Option<Figure> {
             "the last answers keep short points below the line, and a draw of arrivals may be faster than its rate."
         }
     };
-    let caption =
-        format!("{} Over the whole point, from the first request due to the last answer: {short}", style::setting(study));
+    let caption = format!(
+        "{} Over the whole point, from the first request due to the last answer: {short}",
+        style::setting(study)
+    );
     let title = format!("Throughput - {}", style::title(study));
     Some(Figure::new(vec![requests, tokens]).sized(720.0, 190.0).titled(title).captioned(caption).with_legend(legend))
 }

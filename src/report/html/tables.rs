@@ -78,7 +78,8 @@ fn max_rate(arm: &ArmReport) -> TableCell {
 
 fn max_concurrency(arm: &ArmReport) -> TableCell {
     let found = arm.max_concurrency;
-    let value = found.map_or_else(|| UNKNOWN.to_string(), |m| m.value.map_or("none tested".to_string(), |n| n.to_string()));
+    let value =
+        found.map_or_else(|| UNKNOWN.to_string(), |m| m.value.map_or("none tested".to_string(), |n| n.to_string()));
     let note = match found.map(|m| (m.value, m.missed)) {
         Some((_, Some(missed))) => format!("missed with {missed}"),
         Some((Some(_), None)) => "the most tested".to_string(),
@@ -230,20 +231,25 @@ pub(super) fn measured(input: &PageInput<'_>) -> Vec<MeasuredRow> {
         [at(0), at(1), at(2)]
     };
     let row =
-        |(index, arm, JudgedPoint { report: point, input: judged, summary }): (usize, &ArmReport, JudgedPoint<'_>)| MeasuredRow {
-            arm: index,
-            name: arm.name.clone(),
-            rate: rate(point.rate),
-            attempt: point.attempt,
-            offered: point.offered,
-            served: point.served,
-            both: TableCell { value: percent(point.attainment.both), note: words::interval(point.ci95.both, percent) },
-            ttft_met: percent(point.attainment.ttft),
-            tpot_met: percent(point.attainment.tpot),
-            ttft: three(&summary.latencies.ttft),
-            tpot: three(&summary.latencies.tpot),
-            throughput: summary.output_throughput.map_or(UNKNOWN.to_string(), |x| decimal(x, 0)),
-            drafts: drafts(judged),
+        |(index, arm, JudgedPoint { report: point, input: judged, summary }): (usize, &ArmReport, JudgedPoint<'_>)| {
+            MeasuredRow {
+                arm: index,
+                name: arm.name.clone(),
+                rate: rate(point.rate),
+                attempt: point.attempt,
+                offered: point.offered,
+                served: point.served,
+                both: TableCell {
+                    value: percent(point.attainment.both),
+                    note: words::interval(point.ci95.both, percent),
+                },
+                ttft_met: percent(point.attainment.ttft),
+                tpot_met: percent(point.attainment.tpot),
+                ttft: three(&summary.latencies.ttft),
+                tpot: three(&summary.latencies.tpot),
+                throughput: summary.output_throughput.map_or(UNKNOWN.to_string(), |x| decimal(x, 0)),
+                drafts: drafts(judged),
+            }
         };
     each(input).map(row).collect()
 }
