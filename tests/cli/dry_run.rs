@@ -16,7 +16,7 @@ fn settings() -> insta::Settings {
 fn prefill_and_decode_instances_with_their_gpus_and_the_schedule() {
     let place = Place::new();
     let ended = place.type_in(
-        "nixl --prefill 2 --decode 2 --decode-tp 2 --engine sim --request-rate 2,inf --num-prompts 20 --seed 7 --engine-arg=--max-num-seqs=64 --dry-run -- --block-size 32",
+        "nixl --prefill 2 --decode 2 --decode-tp 2 --engine sim --request-rate 2,inf --num-prompts 20 --seed 7 --engine-arg=--max-num-seqs=64 --dry-run -- --block-size 128",
     );
     let ended = ended.expect(0);
     settings().bind(|| insta::assert_snapshot!(ended.stdout));

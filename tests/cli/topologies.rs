@@ -37,7 +37,7 @@ fn prefill_and_decode_may_differ_in_size() {
     let gpus: Vec<&str> = lines.iter().filter_map(|l| l.split(", HTTP").next()).collect();
     assert_eq!(gpus, ["  prefill-0: GPU 0", "  prefill-1: GPU 1", "  decode-0: GPU 2,3"]);
     assert!(ended.stdout.starts_with("heterogeneous-2p1d 2P1D TP1/TP2: 4 GPUs\n"), "{}", ended.stdout);
-    assert_eq!(ended.stderr, "", "the larger decode side is the safe direction");
+    assert!(!ended.stderr.contains("prefill TP"), "the larger decode side is the safe direction: {}", ended.stderr);
 }
 
 #[test]
