@@ -336,6 +336,13 @@ pub struct PointKey {
     pub attempt: u32,
 }
 
+impl EngineCounters {
+    /// Whether prefill instances pushed the KV, rather than decode instances pulling it.
+    pub fn pushed(&self) -> bool {
+        self.kv_pushed.is_some_and(|n| n > 0.0)
+    }
+}
+
 /// Counters of the engines over the point (after - before), summed over instances of a role.
 /// `None`: this engine doesn't report the counter.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -358,11 +365,14 @@ pub struct EngineCounters {
     pub kv_expired: Option<f64>,
     pub kv_notifications_after_expiry: Option<f64>,
     pub kv_transfers: Option<f64>,
+    /// Of them, those that prefill instances wrote: pushed KV.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kv_pushed: Option<f64>,
     pub kv_transfer_secs: Option<f64>,
     pub kv_transfer_bytes: Option<f64>,
-    /// Pieces of memory that the transfers were made of, on D.
+    /// Pieces of memory that the transfers were made of.
     pub kv_descriptors: Option<f64>,
-    /// Time that D spent posting transfers, inside its steps.
+    /// Time spent posting transfers: inside D's steps where it pulls, beside P's where that pushes.
     pub kv_post_secs: Option<f64>,
     /// Speculative decoding: rounds of drafting, tokens drafted, and of them those that were accepted.
     pub spec_drafts: Option<f64>,

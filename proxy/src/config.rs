@@ -42,7 +42,26 @@ pub enum Routes {
     /// Equal replicas; a request goes to one of them, unchanged.
     Balance { backends: Vec<BackendUrl>, policy: Policy },
     /// A request goes to one prefill backend, and its KV is handed to one decode backend.
-    PrefillDecode { prefill: Vec<BackendUrl>, decode: Vec<BackendUrl>, prefill_policy: Policy, decode_policy: Policy },
+    PrefillDecode {
+        prefill: Vec<BackendUrl>,
+        decode: Vec<BackendUrl>,
+        prefill_policy: Policy,
+        decode_policy: Policy,
+        dispatch: Dispatch,
+    },
+}
+
+/// When the decode instance gets a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Dispatch {
+    /// After the prefill instance's answer, which names the KV to be pulled.
+    InTurn,
+    /// Together with the prefill instance, which will push: decode only needs to know who that is. One after the other
+    /// until a first answer told.
+    Together,
+    /// As the prefill instances' answers say: together where they hold `"transfer_mode":"push"`.
+    #[default]
+    AsTold,
 }
 
 impl Routes {
@@ -58,6 +77,7 @@ impl Routes {
             decode,
             prefill_policy: Policy::LeastTokens,
             decode_policy: Policy::LeastRequests,
+            dispatch: Dispatch::default(),
         }
     }
 }

@@ -40,9 +40,9 @@ async fn exchange(
     trace: &mut RequestTrace,
 ) -> Result<Answered, Fault> {
     let backend = group.assign(tokens, pin)?;
-    trace.stamps.decode_backend = Some(backend.index);
+    trace.stamps.decode.backend = Some(backend.index);
     let outgoing = Outgoing { call, headers: &call.headers, body: std::slice::from_ref(&call.body) };
-    let answered = outgoing.exchange(worker, backend, &mut trace.stamps.decode_sent).await?;
-    trace.stamps.decode_head = Some(Instant::now());
+    let answered = outgoing.exchange(worker, backend, &mut trace.stamps.decode.sent).await?;
+    trace.stamps.decode.head = Some(Instant::now());
     Ok(answered)
 }

@@ -9,6 +9,7 @@ use rand::RngExt;
 
 use crate::config::BackendUrl;
 use crate::fault::{Fault, FaultKind, Refusal, Stage};
+use crate::identity::Identity;
 use crate::policy::{Chooser, Load, Policy};
 
 /// One backend and what the proxy knows of it.
@@ -25,6 +26,8 @@ pub(crate) struct Backend {
     tokens: AtomicU64,
     total: AtomicU64,
     refused_until: Mutex<Option<Instant>>,
+    /// Who this prefill instance is to decode instances, if it pushes and has told.
+    identity: Mutex<Option<Identity>>,
 }
 
 impl Backend {
@@ -48,6 +51,14 @@ impl Backend {
 
     pub(crate) fn mark_accepting(&self) {
         *self.refused_until.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn remember(&self, identity: Identity) {
+        *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = Some(identity);
     }
 
     fn is_available(&self) -> bool {
@@ -92,6 +103,7 @@ impl Group {
                     tokens: AtomicU64::new(0),
                     total: AtomicU64::new(0),
                     refused_until: Mutex::new(None),
+                    identity: Mutex::new(None),
                 })
             })
             .collect();
@@ -162,6 +174,13 @@ impl Group {
 pub(crate) struct Assignment {
     backend: Arc<Backend>,
     tokens: u64,
+}
+
+impl Assignment {
+    /// The backend, for longer than it is charged.
+    pub(crate) fn shared(&self) -> Arc<Backend> {
+        Arc::clone(&self.backend)
+    }
 }
 
 impl std::ops::Deref for Assignment {

@@ -9,13 +9,17 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use http_body_util::Either;
 
+use crate::config::Dispatch;
 use crate::fault::{Fault, FaultKind};
-use crate::group::Group;
+use crate::group::{Assignment, Group};
 use crate::headers::for_prefill;
 use crate::hop::{Call, Outgoing};
+use crate::identity::Identity;
 use crate::relay::{Answered, ProxyBody};
 use crate::rewrite::{KvParams, NoParams, Splice};
+use crate::stamps::{DecodeStamps, PrefillStamps};
 use crate::state::{RequestTrace, Worker};
+use crate::together::both_at_once;
 
 /// Bytes of a failed prefill's answer that are quoted to the client.
 const QUOTED: usize = 400;
@@ -33,10 +37,11 @@ pub(crate) struct Bodies {
 pub(crate) struct Roles<'a> {
     pub(crate) prefill: &'a Group,
     pub(crate) decode: &'a Group,
+    pub(crate) dispatch: Dispatch,
 }
 
 /// How the prefill stage ended without a fault.
-enum Prefilled {
+pub(crate) enum Prefilled {
     Params(KvParams),
     /// The engine refused the request, or had no room: its answer is the client's.
     Declined(Box<Answered>),
@@ -50,7 +55,7 @@ pub(crate) async fn hand_off(
     bodies: Bodies,
     mut trace: RequestTrace,
 ) -> Response<ProxyBody> {
-    match both_stages(&worker, roles, &call, bodies, &mut trace).await {
+    match both_stages(&worker, roles, call, bodies, &mut trace).await {
         Ok(answered) => answered.relay(worker, trace),
         Err(fault) => {
             trace.fail(&fault);
@@ -60,9 +65,9 @@ pub(crate) async fn hand_off(
 }
 
 async fn both_stages(
-    worker: &Worker,
+    worker: &Arc<Worker>,
     roles: Roles<'_>,
-    call: &Call,
+    call: Call,
     bodies: Bodies,
     trace: &mut RequestTrace,
 ) -> Result<Answered, Fault> {
@@ -70,27 +75,46 @@ async fn both_stages(
         // A prefill for nobody would hold its KV until the lease ends.
         roles.decode.check_available()?;
     }
-    match prefill(worker, roles.prefill, call, &bodies, trace).await? {
+    let to_prefill = roles.prefill.assign(bodies.prompt_tokens, call.pins.prefill)?;
+    if let Some(identity) = to_prefill.identity() {
+        return both_at_once(worker, roles, &Arc::new(call), bodies, (to_prefill, identity), trace).await;
+    }
+    let known = to_prefill.shared();
+    match prefill(worker, to_prefill, &call, &bodies.prefill, &mut trace.stamps.prefill).await? {
         Prefilled::Declined(answered) => Ok(*answered),
         Prefilled::Params(params) => {
+            if let Some(identity) = roles.dispatch.identity_in(&params) {
+                known.remember(identity);
+            }
+            let backend = roles.decode.assign(bodies.prompt_tokens, call.pins.decode)?;
             let body = bodies.splice.pieces(&call.body, params);
-            decode(worker, roles.decode, call, bodies.prompt_tokens, &body, trace).await
+            decode(worker, backend, &call, &body, &mut trace.stamps.decode).await
         }
     }
 }
 
-async fn prefill(
+impl Dispatch {
+    /// Who decode can be told to wait for from the next request on.
+    fn identity_in(self, params: &KvParams) -> Option<Identity> {
+        let (identity, pushes) = match self {
+            Dispatch::InTurn => None,
+            Dispatch::Together | Dispatch::AsTold => Identity::told_by(params),
+        }?;
+        (pushes || self == Dispatch::Together).then_some(identity)
+    }
+}
+
+pub(crate) async fn prefill(
     worker: &Worker,
-    group: &Group,
+    backend: Assignment,
     call: &Call,
-    bodies: &Bodies,
-    trace: &mut RequestTrace,
+    body: &Bytes,
+    stamps: &mut PrefillStamps,
 ) -> Result<Prefilled, Fault> {
-    let backend = group.assign(bodies.prompt_tokens, call.pins.prefill)?;
-    trace.stamps.prefill_backend = Some(backend.index);
-    let outgoing = Outgoing { call, headers: &for_prefill(&call.headers), body: std::slice::from_ref(&bodies.prefill) };
-    let mut answered = outgoing.exchange(worker, backend, &mut trace.stamps.prefill_sent).await?;
-    trace.stamps.prefill_head = Some(Instant::now());
+    stamps.backend = Some(backend.index);
+    let outgoing = Outgoing { call, headers: &for_prefill(&call.headers), body: std::slice::from_ref(body) };
+    let mut answered = outgoing.exchange(worker, backend, &mut stamps.sent).await?;
+    stamps.head = Some(Instant::now());
     let status = answered.head.status;
     if status.is_client_error() || status == StatusCode::SERVICE_UNAVAILABLE {
         return Ok(Prefilled::Declined(Box::new(answered)));
@@ -104,7 +128,7 @@ async fn prefill(
         .collect(limit, worker.shared.timeouts.idle)
         .await
         .map_err(|error| backend.fault(error.kind(), &error))?;
-    trace.stamps.prefill_done = Some(Instant::now());
+    stamps.done = Some(Instant::now());
     worker.pool.put_back(backend.slot, answer);
     KvParams::from_answer(&body).map(Prefilled::Params).map_err(|why| {
         let kind = match why {
@@ -115,19 +139,17 @@ async fn prefill(
     })
 }
 
-async fn decode(
+pub(crate) async fn decode(
     worker: &Worker,
-    group: &Group,
+    backend: Assignment,
     call: &Call,
-    prompt_tokens: u64,
     body: &[Bytes],
-    trace: &mut RequestTrace,
+    stamps: &mut DecodeStamps,
 ) -> Result<Answered, Fault> {
-    let backend = group.assign(prompt_tokens, call.pins.decode)?;
-    trace.stamps.decode_backend = Some(backend.index);
+    stamps.backend = Some(backend.index);
     let outgoing = Outgoing { call, headers: &call.headers, body };
-    let answered = outgoing.exchange(worker, backend, &mut trace.stamps.decode_sent).await?;
-    trace.stamps.decode_head = Some(Instant::now());
+    let answered = outgoing.exchange(worker, backend, &mut stamps.sent).await?;
+    stamps.head = Some(Instant::now());
     Ok(answered)
 }
 

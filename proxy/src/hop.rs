@@ -55,7 +55,7 @@ impl Outgoing<'_> {
         let awaited = "answer";
         let outcome = tokio::time::timeout(after, self.attempt(worker, &backend, sent)).await;
         match outcome.unwrap_or(Err(UpstreamError::Timeout { awaited, after })) {
-            Ok((head, answer)) => Ok(Answered { head, answer, backend, started }),
+            Ok((head, answer)) => Ok(Answered::new(head, answer, backend, started)),
             Err(error) => {
                 if error.kind() == FaultKind::Connect {
                     backend.mark_refusing(worker.shared.timeouts.cooldown);

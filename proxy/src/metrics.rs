@@ -72,8 +72,8 @@ impl Metrics {
         let since = |start: Option<_>, end: Option<_>| start.zip(end).map(|(start, end)| end - start);
         let accepted = Some(stamps.accepted);
         let times: [Option<Duration>; 4] = [
-            since(stamps.prefill_sent, stamps.prefill_done),
-            since(stamps.decode_sent, stamps.decode_head),
+            since(stamps.prefill.sent, stamps.prefill.done),
+            since(stamps.decode.sent, stamps.decode.head),
             since(accepted, stamps.first_byte),
             since(accepted, Some(stamps.end)),
         ];

@@ -11,11 +11,13 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::{Either, Full};
 use tokio::time::Sleep;
 
+use crate::fault::FaultKind;
 use crate::group::Assignment;
 use crate::headers::strip_hop_by_hop;
 use crate::http1::AnswerHead;
 use crate::stamps::Outcome;
 use crate::state::{RequestTrace, Worker};
+use crate::together::PrefillLeg;
 use crate::upstream::{Answer, UpstreamError};
 
 /// What the proxy sends: an answer of its own, or a backend's.
@@ -29,18 +31,32 @@ pub(crate) struct Answered {
     pub(crate) backend: Assignment,
     /// When the hop began.
     pub(crate) started: Instant,
+    /// The first bytes of its body, where they were waited for.
+    pub(crate) early: Option<Bytes>,
+    /// A prefill that has not ended; the answer is worth nothing if it fails.
+    pub(crate) leg: Option<PrefillLeg>,
 }
 
 impl Answered {
+    pub(crate) fn new(head: AnswerHead, answer: Answer, backend: Assignment, started: Instant) -> Self {
+        Answered { head, answer, backend, started, early: None, leg: None }
+    }
+
     /// Passes the answer on: status, end-to-end headers and body as they are.
     pub(crate) fn relay(self, worker: Arc<Worker>, trace: RequestTrace) -> Response<ProxyBody> {
         let AnswerHead { status, reason, mut headers, .. } = self.head;
         strip_hop_by_hop(&mut headers);
         let timeouts = &worker.shared.timeouts;
+        let deadline = match &self.early {
+            Some(_) => Deadline::new(Instant::now(), timeouts.idle),
+            None => Deadline::new(self.started, timeouts.first_byte),
+        };
         let mut body = RelayBody {
             status: status.as_u16(),
-            deadline: Deadline::new(self.started, timeouts.first_byte),
+            deadline,
             idle: timeouts.idle,
+            early: self.early,
+            leg: self.leg,
             hop: Some((self.answer, self.backend)),
             failure: None,
             worker,
@@ -64,6 +80,8 @@ pub(crate) struct RelayBody {
     status: u16,
     deadline: Deadline,
     idle: Duration,
+    early: Option<Bytes>,
+    leg: Option<PrefillLeg>,
     /// `None` once the answer ended.
     hop: Option<(Answer, Assignment)>,
     /// Why it ended too early, until the client's connection was told.
@@ -74,7 +92,8 @@ pub(crate) struct RelayBody {
 
 impl RelayBody {
     fn end_if_done(&mut self) {
-        if self.hop.as_ref().is_some_and(|(answer, _)| answer.is_done())
+        if self.early.is_none()
+            && self.hop.as_ref().is_some_and(|(answer, _)| answer.is_done())
             && let Some((answer, backend)) = self.hop.take()
         {
             self.worker.pool.put_back(backend.slot, answer);
@@ -98,6 +117,21 @@ impl RelayBody {
         cx.waker().wake_by_ref();
     }
 
+    /// Looks after the prefill that runs beside; whether it has failed, and the stream with it.
+    fn prefill_failed(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(Poll::Ready(end)) = self.leg.as_mut().map(|leg| leg.poll(cx)) else { return false };
+        self.leg = None;
+        let fault = match end.settle(&mut self.trace.stamps.prefill) {
+            Ok(None) => return false,
+            Ok(Some(declined)) => declined.backend.fault(FaultKind::EngineError, &declined.head.status),
+            Err(fault) => fault,
+        };
+        tracing::warn!(request = %self.trace.stamps.request_id, "stream cut: {fault}");
+        self.hop = None;
+        self.trace.settle(Outcome::Failed { stage: fault.stage, kind: fault.kind, status: None });
+        true
+    }
+
     fn note(&mut self, data: &Bytes) {
         let now = Instant::now();
         if self.trace.stamps.first_byte.is_none() {
@@ -115,6 +149,16 @@ impl Body for RelayBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
         let this = self.get_mut();
+        if this.hop.is_some() && this.prefill_failed(cx) {
+            this.failure = Some(UpstreamError::Truncated);
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if let Some(data) = this.early.take() {
+            this.note(&data);
+            this.end_if_done();
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
         let Some((answer, _)) = &mut this.hop else {
             return Poll::Ready(this.failure.take().map(Err));
         };
@@ -140,8 +184,9 @@ impl Body for RelayBody {
     }
 
     fn size_hint(&self) -> SizeHint {
+        let early = self.early.as_ref().map_or(0, Bytes::len) as u64;
         let left = match &self.hop {
-            Some((answer, _)) => answer.bytes_left(),
+            Some((answer, _)) => answer.bytes_left().map(|left| left + early),
             None => self.failure.is_none().then_some(0),
         };
         left.map_or_else(SizeHint::default, SizeHint::with_exact)

@@ -201,7 +201,7 @@ impl Splice {
 
 /// The opaque object a prefill instance answered with. It has one consumer: neither `Clone` nor used twice.
 #[derive(Debug)]
-pub struct KvParams(Bytes);
+pub struct KvParams(pub(crate) Bytes);
 
 /// Why a prefill instance's 200 cannot be handed to a decode instance.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

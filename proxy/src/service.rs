@@ -80,8 +80,8 @@ async fn route(worker: Arc<Worker>, request: Request<Incoming>) -> Response<Prox
     };
     let shared = Arc::clone(&worker.shared);
     match (&shared.routing, destination) {
-        (Routing::PrefillDecode { prefill, decode }, Destination::HandOff(bodies)) => {
-            hand_off(worker, Roles { prefill, decode }, call, bodies, trace).await
+        (Routing::PrefillDecode { prefill, decode, dispatch }, Destination::HandOff(bodies)) => {
+            hand_off(worker, Roles { prefill, decode, dispatch: *dispatch }, call, bodies, trace).await
         }
         (Routing::PrefillDecode { prefill, .. }, Destination::Forward { prefill: true }) => {
             forward(worker, prefill, call.pins.prefill, call, trace).await
@@ -106,7 +106,7 @@ fn destination(routing: &Routing, call: &Call) -> Result<Destination, Refusal> {
             }
             Ok(Destination::Forward { prefill: false })
         }
-        Routing::PrefillDecode { prefill, decode } => {
+        Routing::PrefillDecode { prefill, decode, .. } => {
             prefill.check_pin(call.pins.prefill)?;
             decode.check_pin(call.pins.decode)?;
             if call.generates() {

@@ -12,27 +12,40 @@ pub struct StageStamps {
     pub request_id: String,
     /// The request's head was read.
     pub accepted: Instant,
-    /// The prefill request was written to the socket.
-    pub prefill_sent: Option<Instant>,
-    /// The prefill answer's head was read.
-    pub prefill_head: Option<Instant>,
-    /// The prefill answer was read whole.
-    pub prefill_done: Option<Instant>,
-    /// The decode request was written to the socket.
-    pub decode_sent: Option<Instant>,
-    /// The decode answer's head was read.
-    pub decode_head: Option<Instant>,
+    pub prefill: PrefillStamps,
+    /// Of the replica for a balanced request.
+    pub decode: DecodeStamps,
     /// The first bytes of the decode answer's body were read.
     pub first_byte: Option<Instant>,
     /// The last byte was handed to the client's connection, or the request ended otherwise.
     pub end: Instant,
-    /// Index of the prefill backend.
-    pub prefill_backend: Option<usize>,
-    /// Index of the decode backend, or of the replica.
-    pub decode_backend: Option<usize>,
     /// Body bytes relayed to the client.
     pub bytes: u64,
     pub outcome: Outcome,
+}
+
+/// The prefill stage. With pushed KV it overlaps the decode stage.
+#[derive(Debug, Clone, Default)]
+pub struct PrefillStamps {
+    /// Index of the backend.
+    pub backend: Option<usize>,
+    /// The request was written to the socket.
+    pub sent: Option<Instant>,
+    /// The answer's head was read.
+    pub head: Option<Instant>,
+    /// The answer was read whole.
+    pub done: Option<Instant>,
+}
+
+/// The stage whose answer is the client's.
+#[derive(Debug, Clone, Default)]
+pub struct DecodeStamps {
+    /// Index of the backend.
+    pub backend: Option<usize>,
+    /// The request was written to the socket.
+    pub sent: Option<Instant>,
+    /// The answer's head was read.
+    pub head: Option<Instant>,
 }
 
 /// How a request ended, as the proxy saw it.

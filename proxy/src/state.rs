@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use tokio::sync::mpsc;
 
-use crate::config::{Limits, ProxyError, Routes, Timeouts};
+use crate::config::{Dispatch, Limits, ProxyError, Routes, Timeouts};
 use crate::fault::{Fault, Refusal, Stage};
 use crate::group::Group;
 use crate::metrics::Metrics;
-use crate::stamps::{Outcome, StageStamps};
+use crate::stamps::{DecodeStamps, Outcome, PrefillStamps, StageStamps};
 use crate::upstream::Pool;
 
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub(crate) struct Shared {
 #[derive(Debug)]
 pub(crate) enum Routing {
     Balance(Group),
-    PrefillDecode { prefill: Group, decode: Group },
+    PrefillDecode { prefill: Group, decode: Group, dispatch: Dispatch },
 }
 
 impl Routing {
@@ -46,11 +46,12 @@ impl Routing {
         };
         Ok(match routes {
             Routes::Balance { backends, policy } => Routing::Balance(group(Stage::Backend, backends, policy, 0)?),
-            Routes::PrefillDecode { prefill, decode, prefill_policy, decode_policy } => {
+            Routes::PrefillDecode { prefill, decode, prefill_policy, decode_policy, dispatch } => {
                 let prefills = prefill.len();
                 Routing::PrefillDecode {
                     prefill: group(Stage::Prefill, prefill, prefill_policy, 0)?,
                     decode: group(Stage::Decode, decode, decode_policy, prefills)?,
+                    dispatch,
                 }
             }
         })
@@ -59,7 +60,7 @@ impl Routing {
     pub(crate) fn groups(&self) -> Vec<&Group> {
         match self {
             Routing::Balance(group) => vec![group],
-            Routing::PrefillDecode { prefill, decode } => vec![prefill, decode],
+            Routing::PrefillDecode { prefill, decode, .. } => vec![prefill, decode],
         }
     }
 
@@ -151,15 +152,10 @@ impl RequestTrace {
             stamps: StageStamps {
                 request_id,
                 accepted,
-                prefill_sent: None,
-                prefill_head: None,
-                prefill_done: None,
-                decode_sent: None,
-                decode_head: None,
+                prefill: PrefillStamps::default(),
+                decode: DecodeStamps::default(),
                 first_byte: None,
                 end: accepted,
-                prefill_backend: None,
-                decode_backend: None,
                 bytes: 0,
                 outcome: Outcome::ClientGone,
             },

@@ -167,7 +167,7 @@ async fn pins_choose_the_pair_and_stay_with_the_proxy() {
                 assert!(!request.headers.keys().any(|name| name.contains("topobench")));
             }
             let stamps = proxy.drain_stamps();
-            assert_eq!((stamps[0].prefill_backend, stamps[0].decode_backend), (Some(p), Some(d)));
+            assert_eq!((stamps[0].prefill.backend, stamps[0].decode.backend), (Some(p), Some(d)));
         }
     }
     let mut client = posted(&proxy, "X-Topobench-Decode: 2\r\n", BODY).await;
@@ -195,11 +195,11 @@ async fn stamps_follow_the_request_through_its_stages() {
     assert_eq!(stamps.bytes, 11);
     let stages = [
         Some(stamps.accepted),
-        stamps.prefill_sent,
-        stamps.prefill_head,
-        stamps.prefill_done,
-        stamps.decode_sent,
-        stamps.decode_head,
+        stamps.prefill.sent,
+        stamps.prefill.head,
+        stamps.prefill.done,
+        stamps.decode.sent,
+        stamps.decode.head,
         stamps.first_byte,
         Some(stamps.end),
     ];

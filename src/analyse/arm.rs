@@ -5,7 +5,7 @@ use super::confidence::RateSeries;
 use super::crossing::{Crossing, crossing};
 use super::fitted::Fitted;
 use super::hand_over::HandOver;
-use super::input::{ArmInput, ArmKind, Censored, PointInput, Question};
+use super::input::{ArmInput, ArmKind, Censored, KvWay, PointInput, Question};
 use super::interval::Interval;
 use super::latencies::median_ttft;
 use super::launches::{Reach, launches};
@@ -309,7 +309,7 @@ impl<'a> Judged<'a> {
             .filter_map(|(point, validity)| {
                 let report = point_report(point, validity, question, &self.attempt_of(point, question))?;
                 let decode = self.input.instances.map(|(_, decode)| decode);
-                Some(report.with_hand_over(HandOver::of(point, decode, self.input.stages_kv_through_host())))
+                Some(report.with_hand_over(HandOver::of(point, decode, &self.input.kv_way())))
             })
             .collect();
         reports.sort_by(|a, b| a.rate.total_cmp(&b.rate).then(a.attempt.cmp(&b.attempt)));
@@ -336,7 +336,7 @@ impl PointReport {
     pub fn new(point: &PointInput, kind: ArmKind, question: &Question) -> Option<PointReport> {
         let attempt = Attempt::new(&point.samples, &question.slo, question.target);
         let report = point_report(point, &validity::judge(point, kind, &question.slo), question, &attempt)?;
-        Some(report.with_hand_over(HandOver::of(point, None, false)))
+        Some(report.with_hand_over(HandOver::of(point, None, &KvWay::default())))
     }
 
     fn with_hand_over(mut self, kv: Option<HandOver>) -> PointReport {

@@ -29,8 +29,10 @@ pub struct TimeSpent {
     pub hand_off: Option<f64>,
     /// Sent to the answering engine until its first byte: KV transfer, queue, first step.
     pub first_byte: Option<f64>,
-    /// Of it transferring KV blocks (the connector's own sum over its transfers).
+    /// Of it transferring KV blocks (the connector's own sum over its transfers). Unknown where prefill pushes: it counts
+    /// until its own next step, which nobody waits for.
     pub kv_transfer: Option<f64>,
+    /// In the engine's queue, from when the prompt was computed.
     pub decode_queue: Option<f64>,
     /// First byte at the proxy to first token at the client.
     pub back: Option<f64>,
@@ -87,7 +89,8 @@ fn time_spent(point: &PointInput) -> TimeSpent {
     let sums = &point.samples.stages;
     let engines = point.facts.as_ref().and_then(|f| f.engines).unwrap_or_default();
     let engine = |sum: Option<TimeSum>| sum.filter(|s| s.count > 0.0).map(|s| s.secs / s.count);
-    let transfers = engines.kv_transfer_secs.zip(engines.kv_transfers.filter(|n| *n > 0.0));
+    let transfers = engines.kv_transfer_secs.zip(engines.kv_transfers.filter(|n| *n > 0.0 && !engines.pushed()));
+    let overlap = mean(sums.overlap, sums.stamped_prefill).unwrap_or(0.0);
     TimeSpent {
         slot_wait: mean(sums.slot_wait, sums.served),
         client_lag: mean(sums.lag, sums.served),
@@ -99,7 +102,7 @@ fn time_spent(point: &PointInput) -> TimeSpent {
         hand_off: mean(sums.hand_off, sums.stamped_prefill),
         first_byte: mean(sums.first_byte, sums.stamped),
         kv_transfer: transfers.map(|(secs, n)| secs / n),
-        decode_queue: engine(engines.decode_queue),
+        decode_queue: engine(engines.decode_queue).map(|secs| (secs - overlap).max(0.0)),
         back: mean(sums.back, sums.stamped),
         ttft: mean(sums.ttft, sums.served),
         decode: mean(sums.decode, sums.served),
@@ -129,11 +132,15 @@ fn binding(point: &PointInput, slo: &Slo) -> Binding {
     }
 }
 
+/// A queue that takes less of TTFT than this is not what makes it too long.
+const WORTH_AN_INSTANCE: f64 = 0.2;
+
 fn shift(time: &TimeSpent, binding: Binding) -> Option<Shift> {
     let (prefill, decode) = (time.prefill_queue?, time.decode_queue?);
+    let matters = time.ttft.is_some_and(|ttft| prefill >= WORTH_AN_INSTANCE * ttft);
     match binding {
         // A stage that queues twice as long as the other is the one that lacks instances.
-        Binding::Ttft if prefill > 2.0 * decode => Some(Shift::MorePrefill),
+        Binding::Ttft if prefill > 2.0 * decode && matters => Some(Shift::MorePrefill),
         // Not for TTFT: decode's queue holds the wait for the KV transfer too, however idle the instance is.
         Binding::Tpot if decode > 2.0 * prefill => Some(Shift::MoreDecode),
         Binding::Tpot if time.prefill.is_some() => Some(Shift::MoreDecode),

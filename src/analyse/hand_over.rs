@@ -1,22 +1,27 @@
 //! The hand-over of KV caches, audited: what was moved, in how many pieces, what it cost, and what binds it.
 //!
-//! vLLM posts a transfer inside the decode step, some three microseconds a descriptor (measured on H100s at 9,216
+//! vLLM's decode instances pull: they post a transfer inside the decode step, some three microseconds a descriptor (measured on H100s at 9,216
 //! descriptors a prompt; 4 at 1,152), and looks for its end once a step. So a transfer takes the time to post its
 //! descriptors, the time its bytes need on the link, and the rest of the step in which it ends. Only the first is counted
-//! apart by the engine: what is left is told as steps, never as the link's speed.
+//! apart by the engine: what is left is told as steps, never as the link's speed. Prefill instances that push post on a
+//! thread of their own, and count until their next step: the decode batch never stands still for it.
 
-use super::input::PointInput;
+use super::input::{KvWay, PointInput};
 use crate::outcome::{EngineCounters, HandOverFacts, KvSpan};
 use crate::words::number;
 use serde::Serialize;
 
 /// Posting shorter than this is not worth a setting, milliseconds.
 const NEGLIGIBLE_POST_MS: f64 = 2.0;
+/// Of every second, a decode batch that stands still so long is held up by posting, whatever else a transfer waits for.
+const LONG_STALL_MS: f64 = 100.0;
 /// The block size that larger ones are advised up to; vLLM's maintainers benchmark with it.
 const LARGE_BLOCK: u32 = 128;
 /// Descriptors a transfer differ between two parts of a point by this factor: not one state. A pool that is in use varies
 /// with the load, by up to three times as measured on H200s; a fresh one has sixteen times fewer, or less.
 const CHANGED: f64 = 4.0;
+/// From this share of a link's speed on, it is the link that a transfer waits for.
+const NEAR_THE_LINK: f64 = 0.5;
 /// Fewer transfers in a part of a point tell nothing of it.
 const ENOUGH: f64 = 5.0;
 
@@ -26,6 +31,8 @@ const ENOUGH: f64 = 5.0;
 pub enum BoundBy {
     /// Posting many small pieces, while the decode batch stands still.
     Descriptors,
+    /// The bytes over the time come near what was measured between the GPUs.
+    Link,
     /// KV goes through the host's memory, as the topology asks.
     HostStaging,
     /// Waiting for the decode engine's next step.
@@ -37,6 +44,7 @@ impl BoundBy {
     pub fn word(self) -> &'static str {
         match self {
             BoundBy::Descriptors => "descriptors",
+            BoundBy::Link => "link",
             BoundBy::HostStaging => "host_staging",
             BoundBy::Steps => "steps",
         }
@@ -59,10 +67,11 @@ impl std::fmt::Display for Change {
             true => "the KV block pool fragmented: a longer warm-up, --max-warmup, would measure one state",
             false => "the KV block pool recovered",
         };
+        let after = at_secs.ceil();
         write!(
             f,
             "the hand-over changed during the point: about {from:.0} descriptors a prompt at first, {to:.0} from second \
-             {at_secs:.0} on ({cause})"
+             {at_secs:.0} on ({cause}); --window {after:.0}: judges only what came then"
         )
     }
 }
@@ -73,7 +82,7 @@ pub struct HandOver {
     pub bytes: Option<f64>,
     pub descriptors: Option<f64>,
     pub bytes_per_descriptor: Option<f64>,
-    /// Posting, inside the decode step.
+    /// Posting: inside the decode step where decode pulls.
     pub post_ms: Option<f64>,
     /// From posting to seeing the end, posting included.
     pub transfer_ms: f64,
@@ -86,14 +95,16 @@ pub struct HandOver {
     pub advice: Option<String>,
     /// Tokens a KV block, as the engine says.
     pub block_size: Option<u32>,
+    /// Whether prefill wrote the KV, rather than decode reading it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub pushed: bool,
     #[serde(skip)]
     pub change: Option<Change>,
 }
 
 impl HandOver {
-    /// `None` without counted transfers. `decode_instances` share the posting; `staged`: the topology sends KV through
-    /// the host's memory although there are GPUs.
-    pub fn of(point: &PointInput, decode_instances: Option<u32>, staged: bool) -> Option<HandOver> {
+    /// `None` without counted transfers. `decode_instances` share the posting.
+    pub fn of(point: &PointInput, decode_instances: Option<u32>, way: &KvWay) -> Option<HandOver> {
         let facts = point.facts.as_ref()?;
         let counters: EngineCounters = facts.engines?;
         let transfers = counters.kv_transfers.filter(|n| *n > 0.0)?;
@@ -104,23 +115,30 @@ impl HandOver {
         let bytes = each(counters.kv_transfer_bytes);
         let over = facts.hand_over.as_ref();
         let block_size = over.and_then(|o| o.block_size);
-        let bound_by = bound_by(post_ms, transfer_ms, staged);
         let sums = &point.samples.stages;
         let mean_ttft = (sums.served > 0).then(|| sums.ttft / f64::from(sums.served)).filter(|secs| *secs > 0.0);
         let seconds = point.duration_secs.filter(|secs| *secs > 0.0);
         let instances = decode_instances.filter(|n| *n > 0).map(f64::from);
+        let pushed = counters.pushed();
         let share = |((posted, seconds), instances): ((f64, f64), f64)| 1e3 * posted / seconds / instances;
+        let stall_ms = match pushed {
+            true => Some(0.0),
+            false => counters.kv_post_secs.zip(seconds).zip(instances).map(share),
+        };
+        let bound_by = bound_by(Spent { post_ms, transfer_ms, stall_ms, bytes }, way);
         Some(HandOver {
             bytes,
             descriptors,
             bytes_per_descriptor: bytes.zip(descriptors).map(|(bytes, n)| bytes / n),
             post_ms,
             transfer_ms,
-            ttft_percent: mean_ttft.map(|secs| transfer_ms / secs / 10.0),
-            stall_ms: counters.kv_post_secs.zip(seconds).zip(instances).map(share),
+            // What prefill counts ends at its own next step, and nobody waits for that.
+            ttft_percent: mean_ttft.filter(|_| !pushed).map(|secs| transfer_ms / secs / 10.0),
+            stall_ms,
             bound_by,
             advice: bound_by.and_then(|bound| advice(bound, block_size, descriptors, post_ms)),
             block_size,
+            pushed,
             change: over.and_then(change),
         })
     }
@@ -138,11 +156,16 @@ impl std::fmt::Display for HandOver {
             write!(f, " in {n:.0} descriptors of {} KiB", number(each / 1024.0))?;
         }
         if let Some(post) = self.post_ms {
-            write!(f, ", {} ms of it posting inside decode's steps", number(post))?;
+            let place = if self.pushed { "by prefill, beside its steps" } else { "inside decode's steps" };
+            write!(f, ", {} ms of it posting {place}", number(post))?;
         }
         match self.bound_by {
             Some(BoundBy::Descriptors) => write!(f, "; bound by descriptors")?,
+            Some(BoundBy::Link) => write!(f, "; bound by the link between the GPUs")?,
             Some(BoundBy::HostStaging) => write!(f, "; staged through the host's memory")?,
+            Some(BoundBy::Steps) if self.pushed => {
+                write!(f, "; the rest ends with prefill's next step, which nobody waits for")?
+            }
             Some(BoundBy::Steps) => write!(f, "; the rest is waiting for decode's next step")?,
             None => {}
         }
@@ -153,12 +176,28 @@ impl std::fmt::Display for HandOver {
     }
 }
 
-fn bound_by(post_ms: Option<f64>, transfer_ms: f64, staged: bool) -> Option<BoundBy> {
-    if staged {
+/// What a transfer took, and what of decode's time.
+struct Spent {
+    post_ms: Option<f64>,
+    transfer_ms: f64,
+    stall_ms: Option<f64>,
+    bytes: Option<f64>,
+}
+
+fn bound_by(spent: Spent, way: &KvWay) -> Option<BoundBy> {
+    let Spent { post_ms, transfer_ms, stall_ms, bytes } = spent;
+    if way.staged {
         return Some(BoundBy::HostStaging);
     }
+    let moving_secs = (transfer_ms - post_ms.unwrap_or(0.0)) / 1e3;
+    let near = |(bytes, link): (f64, f64)| bytes >= NEAR_THE_LINK * link * moving_secs;
+    if bytes.zip(way.link).is_some_and(near) {
+        return Some(BoundBy::Link);
+    }
     let post = post_ms?;
-    match post >= NEGLIGIBLE_POST_MS && post >= transfer_ms - post {
+    // Where many prompts come at once, a transfer also waits while others are posted.
+    let posting = post >= transfer_ms - post || stall_ms.is_some_and(|ms| ms >= LONG_STALL_MS);
+    match post >= NEGLIGIBLE_POST_MS && posting {
         true => Some(BoundBy::Descriptors),
         false => Some(BoundBy::Steps),
     }
@@ -180,6 +219,9 @@ fn advice(bound: BoundBy, block_size: Option<u32>, descriptors: Option<f64>, pos
         (BoundBy::Descriptors, None) => {
             Some(format!("a larger --block-size ({LARGE_BLOCK}) would make fewer descriptors of the same bytes"))
         }
+        (BoundBy::Link, _) => Some(
+            "fewer bytes would be sooner there: --kv-cache-dtype fp8 halves them, and changes answers a little".into(),
+        ),
         (BoundBy::HostStaging, _) => {
             Some("buffer_device = \"cuda\" in the topology's [kv] would spare the copies".into())
         }
@@ -232,7 +274,7 @@ mod tests {
         let mut input = point(4.0, 100, 0);
         input.facts = Some(facts);
         input.duration_secs = Some(25.0);
-        HandOver::of(&input, Some(1), false).expect("counted")
+        HandOver::of(&input, Some(1), &KvWay::default()).expect("counted")
     }
 
     #[test]
@@ -259,16 +301,65 @@ mod tests {
     }
 
     #[test]
+    fn the_link_binds_only_where_it_was_measured() {
+        let input = |transfer_ms: f64| {
+            let mut input = point(4.0, 10, 0);
+            let mut facts = fine(4.0, 10);
+            facts.engines = Some(EngineCounters {
+                kv_transfers: Some(1.0),
+                kv_transfer_secs: Some(transfer_ms / 1e3),
+                kv_post_secs: Some(1e-3),
+                kv_transfer_bytes: Some(288.0 * 1024.0 * 1024.0),
+                ..EngineCounters::default()
+            });
+            input.facts = Some(facts);
+            input
+        };
+        let bound = |ms: f64, link| {
+            HandOver::of(&input(ms), Some(1), &KvWay { staged: false, link }).expect("counted").bound_by
+        };
+        // PCIe at 20 GB/s moves them in 15 ms, NVLink at 400 in less than one.
+        assert_eq!(bound(20.0, Some(20e9)), Some(BoundBy::Link));
+        assert_eq!(bound(20.0, Some(400e9)), Some(BoundBy::Steps));
+        assert_eq!(bound(20.0, None), Some(BoundBy::Steps));
+    }
+
+    #[test]
+    fn what_is_pushed_holds_up_no_decode_batch() {
+        let mut input = point(4.0, 10, 0);
+        let mut facts = fine(4.0, 10);
+        facts.engines = Some(EngineCounters {
+            kv_transfers: Some(10.0),
+            kv_pushed: Some(10.0),
+            kv_transfer_secs: Some(0.4),
+            kv_post_secs: Some(0.28),
+            kv_descriptors: Some(92_160.0),
+            ..EngineCounters::default()
+        });
+        input.facts = Some(facts);
+        let over = HandOver::of(&input, Some(1), &KvWay::default()).expect("counted");
+        assert_eq!((over.stall_ms, over.ttft_percent, over.bound_by), (Some(0.0), None, Some(BoundBy::Descriptors)));
+        assert!(over.to_string().contains("posting by prefill, beside its steps"), "{over}");
+    }
+
+    #[test]
+    fn a_tenth_of_decodes_time_is_too_much_posting_however_long_transfers_take() {
+        // 100 transfers in 25 s.
+        assert_eq!(measured(9216.0, 24.0, 90.0, 16).bound_by, Some(BoundBy::Steps));
+        assert_eq!(measured(9216.0, 26.0, 90.0, 16).bound_by, Some(BoundBy::Descriptors));
+    }
+
+    #[test]
     fn what_the_engine_does_not_count_is_not_guessed() {
         let mut input = point(4.0, 10, 0);
         let mut facts = fine(4.0, 10);
         facts.engines =
             Some(EngineCounters { kv_transfers: Some(10.0), kv_transfer_secs: Some(0.1), ..EngineCounters::default() });
         input.facts = Some(facts);
-        let over = HandOver::of(&input, None, false).expect("transfers are counted");
+        let over = HandOver::of(&input, None, &KvWay::default()).expect("transfers are counted");
         assert_eq!((over.bytes, over.descriptors, over.post_ms, over.stall_ms), (None, None, None, None));
         assert_eq!((over.bound_by, over.advice), (None, None));
-        assert_eq!(HandOver::of(&point(4.0, 10, 0), Some(1), false), None, "nothing recorded");
+        assert_eq!(HandOver::of(&point(4.0, 10, 0), Some(1), &KvWay::default()), None, "nothing recorded");
     }
 
     fn course(descriptors: &[f64]) -> HandOverFacts {

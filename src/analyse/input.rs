@@ -51,6 +51,17 @@ pub struct Identity {
     pub dataset: Option<String>,
     /// The hash of what each point was sent.
     pub traces: Vec<(PointKey, String)>,
+    /// The slowest link between its GPUs, bytes per second, where it was measured.
+    pub kv_link: Option<f64>,
+}
+
+/// What is known of the way that KV takes from prefill to decode.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct KvWay {
+    /// The topology sends it through the host's memory although there are GPUs.
+    pub staged: bool,
+    /// The slowest link between the GPUs, bytes per second, where `doctor --kv` measured it.
+    pub link: Option<f64>,
 }
 
 /// One deployment's run.
@@ -87,10 +98,22 @@ impl ArmInput {
         Flags::new(&self.settings(), args.collect())
     }
 
-    /// Whether the topology sends KV through the host's memory although there are GPUs.
-    pub fn stages_kv_through_host(&self) -> bool {
+    /// What is known of the way that KV takes.
+    pub fn kv_way(&self) -> KvWay {
         let device = self.topology.pointer("/shape/kv/buffer_device").and_then(serde_json::Value::as_str);
-        self.gpus.is_some_and(|n| n > 0) && device == Some("cpu")
+        KvWay { staged: self.gpus.is_some_and(|n| n > 0) && device == Some("cpu"), link: self.identity.kv_link }
+    }
+
+    /// What the arm set, by key and value.
+    pub fn setting(&self, key: &str) -> Option<&str> {
+        self.topology.pointer("/settings")?.get(key)?.as_str()
+    }
+
+    /// Whether the topology asks the connector to keep all layers of a KV block together, which makes one piece of each.
+    pub fn joins_layers(&self) -> bool {
+        let option = self.topology.pointer("/shape/kv/extra_config/enable_cross_layers_blocks");
+        let on = |text: &str| text.eq_ignore_ascii_case("true");
+        option.is_some_and(|value| value.as_bool().unwrap_or_else(|| value.as_str().is_some_and(on)))
     }
 
     /// The hash of what a point was sent, where it was recorded.

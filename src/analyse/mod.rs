@@ -11,7 +11,6 @@
 mod arm;
 pub mod attainment;
 pub mod attribution;
-pub mod balance;
 pub mod claim;
 pub mod compare;
 pub mod confidence;
@@ -36,6 +35,7 @@ pub mod samples;
 pub mod scale;
 mod series;
 pub mod summary;
+mod unfelt;
 pub mod validity;
 pub mod verdict;
 mod warnings;

@@ -159,6 +159,8 @@ pub(super) struct StageSums {
     pub(super) hand_off: f64,
     pub(super) first_byte: f64,
     pub(super) back: f64,
+    /// How long decode already waited while the prompt was computed: part of its own queue time, and of `prefill`.
+    pub(super) overlap: f64,
 }
 
 impl StageSums {
@@ -175,16 +177,24 @@ impl StageSums {
         };
         self.stamped += 1;
         self.to_proxy += accepted.secs_since(sent);
-        self.first_byte += byte.secs_since(*out);
         self.back += first.secs_since(*byte);
         match stages.map(|s| (s.prefill_sent, s.prefill_head)) {
             Some((Some(asked), Some(head))) => {
+                // With pushed KV decode has its request from the start, and its first token may be here before the
+                // prefill's answer is.
+                let computed = head.min(*byte);
+                let handed = computed.max(*out);
                 self.stamped_prefill += 1;
                 self.proxy += asked.secs_since(*accepted);
-                self.prefill += head.secs_since(asked);
-                self.hand_off += out.secs_since(head);
+                self.prefill += computed.secs_since(asked);
+                self.hand_off += handed.secs_since(computed);
+                self.first_byte += byte.secs_since(handed);
+                self.overlap += computed.secs_since(*out).max(0.0);
             }
-            _ => self.proxy += out.secs_since(*accepted),
+            _ => {
+                self.proxy += out.secs_since(*accepted);
+                self.first_byte += byte.secs_since(*out);
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::arm::{ArmReport, PointReport};
 use super::input::{ArmInput, Identity, Question};
 use super::pairing::same_trace;
+use super::unfelt;
 use crate::outcome::PointStatus;
 use crate::plan::labels;
 use crate::units::RequestRate;
@@ -120,6 +121,7 @@ fn within(arm: &ArmInput, report: &ArmReport, question: &Question) -> Vec<String
         all.push(format!("{name} at {} is invalid: {}", words::offered(point.rate), point.why.join("; ")));
     }
     all.extend(notes(name, points));
+    all.extend(unfelt::of(arm, report));
     if imported {
         all.push(format!("{name} was imported from result files: nothing tells whether its points are valid"));
     }

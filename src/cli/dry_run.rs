@@ -57,7 +57,7 @@ pub fn show(plan: &Plan, json: bool) -> Result<Exit, CliError> {
         out::json(&DryRun { plan, arms, points })?;
         return Ok(Exit::Good);
     }
-    for warning in plan.warnings.iter().chain(workload.warnings()) {
+    for warning in plan.warnings.iter().chain(&prepare::warnings(plan, &workload)?) {
         out::warn(warning);
     }
     let mut text = String::new();

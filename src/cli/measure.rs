@@ -166,7 +166,7 @@ fn failure(error: &SessionError) -> CliError {
 
 pub(super) fn measure(mut plan: Plan, resumed: Option<PathBuf>, sweep: &SweepArgs) -> Result<Measured, CliError> {
     let workload = prepare::workload(&plan)?;
-    plan.warnings.extend_from_slice(workload.warnings());
+    plan.warnings.extend(prepare::warnings(&plan, &workload)?);
     threads::check(&plan)?;
     let fresh = resumed.is_none();
     let events = progress::sink(ProgressFormat::choose(sweep.run.json));

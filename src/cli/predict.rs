@@ -71,7 +71,11 @@ fn arms(args: &PredictArgs) -> Vec<Arm> {
         .collect();
     if args.gpus >= 2 {
         let decode = args.gpus / 2;
-        arms.push(Arm::PrefillDecode { prefill: group(args.gpus - decode, 1), decode: group(decode, 1) });
+        arms.push(Arm::PrefillDecode {
+            prefill: group(args.gpus - decode, 1),
+            decode: group(decode, 1),
+            pushed: false,
+        });
     }
     arms
 }

@@ -8,7 +8,7 @@ use crate::session::Stop;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use topobench_proxy::{BackendUrl, Policy, Proxy, ProxyConfig, Routes};
+use topobench_proxy::{BackendUrl, Dispatch, Policy, Proxy, ProxyConfig, Routes};
 
 /// Streams may take minutes; a proxy that is stopped lets them.
 const GRACE: Duration = Duration::from_secs(600);
@@ -63,6 +63,7 @@ fn routes(args: &ProxyArgs) -> Result<Routes, CliError> {
             decode: urls(&args.decode)?,
             prefill_policy: policy(&args.prefill_policy)?,
             decode_policy,
+            dispatch: Dispatch::AsTold,
         },
     })
 }

@@ -190,14 +190,51 @@ pub struct KvTransferConfig {
 pub struct KvExtraConfig {
     /// Seconds that a prefill instance keeps blocks for a decode instance.
     pub kv_lease_duration: Option<f64>,
+    /// Those inside a `MultiConnector`.
+    #[serde(default)]
+    connectors: Vec<InnerConnector>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct InnerConnector {
+    kv_connector: String,
+}
+
+/// Which side moves the KV. vLLM's two NIXL connectors never shake hands with each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TransferMode {
+    Pull,
+    Push,
+}
+
+impl KvTransferConfig {
+    /// `None` for connectors that are not simulated.
+    fn known_mode(&self) -> Option<TransferMode> {
+        let of = |connector: &str| match connector {
+            "NixlConnector" | "NixlPullConnector" => Some(TransferMode::Pull),
+            "NixlPushConnector" => Some(TransferMode::Push),
+            _ => None,
+        };
+        match self.kv_connector.as_str() {
+            "MultiConnector" => {
+                self.kv_connector_extra_config.connectors.iter().find_map(|inner| of(&inner.kv_connector))
+            }
+            connector => of(connector),
+        }
+    }
+
+    pub fn mode(&self) -> TransferMode {
+        self.known_mode().unwrap_or(TransferMode::Pull)
+    }
 }
 
 fn parse_kv_config(text: &str) -> Result<KvTransferConfig, String> {
     let config: KvTransferConfig = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    if config.kv_connector != "NixlConnector" {
-        return Err(format!("Unsupported connector type: {}", config.kv_connector));
+    match config.known_mode() {
+        Some(_) => Ok(config),
+        None => Err(format!("Unsupported connector type: {}", config.kv_connector)),
     }
-    Ok(config)
 }
 
 /// Parses argv; prints help or an error and exits where argparse would.
@@ -270,9 +307,27 @@ mod tests {
         for bad in [
             r#"{"kv_connector":"NixlConnector","kv_role":"kv_neither"}"#,
             r#"{"kv_connector":"Other","kv_role":"kv_both"}"#,
+            r#"{"kv_connector":"MultiConnector","kv_role":"kv_both"}"#,
             "not json",
         ] {
             assert!(serve(&["m", "--kv-transfer-config", bad]).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_connector_says_which_side_moves_the_kv() {
+        for (connector, more, mode) in [
+            ("NixlConnector", "{}", TransferMode::Pull),
+            ("NixlPushConnector", "{}", TransferMode::Push),
+            (
+                "MultiConnector",
+                r#"{"connectors":[{"kv_connector":"OffloadingConnector"},{"kv_connector":"NixlPushConnector"}]}"#,
+                TransferMode::Push,
+            ),
+        ] {
+            let text =
+                format!(r#"{{"kv_connector":"{connector}","kv_role":"kv_both","kv_connector_extra_config":{more}}}"#);
+            assert_eq!(parse_kv_config(&text).unwrap().mode(), mode, "{connector}");
         }
     }
 

@@ -16,7 +16,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::enginesim::answer::KvPrint;
 use crate::enginesim::faults::{Fault, Faults};
-use crate::enginesim::handoff::HandOffs;
+use crate::enginesim::handoff::{HandOffs, Offer};
 use crate::enginesim::metrics::{Counter, Distribution, Gauge, Metrics, Values};
 use topobench::predict::model::cost::CostModel;
 use topobench::predict::model::scheduler::{Fetch, Output, Scheduler};
@@ -81,18 +81,28 @@ pub enum Event {
     Token { index: usize, finished: Option<Box<Report>> },
 }
 
-/// KV that has come in.
-#[derive(Debug, Clone, Copy)]
+/// KV that this instance moved: into its own blocks, or into another's.
+#[derive(Debug, Clone)]
 pub struct Fetched {
     pub fetch: Fetch,
     /// Simulated time at which its transfer was posted.
     pub posted: Duration,
 }
 
+/// KV that has come in.
+#[derive(Debug)]
+pub enum Arrived {
+    Fetched(Fetched),
+    /// Written by the prefill instance. Its notice is taken in during one step and seen by the next: one later than what
+    /// this instance fetched itself.
+    Pushed(SequenceId),
+}
+
 #[derive(Debug)]
 enum Command {
     Submit(Box<Submission>),
-    KvLoaded(Fetched, u32),
+    KvLoaded(Arrived, u32),
+    KvSent(Fetched),
     KvRecompute(SequenceId, u32),
     Abort(SequenceId),
     Release(SequenceId),
@@ -141,8 +151,13 @@ impl Engine {
         self.send(Command::Submit(Box::new(submission)));
     }
 
-    pub fn kv_loaded(&self, fetched: Fetched, output_tokens: u32) {
-        self.send(Command::KvLoaded(fetched, output_tokens));
+    pub fn kv_loaded(&self, arrived: Arrived, output_tokens: u32) {
+        self.send(Command::KvLoaded(arrived, output_tokens));
+    }
+
+    /// The KV of a sequence kept here was pushed: its blocks are free.
+    pub fn kv_sent(&self, sent: Fetched) {
+        self.send(Command::KvSent(sent));
     }
 
     pub fn kv_recompute(&self, id: SequenceId, output_tokens: u32) {
@@ -175,6 +190,8 @@ struct Worker {
     parts: Parts,
     inbox: Receiver<Command>,
     clients: HashMap<SequenceId, Client>,
+    /// Sequences whose pushed KV is here, and their output tokens; the next step sees it.
+    noticed: Vec<(SequenceId, u32)>,
     /// Ends of leases in simulated time, the earliest first.
     leases: VecDeque<(Duration, SequenceId, String)>,
     hang_after: Option<u64>,
@@ -193,21 +210,34 @@ impl Worker {
             Fault::DieMidStream(tokens) => Some(*tokens),
             _ => None,
         });
-        Self { parts, inbox, clients: HashMap::new(), leases: VecDeque::new(), hang_after, die_after, generated: 0 }
+        Self {
+            parts,
+            inbox,
+            clients: HashMap::new(),
+            noticed: Vec::new(),
+            leases: VecDeque::new(),
+            hang_after,
+            die_after,
+            generated: 0,
+        }
     }
 
     fn run(mut self) {
         let mut now = self.parts.clock.now();
         loop {
+            let noticed = std::mem::take(&mut self.noticed);
             while let Ok(command) = self.inbox.try_recv() {
                 self.obey(command, now);
+            }
+            for (id, output_tokens) in noticed {
+                self.parts.scheduler.kv_loaded(id, output_tokens);
             }
             self.expire_leases(now);
             let step = self.parts.scheduler.begin_step(now);
             self.announce_fetches();
             self.publish_state();
             let Some(duration) = step else {
-                if !self.wait(now) {
+                if self.noticed.is_empty() && !self.wait(now) {
                     return;
                 }
                 now = self.parts.clock.now();
@@ -256,9 +286,14 @@ impl Worker {
                 self.clients.insert(submission.spec.id, client);
                 scheduler.submit(submission.spec, now);
             }
-            Command::KvLoaded(fetched, output_tokens) => {
+            Command::KvLoaded(Arrived::Fetched(fetched), output_tokens) => {
                 scheduler.kv_loaded(fetched.fetch.id, output_tokens);
                 self.record(&fetched, now);
+            }
+            Command::KvLoaded(Arrived::Pushed(id), output_tokens) => self.noticed.push((id, output_tokens)),
+            Command::KvSent(sent) => {
+                scheduler.release(sent.fetch.id);
+                self.record(&sent, now);
             }
             Command::KvRecompute(id, output_tokens) => scheduler.kv_recompute(id, output_tokens),
             Command::Release(id) => scheduler.release(id),
@@ -359,6 +394,7 @@ impl Worker {
             return;
         };
         let done = output.finished.is_some();
+        let held = output.finished.as_ref().map(|report| report.held_blocks.clone());
         let finished = output.finished.map(|mut report| {
             report.queued = clock.real(report.queued);
             report.prefill = clock.real(report.prefill);
@@ -368,7 +404,8 @@ impl Worker {
         let index = client.index;
         if let Some((request_id, print)) = client.hand_off.take_if(|_| done) {
             let end = now + clock.simulated(self.parts.lease);
-            self.parts.hand_offs.offer(request_id.clone(), output.id, print);
+            let offer = Offer { sequence: output.id, print, blocks: held.unwrap_or_default() };
+            self.parts.hand_offs.offer(request_id.clone(), offer);
             self.leases.push_back((end, output.id, request_id));
         }
         self.tell(output.id, Event::Token { index, finished });

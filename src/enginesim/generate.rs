@@ -12,7 +12,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use crate::enginesim::answer::{Answer, FinishReason, KvPrint, Sampling};
 use crate::enginesim::args::LoadFailurePolicy;
 use crate::enginesim::config::Config;
-use crate::enginesim::engine::{Engine, Event, Fetched, Submission};
+use crate::enginesim::engine::{Arrived, Engine, Event, Fetched, Submission};
 use crate::enginesim::faults::Fault;
 use crate::enginesim::log::{self, Source};
 use crate::enginesim::metrics::{Distribution, Metrics};
@@ -64,6 +64,8 @@ pub enum KvUse {
     /// Keep the KV under this remote request id.
     Offer(String),
     Fetch(RemoteKv),
+    /// Have it pushed here: by that instance, under this request id without its random end.
+    Await(RemoteKv, String),
 }
 
 /// One token for the client.
@@ -111,7 +113,7 @@ pub struct Generation {
 impl Generation {
     pub fn new(server: Arc<Server>, job: Job) -> Self {
         let (sender, events) = unbounded_channel();
-        let fetches = matches!(job.kv, KvUse::Fetch(_));
+        let fetches = matches!(job.kv, KvUse::Fetch(_) | KvUse::Await(..));
         let mut choices = Vec::new();
         for prompt in &job.prompts {
             let print = KvPrint::of(prompt);
@@ -173,7 +175,7 @@ impl Generation {
             "pp_size": 1,
             "remote_num_tokens": report.prompt_tokens,
             "remote_blocks_expiry_time": null,
-            "transfer_mode": "pull",
+            "transfer_mode": kv.transfer.mode(),
             "remote_prefill_cached_tokens": report.cached_tokens,
         }))
     }
@@ -188,10 +190,11 @@ impl Generation {
             let prompt = &self.job.prompts[index / self.job.n as usize];
             let offer = match &self.job.kv {
                 KvUse::Offer(request_id) => Some((request_id.clone(), KvPrint::of(prompt))),
-                KvUse::Local | KvUse::Fetch(_) => None,
+                KvUse::Local | KvUse::Fetch(_) | KvUse::Await(..) => None,
             };
             let (kv, remote_blocks) = match &self.job.kv {
                 KvUse::Fetch(remote) => (KvOrigin::Remote, remote.blocks()),
+                KvUse::Await(..) => (KvOrigin::Pushed, Vec::new()),
                 KvUse::Local | KvUse::Offer(_) => (KvOrigin::Local, Vec::new()),
             };
             let spec = NewSequence {
@@ -213,14 +216,22 @@ impl Generation {
     /// Brings the KV of the (only) prompt here, or decides what to do without it.
     async fn fetch(&mut self, fetch: Fetch) -> Result<(), GenerationError> {
         let server = Arc::clone(&self.server);
-        let (KvUse::Fetch(remote), Some(side), Some(choice)) =
-            (&self.job.kv, &server.decode_side, self.choices.first_mut())
-        else {
+        let (Some(side), Some(choice)) = (&server.decode_side, self.choices.first_mut()) else {
             return Err(GenerationError::Engine);
         };
-        let fetched = side.fetch(remote, fetch).await;
+        let fetched = match &self.job.kv {
+            KvUse::Fetch(remote) => side
+                .fetch(remote, &fetch)
+                .await
+                .map(|(print, posted)| (print, Arrived::Fetched(Fetched { fetch, posted }))),
+            KvUse::Await(remote, request_id) => {
+                let (id, registered) = (fetch.id, side.register(remote, request_id, fetch).await);
+                registered.map(|print| (print, Arrived::Pushed(id)))
+            }
+            KvUse::Local | KvUse::Offer(_) => return Err(GenerationError::Engine),
+        };
         let policy = server.config.kv.as_ref().map(|kv| kv.transfer.kv_load_failure_policy);
-        let (print, posted) = match (fetched, policy) {
+        let (print, arrived) = match (fetched, policy) {
             (Ok(fetched), _) => fetched,
             (Err(error), Some(LoadFailurePolicy::Recompute)) => {
                 let message = format!("Request {}: {error}; recomputing", self.job.id);
@@ -238,7 +249,7 @@ impl Generation {
             }
         };
         let answer = Answer::compose(&server.vocabulary, print, &choice.sampling);
-        server.engine.kv_loaded(Fetched { fetch, posted }, answer.tokens());
+        server.engine.kv_loaded(arrived, answer.tokens());
         choice.answer = Some(answer);
         Ok(())
     }

@@ -1,13 +1,17 @@
-//! The KV that a prefill instance keeps for decode instances: one lease and one consumer each.
+//! The KV that a prefill instance keeps for decode instances: one lease and one consumer each. It is fetched by its request
+//! id, or pushed to the instance that registered for it.
 //!
 //! Follows what vLLM 0.32 was seen to do. KV that expired may still be read, because nothing has
 //! overwritten it yet; the prefill side counts the expiry and the late notification. KV that was
-//! read once is gone: whoever replays the parameters gets nothing.
+//! read once is gone: whoever replays the parameters gets nothing. A registration finds its KV by the request id without
+//! its random end, whichever of the two comes first; one that finds none waits for ever.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::enginesim::answer::KvPrint;
+use tokio::sync::oneshot;
+use topobench::predict::model::blocks::BlockId;
 use topobench::predict::model::sequence::SequenceId;
 
 /// Expired entries to remember; vLLM's memory of them is the GPU's.
@@ -20,10 +24,18 @@ enum State {
     Expired,
 }
 
-#[derive(Debug, Clone, Copy)]
+/// The KV of a finished prompt.
+#[derive(Debug, Clone)]
+pub struct Offer {
+    pub sequence: SequenceId,
+    pub print: KvPrint,
+    /// In the prompt's order.
+    pub blocks: Vec<BlockId>,
+}
+
+#[derive(Debug)]
 struct Entry {
-    sequence: SequenceId,
-    print: KvPrint,
+    offer: Offer,
     state: State,
 }
 
@@ -43,6 +55,8 @@ pub struct HandOffs(Mutex<Table>);
 #[derive(Debug, Default)]
 struct Table {
     entries: HashMap<String, Entry>,
+    /// Who waits for which prompt, by request id without its random end.
+    registered: HashMap<String, oneshot::Sender<Offer>>,
     expired: VecDeque<String>,
 }
 
@@ -51,11 +65,30 @@ impl HandOffs {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Offers the KV of a finished prompt.
-    pub fn offer(&self, request_id: String, sequence: SequenceId, print: KvPrint) {
-        let state = State::Held;
-        let entry = Entry { sequence, print, state };
-        self.table().entries.insert(request_id, entry);
+    /// Keeps the KV of a finished prompt, or gives it to who registered for it.
+    pub fn offer(&self, request_id: String, offer: Offer) {
+        let mut table = self.table();
+        let unclaimed = match table.registered.remove(base_id(&request_id)) {
+            Some(waiting) => waiting.send(offer).err(),
+            None => Some(offer),
+        };
+        if let Some(offer) = unclaimed {
+            table.entries.insert(request_id, Entry { offer, state: State::Held });
+        }
+    }
+
+    /// The KV of a prompt, once it is there. `request_id` is without its random end.
+    pub fn register(&self, request_id: &str) -> oneshot::Receiver<Offer> {
+        let (found, finding) = oneshot::channel();
+        let mut table = self.table();
+        let held = |(id, entry): &(&String, &Entry)| base_id(id) == request_id && entry.state == State::Held;
+        let known = table.entries.iter().find(held).map(|(id, _)| id.clone());
+        match known.and_then(|id| table.entries.remove(&id)) {
+            // The receiver is still here.
+            Some(entry) => drop(found.send(entry.offer)),
+            None => drop(table.registered.insert(request_id.to_owned(), found)),
+        }
+        finding
     }
 
     /// Reads the KV, once.
@@ -64,10 +97,10 @@ impl HandOffs {
         let entry = table.entries.get_mut(request_id)?;
         match entry.state {
             State::Reading => None,
-            State::Expired => Some(entry.print),
+            State::Expired => Some(entry.offer.print),
             State::Held => {
                 entry.state = State::Reading;
-                Some(entry.print)
+                Some(entry.offer.print)
             }
         }
     }
@@ -76,7 +109,7 @@ impl HandOffs {
     pub fn notify(&self, request_id: &str) -> Notice {
         match self.table().entries.remove(request_id) {
             Some(Entry { state: State::Expired, .. }) | None => Notice::AfterExpiry,
-            Some(entry) => Notice::Release(entry.sequence),
+            Some(entry) => Notice::Release(entry.offer.sequence),
         }
     }
 
@@ -97,14 +130,46 @@ impl HandOffs {
     }
 }
 
+/// A request id without the eight random hexadecimal digits that vLLM puts behind it.
+fn base_id(request_id: &str) -> &str {
+    match request_id.rsplit_once('-') {
+        Some((base, end)) if end.len() == 8 && end.chars().all(|c| c.is_ascii_hexdigit()) => base,
+        _ => request_id,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn offer(sequence: SequenceId) -> Offer {
+        Offer { sequence, print: KvPrint(1), blocks: vec![3, 4] }
+    }
+
     fn offered() -> HandOffs {
         let hand_offs = HandOffs::default();
-        hand_offs.offer("a".into(), 7, KvPrint(1));
+        hand_offs.offer("a".into(), offer(7));
         hand_offs
+    }
+
+    #[test]
+    fn a_registration_finds_its_kv_whichever_comes_first() {
+        let hand_offs = HandOffs::default();
+        let mut before = hand_offs.register("cmpl-a-0");
+        assert!(before.try_recv().is_err(), "nothing is computed yet");
+        hand_offs.offer("cmpl-b-0-89abcdef".into(), offer(2));
+        assert!(before.try_recv().is_err(), "that was another's");
+        hand_offs.offer("cmpl-a-0-01234567".into(), offer(1));
+        assert_eq!(before.try_recv().unwrap().sequence, 1);
+        assert_eq!(hand_offs.register("cmpl-b-0").try_recv().unwrap().sequence, 2);
+        assert!(!hand_offs.expire("cmpl-a-0-01234567") && !hand_offs.expire("cmpl-b-0-89abcdef"), "both are gone");
+    }
+
+    #[test]
+    fn expired_kv_is_not_pushed() {
+        let hand_offs = offered();
+        hand_offs.expire("a");
+        assert!(hand_offs.register("a").try_recv().is_err());
     }
 
     #[test]
@@ -131,7 +196,7 @@ mod tests {
         let hand_offs = offered();
         hand_offs.expire("a");
         for index in 0..REMEMBERED {
-            hand_offs.offer(index.to_string(), 8, KvPrint(2));
+            hand_offs.offer(index.to_string(), offer(8));
             hand_offs.expire(&index.to_string());
         }
         assert_eq!(hand_offs.read("a"), None);

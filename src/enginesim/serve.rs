@@ -144,14 +144,22 @@ fn assemble(config: Config, side_channel: Option<TcpListener>) -> Result<Arc<Ser
             engine_id: kv.engine_id.clone(),
             model: config.model.name.to_owned(),
             block_size: config.limits.block_size,
+            mode: kv.transfer.mode(),
         };
-        let side =
-            Arc::new(PrefillSide { identity, hand_offs, engine: Arc::clone(&engine), metrics: Arc::clone(&metrics) });
+        let side = Arc::new(PrefillSide {
+            identity,
+            hand_offs,
+            engine: Arc::clone(&engine),
+            metrics: Arc::clone(&metrics),
+            cost: config.cost(),
+            link: Mutex::new(Link::default()),
+        });
         tokio::spawn(side.serve(listener));
     }
-    let decode_side = config.kv.is_some().then(|| DecodeSide {
+    let decode_side = config.kv.as_ref().map(|kv| DecodeSide {
         model: config.model.name.to_owned(),
         block_size: config.limits.block_size,
+        mode: kv.transfer.mode(),
         handshake: config.handshake,
         cost: config.cost(),
         clock,

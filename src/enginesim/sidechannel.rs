@@ -2,12 +2,13 @@
 //!
 //! A decode instance dials the address in the hand-off parameters, introduces itself (the first
 //! time this costs the handshake), reads the KV (which takes as long as the bytes need on the
-//! link) and tells the prefill instance that it may free the blocks. One JSON object a line.
+//! link) and tells the prefill instance that it may free the blocks. With push it names the blocks that it set aside, and
+//! is told when they were written: from the prefill instance's own thread, beside its steps. One JSON object a line.
 //! Deliberately absent: NIXL's wire format, and the bytes of KV caches that do not exist.
 
 use std::collections::HashSet;
 use std::io;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -16,10 +17,11 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::enginesim::answer::KvPrint;
-use crate::enginesim::engine::{Clock, Engine};
-use crate::enginesim::handoff::{HandOffs, Notice};
+use crate::enginesim::args::TransferMode;
+use crate::enginesim::engine::{Clock, Engine, Fetched};
+use crate::enginesim::handoff::{HandOffs, Notice, Offer};
 use crate::enginesim::metrics::{Counter, Metrics};
-use topobench::predict::model::blocks::BlockId;
+use topobench::predict::model::blocks::{BlockId, contiguous_pieces};
 use topobench::predict::model::cost::{CostModel, Link};
 use topobench::predict::model::scheduler::Fetch;
 
@@ -32,14 +34,25 @@ pub struct Identity {
     pub engine_id: String,
     pub model: String,
     pub block_size: u32,
+    pub mode: TransferMode,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
 enum Request {
     Hello(Identity),
-    Read { request_id: String },
-    Done { request_id: String },
+    Read {
+        request_id: String,
+    },
+    Done {
+        request_id: String,
+    },
+    /// The KV of so many tokens at the prompt's end is to be written into these blocks.
+    Register {
+        request_id: String,
+        blocks: Vec<BlockId>,
+        tokens: u32,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -94,6 +107,9 @@ pub struct PrefillSide {
     pub hand_offs: Arc<HandOffs>,
     pub engine: Arc<Engine>,
     pub metrics: Arc<Metrics>,
+    pub cost: CostModel,
+    /// Out of this instance, for what it pushes.
+    pub link: Mutex<Link>,
 }
 
 impl PrefillSide {
@@ -119,7 +135,7 @@ impl PrefillSide {
         let mut line = String::new();
         while stream.read_line(&mut line).await? > 0 {
             let reply = match serde_json::from_str(&line) {
-                Ok(request) => self.answer(request),
+                Ok(request) => self.answer(request).await,
                 Err(error) => refused(format!("not a request: {error}")),
             };
             write_line(&mut stream, &reply).await?;
@@ -128,7 +144,7 @@ impl PrefillSide {
         Ok(())
     }
 
-    fn answer(&self, request: Request) -> Reply {
+    async fn answer(&self, request: Request) -> Reply {
         match request {
             Request::Hello(peer) if peer == self.identity => Reply::Ok,
             Request::Hello(peer) => refused(format!("asked for {peer:?}, this is {:?}", self.identity)),
@@ -145,8 +161,32 @@ impl PrefillSide {
                 }
                 Reply::Ok
             }
+            Request::Register { request_id, blocks, tokens } => self.push(&request_id, &blocks, tokens).await,
         }
     }
+
+    /// Waits for the prompt and writes its KV; the decode instance may have gone away by then, as with vLLM.
+    async fn push(&self, request_id: &str, blocks: &[BlockId], tokens: u32) -> Reply {
+        let Ok(Offer { sequence, print: KvPrint(print), blocks: own }) = self.hand_offs.register(request_id).await
+        else {
+            return refused(format!("another registration came for request {request_id}"));
+        };
+        // What decode has cached is the prompt's beginning.
+        let own = &own[own.len().saturating_sub(blocks.len())..];
+        let descriptors = self.cost.descriptors(contiguous_pieces(own, blocks));
+        let clock = self.engine.clock();
+        let posted = clock.now();
+        let takes = book(&self.link, posted, &self.cost, tokens, descriptors);
+        tokio::time::sleep(clock.real(takes)).await;
+        let fetch = Fetch { id: sequence, missing_tokens: tokens, descriptors, blocks: Vec::new() };
+        self.engine.kv_sent(Fetched { fetch, posted });
+        Reply::Kv { print }
+    }
+}
+
+/// How long a transfer takes from its posting on, behind those already under way.
+fn book(link: &Mutex<Link>, posted: Duration, cost: &CostModel, tokens: u32, descriptors: u32) -> Duration {
+    link.lock().unwrap_or_else(PoisonError::into_inner).transfer(posted, cost, tokens, descriptors)
 }
 
 fn refused(reason: String) -> Reply {
@@ -161,14 +201,15 @@ async fn write_line(stream: &mut BufReader<TcpStream>, value: &impl Serialize) -
 
 /// The decode side: fetches KV from prefill instances.
 pub struct DecodeSide {
-    /// Model and block size of this instance.
+    /// Model, block size and connector of this instance.
     pub model: String,
     pub block_size: u32,
+    pub mode: TransferMode,
     /// Real time of the first contact with a prefill instance.
     pub handshake: Duration,
     pub cost: CostModel,
     pub clock: Clock,
-    pub link: std::sync::Mutex<Link>,
+    pub link: Mutex<Link>,
     /// Engine ids that were met before; locked for the length of a handshake.
     pub met: tokio::sync::Mutex<HashSet<String>>,
     pub metrics: Arc<Metrics>,
@@ -176,7 +217,7 @@ pub struct DecodeSide {
 
 impl DecodeSide {
     /// Fetches KV; takes as long as that takes. The KV, and the simulated time at which its transfer was posted.
-    pub async fn fetch(&self, kv: &RemoteKv, fetch: Fetch) -> Result<(KvPrint, Duration), TransferError> {
+    pub async fn fetch(&self, kv: &RemoteKv, fetch: &Fetch) -> Result<(KvPrint, Duration), TransferError> {
         let result = self.try_fetch(kv, fetch).await;
         if result.is_err() {
             self.metrics.values().add(Counter::FailedTransfers, 1.0);
@@ -184,22 +225,43 @@ impl DecodeSide {
         result
     }
 
-    async fn try_fetch(&self, kv: &RemoteKv, fetch: Fetch) -> Result<(KvPrint, Duration), TransferError> {
+    /// Has KV pushed here, under this request id; waits as long as that takes. Nobody tells a decode instance that its
+    /// prefill instance has died, or computes no such prompt.
+    pub async fn register(&self, kv: &RemoteKv, request_id: &str, fetch: Fetch) -> Result<KvPrint, TransferError> {
+        let met = self.meet(kv).await;
+        if met.is_err() {
+            self.metrics.values().add(Counter::FailedTransfers, 1.0);
+        }
+        let request_id = request_id.to_owned();
+        let registration = Request::Register { request_id, blocks: fetch.blocks, tokens: fetch.missing_tokens };
+        match met?.exchange(&registration).await {
+            Ok(Reply::Kv { print }) => Ok(KvPrint(print)),
+            Ok(_) | Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// A connection to the prefill instance, which knows this one from then on.
+    async fn meet(&self, kv: &RemoteKv) -> Result<Call, TransferError> {
         let host = kv.remote_host.as_deref().ok_or(TransferError::Parameters("remote_host"))?;
         let port = kv.remote_port.ok_or(TransferError::Parameters("remote_port"))?;
         let engine_id = kv.remote_engine_id.clone();
         let engine_id = engine_id.ok_or(TransferError::Parameters("remote_engine_id"))?;
-        let request_id = kv.remote_request_id.clone();
-        let request_id = request_id.ok_or(TransferError::Parameters("remote_request_id"))?;
-
         let mut call = Call::dial(host, port).await?;
         self.introduce(&mut call, engine_id).await?;
+        Ok(call)
+    }
+
+    async fn try_fetch(&self, kv: &RemoteKv, fetch: &Fetch) -> Result<(KvPrint, Duration), TransferError> {
+        let request_id = kv.remote_request_id.clone();
+        let request_id = request_id.ok_or(TransferError::Parameters("remote_request_id"))?;
+        let mut call = self.meet(kv).await?;
         let print = match call.ask(&Request::Read { request_id: request_id.clone() }).await? {
             Reply::Kv { print } => KvPrint(print),
             other => return Err(call.unexpected(other)),
         };
         let posted = self.clock.now();
-        call.hold(self.book(posted, &fetch)).await?;
+        let takes = book(&self.link, posted, &self.cost, fetch.missing_tokens, fetch.descriptors);
+        call.hold(self.clock.real(takes)).await?;
         if call.ask(&Request::Done { request_id }).await.is_err() {
             // The KV is here; only its owner does not know. It will let the lease run out.
             self.metrics.values().add(Counter::FailedNotifications, 1.0);
@@ -209,8 +271,12 @@ impl DecodeSide {
 
     async fn introduce(&self, call: &mut Call, engine_id: String) -> Result<(), TransferError> {
         let mut met = self.met.lock().await;
-        let identity =
-            Identity { engine_id: engine_id.clone(), model: self.model.clone(), block_size: self.block_size };
+        let identity = Identity {
+            engine_id: engine_id.clone(),
+            model: self.model.clone(),
+            block_size: self.block_size,
+            mode: self.mode,
+        };
         match call.ask(&Request::Hello(identity)).await? {
             Reply::Ok => {}
             other => return Err(call.unexpected(other)),
@@ -220,12 +286,6 @@ impl DecodeSide {
             met.insert(engine_id);
         }
         Ok(())
-    }
-
-    /// Real time that a transfer needs from its posting on, behind the transfers already under way.
-    fn book(&self, posted: Duration, fetch: &Fetch) -> Duration {
-        let mut link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
-        self.clock.real(link.transfer(posted, &self.cost, fetch.missing_tokens, fetch.descriptors))
     }
 }
 
@@ -251,16 +311,17 @@ impl Call {
         Ok(Self { address, stream })
     }
 
+    async fn exchange(&mut self, request: &Request) -> io::Result<Reply> {
+        write_line(&mut self.stream, request).await?;
+        let mut line = String::new();
+        if self.stream.read_line(&mut line).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(serde_json::from_str(&line)?)
+    }
+
     async fn ask(&mut self, request: &Request) -> Result<Reply, TransferError> {
-        let exchange = async {
-            write_line(&mut self.stream, request).await?;
-            let mut line = String::new();
-            if self.stream.read_line(&mut line).await? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            Ok(serde_json::from_str(&line)?)
-        };
-        match tokio::time::timeout(PATIENCE, exchange).await {
+        match tokio::time::timeout(PATIENCE, self.exchange(request)).await {
             Ok(Ok(reply)) => Ok(reply),
             Ok(Err(source)) => Err(self.broken(source)),
             Err(_) => Err(TransferError::Silent { address: self.address.clone() }),

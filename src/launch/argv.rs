@@ -4,6 +4,7 @@
 
 use super::ports::Ports;
 use super::version::EngineVersion;
+use crate::plan::connector::{self, KvDirection};
 use crate::plan::deployment::{FleetPlan, GpuAssignment, InstancePlan};
 use crate::plan::mask::{masked_words, serialize_masked_words};
 pub use crate::plan::secrecy::EnvValue;
@@ -77,6 +78,10 @@ pub enum ArgvError {
     FlagIsOurs { instance: String, flag: String, remedy: &'static str },
     #[error("environment {name} is set by topobench for each instance: leave it out of env; {remedy}")]
     VariableIsOurs { name: String, remedy: &'static str },
+    #[error(
+        "the connector {connector} pushes KV, which came with vLLM 0.26, and this is {version}: upgrade, or use NixlConnector"
+    )]
+    NoPush { connector: String, version: EngineVersion },
     #[error("environment {name}={value}: not a port (1 to 65535)")]
     NotAPort { name: &'static str, value: String },
 }
@@ -90,6 +95,7 @@ pub fn command(
 ) -> Result<EngineCommand, ArgvError> {
     refuse_our_flags(instance)?;
     refuse_our_variables(fleet)?;
+    refuse_old_push(fleet, version)?;
     let mut env: BTreeMap<String, EnvValue> =
         fleet.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
     let mut set = |name: &str, value: String| env.insert(name.to_string(), EnvValue::Plain(value));
@@ -149,21 +155,22 @@ fn kv_transfer_config(kv: &KvTransfer, role: Role, version: Option<EngineVersion
         kv_buffer_device: Option<&'a str>,
         #[serde(skip_serializing_if = "Option::is_none")]
         kv_load_failure_policy: Option<&'a str>,
-        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-        kv_connector_extra_config: &'a BTreeMap<String, serde_json::Value>,
+        #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
+        kv_connector_extra_config: serde_json::Map<String, serde_json::Value>,
     }
     let split = version.is_none_or(EngineVersion::has_split_kv_roles);
     let policy = version.is_none_or(EngineVersion::has_load_failure_policy);
+    let kv_role = match role {
+        Role::Prefill if split => "kv_producer",
+        Role::Decode if split => "kv_consumer",
+        Role::Prefill | Role::Decode | Role::Replica => "kv_both",
+    };
     let config = Config {
         kv_connector: &kv.connector,
-        kv_role: match role {
-            Role::Prefill if split => "kv_producer",
-            Role::Decode if split => "kv_consumer",
-            Role::Prefill | Role::Decode | Role::Replica => "kv_both",
-        },
+        kv_role,
         kv_buffer_device: kv.buffer_device.as_deref(),
         kv_load_failure_policy: kv.load_failure_policy.as_deref().filter(|_| policy),
-        kv_connector_extra_config: &kv.extra_config,
+        kv_connector_extra_config: connector::options_for(kv, kv_role),
     };
     serde_json::to_string(&config).unwrap_or_else(|_| unreachable!("strings and JSON values serialise"))
 }
@@ -177,6 +184,16 @@ fn refuse_our_flags(instance: &InstancePlan) -> Result<(), ArgvError> {
         }
     }
     Ok(())
+}
+
+fn refuse_old_push(fleet: &FleetPlan, version: Option<EngineVersion>) -> Result<(), ArgvError> {
+    let pushing = fleet.kv.as_ref().filter(|kv| connector::direction(kv) == Ok(KvDirection::Push));
+    match (pushing, version) {
+        (Some(kv), Some(version)) if !version.has_push_connector() => {
+            Err(ArgvError::NoPush { connector: kv.connector.clone(), version })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn refuse_our_variables(fleet: &FleetPlan) -> Result<(), ArgvError> {

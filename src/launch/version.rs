@@ -40,6 +40,11 @@ impl EngineVersion {
         self >= Self::new(0, 21, 0)
     }
 
+    /// `NixlPushConnector` exists from 0.26.
+    pub fn has_push_connector(self) -> bool {
+        self >= Self::new(0, 26, 0)
+    }
+
     /// `kv_load_failure_policy` exists from 0.13.
     pub fn has_load_failure_policy(self) -> bool {
         self >= Self::new(0, 13, 0)

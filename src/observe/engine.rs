@@ -56,15 +56,16 @@ impl FleetSnapshot {
         each.filter(|all| !all.is_empty())
     }
 
-    /// The hand-over counters of each decode instance that has them, since its start, with its name.
+    /// The hand-over counters of each instance that has them, since its start, with its name. Decode instances count what
+    /// they pull, prefill instances what they push.
     pub fn each_hand_over(&self) -> impl Iterator<Item = (&str, KvTotals)> {
-        let decode = self.engines.iter().filter(|e| e.role == Role::Decode);
-        decode.filter_map(|e| Some((e.name.as_str(), hand_over::totals(e.metrics.as_ref().ok()?)?)))
+        self.engines.iter().filter_map(|e| Some((e.name.as_str(), e.hand_over()?)))
     }
 
-    /// The hand-over counters of all decode instances together, since their start.
+    /// The hand-over counters of all instances together, since their start; `None` where a decode instance has none.
     pub fn hand_overs(&self) -> Option<KvTotals> {
-        self.of_decode(hand_over::totals)?.into_iter().reduce(KvTotals::plus)
+        self.of_decode(hand_over::totals)?;
+        self.each_hand_over().map(|(_, totals)| totals).reduce(KvTotals::plus)
     }
 
     /// The KV memory of each decode instance.
@@ -114,6 +115,11 @@ impl Scraper {
 }
 
 impl EngineSnapshot {
+    fn hand_over(&self) -> Option<KvTotals> {
+        let metrics = self.metrics.as_ref().ok().filter(|_| self.role != Role::Replica);
+        metrics.and_then(hand_over::totals)
+    }
+
     /// When the engine's process started, seconds since the epoch; `None` where it doesn't tell.
     pub fn process_started(&self) -> Option<f64> {
         self.metrics.as_ref().ok()?.sum(START_TIME, &[])
@@ -198,6 +204,11 @@ fn counters(spans: &[InstanceSpan<'_>]) -> EngineCounters {
     };
     const D: [Role; 1] = [Role::Decode];
     const P: [Role; 1] = [Role::Prefill];
+    // Decode instances count what they pull, prefill instances what they push; both have all the counters.
+    let moved = |name: &str| match (total(&P, &[name]), total(&D, &[name])) {
+        (pushed, Some(pulled)) => Some(pushed.unwrap_or(0.0) + pulled),
+        (pushed, None) => pushed.filter(|n| *n > 0.0),
+    };
     EngineCounters {
         local_compute_tokens: by_source(&ANSWERING, "local_compute"),
         cached_prompt_tokens: total(&PREFILLING, &PREFIX_HITS),
@@ -207,15 +218,16 @@ fn counters(spans: &[InstanceSpan<'_>]) -> EngineCounters {
         prompt_tokens: total(&ANSWERING, &["vllm:prompt_tokens_total"]),
         generation_tokens: total(&ANSWERING, &["vllm:generation_tokens_total"]),
         preemptions: total(&[Role::Replica, Role::Prefill, Role::Decode], &["vllm:num_preemptions_total"]),
-        kv_failed_transfers: total(&D, &["vllm:nixl_num_failed_transfers_total"]),
-        kv_failed_notifications: total(&D, &["vllm:nixl_num_failed_notifications_total"]),
+        kv_failed_transfers: moved("vllm:nixl_num_failed_transfers_total"),
+        kv_failed_notifications: moved("vllm:nixl_num_failed_notifications_total"),
         kv_expired: total(&P, &["vllm:nixl_num_kv_expired_reqs_total"]),
         kv_notifications_after_expiry: total(&P, &["vllm:nixl_num_notifications_after_expiry_total"]),
-        kv_transfers: total(&D, &["vllm:nixl_xfer_time_seconds_count"]),
-        kv_transfer_secs: total(&D, &["vllm:nixl_xfer_time_seconds_sum"]),
-        kv_transfer_bytes: total(&D, &["vllm:nixl_bytes_transferred_sum"]),
-        kv_descriptors: total(&D, &["vllm:nixl_num_descriptors_sum"]),
-        kv_post_secs: total(&D, &["vllm:nixl_post_time_seconds_sum"]),
+        kv_transfers: moved("vllm:nixl_xfer_time_seconds_count"),
+        kv_pushed: total(&P, &["vllm:nixl_xfer_time_seconds_count"]),
+        kv_transfer_secs: moved("vllm:nixl_xfer_time_seconds_sum"),
+        kv_transfer_bytes: moved("vllm:nixl_bytes_transferred_sum"),
+        kv_descriptors: moved("vllm:nixl_num_descriptors_sum"),
+        kv_post_secs: moved("vllm:nixl_post_time_seconds_sum"),
         spec_drafts: total(&ANSWERING, &["vllm:spec_decode_num_drafts_total"]),
         spec_draft_tokens: total(&ANSWERING, &["vllm:spec_decode_num_draft_tokens_total"]),
         spec_accepted_tokens: total(&ANSWERING, &["vllm:spec_decode_num_accepted_tokens_total"]),
@@ -259,7 +271,7 @@ pub struct EngineSample {
     /// Since the engine's start: an engine is alive while this grows.
     pub generation_tokens: Option<f64>,
     pub preemptions: Option<f64>,
-    /// Hand-overs since the engine's start; only decode instances have them.
+    /// Hand-overs since the engine's start, counted by the side that moves the KV.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kv: Option<KvTotals>,
 }
@@ -277,7 +289,7 @@ impl EngineSample {
             prompt_tokens: read(&["vllm:prompt_tokens_total"]),
             generation_tokens: read(&["vllm:generation_tokens_total"]),
             preemptions: read(&["vllm:num_preemptions_total"]),
-            kv: engine.metrics.as_ref().ok().filter(|_| engine.role == Role::Decode).and_then(hand_over::totals),
+            kv: engine.hand_over(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! ARM = `name[:key=value,...]` or a file, and the sizes that flags, ARM keys and the environment ask for.
 
+use super::connector;
 use super::engine_args::table_of;
 use super::environment::{self, Environment};
 use super::error::PlanError;
@@ -189,6 +190,7 @@ impl ArmSpec {
         let remedy = "decode.FLAG, prefill.FLAG and kv.KEY belong to prefill-decode topologies".to_string();
         let misplaced = |detail| PlanError::Arm { arm: masked_text(&self.text), detail, remedy };
         tuned::apply(&settings, &mut topology).map_err(misplaced)?;
+        check_connector(&topology, &self.text)?;
         let sized = from_file || !wanted.is_empty();
         Ok(SizedTopology { topology, sized })
     }
@@ -221,6 +223,12 @@ fn check_groups(topology: &Topology) -> Result<(), PlanError> {
         }
     }
     Ok(())
+}
+
+fn check_connector(topology: &Topology, arm: &str) -> Result<(), PlanError> {
+    let Shape::PrefillDecode { kv, .. } = &topology.shape else { return Ok(()) };
+    let refused = |detail| PlanError::Arm { arm: masked_text(arm), detail, remedy: connector::REMEDY.to_string() };
+    connector::direction(kv).map(|_| ()).map_err(refused)
 }
 
 /// The variable that gives a size.

@@ -6,6 +6,7 @@ pub mod access;
 pub mod arm;
 pub mod arrivals;
 pub mod build;
+pub mod connector;
 pub mod context;
 pub mod dataset_file;
 pub mod deployment;

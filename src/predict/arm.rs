@@ -1,5 +1,6 @@
 //! What is predicted: engines, their sizes and those of their settings that the model knows.
 
+use crate::plan::connector::{self, KvDirection};
 use crate::plan::deployment::{FleetPlan, InstancePlan};
 use crate::plan::topology::Role;
 use std::fmt;
@@ -62,6 +63,8 @@ pub enum Arm {
     PrefillDecode {
         prefill: Group,
         decode: Group,
+        /// Whether prefill pushes the KV, so that decode gets its request at once.
+        pushed: bool,
     },
 }
 
@@ -78,7 +81,10 @@ impl Arm {
             })
         };
         match (group(Role::Prefill), group(Role::Decode)) {
-            (Some(prefill), Some(decode)) => Some(Arm::PrefillDecode { prefill, decode }),
+            (Some(prefill), Some(decode)) => {
+                let pushed = fleet.kv.as_ref().map(connector::direction) == Some(Ok(KvDirection::Push));
+                Some(Arm::PrefillDecode { prefill, decode, pushed })
+            }
             _ => group(Role::Replica).map(Arm::Simple),
         }
     }
@@ -89,7 +95,9 @@ impl fmt::Display for Arm {
         match self {
             Arm::Simple(Group { replicas: 1, tensor_parallel, .. }) => write!(f, "TP{tensor_parallel}"),
             Arm::Simple(group) => write!(f, "{}xTP{}", group.replicas, group.tensor_parallel),
-            Arm::PrefillDecode { prefill, decode } => write!(f, "{}P{}D", prefill.replicas, decode.replicas),
+            Arm::PrefillDecode { prefill, decode, pushed } => {
+                write!(f, "{}P{}D{}", prefill.replicas, decode.replicas, if *pushed { " push" } else { "" })
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use super::instance::{Instance, Job, Work};
 use super::latency::Latency;
 use super::model::blocks::BlockId;
 use super::model::preset::{Gpu, Model};
+use super::model::scheduler::Fetch;
 use super::model::sequence::SequenceId;
 use super::workload::Arrival;
 use std::cmp::Reverse;
@@ -43,6 +44,10 @@ pub struct Fleet {
     routed: BinaryHeap<Reverse<(Duration, Stage, SequenceId)>>,
     /// Prefilled prompts: who keeps their KV, and where in its memory.
     held: HashMap<SequenceId, (usize, Vec<BlockId>)>,
+    /// Whether prefill pushes, and decode gets every request at once.
+    pushed: bool,
+    /// Requests that wait for their KV: at which decode engine, and what of it.
+    awaited: HashMap<SequenceId, (usize, Fetch)>,
     now: Duration,
 }
 
@@ -51,9 +56,9 @@ impl Fleet {
         let group = |group: Group| -> Vec<Instance> {
             (0..group.replicas).map(|_| Instance::new(model, gpu, &group)).collect()
         };
-        let (entry, decode) = match arm {
-            Arm::Simple(engines) => (group(engines), Vec::new()),
-            Arm::PrefillDecode { prefill, decode } => (group(prefill), group(decode)),
+        let (entry, decode, pushed) = match arm {
+            Arm::Simple(engines) => (group(engines), Vec::new(), false),
+            Arm::PrefillDecode { prefill, decode, pushed } => (group(prefill), group(decode), pushed),
         };
         Self {
             entry,
@@ -62,6 +67,8 @@ impl Fleet {
             spans: Vec::new(),
             routed: BinaryHeap::new(),
             held: HashMap::new(),
+            pushed,
+            awaited: HashMap::new(),
             now: Duration::ZERO,
         }
     }
@@ -102,7 +109,10 @@ impl Fleet {
         for token in news.tokens {
             if computes_prompts {
                 self.held.insert(token.id, (index, token.held_blocks));
-                self.routed.push(Reverse((now + ROUTER_HOP, Stage::Decode, token.id)));
+                match self.pushed {
+                    true => self.push(token.id, now),
+                    false => self.routed.push(Reverse((now + ROUTER_HOP, Stage::Decode, token.id))),
+                }
                 continue;
             }
             let span = &mut self.spans[token.id as usize];
@@ -111,11 +121,24 @@ impl Fleet {
                 span.last = now;
             }
         }
+        for awaited in news.awaited {
+            let id = awaited.id;
+            self.awaited.insert(id, (index - self.entry.len(), awaited));
+            self.push(id, now);
+        }
         for id in news.fetched {
             if let Some((holder, _)) = self.held.remove(&id) {
                 self.entry[holder].release(id);
             }
         }
+    }
+
+    /// Pushes a prompt's KV as soon as it is computed and somebody awaits it.
+    fn push(&mut self, id: SequenceId, now: Duration) {
+        let Some((holder, own)) = self.held.get(&id) else { return };
+        let Some((decode, awaited)) = self.awaited.remove(&id) else { return };
+        let takes = self.entry[*holder].push(now, own, &awaited);
+        self.decode[decode].expect(id, now + takes);
     }
 
     /// Hands the next request to an engine: the one with the fewest outstanding prompt tokens computes a prompt, the
@@ -126,15 +149,19 @@ impl Fleet {
         let work = match stage {
             Stage::Entry if self.decode.is_empty() => Work::Whole,
             Stage::Entry => Work::Prefill,
+            Stage::Decode if self.pushed => Work::Await,
             Stage::Decode => Work::Decode(self.held.get(&id).map(|(_, blocks)| blocks.clone()).unwrap_or_default()),
         };
+        if self.pushed && stage == Stage::Entry {
+            self.routed.push(Reverse((now, Stage::Decode, id)));
+        }
         let group = if stage == Stage::Entry { &mut self.entry } else { &mut self.decode };
         let chosen = match work {
             Work::Prefill => {
                 arrival.output_tokens = 1;
                 group.iter_mut().min_by_key(|engine| engine.outstanding_tokens())
             }
-            Work::Whole | Work::Decode(_) => group.iter_mut().min_by_key(|engine| engine.in_flight()),
+            Work::Whole | Work::Decode(_) | Work::Await => group.iter_mut().min_by_key(|engine| engine.in_flight()),
         };
         if let Some(engine) = chosen {
             engine.accept(Job { id, arrival, work }, now);

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::arm::Group;
 use super::workload::Arrival;
-use crate::predict::model::blocks::{BlockId, BlockPool, mix, prefix_hashes};
+use crate::predict::model::blocks::{BlockId, BlockPool, contiguous_pieces, mix, prefix_hashes};
 use crate::predict::model::cost::{CostModel, Link};
 use crate::predict::model::preset::{Gpu, Model};
-use crate::predict::model::scheduler::{Limits, Scheduler};
+use crate::predict::model::scheduler::{Fetch, Limits, Scheduler};
 use crate::predict::model::sequence::{KvOrigin, NewSequence, SequenceId};
 
 /// A token that left an engine.
@@ -37,6 +37,8 @@ pub enum Work {
     Prefill,
     /// Fetches the prompt's KV from these blocks and generates.
     Decode(Vec<BlockId>),
+    /// Sets blocks aside for the prompt's KV and generates once it was pushed there.
+    Await,
 }
 
 /// What happened when an engine was woken.
@@ -45,6 +47,8 @@ pub struct News {
     pub tokens: Vec<Token>,
     /// Requests whose KV has arrived here.
     pub fetched: Vec<SequenceId>,
+    /// Requests whose KV is to be pushed here.
+    pub awaited: Vec<Fetch>,
 }
 
 /// An engine and what is on its way to it.
@@ -56,6 +60,8 @@ pub struct Instance {
     admitting: BinaryHeap<Reverse<(Duration, SequenceId)>>,
     jobs: HashMap<SequenceId, Job>,
     arriving_kv: BinaryHeap<Reverse<(Duration, SequenceId)>>,
+    /// Requests whose pushed KV is here: a notice is taken in during one step and seen by the next.
+    noticed: Vec<SequenceId>,
     step_ends: Option<Duration>,
     block_size: u32,
 }
@@ -77,6 +83,7 @@ impl Instance {
             admitting: BinaryHeap::new(),
             jobs: HashMap::new(),
             arriving_kv: BinaryHeap::new(),
+            noticed: Vec::new(),
             step_ends: None,
             block_size: settings.block_size,
         }
@@ -110,6 +117,18 @@ impl Instance {
         self.scheduler.release(id);
     }
 
+    /// Pushes KV that lies in these blocks; how long that takes.
+    pub fn push(&mut self, now: Duration, own: &[BlockId], awaited: &Fetch) -> Duration {
+        let own = &own[own.len().saturating_sub(awaited.blocks.len())..];
+        let descriptors = self.cost.descriptors(contiguous_pieces(own, &awaited.blocks));
+        self.link.transfer(now, &self.cost, awaited.missing_tokens, descriptors)
+    }
+
+    /// KV that will have been pushed here at `at`.
+    pub fn expect(&mut self, id: SequenceId, at: Duration) {
+        self.arriving_kv.push(Reverse((at, id)));
+    }
+
     /// Does what is due at `now`, one of its own events.
     pub fn wake(&mut self, now: Duration) -> News {
         let mut news = News::default();
@@ -126,18 +145,39 @@ impl Instance {
         while let Some(id) = due(&mut self.admitting, now) {
             self.submit(id, now);
         }
+        let mut loaded = std::mem::take(&mut self.noticed);
         while let Some(id) = due(&mut self.arriving_kv, now) {
-            if let Some(job) = self.jobs.get(&id) {
-                self.scheduler.kv_loaded(id, job.arrival.output_tokens);
-                news.fetched.push(id);
+            match self.jobs.get(&id) {
+                Some(job) if matches!(job.work, Work::Await) => self.noticed.push(id),
+                _ => loaded.push(id),
             }
+            news.fetched.push(id);
         }
+        self.load(loaded);
         self.step_ends = self.scheduler.begin_step(now).map(|duration| now + duration);
+        if self.step_ends.is_none() && !self.noticed.is_empty() {
+            // An idle engine's steps take no time.
+            let loaded = std::mem::take(&mut self.noticed);
+            self.load(loaded);
+            self.step_ends = self.scheduler.begin_step(now).map(|duration| now + duration);
+        }
         for fetch in self.scheduler.take_fetches() {
+            if !fetch.blocks.is_empty() {
+                news.awaited.push(fetch);
+                continue;
+            }
             let takes = self.link.transfer(now, &self.cost, fetch.missing_tokens, fetch.descriptors);
             self.arriving_kv.push(Reverse((now + takes, fetch.id)));
         }
         news
+    }
+
+    fn load(&mut self, loaded: Vec<SequenceId>) {
+        for id in loaded {
+            if let Some(job) = self.jobs.get(&id) {
+                self.scheduler.kv_loaded(id, job.arrival.output_tokens);
+            }
+        }
     }
 
     fn submit(&mut self, id: SequenceId, now: Duration) {
@@ -149,6 +189,7 @@ impl Instance {
         let hold_blocks = matches!(job.work, Work::Prefill);
         let (kv, remote_blocks) = match &mut job.work {
             Work::Decode(blocks) => (KvOrigin::Remote, std::mem::take(blocks)),
+            Work::Await => (KvOrigin::Pushed, Vec::new()),
             Work::Whole | Work::Prefill => (KvOrigin::Local, Vec::new()),
         };
         let spec = NewSequence { id, prompt_tokens, hashes, output_tokens, kv, remote_blocks, hold_blocks };

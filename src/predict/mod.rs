@@ -6,6 +6,7 @@
 pub mod arm;
 pub mod calibrate;
 pub mod fleet;
+pub mod forewarn;
 mod instance;
 pub mod latency;
 pub mod measured;

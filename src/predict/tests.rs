@@ -16,7 +16,7 @@ fn one_p_one_d(block_size: u32) -> Arm {
     group.settings.block_size = block_size;
     // Some thirty prompts fit: the pool is used up, and ages, soon.
     group.settings.memory_utilization = 0.33;
-    Arm::PrefillDecode { prefill: group, decode: group }
+    Arm::PrefillDecode { prefill: group, decode: group, pushed: false }
 }
 
 fn tp1(max_num_batched_tokens: u32) -> Arm {
@@ -121,7 +121,7 @@ fn the_hand_over_of_small_and_large_blocks_is_as_it_was_measured() {
     let of_block_size = |block_size, text| {
         let settings = EngineSettings { block_size, ..EngineSettings::default() };
         let group = Group { replicas: 1, tensor_parallel: 1, settings };
-        held_against(Arm::PrefillDecode { prefill: group, decode: group }, text)
+        held_against(Arm::PrefillDecode { prefill: group, decode: group, pushed: false }, text)
     };
     let small = of_block_size(16, include_str!("../../tests/fixtures/calibration/1p1d-block-16.csv"));
     let large = of_block_size(128, include_str!("../../tests/fixtures/calibration/1p1d-block-128.csv"));
@@ -143,4 +143,19 @@ fn token_budgets_are_as_they_were_measured() {
         assert!((predicted - measured).abs() < 20.0, "{predicted:.1} for {measured:.1} %");
     }
     assert!(small.iter().zip(&default).all(|(small, default)| small.0 > default.0 + 15.0), "{small:?}, {default:?}");
+}
+
+#[test]
+fn pushed_kv_does_not_hold_up_the_decode_batch_of_an_aged_engine() {
+    let pushed = |arm| match arm {
+        Arm::PrefillDecode { prefill, decode, .. } => Arm::PrefillDecode { prefill, decode, pushed: true },
+        simple => simple,
+    };
+    let aged = |arm| {
+        let [_, aged] = fresh_and_aged(arm, 8.0, 120);
+        (tpot(&aged, 0.9), ttft(&aged, 0.5))
+    };
+    let ((pull_tpot, pull_ttft), (push_tpot, push_ttft)) = (aged(one_p_one_d(16)), aged(pushed(one_p_one_d(16))));
+    assert!(push_tpot < 0.85 * pull_tpot, "TPOT p90 {push_tpot:.1} pushed, {pull_tpot:.1} pulled");
+    assert!(push_ttft < 1.1 * pull_ttft, "TTFT p50 {push_ttft:.0} pushed, {pull_ttft:.0} pulled");
 }

@@ -13,6 +13,9 @@ pub struct HostFacts {
     /// Processors this process may use.
     pub cpus: Option<usize>,
     pub memory_bytes: Option<u64>,
+    /// The slowest link between its GPUs, as `doctor --kv` measured it; `None` where nobody did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kv_link_bytes_per_sec: Option<f64>,
 }
 
 impl HostFacts {
@@ -32,6 +35,7 @@ impl HostFacts {
             cpu: field("/proc/cpuinfo", "model name", ':'),
             cpus: std::thread::available_parallelism().ok().map(usize::from),
             memory_bytes: memory.and_then(|m| m.trim_end_matches(" kB").parse::<u64>().ok()).map(|kib| kib * 1024),
+            kv_link_bytes_per_sec: None,
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod host;
 pub mod import;
 mod imported;
 pub mod journal;
+pub mod links;
 pub mod manifest;
 pub mod read;
 mod run;

@@ -144,6 +144,7 @@ fn identity(run: &RecordedRun) -> Identity {
         engine: engine(run),
         dataset: dataset(run),
         traces: run.manifest.as_ref().map(traces).unwrap_or_default(),
+        kv_link: run.manifest.as_ref().and_then(|m| m.host.kv_link_bytes_per_sec),
     }
 }
 

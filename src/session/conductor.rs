@@ -12,7 +12,7 @@ use crate::plan::workload::PreparedWorkload;
 use crate::plan::{ArmPlan, Plan};
 use crate::record::host::HostFacts;
 use crate::record::manifest::{self, Manifest};
-use crate::record::{RunWriter, dir, export};
+use crate::record::{RunWriter, dir, export, links};
 use crate::strategy::{ArmProgress, Grid, Step, Strategy};
 use chrono::Local;
 use std::path::PathBuf;
@@ -165,6 +165,8 @@ fn check_traces(manifest: &Manifest, workload: &PreparedWorkload) -> Result<(), 
 }
 
 fn first_manifest(plan: &Plan, arm: &ArmPlan, command: &[String]) -> Manifest {
+    let gpus = Gpus::detect().list();
+    let uuids: Vec<String> = gpus.iter().map(|gpu| gpu.uuid.clone()).collect();
     Manifest {
         version: manifest::VERSION,
         status: RunStatus::Incomplete,
@@ -177,8 +179,8 @@ fn first_manifest(plan: &Plan, arm: &ArmPlan, command: &[String]) -> Manifest {
         sweep: plan.sweep.clone(),
         order: plan.order,
         warnings: plan.warnings.clone(),
-        host: HostFacts::of_this_machine(),
-        gpus: Gpus::detect().list().iter().filter_map(|g| serde_json::to_value(g).ok()).collect(),
+        host: HostFacts { kv_link_bytes_per_sec: links::slowest(&uuids), ..HostFacts::of_this_machine() },
+        gpus: gpus.iter().filter_map(|g| serde_json::to_value(g).ok()).collect(),
         instances: Vec::new(),
         traces: Vec::new(),
         points: Vec::new(),

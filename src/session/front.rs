@@ -3,9 +3,11 @@
 use super::error::SessionError;
 use crate::observe::engine::EngineTarget;
 use crate::plan::ArmPlan;
+use crate::plan::connector::{self, KvDirection};
+use crate::plan::deployment::Deployment;
 use crate::plan::topology::{ProxyPolicies, Role};
 use std::net::{Ipv4Addr, SocketAddr};
-use topobench_proxy::{BackendUrl, Policy, Proxy, ProxyConfig, ProxyHandle, Routes};
+use topobench_proxy::{BackendUrl, Dispatch, Policy, Proxy, ProxyConfig, ProxyHandle, Routes};
 
 /// Where the load goes.
 pub(super) struct Front {
@@ -35,6 +37,7 @@ pub(super) fn front(arm: &ArmPlan, engines: &[EngineTarget], policies: &ProxyPol
             decode: urls(Role::Decode)?,
             prefill_policy: policy(&policies.prefill_policy)?,
             decode_policy: policy(&policies.decode_policy)?,
+            dispatch: dispatch(&arm.deployment),
         }
     } else {
         Routes::Balance { backends: urls(Role::Replica)?, policy: policy(&policies.decode_policy)? }
@@ -42,4 +45,17 @@ pub(super) fn front(arm: &ArmPlan, engines: &[EngineTarget], policies: &ProxyPol
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let proxy = Proxy::spawn(ProxyConfig::new(listen, routes)).map_err(|e| failed(e.to_string()))?;
     Ok(Front { base_url: format!("http://{}", proxy.addr()), proxy: Some(proxy) })
+}
+
+/// Engines of ours have the connector that the plan names; others say themselves what they do.
+fn dispatch(deployment: &Deployment) -> Dispatch {
+    let kv = match deployment {
+        Deployment::Spawn(fleet) => fleet.kv.as_ref(),
+        Deployment::Attach(_) => None,
+    };
+    match kv.map(connector::direction) {
+        Some(Ok(KvDirection::Push)) => Dispatch::Together,
+        Some(Ok(KvDirection::Pull)) => Dispatch::InTurn,
+        Some(Err(_)) | None => Dispatch::AsTold,
+    }
 }

@@ -184,13 +184,13 @@ impl Recorder {
         let index = |backend: Option<usize>| backend.and_then(|i| u32::try_from(i).ok());
         Some(Stages {
             accepted: Some(at(stamps.accepted)),
-            prefill_sent: stamps.prefill_sent.map(at),
-            prefill_head: stamps.prefill_head.map(at),
-            decode_sent: stamps.decode_sent.map(at),
+            prefill_sent: stamps.prefill.sent.map(at),
+            prefill_head: stamps.prefill.head.map(at),
+            decode_sent: stamps.decode.sent.map(at),
             first_byte: stamps.first_byte.map(at),
             end: Some(at(stamps.end)),
-            prefill: index(stamps.prefill_backend),
-            decode: index(stamps.decode_backend),
+            prefill: index(stamps.prefill.backend),
+            decode: index(stamps.decode.backend),
         })
     }
 

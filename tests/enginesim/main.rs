@@ -4,5 +4,6 @@ mod calibration;
 mod faults;
 mod handoff;
 mod life;
+mod push;
 mod support;
 mod surface;

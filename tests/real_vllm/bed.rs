@@ -23,24 +23,25 @@ pub struct Bed {
     engine: &'static str,
     program: PathBuf,
     model: Option<String>,
+    connector: &'static str,
 }
 
 impl Bed {
-    pub fn simulated() -> Bed {
-        Bed { engine: "sim", program: kit::enginesim!(), model: None }
+    pub fn simulated(connector: &'static str) -> Bed {
+        Bed { engine: "sim", program: kit::enginesim!(), model: None, connector }
     }
 
-    pub fn real() -> Option<Bed> {
+    pub fn real(connector: &'static str) -> Option<Bed> {
         let root = PathBuf::from(std::env::var_os("TOPOBENCH_REAL_VLLM").filter(|v| !v.is_empty())?);
         let program = root.join("venv/bin/vllm");
         assert!(program.is_file(), "TOPOBENCH_REAL_VLLM={}: there is no venv/bin/vllm in it", root.display());
-        Some(Bed { engine: "cpu", program, model: Some(root.join("model").display().to_string()) })
+        Some(Bed { engine: "cpu", program, model: Some(root.join("model").display().to_string()), connector })
     }
 
     /// Starts everything.
     pub async fn raise(self) -> Stage {
         let logs = tempfile::tempdir().expect("a directory for logs");
-        let (nixl, workload) = self.plan("nixl:prefill=1,decode=1");
+        let (nixl, workload) = self.plan(&format!("nixl:prefill=1,decode=1,kv.connector={}", self.connector));
         let (simple, _) = self.plan("simple:tp=1");
         let options = |name: &str| {
             let mut options = LaunchOptions::new(logs.path().join(name));
@@ -128,8 +129,8 @@ pub struct Stage {
     pub replica: String,
     pub proxied: String,
     pub scraper: Scraper,
+    pub proxy: ProxyHandle,
     workload: Workload,
-    proxy: ProxyHandle,
     fleets: Vec<Fleet>,
     _logs: tempfile::TempDir,
 }

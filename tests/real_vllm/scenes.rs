@@ -14,8 +14,13 @@ const PROMPT_B: &str =
     "class Reader: reads lines from a file, counts the words in each of them and closes the file at its end";
 
 async fn post(url: &str, path: &str, body: &Value) -> (u16, Value) {
+    post_as(&format!("scene-{:016x}", rand::random::<u64>()), url, path, body).await
+}
+
+async fn post_as(id: &str, url: &str, path: &str, body: &Value) -> (u16, Value) {
     let client = topobench::observe::http::client(Duration::from_secs(300), false).expect("a client");
-    let answer = client.post(format!("{url}{path}")).json(body).send().await.expect("an answer");
+    let request = client.post(format!("{url}{path}")).header("x-request-id", id);
+    let answer = request.json(body).send().await.expect("an answer");
     let status = answer.status().as_u16();
     (status, answer.json().await.unwrap_or(Value::Null))
 }
@@ -96,13 +101,30 @@ pub async fn a_hand_off_answers_as_one_instance_does(stage: &Stage) {
     assert_eq!(counters.kv_expired.unwrap_or(0.0), 0.0);
 }
 
+/// Pushed, the KV of every prompt is written by prefill, while decode has its request from the start.
+pub async fn both_stages_begin_together(stage: &Stage) {
+    let before = stage.scraper.snapshot().await;
+    stage.proxy.drain_stamps();
+    let body = completion(stage, &format!("{PROMPT_A}, or rather: {PROMPT_B}"), 12);
+    let (_, alone) = post(&stage.replica, "/v1/completions", &body).await;
+    let (status, handed) = post(&stage.proxied, "/v1/completions", &body).await;
+    assert_eq!(status, 200, "{handed}");
+    assert_eq!(text(&handed), text(&alone), "greedy answers agree");
+    let stamps = stage.proxy.drain_stamps().pop().expect("a request has ended");
+    assert!(stamps.decode.sent < stamps.prefill.head, "decode does not wait for prefill: {stamps:?}");
+    let counters = engine::between(&before, &stage.scraper.snapshot().await).counters.expect("metrics");
+    assert_eq!((counters.kv_transfers, counters.kv_pushed), (Some(1.0), Some(1.0)), "prefill counts it: {counters:?}");
+    assert!(counters.kv_descriptors > Some(0.0) && counters.kv_transfer_bytes > Some(0.0), "{counters:?}");
+    assert_eq!(counters.kv_expired, Some(0.0));
+}
+
 /// Takes a prompt through prefill and returns the params for decode.
-async fn prefill(stage: &Stage, mut body: Value) -> Value {
+async fn prefill(stage: &Stage, id: &str, mut body: Value) -> Value {
     body["kv_transfer_params"] = json!({
         "do_remote_decode": true, "do_remote_prefill": false, "remote_engine_id": null,
         "remote_block_ids": null, "remote_host": null, "remote_port": null
     });
-    let (status, answer) = post(&stage.prefill, "/v1/completions", &body).await;
+    let (status, answer) = post_as(id, &stage.prefill, "/v1/completions", &body).await;
     assert_eq!(status, 200, "{answer}");
     let params = answer["kv_transfer_params"].clone();
     assert_eq!(params["do_remote_prefill"], json!(true), "{answer}");
@@ -123,8 +145,9 @@ pub async fn decode_follows_the_kv_and_not_the_prompt(stage: &Stage) {
     let (_, otherwise) = post(&stage.replica, "/v1/completions", &of(named_in_body.clone(), 12)).await;
     assert_ne!(text(&expected), text(&otherwise), "the two prompts are told apart");
     let mut body = of(named_in_body, 12);
-    body["kv_transfer_params"] = prefill(stage, of(read_by_prefill, 1)).await;
-    let (status, answer) = post(&stage.decode, "/v1/completions", &body).await;
+    let id = "scene-swapped";
+    body["kv_transfer_params"] = prefill(stage, id, of(read_by_prefill, 1)).await;
+    let (status, answer) = post_as(id, &stage.decode, "/v1/completions", &body).await;
     assert_eq!(status, 200, "{answer}");
     assert_eq!(text(&answer), text(&expected), "decode continued what prefill had read");
 }

@@ -308,6 +308,7 @@ fn manifest(plan: &Plan, arm: usize, points: &[Point]) -> Manifest {
             cpu: Some("Intel(R) Xeon(R) Platinum 8480+".to_string()),
             cpus: Some(32),
             memory_bytes: Some(270_582_939_648),
+            kv_link_bytes_per_sec: None,
         },
         gpus: vec![gpu.clone(), gpu],
         instances: names.iter().enumerate().map(instance).collect(),

@@ -1,6 +1,5 @@
 //! Tests that need more than one part of the room.
 
-mod balance;
 mod contract;
 mod four_gpus;
 mod properties;

@@ -238,3 +238,47 @@ fn the_parts_of_ttft_add_up_to_it_and_what_nobody_stamped_is_absent() {
     let direct = attribution::Attribution::of(&measured(&records(10, 2), |_| ()), &slo(150.0, 5.0));
     assert_eq!((direct.time.prefill, direct.binding, direct.shift), (None, attribution::Binding::Tpot, None));
 }
+
+#[test]
+fn stages_that_overlap_still_add_up_and_decodes_wait_for_the_prompt_is_no_queue() {
+    let point = |decode_head: u64, first_byte: u64| {
+        let mut staged = records(10, 2);
+        for r in &mut staged {
+            let at = |t: u64| Some(Offset::from_nanos(r.timeline.due.as_nanos() + t * 1_000_000));
+            r.stages = Some(Stages {
+                accepted: at(3),
+                prefill_sent: at(4),
+                prefill_head: at(decode_head),
+                decode_sent: at(5),
+                first_byte: at(first_byte),
+                end: at(122),
+                prefill: Some(0),
+                decode: Some(0),
+            });
+        }
+        let queue = |secs: f64| Some(TimeSum { secs, count: 10.0 });
+        let engines = EngineCounters {
+            prefill_queue: queue(0.1),
+            decode_queue: queue(0.75),
+            kv_transfers: Some(10.0),
+            kv_pushed: Some(10.0),
+            kv_transfer_secs: Some(0.5),
+            ..EngineCounters::default()
+        };
+        attribution::Attribution::of(&measured(&staged, |f| f.engines = Some(engines)), &slo(500.0, 20.0)).time
+    };
+    let near = |a: Option<f64>, b: f64| assert!((a.expect("stamped") - b).abs() < 1e-9, "{a:?} {b}");
+    let t = point(60, 101);
+    let parts = [t.slot_wait, t.client_lag, t.to_proxy, t.proxy, t.prefill, t.hand_off, t.first_byte, t.back];
+    near(t.ttft, parts.iter().map(|p| p.expect("stamped")).sum());
+    near(t.prefill, 0.056);
+    near(t.hand_off, 0.0);
+    near(t.first_byte, 0.041);
+    // Of 75 ms in decode's queue, 55 were waiting for the prompt.
+    near(t.decode_queue, 0.020);
+    assert_eq!(t.kv_transfer, None, "it ends at prefill's next step");
+    // Decode's first token may be here before prefill's answer is.
+    let t = point(105, 101);
+    near(t.prefill, 0.097);
+    near(t.first_byte, 0.0);
+}

@@ -150,6 +150,7 @@ fn arms_that_did_not_answer_the_same_questions_are_warned_about() {
         engine: Some("vllm 0.32.1".to_string()),
         dataset: Some("random".to_string()),
         traces: vec![(PointKey { rate: RequestRate::new(4.0).expect("a rate"), attempt: 1 }, trace.to_string())],
+        kv_link: None,
     };
     (simple.identity, nixl.identity) = (identity("Qwen3-8B", "a"), identity("Qwen3-0.6B", "b"));
     let c = Comparison::new(&[simple, nixl], &question());

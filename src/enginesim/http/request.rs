@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::errors::ApiError;
 use super::wire::Endpoint;
 use crate::enginesim::answer::Sampling;
+use crate::enginesim::args::TransferMode;
 use crate::enginesim::generate::{Job, KvUse, Server};
 use crate::enginesim::sidechannel::RemoteKv;
 use crate::enginesim::tokenizer::{Message, VOCABULARY_LIMIT};
@@ -203,13 +204,13 @@ fn sampling(server: &Server, endpoint: Endpoint, body: &Body, prompts: &[Arc<[u3
 
 /// Without a connector the parameters are ignored, silently, as in vLLM.
 fn kv_use(server: &Server, endpoint: Endpoint, params: Option<RemoteKv>, id: &str) -> KvUse {
-    match params {
-        Some(params) if server.config.kv.is_some() && params.do_remote_prefill => KvUse::Fetch(params),
-        Some(params) if server.config.kv.is_some() && params.do_remote_decode => {
-            let index = if endpoint == Endpoint::Chat { "" } else { "-0" };
-            KvUse::Offer(format!("{id}{index}-{:08x}", server.fresh() as u32))
-        }
-        _ => KvUse::Local,
+    let (Some(params), Some(kv)) = (params, &server.config.kv) else { return KvUse::Local };
+    let index = if endpoint == Endpoint::Chat { "" } else { "-0" };
+    match (params.do_remote_prefill, params.do_remote_decode) {
+        (true, _) if kv.transfer.mode() == TransferMode::Push => KvUse::Await(params, format!("{id}{index}")),
+        (true, _) => KvUse::Fetch(params),
+        (false, true) => KvUse::Offer(format!("{id}{index}-{:08x}", server.fresh() as u32)),
+        (false, false) => KvUse::Local,
     }
 }
 

@@ -44,14 +44,16 @@ pub struct PromptKv {
     pub transferred: u32,
 }
 
-/// A sequence whose blocks are set aside and whose KV is to be fetched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A sequence whose blocks are set aside and whose KV is to be fetched, or will be pushed.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetch {
     pub id: SequenceId,
     /// Prompt tokens that are not in the local cache.
     pub missing_tokens: u32,
-    /// Pieces of memory that the transfer is made of, on each rank.
+    /// Pieces of memory that the transfer is made of, on each rank; 0 where the other side makes it.
     pub descriptors: u32,
+    /// Where the other side is to write it; empty where it is fetched.
+    pub blocks: Vec<BlockId>,
 }
 
 /// Totals since the start.
@@ -109,7 +111,7 @@ impl Scheduler {
 
     /// Composes the next step; `None` when nothing can run. The step lasts the returned time, or as long as it takes to
     /// post its transfers where that is longer: vLLM's worker posts on the thread that launches the steps, which is
-    /// ahead of the GPU by one.
+    /// ahead of the GPU by one. What is pushed here is posted elsewhere.
     pub fn begin_step(&mut self, now: Duration) -> Option<Duration> {
         self.step.clear();
         self.load = StepLoad::default();
@@ -119,8 +121,8 @@ impl Scheduler {
         if !preempted {
             self.admit_waiting(now, &mut budget);
         }
-        let posting: Duration =
-            self.fetches[posted_before..].iter().map(|fetch| self.cost.post(fetch.descriptors)).sum();
+        let posted = self.fetches[posted_before..].iter().filter(|fetch| fetch.blocks.is_empty());
+        let posting: Duration = posted.map(|fetch| self.cost.post(fetch.descriptors)).sum();
         match self.step.is_empty() {
             true => Some(posting).filter(|posting| !posting.is_zero()),
             false => Some(posting.max(self.cost.step(&self.load))),
@@ -179,7 +181,7 @@ impl Scheduler {
         let Some(sequence) = self.sequences.get_mut(&id) else {
             return false;
         };
-        if sequence.spec.kv != KvOrigin::Remote || sequence.blocks.is_empty() {
+        if sequence.spec.kv == KvOrigin::Local || sequence.blocks.is_empty() {
             return false;
         }
         sequence.spec.kv = KvOrigin::Local;
@@ -192,7 +194,7 @@ impl Scheduler {
         let Some(sequence) = self.sequences.remove(&id) else {
             return false;
         };
-        if sequence.spec.kv == KvOrigin::Remote && !sequence.blocks.is_empty() {
+        if sequence.spec.kv != KvOrigin::Local && !sequence.blocks.is_empty() {
             self.loading -= 1;
         }
         self.waiting.retain(|other| *other != id);
@@ -302,7 +304,8 @@ impl Scheduler {
         let hashes = &sequence.spec.hashes[..findable.min(sequence.spec.hashes.len())];
         let shared = self.pool.cached(hashes);
         let cached = shared * self.limits.block_size;
-        let remote = sequence.spec.kv == KvOrigin::Remote;
+        let origin = sequence.spec.kv;
+        let remote = origin != KvOrigin::Local;
         let chunk = (sequence.length() - cached).min(budget);
         let target = cached + if remote { prompt - cached } else { chunk };
         let fresh = self.blocks_for(target) - shared;
@@ -318,12 +321,16 @@ impl Scheduler {
         }
         if remote {
             let missing_tokens = prompt - cached;
-            let shared = shared as usize;
-            let remote = sequence.spec.remote_blocks.get(shared..).unwrap_or_default();
-            let pieces = contiguous_pieces(&sequence.blocks[shared..], remote);
-            let descriptors = self.cost.descriptors(pieces);
+            let local = &sequence.blocks[shared as usize..];
+            let (descriptors, blocks) = match origin {
+                KvOrigin::Pushed => (0, local.to_vec()),
+                KvOrigin::Local | KvOrigin::Remote => {
+                    let remote = sequence.spec.remote_blocks.get(shared as usize..).unwrap_or_default();
+                    (self.cost.descriptors(contiguous_pieces(local, remote)), Vec::new())
+                }
+            };
             self.totals.transfer_queries += u64::from(missing_tokens);
-            self.fetches.push(Fetch { id, missing_tokens, descriptors });
+            self.fetches.push(Fetch { id, missing_tokens, descriptors, blocks });
             return Some(0);
         }
         Some(chunk)

@@ -14,6 +14,8 @@ pub enum KvOrigin {
     Local,
     /// Fetched from a prefill instance once blocks for it are set aside.
     Remote,
+    /// Written by a prefill instance once blocks for it are set aside and named to it.
+    Pushed,
 }
 
 /// A sequence as handed to the scheduler.

@@ -303,6 +303,12 @@ impl Client {
         self.wire.body(head).await
     }
 
+    /// Whether anything of an answer has come, or comes soon.
+    pub async fn has_anything(&mut self) -> bool {
+        let soon = Duration::from_millis(50);
+        !self.wire.buffer.is_empty() || tokio::time::timeout(soon, self.wire.fill()).await.is_ok()
+    }
+
     /// Everything until the connection ends.
     pub async fn until_closed(&mut self) -> Vec<u8> {
         while self.wire.fill().await {}

@@ -134,7 +134,7 @@ fn remote_kv_is_fetched_once_then_one_token_is_computed() {
     spec.kv = KvOrigin::Remote;
     scheduler.submit(spec, Duration::ZERO);
     assert!(scheduler.begin_step(Duration::ZERO) > Some(Duration::from_millis(20)), "posting, nothing to compute yet");
-    let fetch = Fetch { id: 1, missing_tokens: 2048, descriptors: 2 * 36 * 128 };
+    let fetch = Fetch { id: 1, missing_tokens: 2048, descriptors: 2 * 36 * 128, blocks: Vec::new() };
     assert_eq!(scheduler.take_fetches(), [fetch]);
     assert_eq!((scheduler.loading(), scheduler.waiting()), (1, 0));
 
@@ -211,4 +211,17 @@ fn a_transfer_has_as_many_descriptors_as_pieces_of_memory_and_holds_decoding_up_
     let (scattered, held_up) = posted((0..128).rev().collect());
     assert_eq!((whole, scattered), (2 * 36, 2 * 36 * 128));
     assert!(held_up > undisturbed * 2, "{held_up:?} against {undisturbed:?}");
+}
+
+#[test]
+fn pushed_kv_names_its_blocks_and_costs_decode_no_step() {
+    let mut scheduler = scheduler(2048, 400);
+    scheduler.submit(NewSequence { kv: KvOrigin::Pushed, ..sequence(1, 1, 160, 2) }, Duration::ZERO);
+    assert_eq!(scheduler.begin_step(Duration::ZERO), None, "nothing is posted here");
+    let fetches = scheduler.take_fetches();
+    assert_eq!((fetches[0].blocks.len(), fetches[0].descriptors, scheduler.loading()), (10, 0, 1));
+    scheduler.kv_loaded(1, 2);
+    let outputs = drain(&mut scheduler, Duration::ZERO);
+    assert_eq!(outputs.len(), 2);
+    assert_eq!(outputs[0].1.first, Some(PromptKv { computed: 0, cached: 0, transferred: 160 }));
 }
