@@ -135,6 +135,18 @@ pub struct DoctorArgs {
     /// Skip measuring what this machine's client can carry, which takes about ten seconds
     #[arg(long)]
     pub quick: bool,
+    /// Measure the links between GPUs, and a hand-over of KV between a prefill and a decode instance started for it
+    #[arg(long)]
+    pub kv: bool,
+    /// Engine of these instances: vllm, cpu or sim
+    #[arg(long, default_value = "vllm", requires = "kv")]
+    pub engine: String,
+    /// Their model [default: the topology file's]
+    #[arg(long, requires = "kv")]
+    pub model: Option<String>,
+    /// Tokens of each prompt that is handed over
+    #[arg(long, default_value = "1024", requires = "kv", value_parser = whole_number::<u32>)]
+    pub kv_tokens: u32,
     /// As JSON
     #[arg(long)]
     pub json: bool,

@@ -1,6 +1,7 @@
 //! What the doctor finds out.
 
 use super::client::ClientFacts;
+use super::hand_over::KvFacts;
 use super::python::PythonFacts;
 use crate::observe::gpu::GpuInfo;
 use crate::record::host::HostFacts;
@@ -23,6 +24,9 @@ pub(super) struct DoctorReport {
     /// `None`: not measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) client: Option<ClientFacts>,
+    /// `None`: not asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) kv: Option<KvFacts>,
 }
 
 /// An engine's program as it would be started.

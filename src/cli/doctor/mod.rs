@@ -1,9 +1,11 @@
 //! `topobench doctor`: what this machine can run, what its load client can carry, and what is missing. Starts no
-//! engine.
+//! engine, unless `--kv` asks for a hand-over.
 
 mod capacity;
 mod client;
 mod facts;
+mod hand_over;
+mod link;
 mod python;
 mod text;
 
@@ -17,6 +19,7 @@ use crate::plan::environment::{self, Environment};
 use crate::plan::secrecy::EngineEnv;
 use crate::record::host::HostFacts;
 use facts::{DoctorReport, ProgramFacts};
+use hand_over::Vllm;
 use std::path::Path;
 
 /// Below this a sweep with many streams runs out of file descriptors.
@@ -26,6 +29,13 @@ pub fn run(args: &DoctorArgs) -> Result<Exit, CliError> {
     let mut report = examine()?;
     if !args.quick {
         report.client = Some(client::measure().map_err(|e| CliError::new(Exit::Internal, e))?);
+    }
+    if args.kv {
+        let vllm = report.programs.iter().find(|p| p.name == "vllm").and_then(|program| {
+            let has_nixl = program.python.as_ref().and_then(|p| p.nixl_imports) == Some(true);
+            Some(Vllm { path: program.path.clone()?, has_nixl })
+        });
+        report.kv = Some(hand_over::measure_all(&report.gpus, vllm.as_ref(), args)?);
     }
     if args.json {
         out::json(&report)?;
@@ -50,6 +60,7 @@ fn examine() -> Result<DoctorReport, CliError> {
         can_run: Vec::new(),
         missing: Vec::new(),
         client: None,
+        kv: None,
         gpus,
         programs,
     };

@@ -42,16 +42,21 @@ pub struct PythonFacts {
 
 /// `None` where the program's Python can't be found or doesn't answer.
 pub fn examine(program: &Path) -> Option<PythonFacts> {
+    ask(program, QUESTION, PATIENCE)
+}
+
+/// What the program's Python answers to a script: its last line, as JSON. `None` where it can't be found or doesn't answer.
+pub(super) fn ask<T: serde::de::DeserializeOwned>(program: &Path, script: &str, patience: Duration) -> Option<T> {
     let (interpreter, env) = interpreter(program)?;
     let mut child = Command::new(interpreter)
-        .args(["-c", QUESTION])
+        .args(["-c", script])
         .envs(env)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .ok()?;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience;
     while child.try_wait().ok()?.is_none() {
         if Instant::now() > deadline {
             let _ = child.kill();

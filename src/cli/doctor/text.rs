@@ -34,6 +34,9 @@ pub(super) fn of(report: &DoctorReport) -> String {
     if let Some(client) = &report.client {
         let _ = writeln!(out, "{client}");
     }
+    if let Some(kv) = &report.kv {
+        let _ = writeln!(out, "{kv}");
+    }
     let _ = writeln!(out, "\ncan run:");
     for line in &report.can_run {
         let _ = writeln!(out, "  {line}");
