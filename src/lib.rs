@@ -14,7 +14,7 @@ pub mod predict;
 pub mod record;
 pub mod report;
 pub mod session;
-mod strategy;
+pub mod strategy;
 mod tls;
 pub mod units;
 pub mod words;

@@ -420,6 +420,10 @@ fn is_zero(n: &u32) -> bool {
     *n == 0
 }
 
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
 /// What is known about a point beside its requests: written by the session, judged by `analyse`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PointFacts {
@@ -455,4 +459,28 @@ pub struct PointFacts {
     /// `None`: no decode instance counts hand-overs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hand_over: Option<HandOverFacts>,
+    /// Measured only to choose rates by: too short to be judged.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub pilot: bool,
+    /// The point ended early, because it could no longer meet the target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<EarlyStop>,
+}
+
+/// What was certain when a point was ended early.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct EarlyStop {
+    /// Seconds from the point's time zero.
+    pub after_secs: f64,
+    /// Requests that the whole point would have offered.
+    pub planned: u32,
+    /// Of them, those that were certain to miss the SLO by then.
+    pub missed: u32,
+}
+
+impl EarlyStop {
+    /// The share of the whole point's requests that miss, at the least.
+    pub fn missed_at_least(&self) -> f64 {
+        f64::from(self.missed) / f64::from(self.planned.max(1))
+    }
 }

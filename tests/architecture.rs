@@ -19,7 +19,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("draw", &[]),
     ("report", &["analyse", "draw", "record", "plan"]),
     ("strategy", &["plan", "analyse"]),
-    ("session", &["tls", "strategy", "launch", "drive", "observe", "record", "plan"]),
+    ("session", &["tls", "strategy", "launch", "drive", "observe", "record", "plan", "analyse"]),
     ("cli", &["session", "predict", "strategy", "report", "record", "plan", "launch", "observe", "analyse", "drive"]),
     ("main", &["cli", "launch"]),
 ];

@@ -1,11 +1,11 @@
 //! One arm of a comparison: its points judged, its crossing, its scale.
 
 use super::attainment::PointAttainment;
-use super::confidence::RateSeries;
+use super::confidence::{Bound, RateSeries};
 use super::crossing::{Crossing, crossing};
 use super::fitted::Fitted;
 use super::hand_over::HandOver;
-use super::input::{ArmInput, ArmKind, Censored, KvWay, PointInput, Question};
+use super::input::{ArmInput, ArmKind, Censored, KvWay, PointInput, Question, StoppedPoint};
 use super::interval::Interval;
 use super::latencies::median_ttft;
 use super::launches::{Reach, launches};
@@ -145,6 +145,9 @@ pub struct ArmReport {
     /// How often the deployment was started for these points.
     pub launches: u32,
     pub points: Vec<PointReport>,
+    /// Points that ended early, below the target.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stopped: Vec<StoppedPoint>,
     pub max_rate: MaxRate,
     /// Absent where no point is a closed loop.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -227,6 +230,12 @@ impl<'a> Judged<'a> {
         wanted.map(|r| RateSeries { rate: r.rate.per_second(), attempts: r.attempts.clone() }).collect()
     }
 
+    /// What its points that ended early say.
+    pub(super) fn bounds(&self) -> Vec<Bound> {
+        let finite = self.input.stopped.iter().filter(|p| !p.rate.is_infinite());
+        finite.map(|p| Bound { rate: p.rate.per_second(), stop: p.stop }).collect()
+    }
+
     /// The finite rates of each launch by itself.
     pub(super) fn series_by_launch(&self, reach: Reach) -> Vec<Vec<RateSeries>> {
         let cluster = |p: &'a PointInput| reach.cluster(p.host.as_deref(), p.launch);
@@ -257,7 +266,7 @@ impl<'a> Judged<'a> {
     fn attempt_of(&self, point: &PointInput, question: &Question) -> Rc<Attempt> {
         let mut known = self.rates.iter().flat_map(|r| r.points.iter().zip(&r.attempts));
         let found = known.find(|(p, _)| std::ptr::eq(**p, point)).map(|(_, attempt)| Rc::clone(attempt));
-        found.unwrap_or_else(|| Rc::new(Attempt::new(&point.samples, &question.slo, question.target)))
+        found.unwrap_or_else(|| Rc::new(Attempt::new(point.attempt, &point.samples, &question.slo, question.target)))
     }
 
     pub(super) fn report(
@@ -283,6 +292,7 @@ impl<'a> Judged<'a> {
             launches: launches(self.input),
             points: self.point_reports(question),
             max_concurrency: MaxConcurrency::of(self.levels(), target.percent().get()),
+            stopped: self.input.stopped.clone(),
             max_rate: max_rate(found.as_ref(), self.gpus, fitted.ci95),
             fitted,
             scale: scale_report(scale_rate, scale_curves.as_ref(), target, scale),
@@ -321,7 +331,7 @@ impl<'a> Rate<'a> {
     fn new((rate, points): (RequestRate, Vec<&'a PointInput>), question: &Question) -> Option<Self> {
         let each = points.iter().filter_map(|p| PointAttainment::of(&p.samples, &question.slo));
         let attainment = each.reduce(PointAttainment::pooled)?;
-        let attempt = |p: &&PointInput| Rc::new(Attempt::new(&p.samples, &question.slo, question.target));
+        let attempt = |p: &&PointInput| Rc::new(Attempt::new(p.attempt, &p.samples, &question.slo, question.target));
         Some(Rate { rate, attempts: points.iter().map(attempt).collect(), points, attainment })
     }
 
@@ -334,7 +344,7 @@ impl<'a> Rate<'a> {
 impl PointReport {
     /// One point by itself; `None` if it offered nothing.
     pub fn new(point: &PointInput, kind: ArmKind, question: &Question) -> Option<PointReport> {
-        let attempt = Attempt::new(&point.samples, &question.slo, question.target);
+        let attempt = Attempt::new(point.attempt, &point.samples, &question.slo, question.target);
         let report = point_report(point, &validity::judge(point, kind, &question.slo), question, &attempt)?;
         Some(report.with_hand_over(HandOver::of(point, None, &KvWay::default())))
     }

@@ -16,6 +16,7 @@ use super::curve::{Curve, Observation};
 use super::dice::{SplitMix, mix};
 use super::replicates::Replicates;
 use super::series::{Attempt, clustered_error};
+use crate::outcome::EarlyStop;
 use crate::plan::slo::Target;
 use std::rc::Rc;
 
@@ -34,10 +35,30 @@ pub(super) struct RateSeries {
 }
 
 impl RateSeries {
+    /// Only attempts that the other arm has too, so that they answered the same requests.
+    pub(super) fn shared_with(&self, other: &RateSeries) -> RateSeries {
+        let shared = |a: &&Rc<Attempt>| other.attempts.iter().any(|b| b.number == a.number);
+        RateSeries { rate: self.rate, attempts: self.attempts.iter().filter(shared).cloned().collect() }
+    }
+
     /// Attempts together.
     pub(super) fn attained(&self) -> f64 {
         let met: usize = self.attempts.iter().map(|a| a.met).sum();
         met as f64 / self.attempts.iter().map(|a| a.len()).sum::<usize>().max(1) as f64
+    }
+}
+
+/// What a point that ended early says.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bound {
+    pub(super) rate: f64,
+    pub(super) stop: EarlyStop,
+}
+
+impl Bound {
+    pub(super) fn observation(&self, effect: f64) -> Observation {
+        let weight = f64::from(self.stop.planned) / effect;
+        Observation { rate: self.rate, missed: self.stop.missed_at_least(), weight, at_least: true }
     }
 }
 
@@ -83,12 +104,18 @@ struct DrawnPoint {
 
 impl ArmSweep {
     /// `stream` tells apart the draws of arms that don't draw alike.
-    pub(super) fn new(arm: &[RateSeries], blocks: &Blocks, stream: u64, target: Target) -> ArmSweep {
+    pub(super) fn new(
+        (arm, stopped): (&[RateSeries], &[Bound]),
+        blocks: &Blocks,
+        stream: u64,
+        target: Target,
+    ) -> ArmSweep {
         let allowed = allowed(arm, target);
         let mut points = Vec::new();
         for (i, series) in arm.iter().enumerate() {
             let own = if blocks.how.shared_gaps { 0 } else { series.rate.to_bits() };
-            for (slot, attempt) in series.attempts.iter().enumerate() {
+            for attempt in &series.attempts {
+                let slot = attempt.number.saturating_sub(1) as usize;
                 let block = blocks.of(series).min((attempt.len() / 6).max(1));
                 let attempt = Rc::clone(attempt);
                 let student = attempt.student(block);
@@ -98,15 +125,18 @@ impl ArmSweep {
         }
         let effects: Vec<f64> = points.iter().map(|p| p.attempt.design_effect(p.block)).collect();
         let smooth = smoothed(&points, &effects);
-        let observations: Vec<Observation> = points
+        let mut observations: Vec<Observation> = points
             .iter()
             .zip(&smooth)
             .map(|(p, effect)| Observation {
                 rate: p.attempt.realised_rate().unwrap_or(arm[p.rate].rate),
                 missed: 1.0 - p.attempt.attained(),
                 weight: p.attempt.len() as f64 / (effect * p.student * p.student),
+                at_least: false,
             })
             .collect();
+        let widest = smooth.iter().fold(1.0, |a: f64, b| a.max(*b));
+        observations.extend(stopped.iter().map(|bound| bound.observation(widest)));
         let curve = Curve::fit(&observations, allowed);
         for ((point, seen), (smooth, own)) in points.iter_mut().zip(&observations).zip(smooth.iter().zip(&effects)) {
             let unit = point.attempt.centre() * (1.0 - point.attempt.centre());
@@ -168,7 +198,8 @@ fn smoothed(points: &[DrawnPoint], effects: &[f64]) -> Vec<f64> {
 /// Standard error of the difference of what two arms met of the same requests, as a share: of the request-by-request
 /// differences, by blocks.
 pub(super) fn paired_error(a: &RateSeries, b: &RateSeries) -> f64 {
-    let each = a.attempts.iter().zip(&b.attempts);
+    let twin = |a: &Rc<Attempt>| b.attempts.iter().find(|b| b.number == a.number).cloned();
+    let each = a.attempts.iter().filter_map(|a| Some((a, twin(a)?)));
     error_of(each.map(|(a, b)| {
         let met = a.each_met().zip(b.each_met());
         (met.map(|(a, b)| f64::from(b) - f64::from(a)).collect(), a.block.max(b.block))

@@ -15,6 +15,8 @@ pub(super) struct Observation {
     pub(super) missed: f64,
     /// How many independent requests would tell as much.
     pub(super) weight: f64,
+    /// The share that missed is known only to be no less: the point ended early.
+    pub(super) at_least: bool,
 }
 
 /// Log-odds of a miss, less those at the target, as a polynomial in rate / centre - 1.
@@ -83,11 +85,12 @@ impl Curve {
         }
         for point in points {
             let share = expected(point).clamp(EDGE, 1.0 - EDGE);
+            // Of what is only known to be no less, the curve itself says how much more (expectation and maximisation).
+            let missed = if point.at_least { point.missed.max(share) } else { point.missed };
             let (variance, above) = (share * (1.0 - share), log_odds(share) - self.target);
             let near = (1.0 + (above / BAND).powi(2)).powi(-2);
-            let (weight, value) = (point.weight * variance * near, above + (point.missed - share) / variance);
-            let x = point.rate / self.centre - 1.0;
-            let powers = [1.0, x, x * x];
+            let (weight, value) = (point.weight * variance * near, above + (missed - share) / variance);
+            let powers = self.powers(point.rate);
             for (row, a) in rows.iter_mut().zip(powers) {
                 for (cell, b) in row.iter_mut().zip(powers) {
                     *cell += weight * a * b;
@@ -119,6 +122,40 @@ impl Curve {
             below = above;
         }
         (self.highest, f64::INFINITY)
+    }
+
+    fn powers(&self, rate: f64) -> [f64; 3] {
+        let x = rate / self.centre - 1.0;
+        [1.0, x, x * x]
+    }
+
+    /// Variance of the logarithm of the rate at which the curve crosses the target, if it were fitted to these points: by
+    /// the information they hold and the slope there. `None` where that says nothing, or the curve doesn't fall.
+    pub(super) fn crossing_variance<'a>(
+        &self,
+        points: impl Iterator<Item = &'a Observation>,
+        crossing: f64,
+    ) -> Option<f64> {
+        let mut information = [[0.0; 4]; 3];
+        for (i, precision) in PRIOR.iter().enumerate() {
+            information[i][i] = *precision;
+        }
+        for point in points {
+            let share = self.missed(point.rate).clamp(EDGE, 1.0 - EDGE);
+            let near = (1.0 + ((log_odds(share) - self.target) / BAND).powi(2)).powi(-2);
+            let weight = point.weight * share * (1.0 - share) * near;
+            let powers = self.powers(point.rate);
+            for (row, a) in information.iter_mut().zip(powers) {
+                row.iter_mut().zip(powers).for_each(|(cell, b)| *cell += weight * a * b);
+            }
+        }
+        let gradient = self.powers(crossing);
+        information.iter_mut().zip(gradient).for_each(|(row, g)| row[3] = g);
+        let spread = solved(information)?;
+        let variance: f64 = spread.iter().zip(gradient).map(|(s, g)| s * g).sum();
+        let [_, b, c] = self.coefficients;
+        let slope = (b + 2.0 * c * (crossing / self.centre - 1.0)) * crossing / self.centre;
+        (slope > 0.0 && variance >= 0.0).then(|| variance / (slope * slope))
     }
 
     /// By how much the share that misses grows when the rate grows by a small part of itself.
@@ -153,7 +190,7 @@ mod tests {
     use super::*;
 
     fn points(shares: &[(f64, f64)]) -> Vec<Observation> {
-        shares.iter().map(|&(rate, missed)| Observation { rate, missed, weight: 400.0 }).collect()
+        shares.iter().map(|&(rate, missed)| Observation { rate, missed, weight: 400.0, at_least: false }).collect()
     }
 
     fn crossing(shares: &[(f64, f64)]) -> (f64, f64) {
@@ -185,6 +222,22 @@ mod tests {
     fn one_bad_point_among_good_ones_is_not_the_crossing() {
         let (lo, _) = crossing(&[(2.0, 0.03), (4.0, 0.12), (6.0, 0.02), (8.0, 0.05), (12.0, 0.4)]);
         assert!(lo > 7.0 && lo < 10.5, "{lo}");
+    }
+
+    #[test]
+    fn a_point_that_ended_early_bounds_the_crossing_and_no_more() {
+        let mut points = points(&[(2.0, 0.0), (4.0, 0.02), (6.0, 0.08)]);
+        let open = Curve::fit(&points, 0.1).expect("rates").crossing();
+        assert_eq!(open, (6.0, f64::INFINITY));
+        points.push(Observation { rate: 12.0, missed: 0.3, weight: 200.0, at_least: true });
+        let (bounded, _) = Curve::fit(&points, 0.1).expect("rates").crossing();
+        assert!(bounded > 6.0 && bounded < 8.5, "{bounded}");
+        // Where other points say that more than that missed, it says nothing new.
+        points.push(Observation { rate: 9.0, missed: 0.6, weight: 400.0, at_least: false });
+        let with = Curve::fit(&points, 0.1).expect("rates").crossing().0;
+        points.retain(|p| !p.at_least);
+        let without = Curve::fit(&points, 0.1).expect("rates").crossing().0;
+        assert!((with / without - 1.0).abs() < 0.02, "{with} {without}");
     }
 
     #[test]

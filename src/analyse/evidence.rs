@@ -2,7 +2,7 @@
 
 use super::arm::Judged;
 use super::claim::CommonRate;
-use super::confidence::{ArmSweep, Blocks, RateSeries, Resampling, own_error, paired_error, scales};
+use super::confidence::{ArmSweep, Blocks, Bound, RateSeries, Resampling, own_error, paired_error, scales};
 use super::curve::Curve;
 use super::fitted::Fitted;
 use super::holm::{Hypothesis, holm};
@@ -43,6 +43,7 @@ const NOTHING: Interval = Interval { lo: None, hi: None };
 /// One arm as it is resampled by itself.
 struct Own {
     series: Vec<RateSeries>,
+    bounds: Vec<Bound>,
     at_scale: Option<RateSeries>,
     sweep: ArmSweep,
     drawn: Rc<Replicates>,
@@ -148,7 +149,9 @@ impl Own {
         reach: Reach,
     ) -> Own {
         let series = arm.series(|rate| !rate.is_infinite());
-        let sweep = ArmSweep::new(&series, &Blocks::common(&[&series], pairing.own(i)), 0, question.target);
+        let bounds = arm.bounds();
+        let blocks = Blocks::common(&[&series], pairing.own(i));
+        let sweep = ArmSweep::new((&series, &bounds), &blocks, 0, question.target);
         let drawn = sweep.drawn(None);
         let at_scale = arm.series(|rate| Some(rate) == scale_rate).pop();
         Own {
@@ -156,6 +159,7 @@ impl Own {
             crossing: sweep.curve.as_ref().and_then(within_rates),
             launches: arm.launches(reach),
             series,
+            bounds,
             sweep,
             drawn,
         }
@@ -187,7 +191,7 @@ fn log_error(interval: &Interval) -> Option<f64> {
 fn crossings_by_launch(arm: &Judged, question: &Question, reach: Reach) -> Vec<f64> {
     let how = Resampling { rounds: 0, paired: true, shared_gaps: false };
     let of = |series: Vec<RateSeries>| {
-        let sweep = ArmSweep::new(&series, &Blocks::common(&[&series], how), 0, question.target);
+        let sweep = ArmSweep::new((&series, &[]), &Blocks::common(&[&series], how), 0, question.target);
         sweep.curve.as_ref().and_then(within_rates).map(f64::ln)
     };
     if reach.is_wider() { arm.series_by_launch(reach).into_iter().filter_map(of).collect() } else { Vec::new() }
@@ -207,7 +211,7 @@ impl Pair<'_> {
         let blocks = Blocks::common(&[&self.a.series, &self.b.series], self.how);
         let stream = if self.how.paired { 0 } else { self.stream };
         let resampled = |own: &Own, stream| {
-            let sweep = ArmSweep::new(&own.series, &blocks, stream, question.target);
+            let sweep = ArmSweep::new((&own.series, &own.bounds), &blocks, stream, question.target);
             sweep.drawn(Some((&own.sweep, &own.drawn)))
         };
         let (a, b) = (resampled(self.a, 0), resampled(self.b, stream));
@@ -251,8 +255,11 @@ impl Pair<'_> {
     }
 
     fn rate(&self, a: &RateSeries, b: &RateSeries) -> Option<CommonRate> {
+        let shared = self.how.paired.then(|| (a.shared_with(b), b.shared_with(a)));
+        let shared = shared.filter(|(a, _)| !a.attempts.is_empty());
+        let (paired, (a, b)) = (shared.is_some(), shared.as_ref().map_or((a, b), |(a, b)| (a, b)));
         let difference = 100.0 * (b.attained() - a.attained());
-        let within = 100.0 * if self.how.paired { paired_error(a, b) } else { own_error(a).hypot(own_error(b)) };
+        let within = 100.0 * if paired { paired_error(a, b) } else { own_error(a).hypot(own_error(b)) };
         let error = within.hypot(self.between_launches(a.rate));
         let end = |sign: f64| (difference + sign * Z95 * error).clamp(-100.0, 100.0);
         Some(CommonRate {

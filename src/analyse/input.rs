@@ -1,7 +1,7 @@
 //! What is compared, and what is asked: the nouns that every part of the room takes.
 
 use super::samples::Samples;
-use crate::outcome::{PointFacts, PointKey};
+use crate::outcome::{EarlyStop, PointFacts, PointKey};
 use crate::plan::labels::Flags;
 use crate::plan::slo::{Slo, Target};
 use crate::units::{E2el, RequestRate, Tpot, Ttft};
@@ -65,7 +65,7 @@ pub struct KvWay {
 }
 
 /// One deployment's run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ArmInput {
     /// `simple`, `nixl`, or the topology's name.
     pub label: String,
@@ -80,9 +80,36 @@ pub struct ArmInput {
     pub topology: serde_json::Value,
     pub identity: Identity,
     pub points: Vec<PointInput>,
+    /// Points that ended early because they could no longer meet the target. They have no attainment.
+    pub stopped: Vec<StoppedPoint>,
+    /// What was measured only to choose rates by. Never judged.
+    pub pilots: Vec<PointInput>,
+}
+
+/// A point that was ended early: all that is known is that it lies below the target.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StoppedPoint {
+    pub rate: RequestRate,
+    pub attempt: u32,
+    pub launch: u32,
+    #[serde(skip)]
+    pub host: Option<String>,
+    #[serde(flatten)]
+    pub stop: EarlyStop,
 }
 
 impl ArmInput {
+    /// Puts a point where it belongs: to those that are judged, those that ended early, or the pilots.
+    pub fn add(&mut self, point: PointInput) {
+        let facts = point.facts.as_ref();
+        if facts.is_some_and(|f| f.pilot) {
+            return self.pilots.push(point);
+        }
+        let Some(stop) = facts.and_then(|f| f.stopped) else { return self.points.push(point) };
+        let PointInput { rate, attempt, launch, host, .. } = point;
+        self.stopped.push(StoppedPoint { rate, attempt, launch, host, stop });
+    }
+
     /// What the arm sets beside its sizes.
     pub fn settings(&self) -> BTreeMap<String, String> {
         let settings = self.topology.get("settings").and_then(serde_json::Value::as_object);

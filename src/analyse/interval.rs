@@ -3,7 +3,7 @@
 use serde::{Serialize, Serializer, ser::SerializeTuple};
 
 /// Two-sided 95 % point of the normal distribution.
-pub(super) const Z95: f64 = 1.959_963_984_540_054;
+pub const Z95: f64 = 1.959_963_984_540_054;
 
 /// A 95 % confidence interval; an end is `None` where the data puts no bound on that side.
 /// Serialises as `[lo, hi]`, missing ends as null.

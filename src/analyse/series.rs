@@ -25,6 +25,8 @@ pub(super) fn by_rate(points: &[PointInput]) -> Vec<(RequestRate, Vec<&PointInpu
 /// One attempt, ready for resampling.
 #[derive(Debug)]
 pub(super) struct Attempt {
+    /// Which attempt at its rate it was: arms that answered the same requests have the same.
+    pub(super) number: u32,
     /// s* in arrival order.
     pub(super) scales: Vec<f64>,
     /// When each was due, seconds.
@@ -47,8 +49,8 @@ pub(super) struct Resampled {
 }
 
 impl Attempt {
-    pub(super) fn new(samples: &Samples, slo: &Slo, target: Target) -> Attempt {
-        Attempt::by(samples, slo, target, Limits::Both)
+    pub(super) fn new(number: u32, samples: &Samples, slo: &Slo, target: Target) -> Attempt {
+        Attempt { number, ..Attempt::by(samples, slo, target, Limits::Both) }
     }
 
     /// By one limit alone.
@@ -57,7 +59,7 @@ impl Attempt {
         let order = best_first(&scales);
         let met = scales.iter().filter(|s| **s <= 1.0).count();
         let at_target = at_target(&scales, &order, target);
-        Attempt { block: block_length(&at_target), at_target, met, scales, due: samples.due.clone() }
+        Attempt { number: 1, block: block_length(&at_target), at_target, met, scales, due: samples.due.clone() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -265,7 +267,7 @@ mod tests {
             let target = Target::default();
             let met = scales.iter().filter(|s| **s <= 1.0).count();
             let at_target = at_target(&scales, &order, target);
-            Attempt { block: block_length(&at_target), at_target, met, scales, due: Vec::new() }
+            Attempt { number: 1, block: block_length(&at_target), at_target, met, scales, due: Vec::new() }
         };
         let miss = |bad: fn(u32) -> bool| of((0..500).map(|i| if bad(i) { 2.0 } else { 0.5 }).collect());
         let (burst, even) =

@@ -3,19 +3,16 @@
 use super::args::AbArgs;
 use super::exit::{CliError, Exit};
 use super::measure::{measure, plan};
-use super::{attach, dry_run, present};
+use super::{attach, dry_run, present, resume};
+use crate::plan::Plan;
 use crate::plan::arm::ArmSpec;
 use crate::plan::build::Arms;
 use crate::plan::environment::{self, Environment};
+use crate::session::ArmRun;
 use clap::ArgMatches;
 use std::path::PathBuf;
 
 pub(super) fn run(args: &AbArgs, matches: &ArgMatches) -> Result<Exit, CliError> {
-    if args.sweep.run.resume.is_some() {
-        return Err(CliError::usage(
-            "--resume goes on with one run, and ab makes several\nhint: resume each with simple, nixl or run, then `topobench compare` them",
-        ));
-    }
     if args.sweep.run.name.is_some() {
         return Err(CliError::usage(
             "--name names one run, and ab makes several\nhint: arms are named by their topologies",
@@ -26,15 +23,13 @@ pub(super) fn run(args: &AbArgs, matches: &ArgMatches) -> Result<Exit, CliError>
             "ab starts its arms itself\nhint: measure servers that somebody else runs with simple --attach or nixl --prefill-url, then `topobench compare` the runs",
         ));
     }
-    if args.arms.len() < 2 {
-        return Err(CliError::usage(format!(
-            "ab compares two arms or more, and there is only `{}`\nhint: name another, e.g. `topobench ab simple nixl`; `topobench simple` measures one",
-            args.arms.join(" ")
-        )));
-    }
-    let specs = args.arms.iter().map(|a| ArmSpec::parse(a)).collect::<Result<Vec<_>, _>>()?;
-    let arms = Arms::Spawn { specs, engine: args.sweep.run.engine.clone() };
-    let plan = plan(arms, args.order, &args.sweep, matches)?;
+    let (plan, resumed) = match &args.sweep.run.resume {
+        Some(what) => {
+            let (plan, runs) = resume::session(what, &args.sweep, matches)?;
+            (plan, Some(runs))
+        }
+        None => (new_plan(args, matches)?, None),
+    };
     if args.sweep.run.dry_run {
         return dry_run::show(&plan, args.sweep.run.json);
     }
@@ -43,7 +38,25 @@ pub(super) fn run(args: &AbArgs, matches: &ArgMatches) -> Result<Exit, CliError>
     if let Some(output) = &output {
         present::make_output(output)?;
     }
-    let measured = measure(plan.clone(), None, &args.sweep)?;
-    let shown = present::compared(&measured.runs, &plan, args.scale_rate, output, args.sweep.run.json);
+    let show = |runs: &[ArmRun]| present::compared(runs, &plan, args.scale_rate, output.clone(), args.sweep.run.json);
+    if let Some(runs) = &resumed
+        && let Some(done) = resume::complete(&plan, runs)?
+    {
+        return show(&done);
+    }
+    let measured = measure(plan.clone(), resumed, &args.sweep)?;
+    let shown = show(&measured.runs);
     measured.settle(shown)
+}
+
+fn new_plan(args: &AbArgs, matches: &ArgMatches) -> Result<Plan, CliError> {
+    if args.arms.len() < 2 {
+        return Err(CliError::usage(format!(
+            "ab compares two arms or more, and there is only `{}`\nhint: name another, e.g. `topobench ab simple nixl`; `topobench simple` measures one",
+            args.arms.join(" ")
+        )));
+    }
+    let specs = args.arms.iter().map(|a| ArmSpec::parse(a)).collect::<Result<Vec<_>, _>>()?;
+    let arms = Arms::Spawn { specs, engine: args.sweep.run.engine.clone() };
+    plan(arms, args.order, &args.sweep, matches)
 }

@@ -3,14 +3,17 @@
 
 use super::exit::{CliError, Exit};
 use super::{out, prepare};
+use crate::analyse::ArmInput;
 use crate::launch::ports::PortLeases;
 use crate::launch::program::{self, Program};
 use crate::launch::{self, EngineVersion, PlannedInstance};
+use crate::outcome::PointKey;
 use crate::plan::deployment::{AttachPlan, Deployment, FleetPlan};
-use crate::plan::strategy::Order;
-use crate::plan::workload::PreparedWorkload;
+use crate::plan::load::Extent;
+use crate::plan::strategy::{Order, SearchPlan, StrategyPlan};
+use crate::plan::workload::{PlannedPoint, PreparedWorkload};
 use crate::plan::{ArmPlan, Plan};
-use crate::strategy::Grid;
+use crate::strategy::{ArmProgress, Grid, PointOrder, Progress, Step, Strategy};
 use crate::units::RequestRate;
 use crate::words;
 use serde::Serialize;
@@ -20,6 +23,7 @@ use std::fmt::Write as _;
 struct DryRun<'a> {
     plan: &'a Plan,
     arms: Vec<DryArm>,
+    /// Of a search the first alone: the others depend on what it shows.
     points: Vec<DryPoint>,
 }
 
@@ -41,6 +45,8 @@ struct DryPoint {
     rate: RequestRate,
     attempt: u32,
     launch: u32,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pilot: bool,
     requests: usize,
     /// Seconds until the last request is due.
     span_secs: f64,
@@ -92,23 +98,44 @@ fn version_of(program: &Program, fleet: &FleetPlan) -> Option<EngineVersion> {
 }
 
 fn points(plan: &Plan, workload: &PreparedWorkload) -> Result<Vec<DryPoint>, CliError> {
-    Grid::of(plan)
-        .points_of(0)
-        .map(|key| {
-            let schedule = workload.schedule(key.rate, key.attempt).map_err(CliError::usage)?;
-            let sum = |f: fn(&crate::outcome::Request) -> u32| schedule.requests.iter().map(|r| u64::from(f(r))).sum();
-            Ok(DryPoint {
-                rate: key.rate,
-                attempt: key.attempt,
-                launch: (key.attempt - 1) / plan.sweep.load.attempts.max(1) + 1,
-                requests: schedule.requests.len(),
-                span_secs: schedule.span().as_secs(),
-                prompt_tokens: sum(|r| r.prompt_tokens.get()),
-                output_tokens: sum(|r| r.output_tokens.get()),
-                trace_sha256: workload.trace_hash(&schedule),
-            })
-        })
-        .collect()
+    if let StrategyPlan::Search(_) = &plan.sweep.strategy {
+        return first_pilot(plan).iter().map(|order| point(*order, 1, workload)).collect();
+    }
+    let load = &plan.sweep.load;
+    let of_grid = |key: PointKey| {
+        let order = PointOrder { key, extent: load.extent_of(key.rate), pilot: false, may_stop: false };
+        point(order, (key.attempt - 1) / load.attempts.max(1) + 1, workload)
+    };
+    Grid::of(plan).points_of(0).map(of_grid).collect()
+}
+
+/// What the search would measure first, once the first arm is up.
+fn first_pilot(plan: &Plan) -> Option<PointOrder> {
+    let (nothing, launched) = (ArmInput::default(), Some(1));
+    let arm = ArmProgress { points: &[], launch: launched, judged: &nothing, launch_secs: None };
+    let arms = vec![arm; plan.arms.len()];
+    match Strategy::of(plan).next(&Progress { arms: &arms, engine_secs: 0.0 })? {
+        Step::Measure { point, .. } => Some(point),
+        Step::Launch(_) => None,
+    }
+}
+
+fn point(order: PointOrder, launch: u32, workload: &PreparedWorkload) -> Result<DryPoint, CliError> {
+    let PointOrder { key, extent, .. } = order;
+    let earlier = workload.earlier(key).map_err(CliError::usage)?;
+    let schedule = workload.schedule_of(&PlannedPoint { key, extent, earlier }).map_err(CliError::usage)?;
+    let sum = |f: fn(&crate::outcome::Request) -> u32| schedule.requests.iter().map(|r| u64::from(f(r))).sum();
+    Ok(DryPoint {
+        rate: key.rate,
+        attempt: key.attempt,
+        launch,
+        pilot: order.pilot,
+        requests: schedule.requests.len(),
+        span_secs: schedule.span().as_secs(),
+        prompt_tokens: sum(|r| r.prompt_tokens.get()),
+        output_tokens: sum(|r| r.output_tokens.get()),
+        trace_sha256: workload.trace_hash(&schedule),
+    })
 }
 
 /// Writing into a `String` cannot fail.
@@ -143,11 +170,15 @@ fn describe_load(out: &mut String, plan: &Plan, points: &[DryPoint]) {
     let _ = writeln!(out, "model {}, served as {}", sweep.model, sweep.served_model_name);
     let _ = writeln!(out, "SLO: {}, target {}; seed {}", sweep.slo, sweep.target.percent(), sweep.load.seed);
     let _ = writeln!(out, "dataset {}, order {}", sweep.workload.dataset.name(), plan.order);
+    if let StrategyPlan::Search(goal) = &sweep.strategy {
+        describe_search(out, plan, goal);
+    }
     for p in points {
         let _ = writeln!(
             out,
-            "  {}, attempt {}: {} requests{}, {} prompt and {} output tokens, trace {}",
+            "  {}, {} {}: {} requests{}, {} prompt and {} output tokens, trace {}",
             words::named(p.rate),
+            if p.pilot { "pilot" } else { "attempt" },
             p.attempt,
             p.requests,
             // A closed loop lasts as long as its answers take.
@@ -157,4 +188,21 @@ fn describe_load(out: &mut String, plan: &Plan, points: &[DryPoint]) {
             &p.trace_sha256[..12.min(p.trace_sha256.len())]
         );
     }
+}
+
+fn describe_search(out: &mut String, plan: &Plan, goal: &SearchPlan) {
+    let length = match plan.sweep.load.extent {
+        Extent::Requests(n) => format!("{n} requests"),
+        Extent::Duration(d) => format!("{} s or more", words::number(d.as_secs_f64())),
+    };
+    let of = if plan.arms.len() > 1 { "the ratio" } else { "the crossing" };
+    let _ = writeln!(
+        out,
+        "search: pilots of {} s or more double the rate from {} req/s until the target is missed; then points of {length} where \
+         they narrow {of} most, until it is known to {} % or engines have been up for {} s (starting them included)",
+        words::number(goal.pilot.as_secs_f64()),
+        goal.first_rate,
+        words::number(goal.precision * 100.0),
+        words::number(goal.budget.as_secs_f64()),
+    );
 }

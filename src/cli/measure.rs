@@ -28,8 +28,8 @@ pub(super) fn one_arm(
 ) -> Result<Exit, CliError> {
     let (plan, resumed) = match &sweep.run.resume {
         Some(what) => {
-            let (plan, dir) = resume::plan(what, sweep, matches)?;
-            (plan, Some(dir))
+            let (plan, runs) = resume::one_run(what, sweep, matches)?;
+            (plan, Some(runs))
         }
         None => {
             let arms = match attach::servers(name, &sweep.attach, matches)? {
@@ -48,11 +48,10 @@ pub(super) fn one_arm(
     if sweep.run.dry_run {
         return dry_run::show(&plan, sweep.run.json);
     }
-    if let Some(dir) = &resumed
-        && let Some(run) = resume::complete(&plan, dir)?
+    if let Some(runs) = &resumed
+        && let Some(done) = resume::complete(&plan, runs)?
     {
-        out::note(format!("{} is complete: nothing is left to be measured", dir.display()));
-        return present::alone(&[run], &plan, sweep.run.json);
+        return present::alone(&done, &plan, sweep.run.json);
     }
     let measured = measure(plan.clone(), resumed, sweep)?;
     let shown = present::alone(&measured.runs, &plan, sweep.run.json);
@@ -164,7 +163,7 @@ fn failure(error: &SessionError) -> CliError {
     CliError::new(exit, error)
 }
 
-pub(super) fn measure(mut plan: Plan, resumed: Option<PathBuf>, sweep: &SweepArgs) -> Result<Measured, CliError> {
+pub(super) fn measure(mut plan: Plan, resumed: Option<Vec<PathBuf>>, sweep: &SweepArgs) -> Result<Measured, CliError> {
     let workload = prepare::workload(&plan)?;
     plan.warnings.extend(prepare::warnings(&plan, &workload)?);
     threads::check(&plan)?;
@@ -181,7 +180,7 @@ pub(super) fn measure(mut plan: Plan, resumed: Option<PathBuf>, sweep: &SweepArg
             .map_err(|e| CliError::new(Exit::Internal, format!("cannot listen to signals: {e}")))?;
         let over = stop.over.clone();
         let session = match resumed {
-            Some(run) => Session::resume(plan, workload, run, events, stop),
+            Some(runs) => Session::resume(plan, workload, runs, events, stop),
             None => Session::create(plan, workload, command, events, stop),
         };
         let session = session.map_err(|e| match e {

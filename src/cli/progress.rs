@@ -1,6 +1,7 @@
 //! Events to a terminal (bars), to plain lines where stderr is no terminal, or to JSON lines. Always on stderr.
 
 use super::terminal::{escaped, escaped_json};
+use crate::outcome::PointFacts;
 use crate::session::events::{EventSink, SessionEvent};
 use crate::words;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -70,12 +71,21 @@ fn line(event: &SessionEvent) -> Option<String> {
             let pieces = descriptors.map_or_else(String::new, |n| format!(" at {n:.0} descriptors a prompt"));
             format!("{arm}: hand-over steady{pieces} after {requests} more requests ({secs:.0} s)")
         }
+        SessionEvent::Known { text, left_secs } => format!("known so far: {text}; {} left", time_left(*left_secs)),
+        SessionEvent::PointFinished { arm, facts, .. } if facts.stopped.is_some() => {
+            format!(
+                "{arm}: {} req/s{}: ended after {:.1} s, far below the target",
+                facts.key.rate,
+                attempt(facts),
+                facts.stopped.map_or(0.0, |stop| stop.after_secs)
+            )
+        }
         SessionEvent::PointFinished { arm, completed, facts } => {
             let trouble = if facts.why.is_empty() { String::new() } else { format!(" - {}", facts.why.join("; ")) };
             format!(
                 "{arm}: {}{}: {completed} of {} completed in {:.1} s{trouble}",
                 words::named(facts.key.rate),
-                attempt(facts.key.attempt),
+                attempt(facts),
                 facts.offered,
                 facts.duration_secs
             )
@@ -97,8 +107,20 @@ fn line(event: &SessionEvent) -> Option<String> {
     })
 }
 
-fn attempt(attempt: u32) -> String {
+fn attempt(facts: &PointFacts) -> String {
+    match facts.key.attempt {
+        _ if facts.pilot => " (pilot)".to_string(),
+        n => numbered(n),
+    }
+}
+
+fn numbered(attempt: u32) -> String {
     if attempt == 1 { String::new() } else { format!(" (attempt {attempt})") }
+}
+
+/// `6 min`, or `40 s` where that is little.
+fn time_left(secs: f64) -> String {
+    if secs >= 90.0 { format!("{:.0} min", secs / 60.0) } else { format!("{secs:.0} s") }
 }
 
 fn plural(n: usize) -> &'static str {
@@ -134,7 +156,7 @@ impl ProgressBars {
                 let bar = self.multi.add(ProgressBar::new(u64::from(*offered)));
                 bar.set_style(bar_style());
                 let of = of.map(|of| format!("/{of}")).unwrap_or_default();
-                bar.set_prefix(format!("[{number}{of}] {arm} {}{}", words::named(key.rate), attempt(key.attempt)));
+                bar.set_prefix(format!("[{number}{of}] {arm} {}{}", words::named(key.rate), numbered(key.attempt)));
                 self.point = Some(bar);
             }
             SessionEvent::PointProgress { sent, done, failed, eta_secs, .. } => {

@@ -3,6 +3,7 @@
 mod arms;
 mod load;
 mod request;
+mod search;
 mod workload;
 
 pub use arms::base_url;
@@ -89,9 +90,11 @@ fn sweep(
         .run
         .gate
         .map(|g| Percent::new(g).ok_or_else(|| PlanError::value("--gate", g, "give a percentage from 0 to 100")));
+    let strategy = search::strategy(&request.load, defaults, request.run.gate.is_some())?;
     Ok(Sweep {
         workload,
-        load: load::build(&request.load, &request.workload, defaults)?,
+        load: load::build(&request.load, &request.workload, defaults, &strategy)?,
+        strategy,
         model,
         served_model_name,
         slo: request.slo,

@@ -44,7 +44,7 @@ use slo::{Slo, Target};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
-use strategy::Order;
+use strategy::{Order, StrategyPlan};
 use topology::Topology;
 use window::Window;
 
@@ -82,6 +82,9 @@ pub struct Sweep {
     pub served_model_name: String,
     pub workload: Workload,
     pub load: Load,
+    /// How it is decided what to measure.
+    #[serde(default)]
+    pub strategy: StrategyPlan,
     pub slo: Slo,
     pub target: Target,
     /// Which requests are judged, unless somebody asks otherwise.

@@ -2,9 +2,11 @@
 
 use super::load::{LengthField, Overlong, RampShape};
 use super::slo_words::GoodputWord;
-use super::typed::{Levels, Prompts, Rates, number, whole_number};
+use super::strategy::StrategyName;
+use super::typed::{Levels, Prompts, Rates, number, percentage, time, whole_number};
 use super::window::Window;
 use clap::{Args, ValueEnum};
+use std::time::Duration;
 
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Workload")]
@@ -98,10 +100,27 @@ pub enum DatasetName {
     Images,
 }
 
+/// How a session decides what to measure.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Strategy")]
+pub struct StrategyOptions {
+    /// What to measure [default: search, or grid where --request-rate names the rates]
+    #[arg(long, value_enum)]
+    pub strategy: Option<StrategyName>,
+    /// Search until the 95 % interval of the ratio (one arm: of its crossing) is this many percent wide on either side [default: 10]
+    #[arg(long, value_name = "PERCENT", value_parser = percentage)]
+    pub precision: Option<f64>,
+    /// Search for so long at most, counting the time in which any engine is up: 20m, 90s, 1h [default: 20m, or the topology file's]
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub budget: Option<Duration>,
+}
+
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Load")]
 pub struct LoadOptions {
-    /// Requests per second, one point each; `inf` sends everything at once; of several lists the last counts [default: the topology file's]
+    #[command(flatten)]
+    pub strategy: StrategyOptions,
+    /// Requests per second, one point each; `inf` sends everything at once; of several lists the last counts [default: looked for; with --strategy grid the topology file's]
     #[arg(long, visible_alias = "qps", value_name = "R,R..")]
     pub request_rate: Option<Rates>,
     /// Closed loop instead of rates: so many requests in flight, one point each; the next is sent when one ends

@@ -1,7 +1,40 @@
-//! In which order several arms take turns.
+//! How a session decides what to measure, and in which order several arms take turns.
 
+use crate::units::RequestRate;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// `--strategy`: how a session decides what to measure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StrategyName {
+    /// Look for the rate at which the target is just met, and spend the time where it narrows that most
+    Search,
+    /// Every rate of a list on every arm
+    Grid,
+}
+
+/// How a session decides what to measure.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "snake_case")]
+pub enum StrategyPlan {
+    #[default]
+    Grid,
+    Search(SearchPlan),
+}
+
+/// Looking for the crossing of each arm, and for the ratio of two.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SearchPlan {
+    /// Half-width of the ratio's 95 % interval (one arm: of its crossing's), as a part of it, at which the search ends.
+    pub precision: f64,
+    /// Wall time with any engine up, after which it ends.
+    pub budget: Duration,
+    /// Where doubling begins.
+    pub first_rate: RequestRate,
+    /// How long a pilot lasts, at least.
+    pub pilot: Duration,
+}
 
 /// `--order`: how several arms take turns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]

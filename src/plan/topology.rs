@@ -171,6 +171,21 @@ pub struct Defaults {
     pub num_warmups: Option<u32>,
     /// Seconds the warm-up may go on until the hand-over is steady.
     pub max_warmup: Option<f64>,
+    /// Of `--strategy search`.
+    pub search: SearchDefaults,
+}
+
+/// How long a search takes, and where it begins.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SearchDefaults {
+    /// Requests per second of the first pilot.
+    pub first_rate: Option<crate::units::RequestRate>,
+    /// Seconds that a point lasts at the least, and a pilot.
+    pub point: Option<f64>,
+    pub pilot: Option<f64>,
+    /// Seconds with any engine up, at the most.
+    pub budget: Option<f64>,
 }
 
 /// Which part an instance plays.

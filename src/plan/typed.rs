@@ -3,6 +3,7 @@
 use crate::units::RequestRate;
 use std::num::{IntErrorKind, NonZeroU32, ParseIntError};
 use std::str::FromStr;
+use std::time::Duration;
 
 /// # Errors
 /// In words, where Rust would say "invalid digit found in string".
@@ -24,6 +25,29 @@ pub fn percentile(text: &str) -> Result<f64, String> {
         .ok()
         .filter(|p| (0.0..=100.0).contains(p))
         .ok_or_else(|| format!("`{text}` must be a percentile from 0 to 100"))
+}
+
+/// A share in percent, above 0 and at most 100.
+pub fn percentage(text: &str) -> Result<f64, String> {
+    number(text)
+        .ok()
+        .filter(|p| *p > 0.0 && *p <= 100.0)
+        .ok_or_else(|| format!("`{text}` must be a percentage above 0, at most 100"))
+}
+
+/// A length of time: `90s`, `20m`, `1.5h`; a bare number counts seconds.
+pub fn time(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "" | "s" => Some(1.0),
+        "m" | "min" => Some(60.0),
+        "h" => Some(3600.0),
+        _ => None,
+    };
+    let secs = unit.zip(number(digits).ok()).map(|(unit, n)| unit * n).filter(|secs| *secs > 0.0);
+    secs.and_then(|secs| Duration::try_from_secs_f64(secs).ok())
+        .ok_or_else(|| format!("`{text}` must be a length of time such as 90s, 20m or 1h"))
 }
 
 /// `0.5,1,2`: one list. Given again, the later one counts.
@@ -135,6 +159,18 @@ mod tests {
             assert!(text.parse::<Prompts>().is_err(), "{text}");
         }
         assert!("1,0".parse::<Levels>().expect_err("no request").contains("at least 1"));
+    }
+
+    #[test]
+    fn lengths_of_time_have_units() {
+        let secs = |text| time(text).map(|t| t.as_secs_f64());
+        assert_eq!(secs("90"), Ok(90.0));
+        assert_eq!(secs("90s"), Ok(90.0));
+        assert_eq!(secs("20m"), Ok(1200.0));
+        assert_eq!(secs("1.5h"), Ok(5400.0));
+        for text in ["", "m", "-1m", "0", "5d", "inf", "1e300h"] {
+            assert!(secs(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::error::RecordError;
 use super::{dir, host::HostFacts};
 use crate::outcome::{PointFacts, PointKey, RunStatus};
+use crate::plan::load::Extent;
 use crate::plan::mask::serialize_masked_words;
 use crate::plan::strategy::Order;
 use crate::plan::{ArmPlan, Sweep};
@@ -44,6 +45,12 @@ pub struct Manifest {
     pub traces: Vec<TraceRecord>,
     #[serde(default)]
     pub points: Vec<PointFacts>,
+    /// Seconds of wall time with any engine of the session up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine_secs: Option<f64>,
+    /// Names of all run directories of the session, this one among them, in the order of its arms.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub session: Vec<String>,
 }
 
 /// One engine process, or one server that was attached to.
@@ -82,6 +89,12 @@ pub struct TraceRecord {
     pub key: PointKey,
     pub sha256: String,
     pub requests: u32,
+    /// How long the point was planned to be; `None`: as the sweep says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extent: Option<Extent>,
+    /// Requests of each of the session's points before it, where those have used up a part of the dataset.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<u64>,
 }
 
 impl Manifest {

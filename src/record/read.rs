@@ -57,6 +57,21 @@ fn own(run: &Path, window: Option<Window>) -> Result<RecordedRun, RecordError> {
     })
 }
 
+impl RecordedPoint {
+    /// One point of our own, whose lines begin at byte `start` of the journal or later. All of its requests, whatever the
+    /// run's window.
+    pub fn read(run: &Path, facts: PointFacts, start: u64) -> Result<RecordedPoint, RecordError> {
+        let mut builder = SamplesBuilder::with_capacity(facts.offered.min(MOST_RESERVED) as usize);
+        journal::read_from(&run.join(dir::JOURNAL), start, |entry| {
+            if entry.key == facts.key {
+                builder.push(&entry.record);
+            }
+        })?;
+        let samples = builder.finish(Some(facts.offered));
+        Ok(RecordedPoint::of_samples(facts.key, Some(facts), samples))
+    }
+}
+
 /// A point without facts was cut off while it was measured: it is not a result.
 fn own_points(
     run: &Path,

@@ -2,8 +2,8 @@
 
 pub use super::import::ImportedFacts;
 use super::manifest::Manifest;
-use crate::analyse::Samples;
 use crate::analyse::summary::steady_seconds;
+use crate::analyse::{PointInput, Samples};
 use crate::outcome::{PointFacts, PointKey, RequestRecord};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -55,6 +55,21 @@ impl RecordedPoint {
         let launch = facts.as_ref().map_or(1, |f| f.launch.max(1));
         let host = facts.as_ref().and_then(|f| f.host.clone());
         RecordedPoint { key, facts, launch, host, duration_secs, samples: Arc::new(samples) }
+    }
+}
+
+impl RecordedPoint {
+    /// As it is judged.
+    pub fn input(&self) -> PointInput {
+        PointInput {
+            rate: self.key.rate,
+            attempt: self.key.attempt,
+            launch: self.launch,
+            host: self.host.clone(),
+            facts: self.facts.clone(),
+            duration_secs: self.duration_secs,
+            samples: Arc::clone(&self.samples),
+        }
     }
 }
 

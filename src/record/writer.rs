@@ -51,6 +51,11 @@ impl RunWriter {
         &self.dir
     }
 
+    /// Of its directory, beside those of other runs.
+    pub fn name(&self) -> String {
+        self.dir.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
     pub fn logs(&self) -> PathBuf {
         self.dir.join(dir::LOGS)
     }

@@ -1,21 +1,20 @@
 //! From runs as recorded to arms as `analyse` takes them, and what a run says of itself in words.
 
-use crate::analyse::{ArmInput, ArmKind, Identity, PointInput};
+use crate::analyse::{ArmInput, ArmKind, Identity};
 use crate::outcome::PointKey;
 use crate::plan::deployment::{AttachPlan, Deployment, GpuAssignment};
 use crate::plan::labels::{self, Unnamed};
 use crate::plan::load::{Arrivals, Dataset, Extent, Lengths};
 use crate::plan::topology::Shape;
 use crate::plan::{ArmPlan, Sweep};
+use crate::record::RecordedRun;
 use crate::record::manifest::Manifest;
 use crate::record::read::ImportedFacts;
-use crate::record::{RecordedPoint, RecordedRun};
 use crate::words;
-use std::sync::Arc;
 
 /// A run as an arm of a comparison; `label` instead of the run's mode.
 pub fn arm(run: &RecordedRun, label: Option<String>) -> ArmInput {
-    ArmInput {
+    let mut arm = ArmInput {
         label: label.unwrap_or_else(|| run.mode.clone()),
         size: size(run),
         dir: run.dir.display().to_string(),
@@ -24,21 +23,12 @@ pub fn arm(run: &RecordedRun, label: Option<String>) -> ArmInput {
         gpus: run.gpus().filter(|&n| n > 0),
         topology: topology(run),
         identity: identity(run),
-        points: run.points.iter().map(point).collect(),
-    }
-}
-
-/// One point as it is judged, for somebody who has just measured it.
-pub fn point(recorded: &RecordedPoint) -> PointInput {
-    PointInput {
-        rate: recorded.key.rate,
-        attempt: recorded.key.attempt,
-        launch: recorded.launch,
-        host: recorded.host.clone(),
-        facts: recorded.facts.clone(),
-        duration_secs: recorded.duration_secs,
-        samples: Arc::clone(&recorded.samples),
-    }
+        points: Vec::new(),
+        stopped: Vec::new(),
+        pilots: Vec::new(),
+    };
+    run.points.iter().for_each(|point| arm.add(point.input()));
+    arm
 }
 
 /// A unique name for each run: its mode, with what tells it from the others.

@@ -118,6 +118,8 @@ impl Made {
             engines: Some(self.counters(rate)),
             gpus: None,
             hand_over: None,
+            pilot: false,
+            stopped: None,
         };
         RecordedPoint::new(key, Some(facts), &records)
     }
@@ -198,6 +200,8 @@ impl Made {
             key: p.key,
             sha256: format!("{:064x}", (p.key.rate.per_second() * 1e3) as u64),
             requests: self.requests,
+            extent: None,
+            earlier: Vec::new(),
         };
         Manifest {
             version: VERSION,
@@ -223,6 +227,8 @@ impl Made {
             instances: vec![InstanceRecord { engine_version: Some("0.32.1".to_string()), ..InstanceRecord::default() }],
             traces: points.iter().map(trace).collect(),
             points: points.iter().filter_map(|p| p.facts.clone()).collect(),
+            engine_secs: None,
+            session: Vec::new(),
         }
     }
 }
@@ -256,6 +262,7 @@ fn sweep(rates: &[f64], requests: u32) -> Sweep {
             warmups: 4,
             ..Load::poisson(rates.iter().filter_map(|r| RequestRate::new(*r)).collect(), Extent::Requests(requests))
         },
+        strategy: crate::plan::strategy::StrategyPlan::Grid,
         slo: Slo::default(),
         target: Target::default(),
         gate: None,

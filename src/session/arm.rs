@@ -8,12 +8,13 @@ use super::loss::Loss;
 use super::point::{Measurement, PointEnd};
 use super::sampling::{self, Samplers};
 use super::warm::WarmUp;
+use crate::analyse::ArmInput;
 use crate::launch::InstanceExit;
 use crate::outcome::{PointKey, RunStatus};
 use crate::plan::{ArmPlan, OnFailure};
 use crate::record::manifest::{InstanceRecord, Manifest};
-use crate::record::{RunWriter, SentBefore};
-use crate::strategy::ArmProgress;
+use crate::record::{RecordedPoint, RecordedRun, RunWriter, SentBefore};
+use crate::strategy::{ArmProgress, PointOrder};
 use chrono::Local;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -43,6 +44,10 @@ pub(super) struct Arm {
     wanted: bool,
     /// `None` also where an engine was lost, until the next point.
     running: Option<Running>,
+    /// Its points with their requests, where the strategy looks at them.
+    judged: Option<ArmInput>,
+    /// How long the latest launch took until it was warm.
+    launch_secs: Option<f64>,
 }
 
 /// A fleet that is up and warm.
@@ -53,22 +58,36 @@ struct Running {
 }
 
 impl Arm {
-    pub(super) fn new(plan: ArmPlan, writer: RunWriter) -> Arm {
+    /// `judging`: the strategy looks at requests.
+    pub(super) fn new(plan: ArmPlan, writer: RunWriter, judging: bool) -> Result<Arm, SessionError> {
         let manifest = writer.manifest();
         let of_instances = manifest.instances.iter().map(|i| i.launch);
-        Arm {
+        let judged = if judging { Some(judged(&plan, &writer)?) } else { None };
+        Ok(Arm {
             epoch: sampling::epoch(&manifest.created_at),
             launches: of_instances.chain(manifest.points.iter().map(|p| p.launch)).max().unwrap_or(0),
             losses: 0,
             wanted: false,
             running: None,
+            judged,
+            launch_secs: None,
             plan,
             writer,
+        })
+    }
+
+    pub(super) fn progress<'a>(&'a self, nothing: &'a ArmInput) -> ArmProgress<'a> {
+        ArmProgress {
+            points: &self.manifest().points,
+            launch: self.wanted.then_some(self.launches),
+            judged: self.judged.as_ref().unwrap_or(nothing),
+            launch_secs: self.launch_secs,
         }
     }
 
-    pub(super) fn progress(&self) -> ArmProgress<'_> {
-        ArmProgress { points: &self.manifest().points, launch: self.wanted.then_some(self.launches) }
+    /// Writes down how long engines of the session have been up.
+    pub(super) fn note_engine_secs(&mut self, secs: f64) -> Result<(), SessionError> {
+        Ok(self.writer.update(|m| m.engine_secs = Some(secs))?)
     }
 
     pub(super) fn manifest(&self) -> &Manifest {
@@ -78,6 +97,7 @@ impl Arm {
     /// Starts the arm's fleet and warms it. Nothing is left running when this fails.
     pub(super) async fn launch(&mut self, context: &SessionContext) -> Result<(), SessionError> {
         self.wanted = true;
+        let began = Instant::now();
         let warnings = Warnings::default();
         let events = warnings.kept_from(&context.events);
         let live = LiveArm::bring_up(&self.plan, &context.sweep, &self.writer.logs(), &events, &context.stop).await;
@@ -108,7 +128,10 @@ impl Arm {
             warm = warm_up.run() => warm,
             () = context.stop.politely.cancelled() => Err(SessionError::Interrupted),
         };
-        let Err(error) = warm else { return self.note(&warnings) };
+        let Err(error) = warm else {
+            self.launch_secs = Some(began.elapsed().as_secs_f64());
+            return self.note(&warnings);
+        };
         let error = running.live.reason_of(error).await;
         // The first error is the one to report.
         let _ = self.take_down(context).await;
@@ -146,7 +169,8 @@ impl Arm {
     /// Measures a point. `number` is its position among all points, and how many there are.
     pub(super) async fn measure(
         &mut self,
-        key: PointKey,
+        order: PointOrder,
+        earlier: Vec<u64>,
         number: (usize, Option<usize>),
         context: &SessionContext,
     ) -> Result<(), SessionError> {
@@ -157,11 +181,25 @@ impl Arm {
         let Some(Running { live, samplers, sent_before }) = &self.running else { return Ok(()) };
         let (writer, launch) = (&mut self.writer, self.launches);
         let measurement = Measurement { live, writer, samplers, sent_before, launch, number, context };
-        match measurement.run(key).await? {
-            PointEnd::Measured => Ok(()),
+        let start = measurement.writer.journal_len()?;
+        match measurement.run(order, earlier).await? {
+            PointEnd::Measured => self.look_at(order.key, start),
             PointEnd::Interrupted => Err(SessionError::Interrupted),
-            PointEnd::Lost(loss) => self.give_up(&loss, context).await,
+            PointEnd::Lost(loss) => {
+                self.look_at(order.key, start)?;
+                self.give_up(&loss, context).await
+            }
         }
+    }
+
+    /// Reads a point's requests back for the strategy; they lie in the journal from byte `start` on.
+    fn look_at(&mut self, key: PointKey, start: u64) -> Result<(), SessionError> {
+        let Some(judged) = &mut self.judged else { return Ok(()) };
+        let manifest = self.writer.manifest();
+        let Some(facts) = manifest.point(key) else { return Ok(()) };
+        judged.add(RecordedPoint::read(self.writer.dir(), facts.clone(), start)?.input());
+        judged.identity.traces = manifest.traces.iter().map(|t| (t.key, t.sha256.clone())).collect();
+        Ok(())
     }
 
     /// An engine may die between two points: no point is to blame, and none is measured without it.
@@ -253,6 +291,18 @@ impl Arm {
         events(SessionEvent::RunFinished { arm: label.clone(), dir: dir.clone(), status });
         (ArmRun { label, dir, status }, written.map_err(SessionError::from))
     }
+}
+
+/// What was measured before, for a strategy that looks at requests.
+fn judged(plan: &ArmPlan, writer: &RunWriter) -> Result<ArmInput, SessionError> {
+    let mut judged =
+        ArmInput { label: plan.label.clone(), gpus: Some(plan.gpus).filter(|&n| n > 0), ..ArmInput::default() };
+    let manifest = writer.manifest();
+    if !manifest.points.is_empty() {
+        RecordedRun::read(writer.dir())?.points.iter().for_each(|point| judged.add(point.input()));
+        judged.identity.traces = manifest.traces.iter().map(|t| (t.key, t.sha256.clone())).collect();
+    }
+    Ok(judged)
 }
 
 fn exit_words(exit: &InstanceExit) -> String {

@@ -5,18 +5,21 @@ use super::context::SessionContext;
 use super::error::SessionError;
 use super::events::{EventSink, SessionEvent};
 use super::stop::Stop;
+use crate::analyse::ArmInput;
 use crate::observe::gpu::Gpus;
-use crate::outcome::{PointKey, RunStatus};
+use crate::outcome::RunStatus;
 use crate::plan::load::Dataset;
-use crate::plan::workload::PreparedWorkload;
+use crate::plan::strategy::StrategyPlan;
+use crate::plan::workload::{PlannedPoint, PreparedWorkload};
 use crate::plan::{ArmPlan, Plan};
 use crate::record::host::HostFacts;
-use crate::record::manifest::{self, Manifest};
+use crate::record::manifest::{self, Manifest, TraceRecord};
 use crate::record::{RunWriter, dir, export, links};
-use crate::strategy::{ArmProgress, Grid, Step, Strategy};
+use crate::strategy::{ArmProgress, PointOrder, Progress, Step, Strategy};
 use chrono::Local;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// One plan being carried out.
 pub struct Session {
@@ -26,6 +29,21 @@ pub struct Session {
     arms: Vec<Arm>,
     /// Warnings of the plan itself.
     warnings: Vec<String>,
+    clock: EngineClock,
+}
+
+/// Wall time with any engine up, or starting.
+#[derive(Debug, Default)]
+struct EngineClock {
+    /// Of earlier processes of an interrupted session.
+    before: f64,
+    since: Option<Instant>,
+}
+
+impl EngineClock {
+    fn secs(&self) -> f64 {
+        self.before + self.since.map_or(0.0, |since| since.elapsed().as_secs_f64())
+    }
 }
 
 impl Session {
@@ -45,33 +63,50 @@ impl Session {
             events(SessionEvent::RunCreated { arm: arm.label.clone(), dir: writer.dir().to_path_buf() });
             Ok(writer)
         };
-        let writers = plan.arms.iter().map(create).collect::<Result<Vec<_>, SessionError>>()?;
-        Ok(Session::with(plan, workload, writers, events, stop))
+        let mut writers = plan.arms.iter().map(create).collect::<Result<Vec<_>, SessionError>>()?;
+        if writers.len() > 1 {
+            let session: Vec<String> = writers.iter().map(RunWriter::name).collect();
+            writers.iter_mut().try_for_each(|w| w.update(|m| m.session = session.clone()))?;
+        }
+        Session::with(plan, workload, writers, events, stop)
     }
 
-    /// Goes on with one interrupted run. Before anything is touched, the traces that the run recorded are made again: a
-    /// point sent from another trace would not belong to it.
+    /// Goes on with an interrupted session: the run directories of its arms, in the plan's order. Before anything is
+    /// touched, the traces that the runs recorded are made again: a point sent from another trace would not belong to
+    /// them.
     pub fn resume(
         plan: Plan,
         workload: PreparedWorkload,
-        run: PathBuf,
+        runs: Vec<PathBuf>,
         events: EventSink,
         stop: Stop,
     ) -> Result<Session, SessionError> {
-        check_traces(&Manifest::read(&run)?, &workload)?;
-        let mut writer = RunWriter::resume(run)?;
-        export::write_missing(writer.dir(), writer.manifest())?;
-        writer.update(|m| {
-            m.status = RunStatus::Incomplete;
-            m.reason = None;
-            m.finished_at = None;
-        })?;
-        events(SessionEvent::RunCreated { arm: plan.arms[0].label.clone(), dir: writer.dir().to_path_buf() });
-        Ok(Session::with(plan, workload, vec![writer], events, stop))
+        for run in &runs {
+            check_traces(&Manifest::read(run)?, &workload)?;
+        }
+        let resume = |(run, arm): (PathBuf, &ArmPlan)| {
+            let mut writer = RunWriter::resume(run)?;
+            export::write_missing(writer.dir(), writer.manifest())?;
+            writer.update(|m| {
+                m.status = RunStatus::Incomplete;
+                m.reason = None;
+                m.finished_at = None;
+            })?;
+            events(SessionEvent::RunCreated { arm: arm.label.clone(), dir: writer.dir().to_path_buf() });
+            Ok(writer)
+        };
+        let writers = runs.into_iter().zip(&plan.arms).map(resume).collect::<Result<Vec<_>, SessionError>>()?;
+        Session::with(plan, workload, writers, events, stop)
     }
 
-    fn with(plan: Plan, workload: PreparedWorkload, writers: Vec<RunWriter>, events: EventSink, stop: Stop) -> Session {
-        let strategy = Strategy::Grid(Grid::of(&plan));
+    fn with(
+        plan: Plan,
+        workload: PreparedWorkload,
+        writers: Vec<RunWriter>,
+        events: EventSink,
+        stop: Stop,
+    ) -> Result<Session, SessionError> {
+        let strategy = Strategy::of(&plan);
         let context = SessionContext {
             sweep: plan.sweep,
             workload: Arc::new(workload),
@@ -80,8 +115,12 @@ impl Session {
             events,
             stop,
         };
-        let arms = plan.arms.into_iter().zip(writers).map(|(plan, writer)| Arm::new(plan, writer)).collect();
-        Session { context, strategy, arms, warnings: plan.warnings }
+        let before = writers.iter().filter_map(|w| w.manifest().engine_secs).fold(0.0, f64::max);
+        let arms = plan.arms.into_iter().zip(writers);
+        let arms = arms.map(|(plan, writer)| Arm::new(plan, writer, strategy.wants_requests()));
+        let arms = arms.collect::<Result<Vec<_>, _>>()?;
+        let clock = EngineClock { before, since: None };
+        Ok(Session { context, strategy, arms, warnings: plan.warnings, clock })
     }
 
     /// Measures every point of every arm. Run directories are complete and consistent whatever this returns.
@@ -105,30 +144,69 @@ impl Session {
             }
             match step {
                 Step::Launch(arms) => self.launch(&arms).await?,
-                Step::Measure { arm, key } => self.measure(arm, key).await?,
+                Step::Measure { arm, point } => {
+                    self.measure(arm, point).await?;
+                    self.tell_known();
+                }
             }
         }
         Ok(())
     }
 
     fn next_step(&self) -> Option<Step> {
-        let arms: Vec<ArmProgress<'_>> = self.arms.iter().map(Arm::progress).collect();
-        self.strategy.next(&arms)
+        self.with_progress(|progress| self.strategy.next(progress))
+    }
+
+    fn with_progress<T>(&self, ask: impl FnOnce(&Progress<'_>) -> T) -> T {
+        let nothing = ArmInput::default();
+        let arms: Vec<ArmProgress<'_>> = self.arms.iter().map(|arm| arm.progress(&nothing)).collect();
+        ask(&Progress { arms: &arms, engine_secs: self.clock.secs() })
+    }
+
+    /// What is known by now, for people who wait.
+    fn tell_known(&self) {
+        let known = self.with_progress(|progress| self.strategy.known(progress));
+        let StrategyPlan::Search(goal) = &self.context.sweep.strategy else { return };
+        let left_secs = (goal.budget.as_secs_f64() - self.clock.secs()).max(0.0);
+        known.into_iter().for_each(|text| (self.context.events)(SessionEvent::Known { text, left_secs }));
     }
 
     async fn launch(&mut self, arms: &[usize]) -> Result<(), SessionError> {
         for arm in &mut self.arms {
             arm.retire(&self.context).await?;
         }
+        self.clock.since.get_or_insert_with(Instant::now);
         for &arm in arms {
             self.arms[arm].launch(&self.context).await?;
         }
         Ok(())
     }
 
-    async fn measure(&mut self, arm: usize, key: PointKey) -> Result<(), SessionError> {
+    async fn measure(&mut self, arm: usize, point: PointOrder) -> Result<(), SessionError> {
         let measured: usize = self.arms.iter().map(|arm| arm.manifest().points.len()).sum();
-        self.arms[arm].measure(key, (measured + 1, self.strategy.total()), &self.context).await
+        let number = (measured + 1, self.strategy.total());
+        let earlier = self.earlier(point)?;
+        let ended = self.arms[arm].measure(point, earlier, number, &self.context).await;
+        let secs = self.clock.secs();
+        self.arms.iter_mut().try_for_each(|arm| arm.note_engine_secs(secs)).and(ended)
+    }
+
+    /// Requests of the points before this one, where those use up a dataset. A grid knows its points beforehand; else
+    /// they follow one another as they were first measured on any arm.
+    fn earlier(&self, point: PointOrder) -> Result<Vec<u64>, SessionError> {
+        if self.strategy.total().is_some() {
+            return Ok(self.context.workload.earlier(point.key)?);
+        }
+        if !self.context.workload.is_used_up() {
+            return Ok(Vec::new());
+        }
+        let mut traces: Vec<&TraceRecord> = self.arms.iter().flat_map(|arm| &arm.manifest().traces).collect();
+        if let Some(twin) = traces.iter().find(|t| t.key == point.key) {
+            return Ok(twin.earlier.clone());
+        }
+        traces.sort_by_key(|t| t.earlier.len());
+        traces.dedup_by_key(|t| t.earlier.len());
+        Ok(traces.iter().map(|t| u64::from(t.requests)).collect())
     }
 
     /// Writes how every run ended.
@@ -136,7 +214,7 @@ impl Session {
         let mut written = Ok(());
         let mut runs = Vec::new();
         for (i, arm) in self.arms.iter_mut().enumerate() {
-            let complete = self.strategy.is_complete(i, &arm.manifest().points);
+            let complete = self.strategy.is_complete(i, &arm.manifest().points, result.is_ok());
             let (run, closed) = arm.close(complete, result, &self.context.events);
             runs.push(run);
             written = written.and(closed);
@@ -147,12 +225,17 @@ impl Session {
 
 /// Whether every point of an arm has been measured.
 pub fn is_complete(plan: &Plan, arm: usize, manifest: &Manifest) -> bool {
-    Strategy::Grid(Grid::of(plan)).is_complete(arm, &manifest.points)
+    Strategy::of(plan).is_complete(arm, &manifest.points, manifest.status == RunStatus::Completed)
 }
 
 fn check_traces(manifest: &Manifest, workload: &PreparedWorkload) -> Result<(), SessionError> {
     for trace in &manifest.traces {
-        let schedule = workload.schedule(trace.key.rate, trace.key.attempt)?;
+        let schedule = match trace.extent {
+            Some(extent) => {
+                workload.schedule_of(&PlannedPoint { key: trace.key, extent, earlier: trace.earlier.clone() })?
+            }
+            None => workload.schedule(trace.key.rate, trace.key.attempt)?,
+        };
         if workload.trace_hash(&schedule) != trace.sha256 {
             let dataset = match &manifest.sweep.workload.dataset {
                 Dataset::Random { .. } => "its generator of random prompts".to_string(),
@@ -184,5 +267,7 @@ fn first_manifest(plan: &Plan, arm: &ArmPlan, command: &[String]) -> Manifest {
         instances: Vec::new(),
         traces: Vec::new(),
         points: Vec::new(),
+        engine_secs: None,
+        session: Vec::new(),
     }
 }

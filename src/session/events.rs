@@ -63,6 +63,12 @@ pub enum SessionEvent {
         /// Seconds until the last request is due; the last answers take longer.
         eta_secs: f64,
     },
+    /// What a search knows by now.
+    Known {
+        text: String,
+        /// Of its budget, seconds.
+        left_secs: f64,
+    },
     PointFinished {
         arm: String,
         completed: u32,

@@ -4,6 +4,7 @@
 mod arm;
 mod conductor;
 mod context;
+mod early_stop;
 mod error;
 pub mod events;
 mod front;

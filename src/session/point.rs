@@ -1,6 +1,7 @@
 //! One point: schedule, load, journal, counters before and after, and what is known when it is over.
 
 use super::context::SessionContext;
+use super::early_stop::Lookout;
 use super::error::SessionError;
 use super::events::SessionEvent;
 use super::live::LiveArm;
@@ -10,10 +11,11 @@ use super::sampling::Samplers;
 use super::watchdog::{Watchdog, first_unresponsive};
 use crate::drive::{self, Deadlines, Pace, PointReport, PointSpec, Progress};
 use crate::observe::engine::{self, EngineWindow};
-use crate::outcome::{PointFacts, PointKey, PointStatus};
-use crate::plan::workload::{Schedule, TraceHasher};
+use crate::outcome::{EarlyStop, PointFacts, PointKey, PointStatus, Request};
+use crate::plan::workload::{PlannedPoint, Schedule, TraceHasher};
 use crate::record::journal::LineHead;
 use crate::record::{Repeats, RunWriter, SentBefore, dir, export, manifest::TraceRecord};
+use crate::strategy::PointOrder;
 use crate::words;
 use chrono::{DateTime, Local};
 use std::convert::Infallible;
@@ -47,10 +49,12 @@ pub(super) enum PointEnd {
 }
 
 impl Measurement<'_> {
-    pub(super) async fn run(mut self, key: PointKey) -> Result<PointEnd, SessionError> {
-        let schedule = Arc::new(self.context.workload.schedule(key.rate, key.attempt)?);
+    pub(super) async fn run(mut self, order: PointOrder, earlier: Vec<u64>) -> Result<PointEnd, SessionError> {
+        let key = order.key;
+        let planned = PlannedPoint { key, extent: order.extent, earlier };
+        let schedule = Arc::new(self.context.workload.schedule_of(&planned)?);
         self.check_context(&schedule)?;
-        self.note_trace(key, &schedule)?;
+        self.note_trace(planned, &schedule)?;
         let offered = u32::try_from(schedule.requests.len()).unwrap_or(u32::MAX);
         let (number, of) = self.number;
         (self.context.events)(SessionEvent::PointStarted { arm: self.live.label.clone(), key, offered, number, of });
@@ -58,7 +62,7 @@ impl Measurement<'_> {
         let journal_start = self.writer.journal_len()?;
         let before = self.live.scraper.snapshot().await;
         let began = self.samplers.mark().await;
-        let load = self.load(key, &schedule).await?;
+        let load = self.load(order, &schedule).await?;
         self.writer.sync()?;
         let died = matches!(load.incident, Some(Incident::Died(_)));
         if !died && self.context.stop.politely.is_cancelled() {
@@ -69,6 +73,7 @@ impl Measurement<'_> {
         let lost = self.lost(&load).await;
         let window = engine::between(&before, &after);
         let mut facts = facts(&self.head(key), &schedule, &load, &window, lost.as_ref());
+        facts.pilot = order.pilot;
         facts.gpus = self.samplers.gpu_facts(began, ended);
         facts.hand_over = self.samplers.hand_over_facts((began, &before), (ended, &after));
         self.finish(&facts, load.tally.completed, journal_start)?;
@@ -108,7 +113,8 @@ impl Measurement<'_> {
         }
     }
 
-    fn note_trace(&mut self, key: PointKey, schedule: &Schedule) -> Result<(), SessionError> {
+    fn note_trace(&mut self, planned: PlannedPoint, schedule: &Schedule) -> Result<(), SessionError> {
+        let key = planned.key;
         let (mut hasher, mut repeats) = (TraceHasher::default(), Repeats::default());
         let lines = self.context.workload.trace_lines(schedule).inspect(|line| {
             hasher.add(line);
@@ -117,6 +123,8 @@ impl Measurement<'_> {
         self.writer.append_lines(dir::TRACE, lines)?;
         let trace = TraceRecord {
             key,
+            extent: Some(planned.extent),
+            earlier: planned.earlier,
             sha256: hasher.finish(),
             requests: u32::try_from(schedule.requests.len()).unwrap_or(u32::MAX),
         };
@@ -154,7 +162,9 @@ impl Measurement<'_> {
         (begun && self.live.fleet.is_none()).then(told)
     }
 
-    async fn load(&self, key: PointKey, schedule: &Arc<Schedule>) -> Result<MeasuredLoad, SessionError> {
+    async fn load(&self, order: PointOrder, schedule: &Arc<Schedule>) -> Result<MeasuredLoad, SessionError> {
+        let (key, sweep) = (order.key, &self.context.sweep);
+        let lookout = order.may_stop.then(|| Lookout::new(sweep.slo));
         let progress = Arc::new(Progress::default());
         let abort = AbortCell::default();
         let (records, finished) = tokio::sync::mpsc::unbounded_channel();
@@ -165,7 +175,8 @@ impl Measurement<'_> {
             progress: Arc::clone(&progress),
             abort: Arc::clone(&abort),
             counter: self.live.counter.clone(),
-            keep_text: self.context.sweep.workload.save_texts,
+            keep_text: sweep.workload.save_texts,
+            lookout: lookout.clone(),
         };
         let recorder = recorder::start(recording, finished)
             .map_err(|source| SessionError::System { what: "start the recorder's thread", source })?;
@@ -173,15 +184,24 @@ impl Measurement<'_> {
         let timeouts = self.context.sweep.timeouts;
         let watchdog = Watchdog { live: self.live, progress: &progress, timeouts, cancel: &cancel, abort: &abort };
         let load = drive::run_point(self.spec(key, schedule), records, cancel.clone(), Arc::clone(&progress));
+        let ends_early = async {
+            if let Some(lookout) = &lookout {
+                lookout.hopeless(schedule, sweep.target, &progress).await;
+                cancel.cancel();
+            }
+            std::future::pending::<Infallible>().await
+        };
         let (report, incident) = tokio::select! {
             ended = watchdog.guard(load) => ended,
             never = self.ticker(key, schedule, &progress) => match never {},
+            never = ends_early => match never {},
         };
         let tally = recorder.finish().await.map_err(|detail| SessionError::System {
             what: "record the point",
             source: std::io::Error::other(format!("the recorder's thread panicked: {detail}")),
         })?;
-        Ok(MeasuredLoad { report: report?, tally, incident, held_up: progress.backlog.held_up() })
+        let stopped = lookout.and_then(|l| l.stopped());
+        Ok(MeasuredLoad { report: report?, tally, incident, held_up: progress.backlog.held_up(), stopped })
     }
 
     fn spec(&self, key: PointKey, schedule: &Arc<Schedule>) -> PointSpec {
@@ -253,6 +273,15 @@ struct MeasuredLoad {
     incident: Option<Incident>,
     /// Sends that waited until more of what had ended was on disk.
     held_up: u32,
+    stopped: Option<EarlyStop>,
+}
+
+impl MeasuredLoad {
+    /// Requests of the schedule that were due before the point ended.
+    fn offered(&self, schedule: &Schedule) -> u32 {
+        let due = |r: &&Request| self.stopped.is_none_or(|stop| r.due.as_secs() < stop.after_secs);
+        u32::try_from(schedule.requests.iter().filter(due).count()).unwrap_or(u32::MAX)
+    }
 }
 
 fn facts(
@@ -269,7 +298,7 @@ fn facts(
     why.extend(tally.why());
     why.extend(slow_disk(load.held_up));
     let broken = load.incident.is_some() || lost.is_some() || !window.restarted.is_empty();
-    let status = if broken || tally.completed == 0 {
+    let status = if broken || (tally.completed == 0 && load.stopped.is_none()) {
         PointStatus::Failed
     } else if tally.failed() > 0 || tally.unfinished > 0 {
         PointStatus::Degraded
@@ -282,7 +311,7 @@ fn facts(
         host: head.host.clone(),
         status,
         why,
-        offered: u32::try_from(schedule.requests.len()).unwrap_or(u32::MAX),
+        offered: load.offered(schedule),
         repeated_prompts: schedule.repeats,
         duration_secs: load.report.last_end.as_secs(),
         started_at: DateTime::<Local>::from(load.report.started_at).to_rfc3339(),
@@ -291,6 +320,8 @@ fn facts(
         engines: window.counters,
         gpus: None,
         hand_over: None,
+        pilot: false,
+        stopped: load.stopped,
     }
 }
 

@@ -4,6 +4,7 @@
 //! request that never reached the proxy has none. A failed request waits too, for its reason may be about to be told:
 //! an engine's end shows first as broken connections.
 
+use super::early_stop::Lookout;
 use super::loss::{Abort, AbortCell, BackendIndex};
 use crate::drive::Progress;
 use crate::outcome::{CountedBy, Failure, Outcome, RequestRecord, Stages};
@@ -30,6 +31,8 @@ const TICK: Duration = Duration::from_millis(20);
 pub(super) struct Tally {
     pub(super) completed: u32,
     pub(super) unfinished: u32,
+    /// Cut off because the point was ended early: no fault of anybody's.
+    pub(super) cut_off: u32,
     /// Failed requests by kind, with an example of each.
     pub(super) failures: std::collections::BTreeMap<&'static str, (u32, String)>,
 }
@@ -65,6 +68,8 @@ pub(super) struct Recording {
     pub(super) counter: Option<Arc<Tokenizer>>,
     /// Whether texts are written down, or only counted.
     pub(super) keep_text: bool,
+    /// Counts what met the SLO, where the point may end early.
+    pub(super) lookout: Option<Lookout>,
 }
 
 /// The recorder of one point, running.
@@ -196,6 +201,10 @@ impl Recorder {
 
     fn write(&mut self, mut record: RequestRecord) {
         self.point.progress.backlog.take_off(&record);
+        let stopped = self.point.lookout.as_ref().is_some_and(|l| l.stopped().is_some());
+        if stopped && !self.point.lookout.as_ref().is_some_and(|l| l.was_offered(record.timeline.due)) {
+            return;
+        }
         if let Some(tokenizer) = &self.point.counter {
             count(&mut record, tokenizer);
         }
@@ -203,9 +212,13 @@ impl Recorder {
         if let Some(Some(abort)) = self.point.abort.get() {
             explain(&mut record, abort, self.point.stamps.is_some());
         }
+        if let Some(lookout) = &self.point.lookout {
+            lookout.count(&record);
+        }
         let tally = &mut self.tally;
         match &record.outcome {
             Outcome::Completed => tally.completed += 1,
+            Outcome::Unfinished if stopped => tally.cut_off += 1,
             Outcome::Unfinished => tally.unfinished += 1,
             Outcome::Failed(failure) => {
                 let entry = tally.failures.entry(failure.kind()).or_insert_with(|| (0, failure.to_string()));

@@ -1,14 +1,15 @@
 //! Every rate of the load on every arm, in an order that was fixed beforehand.
 
-use super::{ArmProgress, Step};
+use super::{ArmProgress, PointOrder, Step};
 use crate::outcome::{PointFacts, PointKey};
 use crate::plan::Plan;
-use crate::plan::load::Load;
+use crate::plan::load::{Extent, Load};
 use crate::plan::strategy::Order;
 
 /// All points of a plan.
 #[derive(Debug, Clone)]
-pub(crate) struct Grid {
+pub struct Grid {
+    load: Load,
     stages: Vec<Stage>,
 }
 
@@ -20,7 +21,7 @@ struct Stage {
 }
 
 impl Grid {
-    pub(crate) fn of(plan: &Plan) -> Grid {
+    pub fn of(plan: &Plan) -> Grid {
         Grid::new(plan.arms.len(), &plan.sweep.load, plan.order)
     }
 
@@ -32,11 +33,11 @@ impl Grid {
             Order::Abba if launch % 2 == 1 => one_by_one(launch).into_iter().rev().collect(),
             Order::Ab | Order::Abba => one_by_one(launch),
         });
-        Grid { stages: stages.collect() }
+        Grid { load: load.clone(), stages: stages.collect() }
     }
 
     /// The points of one arm, in the order they are measured.
-    pub(crate) fn points_of(&self, arm: usize) -> impl Iterator<Item = PointKey> {
+    pub fn points_of(&self, arm: usize) -> impl Iterator<Item = PointKey> {
         self.stages.iter().flat_map(|s| &s.points).filter(move |(a, _)| *a == arm).map(|(_, key)| *key)
     }
 
@@ -49,7 +50,11 @@ impl Grid {
         if needed.iter().any(|&arm| !stage.is_on(arm, &arms[arm])) {
             return Some(Step::Launch(needed));
         }
-        left.first().map(|&(arm, key)| Step::Measure { arm, key })
+        let order = |key: PointKey| {
+            let extent = self.load.extent_of(key.rate);
+            PointOrder { key, extent, pilot: false, may_stop: false }
+        };
+        left.first().map(|&(arm, key)| Step::Measure { arm, point: order(key) })
     }
 
     pub(super) fn total(&self) -> usize {
@@ -98,8 +103,8 @@ fn interleaved(arms: usize, load: &Load, launch: u32) -> Stage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::analyse::ArmInput;
     use crate::outcome::PointStatus;
-    use crate::plan::load::Extent;
     use crate::units::RequestRate;
 
     fn load(rates: &[f64], launches: u32, attempts: u32) -> Load {
@@ -122,6 +127,8 @@ mod tests {
             engines: None,
             gpus: None,
             hand_over: None,
+            pilot: false,
+            stopped: None,
         }
     }
 
@@ -136,11 +143,13 @@ mod tests {
     impl Arms {
         /// Follows the grid for at most `steps`, and says which they were.
         fn walk(&mut self, grid: &Grid, steps: usize) -> String {
-            let mut walked = Vec::new();
+            let (mut walked, nothing) = (Vec::new(), ArmInput::default());
             for _ in 0..steps {
                 let progress = [0, 1].map(|arm| ArmProgress {
                     points: &self.points[arm],
                     launch: self.up[arm].then_some(self.launches[arm]),
+                    judged: &nothing,
+                    launch_secs: None,
                 });
                 let Some(step) = grid.next(&progress) else { break };
                 match step {
@@ -152,7 +161,7 @@ mod tests {
                         }
                         walked.push(format!("launch {}", arms.iter().map(|arm| ["A", "B"][*arm]).collect::<String>()));
                     }
-                    Step::Measure { arm, key } => {
+                    Step::Measure { arm, point: PointOrder { key, .. } } => {
                         self.points[arm].push(facts(key, self.launches[arm]));
                         walked.push(format!("{}{}#{}", ["A", "B"][arm], key.rate, key.attempt));
                     }

@@ -4,27 +4,48 @@
 //! interrupted run goes on by asking again.
 
 mod grid;
+mod search;
 
-pub(crate) use grid::Grid;
+pub use grid::Grid;
+pub use search::Search;
 
+use crate::analyse::ArmInput;
 use crate::outcome::{PointFacts, PointKey};
+use crate::plan::Plan;
+use crate::plan::load::Extent;
+use crate::plan::strategy::StrategyPlan;
 
 /// One step of a session.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Step {
+pub enum Step {
     /// Take down every fleet that is up, then start those of these arms anew.
     Launch(Vec<usize>),
     /// Measure a point on an arm whose fleet was launched.
-    Measure { arm: usize, key: PointKey },
+    Measure { arm: usize, point: PointOrder },
+}
+
+/// A point to be measured.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PointOrder {
+    pub key: PointKey,
+    pub extent: Extent,
+    /// Only to choose rates by.
+    pub pilot: bool,
+    /// It may end as soon as it can no longer meet the target.
+    pub may_stop: bool,
 }
 
 /// What is known of an arm when a step is asked for.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct ArmProgress<'a> {
+pub struct ArmProgress<'a> {
     /// In the order they were measured.
-    pub(crate) points: &'a [PointFacts],
+    pub points: &'a [PointFacts],
     /// The launch that the arm's next point is measured on; `None` where its fleet has to be launched first.
-    pub(crate) launch: Option<u32>,
+    pub launch: Option<u32>,
+    /// The same points with their requests; empty for a strategy that doesn't ask for them.
+    pub judged: &'a ArmInput,
+    /// Seconds that the latest launch took until it was warm; `None` before there was one.
+    pub launch_secs: Option<f64>,
 }
 
 impl ArmProgress<'_> {
@@ -33,31 +54,64 @@ impl ArmProgress<'_> {
     }
 }
 
+/// What is known of a session.
+#[derive(Debug, Clone, Copy)]
+pub struct Progress<'a> {
+    /// All arms of the plan, in its order.
+    pub arms: &'a [ArmProgress<'a>],
+    /// Seconds of wall time with any engine up so far.
+    pub engine_secs: f64,
+}
+
 /// How a session decides what to measure.
 #[derive(Debug, Clone)]
-pub(crate) enum Strategy {
+pub enum Strategy {
     Grid(Grid),
+    Search(Box<Search>),
 }
 
 impl Strategy {
-    /// `None` when everything has been measured. `arms` are all arms of the plan, in its order.
-    pub(crate) fn next(&self, arms: &[ArmProgress<'_>]) -> Option<Step> {
+    pub fn of(plan: &Plan) -> Strategy {
+        match &plan.sweep.strategy {
+            StrategyPlan::Grid => Strategy::Grid(Grid::of(plan)),
+            StrategyPlan::Search(goal) => Strategy::Search(Box::new(Search::of(plan, goal))),
+        }
+    }
+
+    /// `None` when there is nothing more to measure.
+    pub fn next(&self, progress: &Progress<'_>) -> Option<Step> {
         match self {
-            Strategy::Grid(grid) => grid.next(arms),
+            Strategy::Grid(grid) => grid.next(progress.arms),
+            Strategy::Search(search) => search.next(progress),
         }
     }
 
     /// How many points there will be, where that is known beforehand.
-    pub(crate) fn total(&self) -> Option<usize> {
+    pub fn total(&self) -> Option<usize> {
         match self {
             Strategy::Grid(grid) => Some(grid.total()),
+            Strategy::Search(_) => None,
         }
     }
 
-    /// Whether nothing is left to be measured on this arm.
-    pub(crate) fn is_complete(&self, arm: usize, points: &[PointFacts]) -> bool {
+    /// Whether it looks at requests, not only at which points there are.
+    pub fn wants_requests(&self) -> bool {
+        matches!(self, Strategy::Search(_))
+    }
+
+    /// Whether nothing is left to be measured on this arm. Only a session that ended by itself knows that of a search.
+    pub fn is_complete(&self, arm: usize, points: &[PointFacts], ended: bool) -> bool {
         match self {
             Strategy::Grid(grid) => grid.is_complete(arm, points),
+            Strategy::Search(_) => ended && points.iter().any(|p| !p.pilot),
+        }
+    }
+
+    /// What is known by now, in a few words, for people who wait.
+    pub fn known(&self, progress: &Progress<'_>) -> Option<String> {
+        match self {
+            Strategy::Grid(_) => None,
+            Strategy::Search(search) => search.known(progress),
         }
     }
 }

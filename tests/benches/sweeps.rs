@@ -25,6 +25,8 @@ pub fn arm(points: Vec<PointInput>) -> ArmInput {
         topology: serde_json::Value::Null,
         identity: Identity::default(),
         points,
+        stopped: Vec::new(),
+        pilots: Vec::new(),
     }
 }
 

@@ -286,6 +286,8 @@ fn manifest(plan: &Plan, arm: usize, points: &[Point]) -> Manifest {
         key: p.key,
         sha256: format!("{:016x}", 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(p.records.len() as u64)).repeat(4),
         requests: p.records.len() as u32,
+        extent: None,
+        earlier: Vec::new(),
     };
     Manifest {
         version: 1,
@@ -314,6 +316,8 @@ fn manifest(plan: &Plan, arm: usize, points: &[Point]) -> Manifest {
         instances: names.iter().enumerate().map(instance).collect(),
         traces: points.iter().map(trace).collect(),
         points: Vec::new(),
+        engine_secs: None,
+        session: Vec::new(),
     }
 }
 
@@ -342,6 +346,8 @@ fn facts(point: &Point, kind: ArmKind) -> PointFacts {
         }),
         gpus: None,
         hand_over: None,
+        pilot: false,
+        stopped: None,
     }
 }
 

@@ -37,6 +37,8 @@ pub(super) fn fine(per_second: f64, offered: u32) -> PointFacts {
         engines: None,
         gpus: None,
         hand_over: None,
+        pilot: false,
+        stopped: None,
     }
 }
 
@@ -87,6 +89,8 @@ pub(super) fn arm(label: &str, size: &str, points: Vec<PointInput>) -> ArmInput 
         topology: serde_json::json!({ "kind": label }),
         identity: Identity::default(),
         points,
+        stopped: Vec::new(),
+        pilots: Vec::new(),
     }
 }
 

@@ -19,7 +19,7 @@ const HOW: Resampling = Resampling { rounds: 200, paired: true, shared_gaps: fal
 fn crossings<const N: usize>(arms: [&[RateSeries]; N], how: Resampling) -> [std::rc::Rc<Replicates>; N] {
     let blocks = Blocks::common(&arms, how);
     let stream = |i: usize| if how.paired { 0 } else { i as u64 };
-    std::array::from_fn(|i| ArmSweep::new(arms[i], &blocks, stream(i), Target::default()).drawn(None))
+    std::array::from_fn(|i| ArmSweep::new((arms[i], &[]), &blocks, stream(i), Target::default()).drawn(None))
 }
 
 /// Three arms on one trace: the plain one, its twin, and one that carries 1.3 times the rate.
@@ -40,7 +40,7 @@ fn sweep(scene: &Scene, seed: u64) -> [Vec<RateSeries>; 3] {
                 ..VllmColumns::default()
             };
             let samples = Samples::from_vllm(&columns).expect("columns fit");
-            arm.push(RateSeries { rate, attempts: vec![Rc::new(Attempt::new(&samples, &slo, Target::default()))] });
+            arm.push(RateSeries { rate, attempts: vec![Rc::new(Attempt::new(1, &samples, &slo, Target::default()))] });
         }
     }
     arms

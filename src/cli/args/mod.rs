@@ -115,7 +115,7 @@ pub struct RunArgs {
 #[derive(Debug, Args)]
 pub struct AbArgs {
     /// name[:key=value,...] or a file, e.g. simple:tp=2 nixl:prefill=1,decode=1; an arm without sizes takes as many GPUs as the largest
-    #[arg(required = true, value_name = "ARM")]
+    #[arg(required_unless_present = "resume", value_name = "ARM")]
     pub arms: Vec<String>,
     /// Order of the arms' sweeps [default: all up and interleaved on disjoint GPUs, else ABBA]
     #[arg(long, value_enum)]

@@ -11,7 +11,7 @@ use crate::plan::error::PlanError;
 use crate::plan::gpus::{self, GpuPool};
 use crate::plan::labels::{self, Flags, Unnamed};
 use crate::plan::mask::masked_text;
-use crate::plan::topology::{Defaults, Shape, Topology};
+use crate::plan::topology::{Defaults, SearchDefaults, Shape, Topology};
 
 /// Arms, what their files say by default, and whether no GPU is shared.
 type Spawned = (Vec<ArmPlan>, Defaults, bool);
@@ -70,6 +70,12 @@ fn merged_defaults(topologies: &[Topology]) -> Defaults {
             random_output_len: acc.random_output_len.or(d.random_output_len),
             num_warmups: acc.num_warmups.or(d.num_warmups),
             max_warmup: acc.max_warmup.or(d.max_warmup),
+            search: SearchDefaults {
+                first_rate: acc.search.first_rate.or(d.search.first_rate),
+                point: acc.search.point.or(d.search.point),
+                pilot: acc.search.pilot.or(d.search.pilot),
+                budget: acc.search.budget.or(d.search.budget),
+            },
         }
     })
 }

@@ -3,6 +3,7 @@
 use crate::plan::error::PlanError;
 use crate::plan::load::{Arrivals, Extent, Load, RampUp};
 use crate::plan::options::{DatasetName, LoadOptions, WorkloadOptions};
+use crate::plan::strategy::StrategyPlan;
 use crate::plan::topology::Defaults;
 use crate::plan::typed::{Levels, Prompts, Rates};
 use crate::plan::workload::recorded_rate;
@@ -17,6 +18,9 @@ const MOST_REPEATS: u32 = 1000;
 const DEFAULT_REQUESTS: u32 = 100;
 /// Seconds of a point at most: some four months.
 const LONGEST_POINT_SECS: f64 = 1e7;
+/// How long a point of a search lasts where nobody says: a queue near its limit forgets slowly, and bursts have to come and
+/// go.
+const DEFAULT_POINT_SECS: f64 = 60.0;
 /// Points of a run at most: rates times attempts times launches.
 const MOST_POINTS: u64 = 10_000;
 /// Unmeasured requests at most: all of them are sent at once.
@@ -30,10 +34,18 @@ const BURSTINESS: std::ops::RangeInclusive<f64> = 0.01..=1000.0;
 /// Requests of a point at most: a schedule lies in memory as a whole, some forty bytes a request.
 const MOST_REQUESTS: f64 = 2e7;
 
-pub(super) fn build(o: &LoadOptions, workload: &WorkloadOptions, defaults: &Defaults) -> Result<Load, PlanError> {
-    let extent = extent(o, defaults)?;
+pub(super) fn build(
+    o: &LoadOptions,
+    workload: &WorkloadOptions,
+    defaults: &Defaults,
+    strategy: &StrategyPlan,
+) -> Result<Load, PlanError> {
+    let searching = matches!(strategy, StrategyPlan::Search(_));
+    let extent = extent(o, defaults, searching)?;
     let ramp_up = ramp_up(o)?;
-    let rates = if o.trace_arrivals {
+    let rates = if searching {
+        Vec::new()
+    } else if o.trace_arrivals {
         vec![rate_of_trace(workload, extent)?]
     } else if let Some(Levels(levels)) = &o.concurrency {
         levels.iter().copied().map(RequestRate::closed).collect()
@@ -45,7 +57,7 @@ pub(super) fn build(o: &LoadOptions, workload: &WorkloadOptions, defaults: &Defa
     } else {
         defaults.request_rate.clone().unwrap_or_default()
     };
-    if rates.is_empty() {
+    if rates.is_empty() && !searching {
         return Err(PlanError::Missing {
             what: "--request-rate".to_string(),
             remedy: "give the rates to measure, e.g. --request-rate 0.5,1,2,4".to_string(),
@@ -135,7 +147,7 @@ fn check_size(extent: Extent, rates: &[RequestRate]) -> Result<(), PlanError> {
     }
 }
 
-fn extent(o: &LoadOptions, defaults: &Defaults) -> Result<Extent, PlanError> {
+fn extent(o: &LoadOptions, defaults: &Defaults, searching: bool) -> Result<Extent, PlanError> {
     match (&o.num_prompts, o.duration) {
         (Some(Prompts::Each(0)), _) => Err(PlanError::value("--num-prompts", 0, "give at least 1")),
         (Some(Prompts::Each(n)), _) => Ok(Extent::Requests(*n)),
@@ -146,6 +158,12 @@ fn extent(o: &LoadOptions, defaults: &Defaults) -> Result<Extent, PlanError> {
             Ok(Extent::Duration(Duration::from_secs_f64(secs)))
         }
         (None, Some(secs)) => Err(PlanError::value("--duration", secs, "give seconds above 0")),
+        (None, None) if searching => {
+            let secs = defaults.search.point.unwrap_or(DEFAULT_POINT_SECS);
+            let length = Duration::try_from_secs_f64(secs)
+                .map_err(|e| PlanError::value("point in [defaults.search]", secs, &e.to_string()))?;
+            Ok(Extent::Duration(length))
+        }
         (None, None) => Ok(match (defaults.num_prompts, defaults.duration) {
             (None, Some(secs)) => Extent::Duration(
                 Duration::try_from_secs_f64(secs)

@@ -34,6 +34,7 @@ mod warm_up;
 pub use entries::{PrepareContext, PrepareReport};
 pub use error::WorkloadError;
 pub use lengths::LengthError;
+pub use points::PlannedPoint;
 pub use prepared::{PreparedWorkload, Schedule};
 pub use prompt::{Message, Picture, Prompt, Vision};
 pub use source::recorded_rate;

@@ -2,9 +2,23 @@
 
 use super::error::WorkloadError;
 use super::seeds::{self, Role};
+use crate::outcome::PointKey;
 use crate::plan::arrivals::{self, Pattern};
 use crate::plan::load::{Extent, Load};
 use crate::units::{Offset, RequestRate};
+use serde::{Deserialize, Serialize};
+
+/// What a point's requests depend on, beside the workload and the seed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlannedPoint {
+    #[serde(flatten)]
+    pub key: PointKey,
+    pub extent: Extent,
+    /// Requests of each of the run's earlier points: where this one goes on in a dataset that is used up. Empty where
+    /// prompts are drawn.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<u64>,
+}
 
 pub(super) fn due_offsets(
     load: &Load,

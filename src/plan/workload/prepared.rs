@@ -2,13 +2,13 @@
 
 use super::entries::{PrepareContext, PrepareReport};
 use super::error::WorkloadError;
-use super::points::{count, due_offsets, points};
+use super::points::{PlannedPoint, count, due_offsets, points};
 use super::prompt::{Prompt, Stretch};
 use super::seeds::{self, Role};
 use super::source::Source;
 use super::texts::Text;
 use super::tokenizer::Tokenizer;
-use crate::outcome::Request;
+use crate::outcome::{PointKey, Request};
 use crate::plan::load::{Endpoint, Extent, Load, Overlong, Workload};
 use crate::units::{Offset, RequestRate, TokenCount};
 use std::path::Path;
@@ -94,15 +94,34 @@ impl PreparedWorkload {
         &self.warnings
     }
 
-    /// The requests of one point. Equal arguments give equal schedules, whatever is under test.
+    /// The requests of one of the load's points. Equal arguments give equal schedules, whatever is under test.
     pub fn schedule(&self, rate: RequestRate, attempt: u32) -> Result<Schedule, WorkloadError> {
+        let key = PointKey { rate, attempt };
+        let earlier = self.earlier(key)?;
+        self.schedule_of(&PlannedPoint { key, extent: self.load.extent_of(rate), earlier })
+    }
+
+    /// Whether points go on in the dataset where the ones before stopped.
+    pub fn is_used_up(&self) -> bool {
+        self.source.is_used_up()
+    }
+
+    /// Requests of each of the load's points before this one, where those use up the dataset.
+    pub fn earlier(&self, key: PointKey) -> Result<Vec<u64>, WorkloadError> {
+        if self.source.is_used_up() { self.sent_before(key.rate, key.attempt) } else { Ok(Vec::new()) }
+    }
+
+    /// The requests of any point. Equal points give equal schedules.
+    pub fn schedule_of(&self, planned: &PlannedPoint) -> Result<Schedule, WorkloadError> {
+        let PointKey { rate, attempt } = planned.key;
         let point = seeds::point(self.load.seed, rate, attempt);
-        let due = due_offsets(&self.load, rate, attempt, self.recorded_offsets())?;
+        let load = Load { extent: planned.extent, requests: Vec::new(), ..self.load.clone() };
+        let due = due_offsets(&load, rate, attempt, self.recorded_offsets())?;
         let mut schedule = Schedule { rate, attempt, requests: Vec::with_capacity(due.len()), repeats: 0, clipped: 0 };
         match &self.source {
             Source::Random { .. } => schedule.requests = self.drawn(point, due.into_iter(), &mut schedule.clipped)?,
             Source::Texts(texts) => {
-                let start = self.sent_before(rate, attempt)?.iter().sum::<u64>();
+                let start = planned.earlier.iter().sum::<u64>();
                 for (index, due) in (0u32..).zip(due) {
                     let position = start + u64::from(index);
                     let seed = position % texts.len() as u64;
@@ -112,7 +131,7 @@ impl PreparedWorkload {
                 }
             }
             Source::Conversations(all) => {
-                let share = all.share(&self.sent_before(rate, attempt)?, due.len());
+                let share = all.share(&planned.earlier, due.len());
                 schedule.repeats = share.repeats;
                 for ((index, due), place) in (0u32..).zip(due).zip(share.places) {
                     let (prompt_tokens, output_tokens) = all.lengths(place);

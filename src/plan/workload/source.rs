@@ -85,7 +85,7 @@ impl Source {
                     output_tokens: *output_len,
                     tokenizer,
                     seed: load.seed,
-                    wanted: requests_in_run(load)?,
+                    wanted: wanted(load)?,
                 };
                 let (texts, candidates) = images::load(&search)?;
                 let report = PrepareReport { candidates, ..PrepareReport::default() };
@@ -108,7 +108,7 @@ impl Source {
                 let search = texts::Search {
                     tokenizer: needed(tokenizer, dataset)?,
                     seed: load.seed,
-                    wanted: requests_in_run(load)?,
+                    wanted: wanted(load)?,
                     max_model_len: context.max_model_len,
                     overlong: context.overlong,
                 };
@@ -119,7 +119,17 @@ impl Source {
     }
 }
 
+/// Entries that a run needs; of a search nobody knows how many.
+fn wanted(load: &Load) -> Result<usize, WorkloadError> {
+    if load.rates.is_empty() { Ok(usize::MAX) } else { requests_in_run(load) }
+}
+
 impl Source {
+    /// Whether points take their prompts from where the ones before stopped.
+    pub(super) fn is_used_up(&self) -> bool {
+        matches!(self, Source::Texts(_) | Source::Conversations(_))
+    }
+
     /// Said where the run has more requests than the dataset has prompts.
     pub(super) fn too_few(&self, load: &Load) -> Result<Option<String>, WorkloadError> {
         let prompts = match self {

@@ -2,7 +2,7 @@
 
 use super::{MISSING, Style, TableRow, Tint, table};
 use crate::analyse::percentiles::Distribution;
-use crate::analyse::{ArmReport, Interval};
+use crate::analyse::{ArmReport, Interval, StoppedPoint};
 use crate::outcome::PointStatus;
 use crate::report::{JudgedPoint, Study};
 use crate::words;
@@ -22,7 +22,20 @@ pub fn sweep(study: &Study, arm: usize, style: Style) -> String {
     let rows = study.points(arm).map(|p| row(p, several, study)).collect();
     text.push_str(&table(header, rows, style));
     text.push_str(&doubts(report, style));
+    text.push_str(&ended_early(report));
     text
+}
+
+/// Points without an attainment: all that is known is that they lie below the target.
+fn ended_early(report: &ArmReport) -> String {
+    let one = |p: &StoppedPoint| {
+        let least = (100.0 * p.stop.missed_at_least()).floor();
+        let (rate, after) = (words::rate(p.rate), p.stop.after_secs);
+        format!(
+            "  {rate} req/s was ended after {after:.0} s, below the target: {least} % or more of its requests miss\n"
+        )
+    };
+    report.stopped.iter().map(one).collect()
 }
 
 fn row(JudgedPoint { report: p, summary, .. }: JudgedPoint<'_>, several: bool, study: &Study) -> TableRow {

@@ -9,7 +9,7 @@ const PLAIN: Style = Style { color: false };
 #[test]
 fn a_point_reads_like_vllm_bench_serve() {
     let run = h100("tp2");
-    let last = inputs::point(&run.points[2]);
+    let last = run.points[2].input();
     let text = point(&last, ArmKind::Simple, &question(250.0, 9.0), &MetricChoice::default(), PLAIN);
     insta::assert_snapshot!(text);
 }
@@ -17,7 +17,7 @@ fn a_point_reads_like_vllm_bench_serve() {
 #[test]
 fn where_nothing_was_served_nothing_reads_as_zero_milliseconds() {
     let dead = Made { failing: 10, rates: vec![2.0], ..Made::simple() }.run();
-    let only = inputs::point(&dead.points[0]);
+    let only = dead.points[0].input();
     let choice = MetricChoice { metrics: vec!["ttft".into()], percentiles: vec![50.0, 99.9] };
     insta::assert_snapshot!(point(&only, ArmKind::Simple, &question(125.0, 200.0), &choice, PLAIN));
 }

@@ -44,7 +44,7 @@ fn requests_that_left_no_record_were_offered() {
     let mut facts = run.points.remove(0).facts.expect("ours");
     facts.offered = 10;
     let seven = Made { requests: 7, ..Made::simple() }.records(2.0);
-    let point = point(&RecordedPoint::new(facts.key, Some(facts), &seven));
+    let point = crate::record::RecordedPoint::new(facts.key, Some(facts), &seven).input();
     assert_eq!((point.samples.len(), point.samples.served()), (10, 7));
 }
 

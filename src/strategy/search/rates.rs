@@ -1,0 +1,222 @@
+//! Which rate to measure next on an arm, how often, how long.
+
+use super::{Known, Search};
+use crate::analyse::{ArmInput, PointAttainment, PointInput, Question};
+use crate::outcome::{PointKey, PointStatus};
+use crate::plan::load::Extent;
+use crate::strategy::{PointOrder, Step};
+use crate::units::RequestRate;
+use crate::words;
+
+/// Requests of a pilot, and of a point, at the least.
+const PILOT_REQUESTS: f64 = 20.0;
+const POINT_REQUESTS: f64 = 100.0;
+/// A point lasts so many times as long as its requests remember each other, within a few times the length asked for.
+const MEMORIES: f64 = 20.0;
+const LONGEST: f64 = 3.0;
+/// What a point costs beside its load: the last answers, and the looks before and after.
+const OVERHEAD_SECS: f64 = 2.0;
+/// From pilot to pilot, where nothing is known; and where another arm's crossing is.
+const DOUBLING: f64 = 2.0;
+const STEP: f64 = 1.5;
+/// Rates that met the target and that missed it as near as this bracket the crossing well enough.
+const NEAR: f64 = 1.6;
+/// No deployment is looked for beyond.
+const FASTEST: f64 = 1e5;
+/// How often the first rate may be halved before an arm is given up.
+const HALVINGS: i32 = 7;
+/// Points lie on these rates, times a power of ten (the E12 series, steps of a fifth): arms meet at common rates.
+const STEPS: [f64; 12] = [1.0, 1.2, 1.5, 1.8, 2.2, 2.7, 3.3, 3.9, 4.7, 5.6, 6.8, 8.2];
+/// How far from the crossing a point may lie, as parts of it.
+const REACH: (f64, f64) = (0.5, 1.7);
+/// Where an arm's first points lie, before they say themselves what would help: a curve needs a foot and a slope.
+const FIRST_PLACES: [f64; 3] = [0.85, 1.2, 0.65];
+/// How much more a point tells whose requests the other arm has answered.
+const PAIRED: f64 = 1.25;
+
+/// A step that could be taken.
+#[derive(Debug, Clone)]
+pub(super) struct Choice {
+    pub(super) arm: usize,
+    pub(super) order: PointOrder,
+    pub(super) secs: f64,
+    /// Variance of the logarithm of the crossing that it takes away, per second; none for pilots.
+    pub(super) gain: f64,
+}
+
+impl From<Choice> for Step {
+    fn from(choice: Choice) -> Step {
+        Step::Measure { arm: choice.arm, point: choice.order }
+    }
+}
+
+/// Rates that an arm was measured at, and whether it met the target there; ascending.
+#[derive(Debug)]
+pub(super) struct Tested(Vec<(f64, bool)>);
+
+impl Tested {
+    pub(super) fn of(arm: &ArmInput, question: &Question) -> Tested {
+        let fine = |p: &&PointInput| p.facts.as_ref().is_none_or(|f| f.status != PointStatus::Failed);
+        let met = |p: &PointInput| {
+            let attainment = PointAttainment::of(&p.samples, &question.slo)?;
+            Some((p.rate.per_second(), attainment.both.percent() >= question.target.percent().get()))
+        };
+        let whole = arm.points.iter().chain(&arm.pilots).filter(fine).filter_map(met);
+        let mut all: Vec<_> = whole.chain(arm.stopped.iter().map(|p| (p.rate.per_second(), false))).collect();
+        all.sort_by(|a, b| a.0.total_cmp(&b.0));
+        Tested(all)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The highest rate that met the target, and the lowest that missed it.
+    fn bracket(&self) -> (Option<f64>, Option<f64>) {
+        let met = self.0.iter().rfind(|(_, met)| *met).map(|(rate, _)| *rate);
+        let missed = self.0.iter().find(|(_, met)| !*met).map(|(rate, _)| *rate);
+        (met, missed)
+    }
+
+    /// `between 8 and 16`.
+    pub(super) fn words(&self) -> Option<String> {
+        match self.bracket() {
+            (Some(met), Some(missed)) if met < missed => {
+                Some(format!("between {} and {}", words::number(met), words::number(missed)))
+            }
+            (Some(met), None) => Some(format!("at least {}", words::number(met))),
+            (None, Some(missed)) => Some(format!("below {}", words::number(missed))),
+            (Some(met), Some(_)) => Some(format!("about {}", words::number(met))),
+            (None, None) => None,
+        }
+    }
+}
+
+impl Search {
+    /// What to measure next on an arm; `None` where looking on is of no use.
+    pub(super) fn choose(&self, known: &[Known<'_>], arm: usize) -> Option<Choice> {
+        match self.pilot_rate(known, arm) {
+            Some(rate) => self.pilot(known, arm, rate?),
+            None => self.point(known, arm),
+        }
+    }
+
+    /// The rate of the next pilot: `None` where the crossing is bracketed, `Some(None)` where the arm is given up.
+    fn pilot_rate(&self, known: &[Known<'_>], arm: usize) -> Option<Option<f64>> {
+        let others = known.iter().enumerate().filter(|(i, _)| *i != arm);
+        let elsewhere = others.filter_map(|(_, other)| other.outlook.as_ref()?.crossing()).next();
+        let factor = if elsewhere.is_some() { STEP } else { DOUBLING };
+        let first = self.goal.first_rate.per_second();
+        match known[arm].tested.bracket() {
+            (None, None) => Some(Some(elsewhere.unwrap_or(first))),
+            (Some(met), None) => Some(Some(met * factor).filter(|rate| *rate <= FASTEST)),
+            (None, Some(missed)) => Some(Some(missed / factor).filter(|rate| *rate >= first * 0.5f64.powi(HALVINGS))),
+            (Some(met), Some(missed)) => (missed / met > NEAR).then(|| Some((met * missed).sqrt())),
+        }
+    }
+
+    fn pilot(&self, known: &[Known<'_>], arm: usize, rate: f64) -> Option<Choice> {
+        let rate = two_digits(rate)?;
+        let secs = self.goal.pilot.as_secs_f64().max(PILOT_REQUESTS / rate.per_second());
+        let key = PointKey { rate, attempt: fresh_attempt(known, rate) };
+        let extent = Extent::Requests((rate.per_second() * secs).ceil() as u32);
+        let order = PointOrder { key, extent, pilot: true, may_stop: true };
+        Some(Choice { arm, order, secs: secs + OVERHEAD_SECS, gain: 0.0 })
+    }
+
+    /// The point that narrows the arm's crossing most a second.
+    fn point(&self, known: &[Known<'_>], arm: usize) -> Option<Choice> {
+        let about = match (known[arm].outlook.as_ref().and_then(|o| o.crossing()), known[arm].tested.bracket()) {
+            (Some(crossing), _) => crossing,
+            (None, (Some(met), Some(missed))) => (met * missed).sqrt(),
+            _ => return None,
+        };
+        let judged = known[arm].progress.judged;
+        let (above, below) = self.open_sides(judged);
+        let first = FIRST_PLACES.get(judged.points.len() + judged.stopped.len());
+        let mut rates = match first {
+            Some(place) => nearest_step(about * place).into_iter().collect(),
+            None => steps_between(about * REACH.0, about * REACH.1),
+        };
+        if first.is_none() {
+            rates.retain(|r| above.is_none_or(|a| r.per_second() > a) && below.is_none_or(|b| r.per_second() < b));
+        }
+        if rates.is_empty() {
+            let further = above.map(|r| r * STEP).or(below.map(|r| r / STEP));
+            rates.extend(further.and_then(nearest_step));
+        }
+        let choices = rates.into_iter().map(|rate| self.point_at(known, arm, rate));
+        choices.max_by(|a, b| a.gain.total_cmp(&b.gain))
+    }
+
+    /// Where no point has missed the target yet, only rates above all of them say where it is missed; and the other way
+    /// round.
+    fn open_sides(&self, judged: &ArmInput) -> (Option<f64>, Option<f64>) {
+        let whole = ArmInput { pilots: Vec::new(), ..judged.clone() };
+        let (met, missed) = Tested::of(&whole, &self.question).bracket();
+        match (met, missed) {
+            (Some(met), None) => (Some(met), None),
+            (None, Some(missed)) => (None, Some(missed)),
+            _ => (None, None),
+        }
+    }
+
+    fn point_at(&self, known: &[Known<'_>], arm: usize, rate: RequestRate) -> Choice {
+        let twin = twin(known, arm, rate);
+        let requests = twin.map_or_else(|| self.requests(&known[arm], rate), |(_, requests)| requests);
+        let attempt = twin.map_or_else(|| fresh_attempt(known, rate), |(attempt, _)| attempt);
+        let secs = f64::from(requests) / rate.per_second() + OVERHEAD_SECS;
+        let spread = |further| known[arm].outlook.as_ref().and_then(|o| o.variance(further));
+        let gain = spread(None).zip(spread(Some((rate.per_second(), f64::from(requests)))));
+        let gain = gain.map_or(1.0, |(before, after)| (before - after).max(0.0)) / secs;
+        let key = PointKey { rate, attempt };
+        let order = PointOrder { key, extent: Extent::Requests(requests), pilot: false, may_stop: true };
+        Choice { arm, order, secs, gain: if twin.is_some() { gain * PAIRED } else { gain } }
+    }
+
+    /// Requests of a point: as many as were asked for; where a length in time was, enough for the queue to forget its
+    /// beginning many times.
+    fn requests(&self, arm: &Known<'_>, rate: RequestRate) -> u32 {
+        match self.extent {
+            Extent::Requests(n) => n,
+            Extent::Duration(length) => {
+                let least = length.as_secs_f64() * rate.per_second();
+                let memory = arm.outlook.as_ref().map_or(1.0, |o| o.clustering());
+                let wanted = (MEMORIES * memory).clamp(least, LONGEST * least);
+                wanted.max(POINT_REQUESTS).min(f64::from(u32::MAX)).ceil() as u32
+            }
+        }
+    }
+}
+
+/// An attempt of another arm at this rate that this arm has not made yet, and how many requests it has.
+fn twin(known: &[Known<'_>], arm: usize, rate: RequestRate) -> Option<(u32, u32)> {
+    let own = known[arm].progress.points;
+    let others = known.iter().enumerate().filter(|(i, _)| *i != arm).flat_map(|(_, other)| other.progress.points);
+    let twins = others.filter(|p| p.key.rate == rate && !p.pilot && !own.iter().any(|o| o.key == p.key));
+    let twin = twins.min_by_key(|p| p.key.attempt)?;
+    Some((twin.key.attempt, twin.stopped.map_or(twin.offered, |stop| stop.planned)))
+}
+
+/// The first attempt at a rate that no arm has made.
+fn fresh_attempt(known: &[Known<'_>], rate: RequestRate) -> u32 {
+    let all = known.iter().flat_map(|arm| arm.progress.points);
+    all.filter(|p| p.key.rate == rate).map(|p| p.key.attempt).max().unwrap_or(0) + 1
+}
+
+fn steps_between(low: f64, high: f64) -> Vec<RequestRate> {
+    let decades = low.log10().floor() as i32..=high.log10().ceil() as i32;
+    let all = decades.flat_map(|decade| STEPS.map(|step| step * 10f64.powi(decade)));
+    all.filter(|rate| *rate >= low && *rate <= high).filter_map(two_digits).collect()
+}
+
+fn nearest_step(rate: f64) -> Option<RequestRate> {
+    let distance = |a: &RequestRate| (a.per_second() / rate).ln().abs();
+    steps_between(rate / STEP, rate * STEP).into_iter().min_by(|a, b| distance(a).total_cmp(&distance(b)))
+}
+
+/// Two significant digits, for people to read.
+pub(super) fn two_digits(rate: f64) -> Option<RequestRate> {
+    let text = format!("{rate:.1e}");
+    text.parse().ok().and_then(RequestRate::new).filter(|r| r.per_second() > 0.0)
+}
