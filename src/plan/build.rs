@@ -89,8 +89,9 @@ fn sweep(
     let gate = request
         .run
         .gate
-        .map(|g| Percent::new(g).ok_or_else(|| PlanError::value("--gate", g, "give a percentage from 0 to 100")));
-    let strategy = search::strategy(&request.load, defaults, request.run.gate.is_some())?;
+        .map(|g| Percent::new(g).ok_or_else(|| PlanError::value("--gate", g, "give a percentage from 0 to 100")))
+        .transpose()?;
+    let strategy = search::strategy(&request.load, defaults, request.run.gate)?;
     Ok(Sweep {
         workload,
         load: load::build(&request.load, &request.workload, defaults, &strategy)?,
@@ -100,7 +101,7 @@ fn sweep(
         slo: request.slo,
         target: request.target,
         window: request.run.window,
-        gate: gate.transpose()?,
+        gate,
         timeouts: request.run.timeouts,
         on_failure: request.run.on_failure,
         metadata: metadata::checked(&request.run.metadata)?,

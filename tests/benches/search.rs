@@ -31,7 +31,7 @@ const TAIL: f64 = 1.0;
 const COUNTED_WITHIN: f64 = 1.5;
 /// A grid's rates, as parts of a guess of the crossing that is off by up to this factor either way.
 const GRID: [f64; 5] = [0.5, 0.75, 1.0, 1.25, 1.5];
-const GUESS: f64 = 1.4;
+const GUESS: f64 = 2.0;
 
 fn main() {
     let seeds = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(200);
@@ -156,7 +156,7 @@ impl<'a> World<'a> {
             precision: 1e-3,
             budget: Duration::from_secs_f64(budget),
             first_rate: rate(1.0),
-            pilot: Duration::from_secs(15),
+            pilot: Duration::from_secs(6),
         };
         let extent = Extent::Duration(Duration::from_secs(60));
         let labels = ["a", "b"].map(String::from).to_vec();

@@ -200,6 +200,8 @@ fn arm_input(run: &RecordedRun, kind: ArmKind) -> ArmInput {
         topology: Value::Null,
         identity: Identity { model: run.model().map(str::to_string), engine, ..Identity::default() },
         points: judged(run),
+        stopped: Vec::new(),
+        pilots: Vec::new(),
     }
 }
 

@@ -11,9 +11,9 @@ use std::time::Duration;
 const DEFAULT_PRECISION: f64 = 10.0;
 const DEFAULT_BUDGET_SECS: f64 = 20.0 * 60.0;
 const DEFAULT_FIRST_RATE: f64 = 1.0;
-const DEFAULT_PILOT_SECS: f64 = 15.0;
+const DEFAULT_PILOT_SECS: f64 = 6.0;
 
-pub(super) fn strategy(o: &LoadOptions, defaults: &Defaults, gated: bool) -> Result<StrategyPlan, PlanError> {
+pub(super) fn strategy(o: &LoadOptions, defaults: &Defaults, gate: Option<f64>) -> Result<StrategyPlan, PlanError> {
     let listed = listed_by(o);
     let search = match (o.strategy.strategy, listed) {
         (Some(StrategyName::Search), Some(flag)) => {
@@ -31,9 +31,9 @@ pub(super) fn strategy(o: &LoadOptions, defaults: &Defaults, gated: bool) -> Res
         let remedy = "a search repeats what is worth repeating; give --request-rate for a grid, or leave it out";
         return Err(PlanError::value("--attempts", o.attempts, remedy));
     }
-    if gated {
+    if let Some(gate) = gate {
         let remedy = "a search goes beyond what a deployment can carry: name the rate that must pass, --request-rate R";
-        return Err(PlanError::value("--gate", "given", remedy));
+        return Err(PlanError::value("--gate", gate, remedy));
     }
     plan(o, &defaults.search).map(StrategyPlan::Search)
 }

@@ -1,8 +1,8 @@
 use super::*;
 use crate::analyse::ArmKind;
 use crate::plan::MetricChoice;
+use crate::report::Study;
 use crate::report::samples::{Made, h100, h100_study, question};
-use crate::report::{Study, inputs};
 
 const PLAIN: Style = Style { color: false };
 

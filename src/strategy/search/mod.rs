@@ -85,12 +85,12 @@ impl Search {
         self.goal.budget.as_secs_f64()
     }
 
-    /// The choice that takes most off the variance a second; arms whose crossing isn't bracketed come first, in turn.
+    /// The choice that takes most off the variance a second; arms whose crossing isn't bracketed come first.
     fn best(&self, known: &[Known<'_>], arms: &[usize], secs_left: f64) -> Option<Choice> {
         let choices: Vec<Choice> = arms.iter().filter_map(|&arm| self.choose(known, arm)).collect();
-        let affordable = |c: &&Choice| c.secs <= secs_left;
-        let pilots = choices.iter().filter(|c| c.order.pilot).filter(affordable);
-        let pilot = pilots.min_by_key(|c| known[c.arm].tested.len());
+        let affordable = |c: &&Choice| c.secs_on_all <= secs_left;
+        // One arm's crossing is a good place to begin with the next.
+        let pilot = choices.iter().find(|c| c.order.pilot).filter(affordable);
         let point = || choices.iter().filter(affordable).max_by(|a, b| a.gain.total_cmp(&b.gain));
         pilot.or_else(point).cloned()
     }

@@ -2,14 +2,14 @@
 
 use super::{Known, Search};
 use crate::analyse::{ArmInput, PointAttainment, PointInput, Question};
-use crate::outcome::{PointKey, PointStatus};
+use crate::outcome::{PointFacts, PointKey, PointStatus};
 use crate::plan::load::Extent;
 use crate::strategy::{PointOrder, Step};
 use crate::units::RequestRate;
 use crate::words;
 
 /// Requests of a pilot, and of a point, at the least.
-const PILOT_REQUESTS: f64 = 20.0;
+const PILOT_REQUESTS: f64 = 12.0;
 const POINT_REQUESTS: f64 = 100.0;
 /// A point lasts so many times as long as its requests remember each other, within a few times the length asked for.
 const MEMORIES: f64 = 20.0;
@@ -31,16 +31,15 @@ const STEPS: [f64; 12] = [1.0, 1.2, 1.5, 1.8, 2.2, 2.7, 3.3, 3.9, 4.7, 5.6, 6.8,
 const REACH: (f64, f64) = (0.5, 1.7);
 /// Where an arm's first points lie, before they say themselves what would help: a curve needs a foot and a slope.
 const FIRST_PLACES: [f64; 3] = [0.85, 1.2, 0.65];
-/// How much more a point tells whose requests the other arm has answered.
-const PAIRED: f64 = 1.25;
-
 /// A step that could be taken.
 #[derive(Debug, Clone)]
 pub(super) struct Choice {
     pub(super) arm: usize,
     pub(super) order: PointOrder,
     pub(super) secs: f64,
-    /// Variance of the logarithm of the crossing that it takes away, per second; none for pilots.
+    /// With the same requests on all arms that it tells something of.
+    pub(super) secs_on_all: f64,
+    /// Variance of the logarithms of the crossings that it takes away, per second; none for pilots.
     pub(super) gain: f64,
 }
 
@@ -67,10 +66,6 @@ impl Tested {
         Tested(all)
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
-    }
-
     /// The highest rate that met the target, and the lowest that missed it.
     fn bracket(&self) -> (Option<f64>, Option<f64>) {
         let met = self.0.iter().rfind(|(_, met)| *met).map(|(rate, _)| *rate);
@@ -95,20 +90,32 @@ impl Tested {
 impl Search {
     /// What to measure next on an arm; `None` where looking on is of no use.
     pub(super) fn choose(&self, known: &[Known<'_>], arm: usize) -> Option<Choice> {
+        if let Some(choice) = self.twin(known, arm) {
+            return Some(choice);
+        }
         match self.pilot_rate(known, arm) {
             Some(rate) => self.pilot(known, arm, rate?),
             None => self.point(known, arm),
         }
     }
 
+    /// What another arm has answered and this one has not, where that says something of this arm's crossing.
+    fn twin(&self, known: &[Known<'_>], arm: usize) -> Option<Choice> {
+        let (key, requests) = twin(known, arm)?;
+        let secs = f64::from(requests) / key.rate.per_second() + OVERHEAD_SECS;
+        let order = PointOrder { key, extent: Extent::Requests(requests), pilot: false, may_stop: true };
+        Some(Choice { arm, order, secs, secs_on_all: secs, gain: f64::INFINITY })
+    }
+
     /// The rate of the next pilot: `None` where the crossing is bracketed, `Some(None)` where the arm is given up.
     fn pilot_rate(&self, known: &[Known<'_>], arm: usize) -> Option<Option<f64>> {
-        let others = known.iter().enumerate().filter(|(i, _)| *i != arm);
-        let elsewhere = others.filter_map(|(_, other)| other.outlook.as_ref()?.crossing()).next();
+        let elsewhere = elsewhere(known, arm);
         let factor = if elsewhere.is_some() { STEP } else { DOUBLING };
         let first = self.goal.first_rate.per_second();
         match known[arm].tested.bracket() {
-            (None, None) => Some(Some(elsewhere.unwrap_or(first))),
+            // The other arm's points will say where this one stands.
+            (None, None) if elsewhere.is_some() => None,
+            (None, None) => Some(Some(first)),
             (Some(met), None) => Some(Some(met * factor).filter(|rate| *rate <= FASTEST)),
             (None, Some(missed)) => Some(Some(missed / factor).filter(|rate| *rate >= first * 0.5f64.powi(HALVINGS))),
             (Some(met), Some(missed)) => (missed / met > NEAR).then(|| Some((met * missed).sqrt())),
@@ -121,10 +128,11 @@ impl Search {
         let key = PointKey { rate, attempt: fresh_attempt(known, rate) };
         let extent = Extent::Requests((rate.per_second() * secs).ceil() as u32);
         let order = PointOrder { key, extent, pilot: true, may_stop: true };
-        Some(Choice { arm, order, secs: secs + OVERHEAD_SECS, gain: 0.0 })
+        let secs = secs + OVERHEAD_SECS;
+        Some(Choice { arm, order, secs, secs_on_all: secs, gain: 0.0 })
     }
 
-    /// The point that narrows the arm's crossing most a second.
+    /// The point that narrows the crossings most a second.
     fn point(&self, known: &[Known<'_>], arm: usize) -> Option<Choice> {
         let about = match (known[arm].outlook.as_ref().and_then(|o| o.crossing()), known[arm].tested.bracket()) {
             (Some(crossing), _) => crossing,
@@ -162,16 +170,20 @@ impl Search {
     }
 
     fn point_at(&self, known: &[Known<'_>], arm: usize, rate: RequestRate) -> Choice {
-        let twin = twin(known, arm, rate);
-        let requests = twin.map_or_else(|| self.requests(&known[arm], rate), |(_, requests)| requests);
-        let attempt = twin.map_or_else(|| fresh_attempt(known, rate), |(attempt, _)| attempt);
+        let requests = self.requests(&known[arm], rate);
         let secs = f64::from(requests) / rate.per_second() + OVERHEAD_SECS;
-        let spread = |further| known[arm].outlook.as_ref().and_then(|o| o.variance(further));
-        let gain = spread(None).zip(spread(Some((rate.per_second(), f64::from(requests)))));
-        let gain = gain.map_or(1.0, |(before, after)| (before - after).max(0.0)) / secs;
-        let key = PointKey { rate, attempt };
+        let told: Vec<&Known<'_>> =
+            known.iter().enumerate().filter(|(i, other)| *i == arm || other.reaches(rate)).map(|(_, a)| a).collect();
+        let gain = |arm: &&Known<'_>| {
+            let spread = |further| arm.outlook.as_ref().and_then(|o| o.variance(further));
+            let after = spread(Some((rate.per_second(), f64::from(requests))))?;
+            Some((spread(None)? - after).max(0.0))
+        };
+        let secs_on_all = secs * told.len() as f64;
+        let gain = told.iter().map(|arm| gain(arm).unwrap_or(1.0)).sum::<f64>() / secs_on_all;
+        let key = PointKey { rate, attempt: fresh_attempt(known, rate) };
         let order = PointOrder { key, extent: Extent::Requests(requests), pilot: false, may_stop: true };
-        Choice { arm, order, secs, gain: if twin.is_some() { gain * PAIRED } else { gain } }
+        Choice { arm, order, secs, secs_on_all, gain }
     }
 
     /// Requests of a point: as many as were asked for; where a length in time was, enough for the queue to forget its
@@ -189,13 +201,39 @@ impl Search {
     }
 }
 
-/// An attempt of another arm at this rate that this arm has not made yet, and how many requests it has.
-fn twin(known: &[Known<'_>], arm: usize, rate: RequestRate) -> Option<(u32, u32)> {
-    let own = known[arm].progress.points;
+impl Known<'_> {
+    fn crossing(&self) -> Option<f64> {
+        self.outlook.as_ref()?.crossing()
+    }
+
+    /// Whether a point at this rate says something of the arm's crossing.
+    fn reaches(&self, rate: RequestRate) -> bool {
+        self.crossing().is_some_and(|crossing| is_near(crossing, rate))
+    }
+}
+
+fn is_near(crossing: f64, rate: RequestRate) -> bool {
+    (crossing * REACH.0..=crossing * REACH.1).contains(&rate.per_second())
+}
+
+/// Where another arm crosses the target.
+fn elsewhere(known: &[Known<'_>], arm: usize) -> Option<f64> {
+    known.iter().enumerate().filter(|(i, _)| *i != arm).find_map(|(_, other)| other.crossing())
+}
+
+/// A point of another arm that this arm has not answered yet and that would say something of its crossing, and how many
+/// requests it has. What both arms answered shows their difference without the luck of the arrivals.
+fn twin(known: &[Known<'_>], arm: usize) -> Option<(PointKey, u32)> {
+    let own = &known[arm];
+    // An arm of which nothing is known is taken to be much like the others, for two points.
+    let measured = own.progress.judged.points.len() + own.progress.judged.stopped.len();
+    let guess = own.crossing().or_else(|| elsewhere(known, arm).filter(|_| measured < 2))?;
     let others = known.iter().enumerate().filter(|(i, _)| *i != arm).flat_map(|(_, other)| other.progress.points);
-    let twins = others.filter(|p| p.key.rate == rate && !p.pilot && !own.iter().any(|o| o.key == p.key));
-    let twin = twins.min_by_key(|p| p.key.attempt)?;
-    Some((twin.key.attempt, twin.stopped.map_or(twin.offered, |stop| stop.planned)))
+    let open = |p: &&PointFacts| {
+        !p.pilot && p.status != PointStatus::Failed && is_near(guess, p.key.rate) && !own.progress.has(p.key)
+    };
+    let twin = others.filter(open).min_by(|a, b| a.started_at.cmp(&b.started_at))?;
+    Some((twin.key, twin.stopped.map_or(twin.offered, |stop| stop.planned)))
 }
 
 /// The first attempt at a rate that no arm has made.
