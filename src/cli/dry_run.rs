@@ -13,7 +13,7 @@ use crate::plan::load::Extent;
 use crate::plan::strategy::{Order, SearchPlan, StrategyPlan};
 use crate::plan::workload::{PlannedPoint, PreparedWorkload};
 use crate::plan::{ArmPlan, Plan};
-use crate::strategy::{ArmProgress, Grid, PointOrder, Progress, Step, Strategy};
+use crate::strategy::{ArmProgress, Grid, PointOrder, SessionProgress, Step, Strategy};
 use crate::units::RequestRate;
 use crate::words;
 use serde::Serialize;
@@ -114,7 +114,7 @@ fn first_pilot(plan: &Plan) -> Option<PointOrder> {
     let (nothing, launched) = (ArmInput::default(), Some(1));
     let arm = ArmProgress { points: &[], launch: launched, judged: &nothing, launch_secs: None };
     let arms = vec![arm; plan.arms.len()];
-    match Strategy::of(plan).next(&Progress { arms: &arms, engine_secs: 0.0 })? {
+    match Strategy::of(plan).next(&SessionProgress { arms: &arms, engine_secs: 0.0 })? {
         Step::Measure { point, .. } => Some(point),
         Step::Launch(_) => None,
     }

@@ -14,8 +14,9 @@ use crate::plan::workload::{PlannedPoint, PreparedWorkload};
 use crate::plan::{ArmPlan, Plan};
 use crate::record::host::HostFacts;
 use crate::record::manifest::{self, Manifest, TraceRecord};
+use crate::record::manifest::{self, Manifest, TraceRecord};
 use crate::record::{RunWriter, dir, export, links};
-use crate::strategy::{ArmProgress, PointOrder, Progress, Step, Strategy};
+use crate::strategy::{ArmProgress, PointOrder, SessionProgress, Step, Strategy};
 use chrono::Local;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -157,10 +158,10 @@ impl Session {
         self.with_progress(|progress| self.strategy.next(progress))
     }
 
-    fn with_progress<T>(&self, ask: impl FnOnce(&Progress<'_>) -> T) -> T {
+    fn with_progress<T>(&self, ask: impl FnOnce(&SessionProgress<'_>) -> T) -> T {
         let nothing = ArmInput::default();
         let arms: Vec<ArmProgress<'_>> = self.arms.iter().map(|arm| arm.progress(&nothing)).collect();
-        ask(&Progress { arms: &arms, engine_secs: self.clock.secs() })
+        ask(&SessionProgress { arms: &arms, engine_secs: self.clock.secs() })
     }
 
     /// What is known by now, for people who wait.

@@ -1,8 +1,8 @@
 //! Ends a point that can no longer meet the target: what it would still show costs engine time and tells nothing.
 //!
-//! A request in flight for longer than its limits allow in all misses them, whatever comes. Once more requests are certain
-//! to miss than a few times what the whole point may, the point lies far below the target with certainty; no
-//! probability is involved.
+//! A request in flight for longer than its limits allow in all misses them, whatever comes. Once most of the whole point's
+//! requests are certain to miss, it lies far below the target with certainty; no probability is involved. Points that are
+//! merely below the target go on: by how much they miss it is what a curve is made of.
 
 use crate::drive::Progress;
 use crate::outcome::{EarlyStop, RequestRecord};
@@ -13,10 +13,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-/// So many times the misses that the target allows: a point nearer to it goes on to its end.
-const FAR: f64 = 3.0;
-/// And at least so many, so that one burst doesn't end a small point.
-const FEWEST: f64 = 10.0;
+/// The share of a point's requests that miss, far over capacity.
+const FAR: f64 = 0.6;
+/// A pilot only has to show that the target is missed: twice what it allows.
+const PILOT: f64 = 2.0;
 /// What has ended is counted with a delay of less than this.
 const COUNTED_WITHIN: Duration = Duration::from_millis(1500);
 const TICK: Duration = Duration::from_millis(250);
@@ -55,11 +55,10 @@ impl Lookout {
         self.stopped().is_none_or(|stop| due.as_secs() < stop.after_secs)
     }
 
-    /// Returns when the point is certain to lie far below the target.
-    pub(super) async fn hopeless(&self, schedule: &Schedule, target: Target, progress: &Progress) {
+    /// Returns when so large a share of the point's requests is certain to miss.
+    pub(super) async fn hopeless(&self, schedule: &Schedule, share: f64, progress: &Progress) {
         let planned = u32::try_from(schedule.requests.len()).unwrap_or(u32::MAX);
-        let allowed = (1.0 - target.percent().as_fraction()) * f64::from(planned);
-        let enough = (FAR * allowed).max(FEWEST).min(f64::from(planned)).ceil() as u32;
+        let enough = (share * f64::from(planned)).ceil() as u32;
         let doomed = doomed(schedule, &self.slo);
         let mut ticks = tokio::time::interval(TICK);
         loop {
@@ -76,6 +75,12 @@ impl Lookout {
             }
         }
     }
+}
+
+/// The share of misses that ends a point.
+pub(super) fn enough(pilot: bool, target: Target) -> f64 {
+    let allowed = 1.0 - target.percent().as_fraction();
+    if pilot { (PILOT * allowed).clamp(PILOT * 0.01, FAR) } else { FAR.max(allowed) }
 }
 
 /// When each request that hasn't ended by then is certain to miss its limits: seconds, ascending.

@@ -1,7 +1,7 @@
 //! One point: schedule, load, journal, counters before and after, and what is known when it is over.
 
 use super::context::SessionContext;
-use super::early_stop::Lookout;
+use super::early_stop::{self, Lookout};
 use super::error::SessionError;
 use super::events::SessionEvent;
 use super::live::LiveArm;
@@ -186,7 +186,7 @@ impl Measurement<'_> {
         let load = drive::run_point(self.spec(key, schedule), records, cancel.clone(), Arc::clone(&progress));
         let ends_early = async {
             if let Some(lookout) = &lookout {
-                lookout.hopeless(schedule, sweep.target, &progress).await;
+                lookout.hopeless(schedule, early_stop::enough(order.pilot, sweep.target), &progress).await;
                 cancel.cancel();
             }
             std::future::pending::<Infallible>().await

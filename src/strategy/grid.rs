@@ -3,7 +3,7 @@
 use super::{ArmProgress, PointOrder, Step};
 use crate::outcome::{PointFacts, PointKey};
 use crate::plan::Plan;
-use crate::plan::load::{Extent, Load};
+use crate::plan::load::Load;
 use crate::plan::strategy::Order;
 
 /// All points of a plan.
@@ -105,6 +105,7 @@ mod tests {
     use super::*;
     use crate::analyse::ArmInput;
     use crate::outcome::PointStatus;
+    use crate::plan::load::Extent;
     use crate::units::RequestRate;
 
     fn load(rates: &[f64], launches: u32, attempts: u32) -> Load {

@@ -56,7 +56,7 @@ impl ArmProgress<'_> {
 
 /// What is known of a session.
 #[derive(Debug, Clone, Copy)]
-pub struct Progress<'a> {
+pub struct SessionProgress<'a> {
     /// All arms of the plan, in its order.
     pub arms: &'a [ArmProgress<'a>],
     /// Seconds of wall time with any engine up so far.
@@ -79,7 +79,7 @@ impl Strategy {
     }
 
     /// `None` when there is nothing more to measure.
-    pub fn next(&self, progress: &Progress<'_>) -> Option<Step> {
+    pub fn next(&self, progress: &SessionProgress<'_>) -> Option<Step> {
         match self {
             Strategy::Grid(grid) => grid.next(progress.arms),
             Strategy::Search(search) => search.next(progress),
@@ -108,7 +108,7 @@ impl Strategy {
     }
 
     /// What is known by now, in a few words, for people who wait.
-    pub fn known(&self, progress: &Progress<'_>) -> Option<String> {
+    pub fn known(&self, progress: &SessionProgress<'_>) -> Option<String> {
         match self {
             Strategy::Grid(_) => None,
             Strategy::Search(search) => search.known(progress),

@@ -19,7 +19,7 @@ use topobench::outcome::{EarlyStop, PointFacts, PointKey, PointStatus};
 use topobench::plan::load::Extent;
 use topobench::plan::slo::Slo;
 use topobench::plan::strategy::{Order, SearchPlan};
-use topobench::strategy::{ArmProgress, PointOrder, Progress, Search, Step};
+use topobench::strategy::{ArmProgress, PointOrder, Search, SessionProgress, Step};
 use topobench::units::{RequestRate, Tpot, Ttft};
 
 /// Seconds of a unit of work.
@@ -176,7 +176,7 @@ impl<'a> World<'a> {
             judged: &self.arms[i],
             launch_secs: Some(0.0),
         });
-        search.next(&Progress { arms: &arms, engine_secs: self.spent })
+        search.next(&SessionProgress { arms: &arms, engine_secs: self.spent })
     }
 
     /// Five rates on both arms, each point a tenth of the budget.
@@ -228,7 +228,8 @@ impl<'a> World<'a> {
         let times = self.scene.serve(&mut own, &load, self.speeds[arm], true);
         let due: Vec<f64> = load.due.iter().map(|due| due * UNIT).collect();
         let limit = self.scene.limit * UNIT;
-        let stopped = if order.may_stop { early_stop(&due, &times, limit) } else { None };
+        let stopped =
+            if order.may_stop { early_stop(&due, &times, limit, if order.pilot { 0.2 } else { 0.6 }) } else { None };
         let secs = stopped.map_or_else(|| due.last().copied().unwrap_or(0.0), |stop| stop.after_secs);
         self.spent += secs + TAIL;
         let facts = facts(order, n, secs, stopped);
@@ -238,10 +239,10 @@ impl<'a> World<'a> {
     }
 }
 
-/// When a point is certain to miss three times what it may.
-fn early_stop(due: &[f64], times: &[f64], limit: f64) -> Option<EarlyStop> {
+/// When so large a share of the whole point is certain to miss as ends it.
+fn early_stop(due: &[f64], times: &[f64], limit: f64, share: f64) -> Option<EarlyStop> {
     let planned = due.len();
-    let enough = (0.3 * planned as f64).max(10.0).ceil() as usize;
+    let enough = (share * planned as f64).ceil() as usize;
     let mut misses: Vec<f64> = due.iter().zip(times).filter(|(_, t)| **t > 1.0).map(|(due, _)| due + limit).collect();
     misses.sort_by(f64::total_cmp);
     let after_secs = misses.get(enough - 1)? + COUNTED_WITHIN;

@@ -25,7 +25,7 @@ fn where_nothing_was_served_nothing_reads_as_zero_milliseconds() {
 #[test]
 fn drafts_are_told_where_there_are_any() {
     let run = Made { rates: vec![2.0], requests: 10, ..Made::simple() }.run();
-    let mut only = inputs::point(&run.points[0]);
+    let mut only = run.points[0].input();
     let told = |only: &crate::analyse::PointInput| {
         point(only, ArmKind::Simple, &question(250.0, 9.0), &MetricChoice::default(), PLAIN)
     };

@@ -11,7 +11,7 @@ mod stages;
 #[cfg(test)]
 mod tests;
 
-use super::{ArmProgress, Progress, Step};
+use super::{ArmProgress, SessionProgress, Step};
 use crate::analyse::outlook::Outlook;
 use crate::analyse::{ArmInput, Comparison, Interval, Question};
 use crate::plan::Plan;
@@ -63,7 +63,7 @@ impl Search {
     }
 
     /// `None` when what was asked for is known, or the budget is used up.
-    pub fn next(&self, progress: &Progress<'_>) -> Option<Step> {
+    pub fn next(&self, progress: &SessionProgress<'_>) -> Option<Step> {
         let known = self.look(progress);
         if self.order == Order::Interleaved || known.len() == 1 {
             self.side_by_side(&known, progress.engine_secs)
@@ -72,7 +72,7 @@ impl Search {
         }
     }
 
-    fn look<'a>(&self, progress: &Progress<'a>) -> Vec<Known<'a>> {
+    fn look<'a>(&self, progress: &SessionProgress<'a>) -> Vec<Known<'a>> {
         let one = |arm: &ArmProgress<'a>| Known {
             tested: Tested::of(arm.judged, &self.question),
             outlook: Outlook::of(arm.judged, &self.question),
@@ -118,7 +118,7 @@ impl Search {
     }
 
     /// `simple 8.1 to 9.4, nixl above 10.2 req/s`.
-    pub(super) fn known(&self, progress: &Progress<'_>) -> Option<String> {
+    pub(super) fn known(&self, progress: &SessionProgress<'_>) -> Option<String> {
         let known = self.look(progress);
         let comparison = self.compared(&known);
         let told = known.iter().zip(&comparison.arms).zip(&self.labels).filter_map(|((arm, report), label)| {

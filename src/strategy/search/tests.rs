@@ -32,7 +32,7 @@ impl Arms {
         }
     }
 
-    fn with<T>(&self, ask: impl FnOnce(&Progress<'_>) -> T) -> T {
+    fn with<T>(&self, ask: impl FnOnce(&SessionProgress<'_>) -> T) -> T {
         let one = |i: usize| ArmProgress {
             points: &self.facts[i],
             launch: self.up[i].then_some(self.launches[i]),
@@ -40,7 +40,7 @@ impl Arms {
             launch_secs: Some(10.0),
         };
         let arms: Vec<ArmProgress<'_>> = (0..self.carries.len()).map(one).collect();
-        ask(&Progress { arms: &arms, engine_secs: self.engine_secs })
+        ask(&SessionProgress { arms: &arms, engine_secs: self.engine_secs })
     }
 
     /// Follows the search until it ends, or for so many steps.
