@@ -21,6 +21,7 @@ fn shown(id: &str) -> String {
     match id {
         "engine_tail" => "-- ARGS".to_string(),
         "topology" => "the topology".to_string(),
+        "arms" => "the arms".to_string(),
         flag => format!("--{}", flag.replace('_', "-")),
     }
 }

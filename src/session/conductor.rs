@@ -14,7 +14,6 @@ use crate::plan::workload::{PlannedPoint, PreparedWorkload};
 use crate::plan::{ArmPlan, Plan};
 use crate::record::host::HostFacts;
 use crate::record::manifest::{self, Manifest, TraceRecord};
-use crate::record::manifest::{self, Manifest, TraceRecord};
 use crate::record::{RunWriter, dir, export, links};
 use crate::strategy::{ArmProgress, PointOrder, SessionProgress, Step, Strategy};
 use chrono::Local;
