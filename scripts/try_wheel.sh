@@ -18,6 +18,8 @@ version=$(clean topobench --version)
 echo "$version"
 case $version in *"$commit"*) ;; *) echo "error: --version does not name commit $commit" >&2; exit 1 ;; esac
 
+clean python -c 'import topobench; from topobench import BenchmarkVisualizer; print(topobench.program())'
+
 seconds=$SECONDS
 # 4: a point is in doubt, which a busy machine may cause; everything is written all the same.
 clean topobench ab simple nixl --engine sim --goodput ttft:300 tpot:8 --request-rate 4,8 --num-prompts 40 || [ $? = 4 ]
@@ -25,4 +27,11 @@ seconds=$((SECONDS - seconds))
 for file in compare.json vllm_comparison_plots.pdf report.html; do
   ls results/comparisons/*/$file >/dev/null
 done
+clean python -c '
+import topobench
+rows = topobench.load("results")
+assert len(rows) >= 4 and rows[0]["request_throughput"] > 0, rows
+assert any(row["arm"] == "nixl" for row in topobench.load(__import__("glob").glob("results/comparisons/*")[0]))
+print(len(rows), "rows in Python")
+'
 echo "asked and answered in $seconds s"

@@ -20,6 +20,7 @@ mod dice;
 mod evidence;
 pub mod fitted;
 pub mod gaps;
+pub mod goodput;
 pub mod hand_over;
 mod holm;
 pub mod input;

@@ -3,7 +3,7 @@
 use super::args::SweepArgs;
 use super::exit::{CliError, Exit};
 use super::progress::{self, ProgressFormat};
-use super::{attach, dry_run, given, gpu_pool, out, prepare, present, resume, slo, threads};
+use super::{attach, dry_run, given, gpu_pool, out, prepare, present, preset, resume, slo, threads};
 use crate::launch::{self, LaunchError};
 use crate::observe::gpu::Gpus;
 use crate::plan::arm::ArmSpec;
@@ -12,8 +12,10 @@ use crate::plan::deployment::Deployment;
 use crate::plan::environment::Environment;
 use crate::plan::secrecy::masked_words;
 use crate::plan::strategy::Order;
-use crate::plan::{MetricChoice, Plan, Timeouts};
+use crate::plan::options::{LoadOptions, SloOptions, WorkloadOptions};
+use crate::plan::{MetricChoice, Plan, PlanError, Timeouts};
 use crate::record::RecordError;
+use crate::session::events::EventSink;
 use crate::session::{ArmRun, Session, SessionError, Stop};
 use clap::ArgMatches;
 use std::path::PathBuf;
@@ -64,16 +66,51 @@ pub(super) fn plan(
     sweep: &SweepArgs,
     matches: &ArgMatches,
 ) -> Result<Plan, CliError> {
+    let (mut workload, mut load) = (sweep.workload.clone(), sweep.load.clone());
+    if let Some(name) = &sweep.run.preset {
+        preset::apply(name, &mut workload, &mut load)?;
+    }
+    Ok(plan_of(arms, order, (workload, load, preset::slo(sweep)?), sweep, matches)?)
+}
+
+/// Why there is no plan: a grid goes on without a cell that the model's context refuses.
+pub(super) enum Unplanned {
+    Plan(PlanError),
+    Other(CliError),
+}
+
+impl From<Unplanned> for CliError {
+    fn from(unplanned: Unplanned) -> CliError {
+        match unplanned {
+            Unplanned::Plan(error) => error.into(),
+            Unplanned::Other(error) => error,
+        }
+    }
+}
+
+impl From<PlanError> for Unplanned {
+    fn from(error: PlanError) -> Unplanned {
+        Unplanned::Plan(error)
+    }
+}
+
+impl From<CliError> for Unplanned {
+    fn from(error: CliError) -> Unplanned {
+        Unplanned::Other(error)
+    }
+}
+
+/// A plan of this workload, load and SLO, whatever the flags say of them.
+pub(super) fn plan_of(
+    arms: Arms,
+    order: Option<Order>,
+    (workload, load, limits): (WorkloadOptions, LoadOptions, SloOptions),
+    sweep: &SweepArgs,
+    matches: &ArgMatches,
+) -> Result<Plan, Unplanned> {
     let env = Environment::of_process()?;
-    let (slo, target) = slo::resolve(&sweep.slo, matches, &env)?;
-    let request = Request {
-        arms,
-        workload: sweep.workload.clone(),
-        load: sweep.load.clone(),
-        slo,
-        target,
-        run: run_options(order, sweep)?,
-    };
+    let (slo, target) = slo::resolve(&limits, matches, &env)?;
+    let request = Request { arms, workload, load, slo, target, run: run_options(order, sweep)? };
     let plan = build::build(&request, &env, || gpu_pool::of(&env, &Gpus::detect().list()))?;
     check_commands(&plan)?;
     Ok(plan)
@@ -145,7 +182,7 @@ impl Measured {
     }
 }
 
-fn failure(error: &SessionError) -> CliError {
+pub(super) fn failure(error: &SessionError) -> CliError {
     use SessionError as E;
     let exit = match error {
         E::Workload(_) | E::Context { .. } | E::TraceChanged { .. } => Exit::Usage,
@@ -168,17 +205,8 @@ pub(super) fn measure(mut plan: Plan, resumed: Option<Vec<PathBuf>>, sweep: &Swe
     plan.warnings.extend(prepare::warnings(&plan, &workload)?);
     threads::check(&plan)?;
     let fresh = resumed.is_none();
-    let events = progress::sink(ProgressFormat::choose(sweep.run.json));
     let command = masked_words(&given::command_line());
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|e| CliError::new(Exit::Internal, format!("cannot start the runtime: {e}")))?;
-    let (runs, ended) = runtime.block_on(async {
-        let stop = Stop::on_signals(events.clone())
-            .map_err(|e| CliError::new(Exit::Internal, format!("cannot listen to signals: {e}")))?;
-        let over = stop.over.clone();
+    on_runtime(sweep, async |events, stop| {
         let session = match resumed {
             Some(runs) => Session::resume(plan, workload, runs, events, stop),
             None => Session::create(plan, workload, command, events, stop),
@@ -188,9 +216,31 @@ pub(super) fn measure(mut plan: Plan, resumed: Option<Vec<PathBuf>>, sweep: &Swe
             SessionError::Record(error @ RecordError::Write { .. }) if fresh => CliError::usage(error),
             error => failure(&error),
         })?;
-        let measured = session.run().await;
+        Ok(session.run().await)
+    })
+}
+
+/// What sessions leave: their runs, and how the last of them ended.
+type Sessions = (Vec<ArmRun>, Result<(), SessionError>);
+
+/// Carries out sessions, with progress told as the flags say and with ears for signals.
+pub(super) fn on_runtime(
+    sweep: &SweepArgs,
+    sessions: impl AsyncFnOnce(EventSink, Stop) -> Result<Sessions, CliError>,
+) -> Result<Measured, CliError> {
+    let events = progress::sink(ProgressFormat::choose(sweep.run.json));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|e| CliError::new(Exit::Internal, format!("cannot start the runtime: {e}")))?;
+    let (runs, ended) = runtime.block_on(async {
+        let stop = Stop::on_signals(events.clone())
+            .map_err(|e| CliError::new(Exit::Internal, format!("cannot listen to signals: {e}")))?;
+        let over = stop.over.clone();
+        let measured = sessions(events, stop).await;
         over.cancel();
-        Ok::<_, CliError>(measured)
+        measured
     })?;
     Ok(Measured { runs, ended, _signals: runtime })
 }

@@ -1,6 +1,7 @@
 //! Arguments, one file a subcommand, exit codes. Everything that is done is done in other rooms.
 
 mod ab;
+mod aggregate;
 mod args;
 mod attach;
 mod calibrate;
@@ -22,6 +23,8 @@ mod plot;
 mod predict;
 mod prepare;
 mod present;
+mod preset;
+mod presets;
 mod progress;
 mod proxy;
 mod prune;
@@ -30,6 +33,7 @@ mod run;
 mod show;
 mod simple;
 mod slo;
+mod sweep;
 mod terminal;
 mod threads;
 mod when;
@@ -76,6 +80,9 @@ fn dispatch(command: Command, matches: &clap::ArgMatches) -> Result<Exit, CliErr
         Command::Nixl(args) => nixl::run(&args, matches),
         Command::Run(args) => run::run(&args, matches),
         Command::Ab(args) => ab::run(&args, matches),
+        Command::Sweep(args) => sweep::run(&args, matches),
+        Command::Presets(args) => presets::run(&args),
+        Command::Aggregate(args) => aggregate::run(&args, matches),
         Command::List(args) => list::run(&args),
         Command::Predict(args) => predict::run(&args, matches),
         Command::Calibrate(args) => calibrate::run(&args, matches),

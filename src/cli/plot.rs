@@ -1,57 +1,24 @@
 //! `topobench plot`: one run's figures again, with the SLO it was measured for or another.
 
+mod named;
+mod one;
+
+pub use one::question;
+
 use super::args::PlotArgs;
 use super::exit::{CliError, Exit};
-use super::{out, present, slo};
-use crate::analyse::Question;
 use crate::plan::environment::{self, Environment};
-use crate::plan::options::SloOptions;
-use crate::record::{RecordedRun, catalog};
-use crate::report::Study;
+use crate::record::catalog;
 use clap::ArgMatches;
 use std::path::PathBuf;
 
 pub fn run(args: &PlotArgs, matches: &ArgMatches) -> Result<Exit, CliError> {
-    let dir = catalog::resolve(&args.result_dir, &args.run)?;
-    let run = RecordedRun::read_within(&dir, args.slo.window)?;
+    if args.named.any() {
+        return named::run(args, matches);
+    }
+    let Some(name) = &args.run else { return Err(CliError::usage("name a run to plot, or a table with --csv")) };
+    let dir = catalog::resolve(&args.result_dir, name)?;
     let env = Environment::of_process()?;
-    if run.points.is_empty() {
-        return Err(CliError::usage(format!(
-            "{} has no measured point, so there is nothing to plot\nhint: `topobench show {}` tells what became of it",
-            dir.display(),
-            args.run
-        )));
-    }
-    let question = question(&run, &args.slo, matches, &env)?;
-    let study = Study::new(vec![run], question);
-    let output =
-        args.output.clone().or_else(|| env.get(environment::PLOT_OUTPUT_DIR).map(PathBuf::from)).unwrap_or(dir);
-    let written = present::write_run(&output, &study)?;
-    for path in &written.files {
-        out::line(path.display())?;
-    }
-    if args.parquet {
-        out::line(present::write_requests(&output, &study)?.display())?;
-    }
-    Ok(if written.failed.is_empty() { Exit::Good } else { Exit::Internal })
-}
-
-/// The run's own question where nobody asks another.
-pub fn question(
-    run: &RecordedRun,
-    options: &SloOptions,
-    matches: &ArgMatches,
-    env: &Environment,
-) -> Result<Question, CliError> {
-    let (slo, target) = slo::resolve(options, matches, env)?;
-    let own = run.manifest.as_ref().map(|m| (m.sweep.slo, m.sweep.target));
-    let asked_slo =
-        slo::given(options) || env.get(environment::TTFT_SLO).is_some() || env.get(environment::TPOT_SLO).is_some();
-    let asked_target = options.target.is_some() || env.get(environment::TARGET_ATTAINMENT).is_some();
-    Ok(Question {
-        slo: own.filter(|_| !asked_slo).map_or(slo, |(slo, _)| slo),
-        target: own.filter(|_| !asked_target).map_or(target, |(_, target)| target),
-        scale_rate: None,
-        gpus: Vec::new(),
-    })
+    let output = args.output.clone().or_else(|| env.get(environment::PLOT_OUTPUT_DIR).map(PathBuf::from));
+    one::write_all(args, &dir, &output.unwrap_or_else(|| dir.clone()), matches, &env)
 }

@@ -90,6 +90,10 @@ fn line(event: &SessionEvent) -> Option<String> {
                 facts.duration_secs
             )
         }
+        SessionEvent::GridProgress { done, total, secs_left } => {
+            let left = secs_left.filter(|_| done < total).map(|secs| format!(", about {} left", time_left(secs)));
+            format!("[{done}/{total}]{}", left.unwrap_or_default())
+        }
         SessionEvent::EngineDied { arm, instance, how } | SessionEvent::EngineMute { arm, instance, how } => {
             format!("{arm}: {instance} {how}")
         }

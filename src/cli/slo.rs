@@ -10,7 +10,8 @@ use clap::ArgMatches;
 /// The SLO and target that flags and environment ask for; the last flag given for a metric wins.
 pub fn resolve(options: &SloOptions, matches: &ArgMatches, env: &Environment) -> Result<(Slo, Target), CliError> {
     let mut words = Vec::new();
-    let positions = matches.indices_of("goodput").into_iter().flatten();
+    // Words of a preset stand nowhere on the command line, and so before everything on it.
+    let positions = matches.indices_of("goodput").into_iter().flatten().chain(std::iter::repeat(0));
     for (word, position) in options.goodput.iter().zip(positions) {
         words.push(Word { position, shown: word.to_string(), metric: word.metric, value: word.value.clone() });
     }

@@ -16,10 +16,13 @@ pub mod manifest;
 pub mod read;
 mod run;
 mod sent_before;
+mod tree;
 pub mod writer;
 
 pub use error::RecordError;
+pub use import::Numbers;
 pub use manifest::Manifest;
 pub use read::{RecordedPoint, RecordedRun};
 pub use sent_before::{Repeats, SentBefore};
+pub use tree::runs_below;
 pub use writer::RunWriter;

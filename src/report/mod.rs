@@ -3,10 +3,12 @@
 //! Everything starts from a [`Study`]; every function here is one of it and gives the same bytes for the same runs.
 //! Deliberately absent: printing (the command line does it), judging (`analyse` does it), and measuring.
 
+pub mod aggregate;
 pub mod console;
 pub mod csv;
 pub mod figures;
 pub mod html;
+pub mod decision;
 mod hues;
 pub mod inputs;
 pub mod page;

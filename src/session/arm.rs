@@ -48,6 +48,8 @@ pub(super) struct Arm {
     judged: Option<ArmInput>,
     /// How long the latest launch took until it was warm.
     launch_secs: Option<f64>,
+    /// A fleet that another session left up; the first launch takes it over.
+    kept: Option<LiveArm>,
 }
 
 /// A fleet that is up and warm.
@@ -71,6 +73,7 @@ impl Arm {
             running: None,
             judged,
             launch_secs: None,
+            kept: None,
             plan,
             writer,
         })
@@ -94,13 +97,38 @@ impl Arm {
         self.writer.manifest()
     }
 
-    /// Starts the arm's fleet and warms it. Nothing is left running when this fails.
+    /// Takes over a fleet that is up and warm, in the place of the first launch.
+    pub(super) fn adopt(&mut self, live: LiveArm) {
+        self.kept = Some(live);
+    }
+
+    /// The fleet, if it is up, for another session of this deployment. It is nobody's until then.
+    pub(super) fn release(&mut self) -> Result<Option<LiveArm>, SessionError> {
+        self.wanted = false;
+        let launch = self.launches;
+        let Some(Running { live, samplers, .. }) = self.running.take() else { return Ok(self.kept.take()) };
+        drop(samplers);
+        if live.fleet.is_some() {
+            self.writer.update(|m| {
+                let of_launch = m.instances.iter_mut().filter(|i| i.launch == launch);
+                of_launch.for_each(|instance| instance.exit = Some("left up for the next run".to_string()));
+            })?;
+        }
+        Ok(Some(live))
+    }
+
+    /// Starts the arm's fleet and warms it, or takes over the one that was left up for it. Nothing is left running when
+    /// this fails.
     pub(super) async fn launch(&mut self, context: &SessionContext) -> Result<(), SessionError> {
         self.wanted = true;
         let began = Instant::now();
         let warnings = Warnings::default();
         let events = warnings.kept_from(&context.events);
-        let live = LiveArm::bring_up(&self.plan, &context.sweep, &self.writer.logs(), &events, &context.stop).await;
+        let is_warm = self.kept.is_some();
+        let live = match self.kept.take() {
+            Some(live) => Ok(live),
+            None => LiveArm::bring_up(&self.plan, &context.sweep, &self.writer.logs(), &events, &context.stop).await,
+        };
         let noted = self.note(&warnings);
         let live = live?;
         let listed = noted.and_then(|()| self.list(&live));
@@ -114,6 +142,9 @@ impl Arm {
         };
         let sent_before = self.sent_before(&live, context);
         let running = self.running.insert(Running { live, samplers, sent_before });
+        if is_warm {
+            return Ok(());
+        }
         let warnings = Warnings::default();
         let events = warnings.kept_from(&context.events);
         let warm_up = WarmUp {
@@ -213,15 +244,22 @@ impl Arm {
 
     /// Takes down a fleet that lost an engine. An error where the run must not go on after that.
     async fn give_up(&mut self, loss: &Loss, context: &SessionContext) -> Result<(), SessionError> {
+        let log = self.log_of(&loss.instance).display().to_string();
         self.take_down(context).await?;
         self.losses += 1;
-        let log = self.writer.logs().join(format!("{}.log", loss.instance)).display().to_string();
         let (arm, instance, how) = (self.plan.label.clone(), loss.instance.clone(), loss.how.clone());
         match context.sweep.on_failure {
             OnFailure::Stop => Err(SessionError::EngineLost { arm, instance, how, log }),
             OnFailure::Restart if self.losses > 1 => Err(SessionError::EngineLostAgain { arm, instance, how, log }),
             OnFailure::Restart | OnFailure::Skip => Ok(()),
         }
+    }
+
+    /// The log of an instance that is up; a fleet that was taken over writes where it was started.
+    fn log_of(&self, instance: &str) -> PathBuf {
+        let fleet = self.running.as_ref().and_then(|running| running.live.fleet.as_ref());
+        let found = fleet.and_then(|fleet| fleet.instances().iter().find(|i| i.name == instance).map(|i| i.log.clone()));
+        found.unwrap_or_else(|| self.writer.logs().join(format!("{instance}.log")))
     }
 
     /// Launches a fleet that came up before, as often as the plan allows.

@@ -4,6 +4,7 @@ use super::arm::{Arm, ArmRun};
 use super::context::SessionContext;
 use super::error::SessionError;
 use super::events::{EventSink, SessionEvent};
+use super::kept::KeptFleet;
 use super::stop::Stop;
 use crate::analyse::ArmInput;
 use crate::observe::gpu::Gpus;
@@ -135,6 +136,33 @@ impl Session {
         }
         let (runs, closed) = self.close(&result);
         (runs, result.and(closed))
+    }
+
+    /// Measures on the fleet that another session of the same deployment left up, instead of starting one.
+    pub fn on(mut self, fleet: KeptFleet) -> Session {
+        if let Some(arm) = self.arms.first_mut() {
+            arm.adopt(fleet.live);
+        }
+        self
+    }
+
+    /// As [`Session::run`] for a plan of one arm, and leaves its fleet up where all went well.
+    pub async fn run_and_keep(mut self) -> (Vec<ArmRun>, Result<(), SessionError>, Option<KeptFleet>) {
+        for text in std::mem::take(&mut self.warnings) {
+            (self.context.events)(SessionEvent::Warning { text });
+        }
+        let mut result = self.walk().await;
+        let mut kept = None;
+        for arm in &mut self.arms {
+            match arm.release().map(|live| live.map(|live| KeptFleet { live })) {
+                Ok(Some(fleet)) if result.is_ok() => kept = Some(fleet),
+                Ok(Some(fleet)) => fleet.take_down(&self.context.events, &self.context.stop).await,
+                Ok(None) => {}
+                Err(error) => result = result.and(Err(error)),
+            }
+        }
+        let (runs, closed) = self.close(&result);
+        (runs, result.and(closed), kept)
     }
 
     async fn walk(&mut self) -> Result<(), SessionError> {

@@ -51,6 +51,13 @@ pub enum SessionEvent {
         /// How many there are, where that is known beforehand.
         of: Option<usize>,
     },
+    /// How far a grid of several runs is.
+    GridProgress {
+        done: usize,
+        total: usize,
+        /// `None` before anything was measured.
+        secs_left: Option<f64>,
+    },
     PointProgress {
         arm: String,
         #[serde(flatten)]

@@ -1,5 +1,6 @@
 //! The command line as people and scripts use it: the real program, its output, files and exit codes.
 
+mod aggregate;
 mod attach;
 mod closed_loop;
 mod compare;
@@ -7,6 +8,7 @@ mod compare_files;
 mod datasets;
 mod docs;
 mod dry_run;
+mod grids;
 mod hand_over;
 mod help;
 mod hostile;
@@ -15,6 +17,7 @@ mod measure;
 mod plans;
 mod proxy;
 mod prune;
+mod python;
 mod refused;
 mod scripts;
 mod show;

@@ -4,6 +4,7 @@ use crate::cli::when;
 use crate::outcome::RunStatus;
 use crate::plan::options::SloOptions;
 use crate::plan::typed::{number, whole_number};
+use crate::report::aggregate::Ratings;
 use crate::units::RequestRate;
 use chrono::{DateTime, Local};
 use clap::{Args, ValueEnum};
@@ -46,10 +47,63 @@ pub struct CompareArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct AggregateArgs {
+    /// Runs, or directories with runs below them; also of `vllm bench serve` and `vllm bench sweep`
+    #[arg(value_name = "DIR", required_unless_present = "columns")]
+    pub dirs: Vec<String>,
+    /// The table [default: aggregate_results.csv]
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Tell what each column is
+    #[arg(long)]
+    pub columns: bool,
+    #[command(flatten)]
+    pub slo: SloOptions,
+    /// Where runs are kept
+    #[arg(long, default_value = "results", value_name = "DIR")]
+    pub result_dir: PathBuf,
+}
+
+/// Figures and reports by name, of one run, of a tree of runs, or of a table.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Figures by name")]
+pub struct NamedFigures {
+    /// Requests and tokens a second over the load
+    #[arg(long)]
+    pub throughput: bool,
+    /// TTFT, TPOT and whole requests over the load
+    #[arg(long)]
+    pub latency: bool,
+    /// A page that draws any column over any other
+    #[arg(long)]
+    pub interactive: bool,
+    /// The performance report: report.html of a run, and performance_report.md
+    #[arg(long)]
+    pub report: bool,
+    /// All four
+    #[arg(long)]
+    pub all: bool,
+    /// Draw a table of `topobench aggregate` instead of a run
+    #[arg(long, value_name = "FILE", conflicts_with = "run")]
+    pub csv: Option<PathBuf>,
+    /// Rate points in the report by mean TTFT/TPOT, ms: bounds of excellent, good and acceptable
+    #[arg(long, value_name = "T/T,T/T,T/T", num_args = 0..=1, default_missing_value = "100/20,200/40,500/80")]
+    pub ratings: Option<Ratings>,
+}
+
+impl NamedFigures {
+    pub fn any(&self) -> bool {
+        self.throughput || self.latency || self.interactive || self.report || self.all || self.csv.is_some()
+    }
+}
+
+#[derive(Debug, Args)]
 pub struct PlotArgs {
-    /// A run directory, a unique prefix of its name, or `latest`
-    #[arg(value_name = "RUN")]
-    pub run: String,
+    /// A run directory, a unique prefix of its name, or `latest`; with a figure's name also a directory of runs
+    #[arg(value_name = "RUN", required_unless_present = "csv")]
+    pub run: Option<String>,
+    #[command(flatten)]
+    pub named: NamedFigures,
     #[command(flatten)]
     pub slo: SloOptions,
     /// Where the figures go [default: the run's plots/] [env: PLOT_OUTPUT_DIR]

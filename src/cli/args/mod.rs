@@ -5,7 +5,7 @@ mod history;
 mod predict;
 mod sweep;
 
-pub use history::{CompareArgs, ListArgs, PlotArgs, PruneArgs, ShowArgs, StatusName};
+pub use history::{AggregateArgs, CompareArgs, ListArgs, PlotArgs, PruneArgs, ShowArgs, StatusName};
 pub use predict::{CalibrateArgs, PredictArgs};
 pub use sweep::{AttachArgs, SweepArgs};
 
@@ -43,12 +43,20 @@ pub enum Command {
     /// Measure several arms on the same trace, then compare them
     #[command(after_help = help::AB)]
     Ab(AbArgs),
+    /// Measure a grid of lengths and loads; of two arms, say where which of them wins
+    #[command(after_help = help::AB)]
+    Sweep(GridArgs),
+    /// Presets of grids and workloads, for --preset
+    Presets(PresetsArgs),
     /// Compare runs: who meets the SLO up to which rate
     #[command(after_help = help::COMPARE)]
     Compare(CompareArgs),
     /// Draw one run's figures again, with other SLOs if given
     #[command(after_help = help::PLOT)]
     Plot(PlotArgs),
+    /// Points of many runs, ours or others', as one table
+    #[command(after_help = help::COMPARE)]
+    Aggregate(AggregateArgs),
     /// History of runs, newest first
     #[command(after_help = help::LIST)]
     List(ListArgs),
@@ -83,6 +91,31 @@ pub struct SimpleArgs {
     pub replicas: Option<u32>,
     #[command(flatten)]
     pub sweep: SweepArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct GridArgs {
+    /// The grid, a YAML file: input_len, output_len, concurrency, prompt, request_rate (lists), input_output and concurrency_prompts (pairs), model, base_url, tokenizer
+    #[arg(value_name = "COMBOS.YAML")]
+    pub combos: Option<PathBuf>,
+    /// Deployments to measure, as `ab` takes them [default: simple]
+    #[arg(long, num_args = 1.., value_name = "ARM", conflicts_with_all = ["tp", "replicas"])]
+    pub arms: Vec<String>,
+    /// Tensor-parallel size of the one deployment [default: 1] [env: TENSOR_PARALLEL_SIZE]
+    #[arg(long, visible_alias = "tensor-parallel-size", value_parser = whole_number::<u32>)]
+    pub tp: Option<u32>,
+    /// Its instances [default: 1]
+    #[arg(long, value_parser = whole_number::<u32>)]
+    pub replicas: Option<u32>,
+    #[command(flatten)]
+    pub sweep: SweepArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct PresetsArgs {
+    /// Show one as the YAML that it is
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
 }
 
 #[derive(Debug, Args)]

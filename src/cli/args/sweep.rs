@@ -57,6 +57,9 @@ pub struct RunFlags {
     /// Engine: loads topologies/<name>-<ENGINE>.toml (sim: the simulated engine, cpu: vLLM without GPUs)
     #[arg(long, default_value = crate::plan::topology_file::DEFAULT_ENGINE)]
     pub engine: String,
+    /// Lengths, loads and SLO of a preset, as far as no flag names them; `topobench presets` lists them
+    #[arg(long, value_name = "NAME")]
+    pub preset: Option<String>,
     /// One more argument of `vllm serve`; repeats
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     pub engine_arg: Vec<String>,
@@ -102,7 +105,7 @@ pub struct RunFlags {
     /// Machine-readable: results as JSON on stdout, progress as JSON lines on stderr
     #[arg(long)]
     pub json: bool,
-    /// Go on with an interrupted run: finished points are kept, the unfinished one is measured again
-    #[arg(long, value_name = "RUN")]
+    /// Go on with an interrupted run (the latest, if none is named): finished points are kept, the unfinished one is measured again
+    #[arg(long, value_name = "RUN", num_args = 0..=1, default_missing_value = "latest")]
     pub resume: Option<String>,
 }

@@ -6,10 +6,12 @@
 mod folder;
 mod guidellm;
 mod loose;
+mod numbers;
 mod point;
 mod vllm;
 
 pub(super) use folder::{files_in, is_summary, result_files};
+pub use numbers::Numbers;
 pub use point::{ImportedFacts, ImportedPoint};
 pub use vllm::VllmFile;
 
