@@ -33,8 +33,9 @@ pub(super) fn run(args: &AggregateArgs, matches: &ArgMatches) -> Result<Exit, Cl
 pub(super) fn write(rows: &[AggregateRow], output: &Path) -> Result<(), CliError> {
     let table = aggregate::write(rows).map_err(|e| CliError::new(Exit::Internal, e))?;
     if let Some(parent) = output.parent().filter(|p| !p.as_os_str().is_empty()) {
-        std::fs::create_dir_all(parent)
-            .map_err(|e| CliError::usage(format!("cannot write to {}: {e}\nhint: choose another --output", parent.display())))?;
+        std::fs::create_dir_all(parent).map_err(|e| {
+            CliError::usage(format!("cannot write to {}: {e}\nhint: choose another --output", parent.display()))
+        })?;
     }
     Ok(dir::write_atomically(output, &table)?)
 }

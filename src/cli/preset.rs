@@ -39,7 +39,8 @@ pub(super) fn slo(sweep: &SweepArgs) -> Result<SloOptions, CliError> {
     let mut options = sweep.slo.clone();
     if let Some(name) = sweep.run.preset.as_ref().filter(|_| !slo::given(&options)) {
         let combos = Preset::named(name)?.combos(&Overrides::default())?;
-        options.goodput = combos.goodput.iter().map(|word| word.parse()).collect::<Result<_, _>>().map_err(CliError::usage)?;
+        options.goodput =
+            combos.goodput.iter().map(|word| word.parse()).collect::<Result<_, _>>().map_err(CliError::usage)?;
     }
     Ok(options)
 }

@@ -11,9 +11,9 @@ use super::exit::{CliError, Exit};
 use super::{dry_run, out, preset, slo};
 use crate::analyse::Question;
 use crate::plan::combos::{Combos, Overrides};
-use crate::plan::presets::Preset;
 use crate::plan::environment::Environment;
 use crate::plan::options::SloOptions;
+use crate::plan::presets::Preset;
 use cells::GridCells;
 use clap::ArgMatches;
 use place::GridPlace;
@@ -90,7 +90,8 @@ fn show(cells: &GridCells, args: &GridArgs) -> Result<Exit, CliError> {
 fn grid_slo(args: &GridArgs, combos: &Combos) -> Result<SloOptions, CliError> {
     let mut options = preset::slo(&args.sweep)?;
     if !slo::given(&options) {
-        options.goodput = combos.goodput.iter().map(|word| word.parse()).collect::<Result<_, _>>().map_err(CliError::usage)?;
+        options.goodput =
+            combos.goodput.iter().map(|word| word.parse()).collect::<Result<_, _>>().map_err(CliError::usage)?;
     }
     Ok(options)
 }

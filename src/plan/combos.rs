@@ -330,9 +330,7 @@ impl RunLoad {
                 limit: limit.map(NonZeroU32::get),
                 prompts: cell.prompts.map(|n| vec![n]),
             },
-            (None, Some(level)) => {
-                RunLoad::Closed { levels: vec![level], prompts: cell.prompts.into_iter().collect() }
-            }
+            (None, Some(level)) => RunLoad::Closed { levels: vec![level], prompts: cell.prompts.into_iter().collect() },
             (None, None) => RunLoad::Unsaid,
         }
     }

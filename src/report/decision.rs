@@ -80,8 +80,18 @@ impl DecisionMap {
     /// Never for a table held in memory; the type is the writer's.
     pub fn table(&self) -> Result<Vec<u8>, ::csv::Error> {
         let mut table = ::csv::Writer::from_writer(Vec::new());
-        let header =
-            ["input_len", "output_len", "concurrency", "ratio", "ci95_low", "ci95_high", "winner", "first_arm", "second_arm", "note"];
+        let header = [
+            "input_len",
+            "output_len",
+            "concurrency",
+            "ratio",
+            "ci95_low",
+            "ci95_high",
+            "winner",
+            "first_arm",
+            "second_arm",
+            "note",
+        ];
         table.write_record(header)?;
         let number = |value: Option<f64>| value.map_or_else(String::new, |v| v.to_string());
         for cell in &self.cells {

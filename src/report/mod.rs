@@ -6,9 +6,9 @@
 pub mod aggregate;
 pub mod console;
 pub mod csv;
+pub mod decision;
 pub mod figures;
 pub mod html;
-pub mod decision;
 mod hues;
 pub mod inputs;
 pub mod page;

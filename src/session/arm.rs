@@ -258,7 +258,8 @@ impl Arm {
     /// The log of an instance that is up; a fleet that was taken over writes where it was started.
     fn log_of(&self, instance: &str) -> PathBuf {
         let fleet = self.running.as_ref().and_then(|running| running.live.fleet.as_ref());
-        let found = fleet.and_then(|fleet| fleet.instances().iter().find(|i| i.name == instance).map(|i| i.log.clone()));
+        let found =
+            fleet.and_then(|fleet| fleet.instances().iter().find(|i| i.name == instance).map(|i| i.log.clone()));
         found.unwrap_or_else(|| self.writer.logs().join(format!("{instance}.log")))
     }
 

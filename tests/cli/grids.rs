@@ -31,7 +31,8 @@ fn grid(place: &Place) -> (PathBuf, Vec<Value>) {
 #[test]
 fn two_arms_are_each_started_once_and_give_a_map() {
     let place = Place::new();
-    place.write("combos.yaml", "input_output: [[32, 8], [64, 8], [200000, 8]]\nconcurrency_prompts: [[1, 4], [2, 8]]\n");
+    place
+        .write("combos.yaml", "input_output: [[32, 8], [64, 8], [200000, 8]]\nconcurrency_prompts: [[1, 4], [2, 8]]\n");
     let ended = sweep(&place, "combos.yaml --arms simple nixl").measured();
     assert!(ended.stderr.contains("skipped 200000 in, 8 out: "), "{}", ended.stderr);
     // Two arms, two pairs of lengths that fit, two levels.
@@ -41,7 +42,9 @@ fn two_arms_are_each_started_once_and_give_a_map() {
     assert_eq!(ended.stderr.matches("nixl: starting 2 engines\n").count(), 1, "{}", ended.stderr);
     let (grid, manifests) = grid(&place);
     assert_eq!(manifests.len(), 4);
-    assert!(manifests.iter().all(|m| m["status"] == "completed" && m["points"].as_array().is_some_and(|p| p.len() == 2)));
+    assert!(
+        manifests.iter().all(|m| m["status"] == "completed" && m["points"].as_array().is_some_and(|p| p.len() == 2))
+    );
     // Arms of a cell answer the same trace; cells never share prompts.
     let hashes = |arm: &str| -> Vec<String> {
         let of_arm = manifests.iter().filter(|m| m["arm"]["label"] == arm);
@@ -113,15 +116,24 @@ fn what_cannot_be_is_refused_and_a_dry_run_lists_the_cells() {
 fn presets_are_listed_shown_and_overridden() {
     let place = Place::new();
     let listed = place.type_in("presets").expect(0).stdout;
-    for name in ["smoke", "functional", "performance", "stress", "stability", "production", "scaling", "support", "code"] {
+    for name in
+        ["smoke", "functional", "performance", "stress", "stability", "production", "scaling", "support", "code"]
+    {
         assert!(listed.lines().any(|line| line.starts_with(&format!("{name} "))), "{name}: {listed}");
     }
     assert!(place.type_in("presets production").expect(0).stdout.contains("input_len: [1024"));
     let shown = sweep(&place, "--preset production --random-output-len 16 --num-prompts 2x --dry-run").expect(0);
-    assert!(shown.stderr.contains("98304 in, 16 out: ") && shown.stderr.contains("1024 in, 16 out: "), "{}", shown.stderr);
+    assert!(
+        shown.stderr.contains("98304 in, 16 out: ") && shown.stderr.contains("1024 in, 16 out: "),
+        "{}",
+        shown.stderr
+    );
     let dry = |line: &str| place.type_in(&format!("simple --engine sim {line} --dry-run"));
     let shown = dry("--preset support").expect(0).stdout;
-    assert!(shown.contains("SLO: TTFT 300 ms, TPOT 50 ms") && shown.contains("2.0 req/s, attempt 1: 200 requests"), "{shown}");
+    assert!(
+        shown.contains("SLO: TTFT 300 ms, TPOT 50 ms") && shown.contains("2.0 req/s, attempt 1: 200 requests"),
+        "{shown}"
+    );
     let shown = dry("--preset support --request-rate 5 --num-prompts 9 --goodput ttft:77").expect(0).stdout;
     assert!(shown.contains("SLO: TTFT 77 ms") && shown.contains("5.0 req/s, attempt 1: 9 requests"), "{shown}");
     assert!(dry("--preset production").expect(2).stderr.contains("topobench sweep --preset production"));

@@ -49,11 +49,14 @@ fn python_reads_runs_and_comparisons_as_plain_rows_and_draws_tables() {
 #[test]
 fn scripts_under_old_names_leave_the_files_that_their_users_know() {
     let place = Place::new().with("OUTPUT_DIR", "old");
-    let engine = "--engine sim --engine-arg=--sim-speed=50 --engine-arg=--sim-start-delay=0 --num-warmups 1 --ttft-slo 60s";
+    let engine =
+        "--engine sim --engine-arg=--sim-speed=50 --engine-arg=--sim-start-delay=0 --num-warmups 1 --ttft-slo 60s";
     let line = format!("{engine} --random-input-len 64 --random-output-len 4 --concurrency 1,2");
     script(&place, "run_scaling_bench_200.sh", &line).measured();
-    let names: Vec<String> =
-        entries(&place.path().join("old")).iter().map(|p| p.file_name().unwrap().to_string_lossy().into_owned()).collect();
+    let names: Vec<String> = entries(&place.path().join("old"))
+        .iter()
+        .map(|p| p.file_name().unwrap().to_string_lossy().into_owned())
+        .collect();
     assert_eq!(names.len(), 2, "{names:?}");
     assert!(names[0].starts_with("scale_n1_") && names[1].starts_with("scale_n2_"), "{names:?}");
     let file = read_json(place.path().join("old").join(&names[1]));

@@ -62,7 +62,10 @@ impl RowSource {
         match self {
             RowSource::Table(path) => {
                 let text = std::fs::read(path).map_err(|e| {
-                    CliError::usage(format!("cannot read {}: {e}\nhint: `topobench aggregate` writes one", path.display()))
+                    CliError::usage(format!(
+                        "cannot read {}: {e}\nhint: `topobench aggregate` writes one",
+                        path.display()
+                    ))
                 })?;
                 let rows = read(&text).map_err(|e| {
                     CliError::usage(format!(
@@ -91,7 +94,9 @@ impl RowSource {
     /// Where files go if nobody says.
     fn place(&self) -> PathBuf {
         match self {
-            RowSource::Table(path) => path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_path_buf(),
+            RowSource::Table(path) => {
+                path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_path_buf()
+            }
             RowSource::Run(place) => place.join(dir::PLOTS),
             RowSource::Tree(place) => place.clone(),
         }

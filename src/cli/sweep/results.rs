@@ -15,7 +15,12 @@ use serde_json::json;
 
 const MAP: &str = "decision_map";
 
-pub(super) fn show(cells: &GridCells, place: &GridPlace, question: &Question, sweep: &SweepArgs) -> Result<Exit, CliError> {
+pub(super) fn show(
+    cells: &GridCells,
+    place: &GridPlace,
+    question: &Question,
+    sweep: &SweepArgs,
+) -> Result<Exit, CliError> {
     let measured = read(cells, place)?;
     let rows: Vec<AggregateRow> = measured.iter().flatten().flatten().flat_map(|run| of_run(run, question)).collect();
     if rows.is_empty() {
@@ -71,7 +76,8 @@ fn write_map(map: &DecisionMap, place: &GridPlace) -> Result<(), CliError> {
 
 /// 4 for any point that can't be trusted, 5 for any below the gate.
 fn judge(rows: &[AggregateRow], gate: Option<f64>) -> Exit {
-    let doubtful = |row: &AggregateRow| row.valid == Some(false) || row.status.as_deref().is_some_and(|s| s != "measured");
+    let doubtful =
+        |row: &AggregateRow| row.valid == Some(false) || row.status.as_deref().is_some_and(|s| s != "measured");
     let missed = |row: &AggregateRow| gate.zip(row.attainment_percent).is_some_and(|(gate, found)| found < gate);
     let of = |condition: bool, exit: Exit| if condition { exit } else { Exit::Good };
     of(rows.iter().any(doubtful), Exit::PointDoubtful).and(of(rows.iter().any(missed), Exit::GateMissed))

@@ -42,7 +42,12 @@ fn figure<const N: usize>(rows: &[AggregateRow], what: &str, panels: [Option<Pan
     let legend = Legend { columns: Some(2), ..Legend::default() };
     let columns = panels.len().min(2);
     Some(
-        Figure::new(panels).in_columns(columns).sized(760.0, 200.0).titled(title).captioned(caption).with_legend(legend),
+        Figure::new(panels)
+            .in_columns(columns)
+            .sized(760.0, 200.0)
+            .titled(title)
+            .captioned(caption)
+            .with_legend(legend),
     )
 }
 

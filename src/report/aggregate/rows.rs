@@ -141,12 +141,7 @@ fn planned_lengths(run: &RecordedRun) -> Option<(f64, f64)> {
     Some((f64::from(tokens(input)) + f64::from(prefix_len.get()), f64::from(tokens(output))))
 }
 
-fn of_point(
-    point: &PointInput,
-    report: &PointReport,
-    planned: Option<(f64, f64)>,
-    base: AggregateRow,
-) -> AggregateRow {
+fn of_point(point: &PointInput, report: &PointReport, planned: Option<(f64, f64)>, base: AggregateRow) -> AggregateRow {
     let summary = summary_of(point, &PERCENTILES);
     let total = |per_second: Option<f64>| per_second.zip(summary.duration_secs).map(|(rate, secs)| rate * secs);
     let each = |tokens: Option<f64>| tokens.filter(|_| report.served > 0).map(|n| n / report.served as f64);
@@ -197,9 +192,7 @@ impl AggregateRow {
     /// TTFT, TPOT, ITL, E2EL.
     fn with_latencies(self, [ttft, tpot, itl, e2el]: [Option<&Distribution>; 4]) -> AggregateRow {
         let mean = |d: Option<&Distribution>| d.map(|d| d.mean * 1e3);
-        let at = |d: Option<&Distribution>, p: f64| {
-            Some(d?.percentiles.iter().find(|(q, _)| *q == p)?.1 * 1e3)
-        };
+        let at = |d: Option<&Distribution>, p: f64| Some(d?.percentiles.iter().find(|(q, _)| *q == p)?.1 * 1e3);
         AggregateRow {
             mean_ttft_ms: mean(ttft),
             median_ttft_ms: at(ttft, 50.0),

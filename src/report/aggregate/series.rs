@@ -21,7 +21,11 @@ pub(super) enum LoadAxis {
 impl LoadAxis {
     /// Requests in flight where every row is a closed loop.
     pub(super) fn of(rows: &[AggregateRow]) -> LoadAxis {
-        if !rows.is_empty() && rows.iter().all(|row| row.concurrency.is_some()) { LoadAxis::InFlight } else { LoadAxis::Rate }
+        if !rows.is_empty() && rows.iter().all(|row| row.concurrency.is_some()) {
+            LoadAxis::InFlight
+        } else {
+            LoadAxis::Rate
+        }
     }
 
     pub(super) fn label(self) -> &'static str {

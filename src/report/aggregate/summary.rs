@@ -44,11 +44,8 @@ fn best(text: &mut String, rows: &[AggregateRow]) {
     for (name, pick, most, unit) in measures {
         let believed = rows.iter().filter(|row| row.valid != Some(false));
         let found = believed.filter_map(|row| Some((pick(row)?, row)));
-        let best = if most {
-            found.max_by(|a, b| a.0.total_cmp(&b.0))
-        } else {
-            found.min_by(|a, b| a.0.total_cmp(&b.0))
-        };
+        let best =
+            if most { found.max_by(|a, b| a.0.total_cmp(&b.0)) } else { found.min_by(|a, b| a.0.total_cmp(&b.0)) };
         if let Some((value, row)) = best {
             let place = format!("{}, {}, {}", row.deployment, row.lengths(), load_words(row));
             let _ = writeln!(text, "| {name} | {} {unit} | {place} |", words::number(value));
