@@ -134,11 +134,7 @@ impl Search {
 
     /// The point that narrows the crossings most a second.
     fn point(&self, known: &[Known<'_>], arm: usize) -> Option<Choice> {
-        let about = match (known[arm].outlook.as_ref().and_then(|o| o.crossing()), known[arm].tested.bracket()) {
-            (Some(crossing), _) => crossing,
-            (None, (Some(met), Some(missed))) => (met * missed).sqrt(),
-            _ => return None,
-        };
+        let about = known[arm].crossing()?;
         let judged = known[arm].progress.judged;
         let (above, below) = self.open_sides(judged);
         let first = FIRST_PLACES.get(judged.points.len() + judged.stopped.len());
@@ -202,8 +198,15 @@ impl Search {
 }
 
 impl Known<'_> {
+    /// Where the arm crosses the target, about: by the curve, but between what met it and what missed it.
     fn crossing(&self) -> Option<f64> {
-        self.outlook.as_ref()?.crossing()
+        let by_curve = self.outlook.as_ref().and_then(|o| o.crossing());
+        match self.tested.bracket() {
+            (Some(met), Some(missed)) if met < missed => {
+                Some(by_curve.map_or((met * missed).sqrt(), |rate| rate.clamp(met, missed)))
+            }
+            _ => by_curve,
+        }
     }
 
     /// Whether a point at this rate says something of the arm's crossing.
