@@ -9,6 +9,7 @@ pub use hand_over::{HandOverFacts, KvSpan, KvTotals};
 
 use crate::units::{E2el, Offset, RequestRate, TokenCount, Tpot, Ttft};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// One request of the schedule, complete before the first send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -412,6 +413,9 @@ pub struct TimeSum {
 pub struct GpuFacts {
     /// Joules used by all GPUs of the deployment.
     pub energy_joules: Option<f64>,
+    /// The same by role, where a deployment has roles and no GPU serves two.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub joules_by_role: BTreeMap<String, f64>,
     /// Throttle reasons that make the point doubtful, e.g. `hw_thermal_slowdown on GPU 1`.
     pub throttled: Vec<String>,
 }
@@ -459,6 +463,9 @@ pub struct PointFacts {
     /// `None`: no decode instance counts hand-overs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hand_over: Option<HandOverFacts>,
+    /// The engines' profiler ran: its times are not the deployment's, and are not judged.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub profiled: bool,
     /// Measured only to choose rates by: too short to be judged.
     #[serde(default, skip_serializing_if = "is_false")]
     pub pilot: bool,

@@ -3,6 +3,7 @@
 use super::attainment::PointAttainment;
 use super::confidence::{Bound, RateSeries};
 use super::crossing::{Crossing, crossing};
+use super::energy::{self, CrossingEnergy};
 use super::fitted::Fitted;
 use super::hand_over::HandOver;
 use super::input::{ArmInput, ArmKind, Censored, KvWay, PointInput, Question, StoppedPoint};
@@ -38,6 +39,11 @@ pub struct PointReport {
     /// Requests in flight of a closed loop.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u32>,
+    /// Joules of all GPUs for each served request and output token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub energy_j_per_request: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub energy_j_per_token: Option<f64>,
     pub attempt: u32,
     pub launch: u32,
     /// Requests a second as they fell due; `None` with fewer than two, or where all were due at once.
@@ -152,6 +158,12 @@ pub struct ArmReport {
     /// Absent where no point is a closed loop.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_concurrency: Option<MaxConcurrency>,
+    /// Joules at `max_rate`; absent where they aren't known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub energy: Option<CrossingEnergy>,
+    /// Money for a million output tokens at `max_rate`, where a price was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost_per_million_tokens: Option<f64>,
     /// The crossing of the curve through all points, over realised rates.
     pub fitted: Fitted,
     pub scale: ScaleReport,
@@ -278,6 +290,7 @@ impl<'a> Judged<'a> {
     ) -> ArmReport {
         let target = question.target;
         let found = crossing(&self.curve, target.percent().get());
+        let crossing_rate = found.as_ref().and_then(Crossing::first).map(RequestRate::per_second);
         let scale_curves = scale_rate.and_then(|rate| self.scale_curves(rate, question));
         let name = match &self.input.size {
             Some(size) if !self.input.label.contains(size.as_str()) => format!("{} {size}", self.input.label),
@@ -291,6 +304,10 @@ impl<'a> Judged<'a> {
             settings: self.input.settings(),
             launches: launches(self.input),
             points: self.point_reports(question),
+            energy: crossing_rate.and_then(|rate| energy::at_crossing(self.input, rate)),
+            cost_per_million_tokens: crossing_rate.and_then(|rate| {
+                energy::cost_per_million_tokens(self.input, rate, self.gpus.filter(|n| *n > 0)?, question.gpu_hour_price?)
+            }),
             max_concurrency: MaxConcurrency::of(self.levels(), target.percent().get()),
             stopped: self.input.stopped.clone(),
             max_rate: max_rate(found.as_ref(), self.gpus, fitted.ci95),
@@ -363,10 +380,13 @@ fn point_report(
     attempt: &Attempt,
 ) -> Option<PointReport> {
     let a = PointAttainment::of(&point.samples, &question.slo)?;
+    let energy = energy::of_point(point);
     let clustered = |limits| Attempt::by(&point.samples, &question.slo, question.target, limits).clustered95();
     Some(PointReport {
         rate: point.rate,
         concurrency: point.rate.in_flight(),
+        energy_j_per_request: energy.map(|e| e.per_request),
+        energy_j_per_token: energy.and_then(|e| e.per_token),
         attempt: point.attempt,
         launch: point.launch,
         realised_rate: realised_rate(&point.samples),

@@ -158,6 +158,8 @@ pub struct Question {
     pub scale_rate: Option<RequestRate>,
     /// Overrides the arms' GPUs in their order; shorter lists leave the rest alone.
     pub gpus: Vec<u32>,
+    /// What a GPU costs an hour, in whatever money.
+    pub gpu_hour_price: Option<f64>,
 }
 
 /// The SLO in milliseconds, as people read it.

@@ -55,10 +55,12 @@ pub fn judge(point: &PointInput, kind: ArmKind, slo: &Slo) -> Validity {
             None => {}
         }
         notes.extend(counted_by_us(&point.samples));
+        notes.extend(facts.profiled.then(|| "the engines' profiler ran: not judged, and no measure of speed".to_string()));
     }
     let failed = status == PointStatus::Failed;
     let valid = match &point.facts {
         _ if failed || !reasons.is_empty() => Some(false),
+        Some(facts) if facts.profiled => None,
         Some(_) => Some(true),
         None => None,
     };

@@ -147,6 +147,7 @@ fn run_options(order: Option<Order>, sweep: &SweepArgs) -> Result<RunOptions, Cl
         gate: flags.gate,
         window: sweep.slo.window,
         on_failure: flags.on_failure,
+        profile: flags.profile,
         metadata: flags.metadata.iter().map(|word| (word.key.clone(), word.value.clone())).collect(),
         metrics: MetricChoice {
             metrics: flags.percentile_metrics.clone(),

@@ -4,6 +4,7 @@ mod ab;
 mod aggregate;
 mod args;
 mod attach;
+mod bench;
 mod calibrate;
 mod compare;
 mod completions;
@@ -80,6 +81,7 @@ fn dispatch(command: Command, matches: &clap::ArgMatches) -> Result<Exit, CliErr
         Command::Nixl(args) => nixl::run(&args, matches),
         Command::Run(args) => run::run(&args, matches),
         Command::Ab(args) => ab::run(&args, matches),
+        Command::Bench(args) => bench::run(&args, self::command()),
         Command::Sweep(args) => sweep::run(&args, matches),
         Command::Presets(args) => presets::run(&args),
         Command::Aggregate(args) => aggregate::run(&args, matches),

@@ -8,7 +8,7 @@ use crate::outcome::PointStatus;
 use crate::plan::secrecy::masked_words;
 use crate::plan::{MetricChoice, Plan};
 use crate::record::{RecordedRun, dir};
-use crate::report::{Study, console, csv, figures, page, parquet};
+use crate::report::{Study, console, csv, figures, kept, page, parquet};
 use crate::session::ArmRun;
 use crate::units::{Percent, RequestRate};
 use chrono::Local;
@@ -31,6 +31,8 @@ pub fn alone(runs: &[ArmRun], plan: &Plan, json: bool) -> Result<Exit, CliError>
             out::text(&points(&study, &plan.sweep.metrics))?;
             out::text(&console::sweep(&study, 0, style()))?;
             out::text(&console::why(&study, style()))?;
+            out::text(&console::energy(&study, style()))?;
+            study.runs.iter().filter_map(kept::kept).try_for_each(out::line)?;
         }
         write_run(&run.dir, &study)?;
         exit = exit.and(judge(&study.comparison, plan.sweep.gate));
@@ -62,7 +64,7 @@ pub fn compared(
 }
 
 fn question(plan: &Plan, scale_rate: Option<RequestRate>) -> Question {
-    Question { slo: plan.sweep.slo, target: plan.sweep.target, scale_rate, gpus: Vec::new() }
+    Question { slo: plan.sweep.slo, target: plan.sweep.target, scale_rate, ..Question::default() }
 }
 
 /// Makes the directory that somebody named for a comparison: before hours of measuring, not after.

@@ -74,6 +74,8 @@ async fn route(server: &Arc<Server>, request: Request<Incoming>) -> io::Result<R
         "/health" | "/version" | "/load" | "/metrics" | "/v1/models" => method == Method::GET,
         "/ping" => method == Method::GET || method == Method::POST,
         "/v1/completions" | "/v1/chat/completions" => method == Method::POST,
+        // As in vLLM, only there is a profiler where its traces have a place.
+        "/start_profile" | "/stop_profile" if server.traces().is_some() => method == Method::POST,
         _ => {
             let body = json!({"detail": "Not Found"}).to_string();
             return Ok(json_response(StatusCode::NOT_FOUND, body));
@@ -99,6 +101,10 @@ async fn route(server: &Arc<Server>, request: Request<Incoming>) -> io::Result<R
             response
         }
         "/v1/models" => json_response(StatusCode::OK, models(server)),
+        "/stop_profile" => {
+            server.write_trace()?;
+            Response::new(full(""))
+        }
         "/v1/completions" => return generate(server, Endpoint::Completions, request).await,
         "/v1/chat/completions" => return generate(server, Endpoint::Chat, request).await,
         _ => Response::new(full("")),

@@ -135,7 +135,7 @@ fn judge_gpus(instances: &[InstancePlan], gpus: &Gpus, present: &[GpuInfo]) -> R
         // Hygon's DCU takes HIP_VISIBLE_DEVICES too, and has no list to compare with.
         let comparable = match instance.gpus {
             GpuAssignment::Cuda(_) => true,
-            GpuAssignment::Hip(_) => matches!(gpus, Gpus::Amd(_)),
+            GpuAssignment::Hip(_) => matches!(gpus, Gpus::Amd(_) | Gpus::Dcu(_)),
             GpuAssignment::Virtual(_) | GpuAssignment::None => false,
         };
         // A slice of a MIG GPU is not in NVML's list of devices.

@@ -1,15 +1,16 @@
 //! The machine's GPUs: what there is, what holds them, and how they fare under load.
 //!
-//! Two drivers are understood: NVIDIA's through NVML, AMD's through sysfs. Without either there are no GPUs, which is
-//! an answer and no error. Hygon's DCU is not read: its driver offers no documented files.
+//! NVIDIA's are read through NVML, AMD's through sysfs, Hygon's DCUs through `hy-smi`. Without any there are no GPUs, which is
+//! an answer and no error.
 
 use super::amd::AmdGpus;
+use super::dcu::DcuGpus;
 use super::nvml::NvmlGpus;
 use crate::outcome::GpuFacts;
 use crate::units::Offset;
 use serde::{Serialize, Serializer};
 use std::borrow::Borrow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 pub enum Gpus {
     Nvml(NvmlGpus),
     Amd(AmdGpus),
+    Dcu(DcuGpus),
     None,
 }
 
@@ -169,7 +171,8 @@ impl Gpus {
         static FOUND: OnceLock<Gpus> = OnceLock::new();
         FOUND.get_or_init(|| {
             let nvidia = NvmlGpus::load().map(Gpus::Nvml);
-            nvidia.or_else(|| AmdGpus::find().map(Gpus::Amd)).unwrap_or(Gpus::None)
+            let amd = || AmdGpus::find().map(Gpus::Amd);
+            nvidia.or_else(amd).or_else(|| DcuGpus::find().map(Gpus::Dcu)).unwrap_or(Gpus::None)
         })
     }
 
@@ -177,6 +180,7 @@ impl Gpus {
         match self {
             Gpus::Nvml(gpus) => gpus.list(),
             Gpus::Amd(gpus) => gpus.list(),
+            Gpus::Dcu(gpus) => gpus.list(),
             Gpus::None => Vec::new(),
         }
     }
@@ -186,6 +190,7 @@ impl Gpus {
         match self {
             Gpus::Nvml(gpus) => gpus.sample(at),
             Gpus::Amd(gpus) => gpus.sample(at),
+            Gpus::Dcu(gpus) => gpus.sample(at),
             Gpus::None => Vec::new(),
         }
     }
@@ -245,9 +250,14 @@ impl GpuSampler {
         answered.await.ok()
     }
 
-    /// What is known of the GPUs between two offsets, best those of two samples; `None` without a single sample.
-    pub fn facts(&self, from: Offset, to: Offset) -> Option<GpuFacts> {
-        facts_between(&self.samples.lock().unwrap_or_else(PoisonError::into_inner), from, to)
+    /// What is known of the GPUs between two offsets, best those of two samples; `None` without a single sample. `roles`:
+    /// which GPUs belong to which.
+    pub fn facts(&self, from: Offset, to: Offset, roles: &BTreeMap<String, BTreeSet<u32>>) -> Option<GpuFacts> {
+        let samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |gpus: &BTreeSet<u32>| gpus.iter().map(|gpu| energy_between(&samples, *gpu, from, to)).sum::<Option<f64>>();
+        let by_role = roles.iter().filter_map(|(role, gpus)| Some((role.clone(), of(gpus)?)));
+        let joules_by_role = by_role.collect();
+        facts_between(&samples, from, to).map(|facts| GpuFacts { joules_by_role, ..facts })
     }
 }
 
@@ -273,7 +283,7 @@ pub fn facts_between(samples: &[GpuSample], from: Offset, to: Offset) -> Option<
         throttled.extend(Throttle(reasons).doubtful().names().map(|name| format!("{name} on GPU {gpu}")));
     }
     let energy_joules = gpus.iter().map(|&gpu| energy_between(samples, gpu, from, to)).sum();
-    Some(GpuFacts { energy_joules, throttled })
+    Some(GpuFacts { energy_joules, throttled, joules_by_role: BTreeMap::new() })
 }
 
 /// From the energy counter where there is one, else from power by the trapezoid rule.
@@ -385,7 +395,7 @@ mod tests {
         let first = sampler.sample_now().await.expect("the thread lives");
         let second = sampler.sample_now().await.expect("the thread lives");
         assert!(first < second);
-        let facts = sampler.facts(first, second).expect("samples");
+        let facts = sampler.facts(first, second, &BTreeMap::new()).expect("samples");
         assert!(facts.energy_joules.is_some(), "both edges were sampled");
         drop(sampler);
         assert!(received.iter().filter(|n| *n == 1).count() >= 2);

@@ -4,9 +4,11 @@
 //! stops a measurement. Names of metrics differ between versions, so they are looked up, never required.
 
 pub mod amd;
+pub mod dcu;
 pub mod engine;
 pub mod gpu;
 pub mod hand_over;
 pub mod http;
 pub mod nvml;
+pub mod profiler;
 pub mod prometheus;

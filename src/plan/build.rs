@@ -104,6 +104,7 @@ fn sweep(
         gate,
         timeouts: request.run.timeouts,
         on_failure: request.run.on_failure,
+        profile: request.run.profile,
         metadata: metadata::checked(&request.run.metadata)?,
         metrics: request.run.metrics.clone(),
     })

@@ -29,6 +29,7 @@ pub mod settings;
 pub mod slo;
 pub mod slo_words;
 pub mod strategy;
+pub mod threshold;
 pub mod topology;
 pub mod topology_file;
 mod tuned;
@@ -96,6 +97,9 @@ pub struct Sweep {
     pub gate: Option<Percent>,
     pub timeouts: Timeouts,
     pub on_failure: OnFailure,
+    /// Run the engines' profiler at every point; their traces go into the run, and the points are not judged.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub profile: bool,
     /// `--metadata K=V`, copied into every result file.
     pub metadata: BTreeMap<String, String>,
     pub metrics: MetricChoice,

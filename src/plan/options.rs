@@ -110,6 +110,12 @@ pub struct StrategyOptions {
     /// Search until the 95 % interval of the ratio (one arm: of its crossing) is this many percent wide on either side [default: 10]
     #[arg(long, value_name = "PERCENT", value_parser = percentage)]
     pub precision: Option<f64>,
+    /// Measure loads in rising order until one misses these latencies, ms: "ttft:400 tpot:50" (ttft, tpot, e2el); what lies above is left out
+    #[arg(long, value_name = "METRIC:MS", num_args = 1..)]
+    pub threshold: Vec<String>,
+    /// What of a point is held against them: mean, a percentile (p99), or attainment (the target's share keeps them all)
+    #[arg(long, value_name = "STATISTIC", default_value = "mean")]
+    pub threshold_by: String,
     /// Search for so long at most, counting the time in which any engine is up: 20m, 90s, 1h [default: 20m, or the topology file's]
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub budget: Option<Duration>,
@@ -185,6 +191,9 @@ pub struct SloOptions {
     /// Share of offered requests that must meet the SLO, percent [default: 90] [env: TARGET_ATTAINMENT]
     #[arg(long, visible_alias = "atta-target", value_name = "PERCENT", value_parser = number)]
     pub target: Option<f64>,
+    /// What a GPU costs an hour: tells what a million output tokens cost at the SLO
+    #[arg(long, value_name = "MONEY", value_parser = number)]
+    pub gpu_hour_price: Option<f64>,
     /// Judge only requests due within: `steady` (at least half of the peak in flight), FROM:TO in seconds, or `all`
     #[arg(long, value_name = "WINDOW")]
     pub window: Option<Window>,

@@ -5,10 +5,12 @@ use super::error::PlanError;
 use super::slo::{Slo, Target};
 use super::typed::SWALLOWED;
 use crate::units::{E2el, Tpot, Ttft};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Metric {
     Ttft,
     Tpot,

@@ -1,5 +1,6 @@
 //! How a session decides what to measure, and in which order several arms take turns.
 
+use super::threshold::ThresholdPlan;
 use crate::units::RequestRate;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,7 @@ pub enum StrategyPlan {
     #[default]
     Grid,
     Search(SearchPlan),
+    Threshold(ThresholdPlan),
 }
 
 /// Looking for the crossing of each arm, and for the ratio of two.

@@ -12,6 +12,8 @@ pub const ENGINE_METRICS: &str = "engine-metrics.jsonl";
 pub const GPU_CSV: &str = "gpu.csv";
 pub const LOGS: &str = "logs";
 pub const PLOTS: &str = "plots";
+/// Traces of the engines' profiler.
+pub const PROFILE: &str = "profile";
 pub const COMPARISONS: &str = "comparisons";
 pub const STAMP: &str = "%Y%m%d_%H%M%S";
 

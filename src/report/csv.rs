@@ -53,6 +53,7 @@ fn header() -> Vec<String> {
         ["kv_bytes", "kv_descriptors", "kv_post_ms", "kv_transfer_ms", "kv_stall_ms_per_s", "kv_bound_by"]
             .map(String::from),
     );
+    all.extend(["joules_per_request", "joules_per_output_token"].map(String::from));
     all.extend(["spec_acceptance_percent", "spec_acceptance_length"].map(String::from));
     all.push("why".to_string());
     all
@@ -100,6 +101,7 @@ fn line(arm: &ArmReport, JudgedPoint { report, summary, input }: JudgedPoint<'_>
         number(kv.and_then(|kv| kv.stall_ms)),
         kv.and_then(|kv| kv.bound_by).map_or("", BoundBy::word).to_string(),
     ]);
+    all.extend([number(report.energy_j_per_request), number(report.energy_j_per_token)]);
     let engines = input.facts.as_ref().and_then(|facts| facts.engines);
     all.extend([
         number(engines.and_then(|e| e.acceptance_percent())),

@@ -11,6 +11,7 @@ pub mod figures;
 pub mod html;
 mod hues;
 pub mod inputs;
+pub mod kept;
 pub mod page;
 pub mod parquet;
 #[cfg(test)]

@@ -118,6 +118,7 @@ impl Made {
             engines: Some(self.counters(rate)),
             gpus: None,
             hand_over: None,
+            profiled: false,
             pilot: false,
             stopped: None,
         };
@@ -273,6 +274,7 @@ fn sweep(rates: &[f64], requests: u32) -> Sweep {
             drain: Duration::from_secs(60),
         },
         on_failure: OnFailure::default(),
+        profile: false,
         metadata: BTreeMap::new(),
         metrics: MetricChoice::default(),
     }

@@ -9,11 +9,13 @@ use super::stop::Stop;
 use crate::drive::Target;
 use crate::launch::{Death, EngineState, Fleet, Instance, InstanceExit, LaunchError, LaunchEvent, LaunchOptions};
 use crate::observe::engine::{EngineTarget, Scraper};
+use crate::observe::profiler;
 use crate::plan::access::Access;
 use crate::plan::deployment::{AttachPlan, Deployment, FleetPlan};
 use crate::plan::topology::{ProxyPolicies, Role, Topology};
 use crate::plan::workload::Tokenizer;
 use crate::plan::{ArmPlan, Sweep};
+use crate::record::dir;
 use crate::record::host::HostFacts;
 use crate::record::manifest::InstanceRecord;
 use std::path::Path;
@@ -53,6 +55,9 @@ impl LiveArm {
     ) -> Result<LiveArm, SessionError> {
         let began = Instant::now();
         let live = match &arm.deployment {
+            Deployment::Spawn(plan) if sweep.profile => {
+                spawn(arm, &profiled(plan, logs)?, sweep, logs, events, stop).await?
+            }
             Deployment::Spawn(plan) => spawn(arm, plan, sweep, logs, events, stop).await?,
             Deployment::Attach(plan) => attach(arm, plan, sweep, events).await?,
         };
@@ -135,6 +140,16 @@ impl LiveArm {
         events(SessionEvent::TornDown { arm: self.label, secs: began.elapsed().as_secs_f64(), left });
         exits
     }
+}
+
+/// The fleet with a place for its profiler's traces, in the run's directory.
+fn profiled(plan: &FleetPlan, logs: &Path) -> Result<FleetPlan, SessionError> {
+    let traces = logs.with_file_name(dir::PROFILE);
+    let made = std::fs::create_dir_all(&traces).and_then(|()| traces.canonicalize());
+    let traces = made.map_err(|source| SessionError::System { what: "make the directory of traces", source })?;
+    let mut plan = plan.clone();
+    plan.env.insert(profiler::TRACES, &traces.display().to_string());
+    Ok(plan)
 }
 
 fn leftovers(exit: &InstanceExit) -> String {

@@ -11,6 +11,7 @@ use super::sampling::Samplers;
 use super::watchdog::{Watchdog, first_unresponsive};
 use crate::drive::{self, Deadlines, Pace, PointReport, PointSpec, Progress};
 use crate::observe::engine::{self, EngineWindow};
+use crate::observe::profiler;
 use crate::outcome::{EarlyStop, PointFacts, PointKey, PointStatus, Request};
 use crate::plan::workload::{PlannedPoint, Schedule, TraceHasher};
 use crate::record::journal::LineHead;
@@ -62,7 +63,12 @@ impl Measurement<'_> {
         let journal_start = self.writer.journal_len()?;
         let before = self.live.scraper.snapshot().await;
         let began = self.samplers.mark().await;
-        let load = self.load(order, &schedule).await?;
+        let profiled = self.start_profiler().await;
+        let load = self.load(order, &schedule).await;
+        if profiled {
+            self.warn_of(profiler::stop(&self.live.engines).await);
+        }
+        let load = load?;
         self.writer.sync()?;
         let died = matches!(load.incident, Some(Incident::Died(_)));
         if !died && self.context.stop.politely.is_cancelled() {
@@ -75,9 +81,30 @@ impl Measurement<'_> {
         let mut facts = facts(&self.head(key), &schedule, &load, &window, lost.as_ref());
         facts.pilot = order.pilot;
         facts.gpus = self.samplers.gpu_facts(began, ended);
+        facts.profiled = profiled;
         facts.hand_over = self.samplers.hand_over_facts((began, &before), (ended, &after));
         self.finish(&facts, load.tally.completed, journal_start)?;
         Ok(lost.map_or(PointEnd::Measured, PointEnd::Lost))
+    }
+
+    /// Whether the profiler runs now. On a part of the engines is no use: then it is stopped, and the point is an ordinary one.
+    async fn start_profiler(&self) -> bool {
+        if !self.context.sweep.profile {
+            return false;
+        }
+        let problems = profiler::start(&self.live.engines).await;
+        let started = problems.is_empty();
+        if !started {
+            profiler::stop(&self.live.engines).await;
+        }
+        self.warn_of(problems);
+        started
+    }
+
+    fn warn_of(&self, problems: Vec<String>) {
+        for text in problems {
+            (self.context.events)(SessionEvent::Warning { text });
+        }
     }
 
     fn head(&self, key: PointKey) -> LineHead {
@@ -320,6 +347,7 @@ fn facts(
         engines: window.counters,
         gpus: None,
         hand_over: None,
+        profiled: false,
         pilot: false,
         stopped: load.stopped,
     }

@@ -9,7 +9,7 @@ use crate::outcome::{GpuFacts, HandOverFacts};
 use crate::record::dir;
 use crate::units::Offset;
 use chrono::{DateTime, Utc};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -23,6 +23,8 @@ const GPU_PERIOD: Duration = Duration::from_secs(2);
 pub(super) struct Samplers {
     epoch: Instant,
     gpus: Option<GpuSampler>,
+    /// GPUs of prefill and decode instances.
+    roles: BTreeMap<String, BTreeSet<u32>>,
     hand_overs: Arc<Mutex<HandOverCourse>>,
     _engines: EngineSampler,
     _writer: tokio::task::JoinHandle<()>,
@@ -62,7 +64,8 @@ impl Samplers {
             }
         });
         let gpus = gpu_sampler(live, epoch, || append(dir::GPU_CSV))?;
-        Ok(Samplers { epoch, gpus, hand_overs, _engines: engines, _writer: writer })
+        let roles = roles(live);
+        Ok(Samplers { epoch, gpus, roles, hand_overs, _engines: engines, _writer: writer })
     }
 
     /// Now, with a GPU sample taken at this moment.
@@ -91,12 +94,26 @@ impl Samplers {
     }
 
     pub(super) fn gpu_facts(&self, from: Offset, to: Offset) -> Option<GpuFacts> {
-        self.gpus.as_ref()?.facts(from, to)
+        self.gpus.as_ref()?.facts(from, to, &self.roles)
     }
 }
 
 fn locked(course: &Mutex<HandOverCourse>) -> MutexGuard<'_, HandOverCourse> {
     course.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// GPUs by the role of the engines on them; empty for a deployment without roles.
+fn roles(live: &LiveArm) -> BTreeMap<String, BTreeSet<u32>> {
+    let mut roles: BTreeMap<String, BTreeSet<u32>> = BTreeMap::new();
+    if !live.is_prefill_decode() {
+        return roles;
+    }
+    let known = Gpus::detect().list();
+    for (engine, record) in live.engines.iter().zip(&live.records) {
+        let own = known.iter().filter(|g| record.gpus.contains(&g.index.to_string()) || record.gpus.contains(&g.uuid));
+        roles.entry(engine.role.name().to_string()).or_default().extend(own.map(|g| g.index));
+    }
+    roles
 }
 
 /// Only the GPUs of our own engines; none for servers that are not ours, or where there are none.

@@ -42,9 +42,18 @@ impl Grid {
     }
 
     pub(super) fn next(&self, arms: &[ArmProgress<'_>]) -> Option<Step> {
-        let missing = |stage: &&Stage| stage.points.iter().any(|&(arm, key)| !arms[arm].has(key));
-        let stage = self.stages.iter().find(missing)?;
-        let left: Vec<_> = stage.points.iter().copied().filter(|&(arm, key)| !arms[arm].has(key)).collect();
+        self.next_but(arms, |_, _| false)
+    }
+
+    /// As if points that `left_out` names were not in the grid.
+    pub(super) fn next_but(
+        &self,
+        arms: &[ArmProgress<'_>],
+        left_out: impl Fn(usize, PointKey) -> bool,
+    ) -> Option<Step> {
+        let missing = |&(arm, key): &(usize, PointKey)| !arms[arm].has(key) && !left_out(arm, key);
+        let stage = self.stages.iter().find(|stage| stage.points.iter().any(missing))?;
+        let left: Vec<_> = stage.points.iter().copied().filter(missing).collect();
         let needed: Vec<usize> =
             stage.arms.iter().copied().filter(|arm| left.iter().any(|(other, _)| other == arm)).collect();
         if needed.iter().any(|&arm| !stage.is_on(arm, &arms[arm])) {
@@ -128,6 +137,7 @@ mod tests {
             engines: None,
             gpus: None,
             hand_over: None,
+            profiled: false,
             pilot: false,
             stopped: None,
         }

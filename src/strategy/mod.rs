@@ -3,9 +3,11 @@
 //! A strategy remembers nothing. It is asked for the next step with the points that the run directories hold, so that an
 //! interrupted run goes on by asking again.
 
+mod climb;
 mod grid;
 mod search;
 
+pub use climb::Climb;
 pub use grid::Grid;
 pub use search::Search;
 
@@ -68,6 +70,7 @@ pub struct SessionProgress<'a> {
 pub enum Strategy {
     Grid(Grid),
     Search(Box<Search>),
+    Threshold(Climb),
 }
 
 impl Strategy {
@@ -75,6 +78,7 @@ impl Strategy {
         match &plan.sweep.strategy {
             StrategyPlan::Grid => Strategy::Grid(Grid::of(plan)),
             StrategyPlan::Search(goal) => Strategy::Search(Box::new(Search::of(plan, goal))),
+            StrategyPlan::Threshold(goal) => Strategy::Threshold(Climb::of(plan, goal)),
         }
     }
 
@@ -83,6 +87,7 @@ impl Strategy {
         match self {
             Strategy::Grid(grid) => grid.next(progress.arms),
             Strategy::Search(search) => search.next(progress),
+            Strategy::Threshold(climb) => climb.next(progress.arms),
         }
     }
 
@@ -90,13 +95,14 @@ impl Strategy {
     pub fn total(&self) -> Option<usize> {
         match self {
             Strategy::Grid(grid) => Some(grid.total()),
-            Strategy::Search(_) => None,
+            // A climb may end before.
+            Strategy::Search(_) | Strategy::Threshold(_) => None,
         }
     }
 
     /// Whether it looks at requests, not only at which points there are.
     pub fn wants_requests(&self) -> bool {
-        matches!(self, Strategy::Search(_))
+        matches!(self, Strategy::Search(_) | Strategy::Threshold(_))
     }
 
     /// Whether nothing is left to be measured on this arm. Only a session that ended by itself knows that of a search.
@@ -104,13 +110,14 @@ impl Strategy {
         match self {
             Strategy::Grid(grid) => grid.is_complete(arm, points),
             Strategy::Search(_) => ended && points.iter().any(|p| !p.pilot),
+            Strategy::Threshold(climb) => climb.is_complete(arm, points, ended),
         }
     }
 
     /// What is known by now, in a few words, for people who wait.
     pub fn known(&self, progress: &SessionProgress<'_>) -> Option<String> {
         match self {
-            Strategy::Grid(_) => None,
+            Strategy::Grid(_) | Strategy::Threshold(_) => None,
             Strategy::Search(search) => search.known(progress),
         }
     }

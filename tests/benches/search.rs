@@ -265,6 +265,7 @@ fn facts(order: &PointOrder, offered: u32, secs: f64, stopped: Option<EarlyStop>
         engines: None,
         gpus: None,
         hand_over: None,
+        profiled: false,
         pilot: order.pilot,
         stopped,
     }

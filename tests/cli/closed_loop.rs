@@ -102,3 +102,28 @@ fn prompts_are_a_list_or_a_multiple_and_nonsense_is_refused() {
         assert!(refused.contains(why), "{line}: {refused}");
     }
 }
+
+#[test]
+fn a_threshold_ends_at_the_first_level_that_misses() {
+    let place = Place::new();
+    // A whole request takes longer with every other one in flight: 64 of them can't keep what one keeps with ease.
+    let line = "simple --concurrency 1,64,128 --num-prompts 64 --threshold tpot:0.0001 --random-output-len 64";
+    let json = measured(&place, line);
+    let points = json["arms"][0]["points"].as_array().expect("points").len();
+    assert_eq!(points, 1, "nobody keeps a TPOT of a tenth of a microsecond: {json}");
+    let run = &place.runs("random")[0];
+    assert_eq!(read_json(run.join("manifest.json"))["status"], "completed");
+    let args: Vec<&str> = "simple --concurrency 1,2 --threshold ttft:60000 --threshold-by p99".split(' ').chain(LOAD).collect();
+    let told: Vec<&str> = args.into_iter().filter(|word| *word != "--json").collect();
+    let text = place.topobench(&told).measured().stdout;
+    assert!(text.contains("threshold p99 TTFT 60000 ms (simple TP1, random 64 in, 8 out) is still kept at 2 in flight"), "{text}");
+    for (line, why) in [
+        ("--concurrency 2,1 --threshold ttft:4", "loads must rise"),
+        ("--threshold ttft:4", "--concurrency 1,2,5,10"),
+        ("--concurrency 1 --threshold ttft", "ttft:400"),
+        ("--concurrency 1 --threshold ttft:4 --threshold-by best", "p99"),
+    ] {
+        let refused = place.type_in(&format!("simple --engine sim {line} --dry-run")).expect(2).stderr;
+        assert!(refused.contains(why), "{line}: {refused}");
+    }
+}

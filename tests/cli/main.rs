@@ -2,6 +2,7 @@
 
 mod aggregate;
 mod attach;
+mod bench;
 mod closed_loop;
 mod compare;
 mod compare_files;
@@ -15,6 +16,7 @@ mod hostile;
 mod list;
 mod measure;
 mod plans;
+mod profile;
 mod proxy;
 mod prune;
 mod python;

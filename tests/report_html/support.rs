@@ -250,6 +250,7 @@ fn plan() -> Plan {
             gate: None,
             window: None,
             on_failure: OnFailure::default(),
+            profile: false,
             metadata: BTreeMap::new(),
             metrics: MetricChoice::default(),
             engine_args: Vec::new(),
@@ -348,6 +349,7 @@ fn facts(point: &Point, kind: ArmKind) -> PointFacts {
         }),
         gpus: None,
         hand_over: None,
+        profiled: false,
         pilot: false,
         stopped: None,
     }

@@ -37,6 +37,7 @@ pub(super) fn fine(per_second: f64, offered: u32) -> PointFacts {
         engines: None,
         gpus: None,
         hand_over: None,
+        profiled: false,
         pilot: false,
         stopped: None,
     }

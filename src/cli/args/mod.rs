@@ -46,6 +46,9 @@ pub enum Command {
     /// Measure a grid of lengths and loads; of two arms, say where which of them wins
     #[command(after_help = help::AB)]
     Sweep(GridArgs),
+    /// A command line of `vllm bench serve`, carried out on the server that it names
+    #[command(after_help = help::SIMPLE)]
+    Bench(BenchArgs),
     /// Presets of grids and workloads, for --preset
     Presets(PresetsArgs),
     /// Compare runs: who meets the SLO up to which rate
@@ -109,6 +112,13 @@ pub struct GridArgs {
     pub replicas: Option<u32>,
     #[command(flatten)]
     pub sweep: SweepArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// Flags of `vllm bench serve`: --backend, --base-url, --model, --num-prompts, --save-result ..; others are those of `topobench simple`
+    #[arg(value_name = "FLAGS", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub words: Vec<String>,
 }
 
 #[derive(Debug, Args)]

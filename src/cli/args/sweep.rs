@@ -72,6 +72,9 @@ pub struct RunFlags {
     /// After an engine died or hung in mid-sweep: end the run, bring the fleet up again each time, or once and then end
     #[arg(long, value_enum, default_value = "restart")]
     pub on_failure: OnFailure,
+    /// Run the engines' torch profiler at every point: traces go into the run's profile/, and the points are not judged
+    #[arg(long)]
+    pub profile: bool,
     /// Copied into the result files; repeats or takes several words
     #[arg(long, value_name = "K=V", num_args = 1..)]
     pub metadata: Vec<KeyValue>,

@@ -54,7 +54,7 @@ pub fn question(
     Ok(Question {
         slo: own.filter(|_| !asked_slo).map_or(slo, |(slo, _)| slo),
         target: own.filter(|_| !asked_target).map_or(target, |(_, target)| target),
-        scale_rate: None,
-        gpus: Vec::new(),
+        gpu_hour_price: options.gpu_hour_price,
+        ..Question::default()
     })
 }

@@ -2,6 +2,7 @@
 
 use crate::plan::combos::{GridRun, RunLoad};
 use crate::session::events::{EventSink, SessionEvent};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -26,6 +27,11 @@ impl GridProgress {
     pub(super) fn pass_over(&mut self, points: usize, work: f64) {
         self.done += points;
         self.work_left -= work;
+    }
+
+    /// Points of a run that came to its end without them.
+    pub(super) fn leave_out(&mut self, points: &[f64]) {
+        self.pass_over(points.len(), points.iter().sum());
     }
 
     fn finish(&mut self, work: f64) {
@@ -53,9 +59,13 @@ pub(super) fn work(grid: &GridRun, at: usize) -> f64 {
     }
 }
 
-/// Numbers points through the grid, and tells after each how far it is. `points`: the work of each point of this run.
-pub(super) fn counted(events: EventSink, progress: Arc<Mutex<GridProgress>>, points: Vec<f64>) -> EventSink {
-    let finished = Mutex::new(0usize);
+/// Numbers points through the grid, and tells after each how far it is. `points`: the work of each point of this run, of
+/// which those measured are taken off.
+pub(super) fn counted(
+    events: EventSink,
+    progress: Arc<Mutex<GridProgress>>,
+    points: Arc<Mutex<VecDeque<f64>>>,
+) -> EventSink {
     Arc::new(move |event| {
         let mut grid = progress.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
@@ -64,9 +74,8 @@ pub(super) fn counted(events: EventSink, progress: Arc<Mutex<GridProgress>>, poi
                 events(SessionEvent::PointStarted { arm, key, offered, number, of });
             }
             event @ SessionEvent::PointFinished { .. } => {
-                let mut at = finished.lock().unwrap_or_else(PoisonError::into_inner);
-                grid.finish(points.get(*at).copied().unwrap_or(1.0));
-                *at += 1;
+                let work = points.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                grid.finish(work.unwrap_or(1.0));
                 events(event);
                 events(SessionEvent::GridProgress { done: grid.done, total: grid.total, secs_left: grid.secs_left() });
             }

@@ -11,6 +11,7 @@ use crate::report::aggregate::{AggregateRow, markdown, of_run};
 use crate::report::decision::{DecisionMap, GridPair};
 use crate::report::figures::{self, Named};
 use crate::report::inputs;
+use crate::report::kept::kept;
 use serde_json::json;
 
 const MAP: &str = "decision_map";
@@ -35,6 +36,7 @@ pub(super) fn show(
         out::json(&json!({ "dir": place.dir(), "rows": rows, "map": map }))?;
     } else {
         out::text(&markdown(&rows, None, "Grid"))?;
+        measured.iter().flatten().flatten().filter_map(kept).try_for_each(out::line)?;
         if let Some(map) = &map {
             out::line(format!("\n{}.", map.sentence()))?;
             out::line(format!("map: {}", place.dir().join(format!("{MAP}.svg")).display()))?;

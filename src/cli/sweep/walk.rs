@@ -12,7 +12,11 @@ use crate::plan::Plan;
 use crate::plan::secrecy::masked_words;
 use crate::session::events::EventSink;
 use crate::session::{self, ArmRun, KeptFleet, Session, SessionError, Stop};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// The work of a run's points that are not measured yet.
+type PointsLeft = Arc<Mutex<VecDeque<f64>>>;
 
 /// The walk over one grid.
 struct GridWalk<'a> {
@@ -68,7 +72,7 @@ impl GridWalk<'_> {
             {
                 continue;
             }
-            let Some(session) = self.session(run, arm)? else { continue };
+            let Some((session, left)) = self.session(run, arm)? else { continue };
             let session = match fleet.take() {
                 Some(fleet) => session.on(fleet),
                 None => session,
@@ -76,6 +80,9 @@ impl GridWalk<'_> {
             let (measured, result, kept) = session.run_and_keep().await;
             runs.extend(measured);
             fleet = kept;
+            if result.is_ok() {
+                self.leave_out(&left);
+            }
             match result {
                 Ok(()) => {}
                 // The engine's own word on its context: this cell can't be measured, others may be.
@@ -101,13 +108,19 @@ impl GridWalk<'_> {
         true
     }
 
+    /// What a run that has ended did not measure.
+    fn leave_out(&self, left: &Mutex<VecDeque<f64>>) {
+        let left: Vec<f64> = left.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect();
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).leave_out(&left);
+    }
+
     fn pass_over(&self, run: &PlannedRun) {
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         progress.pass_over(points(run), run_work(run).iter().sum());
     }
 
     /// A new run of the cell, or the one that was interrupted; `None` where nothing of it is left to be measured.
-    fn session(&self, run: &PlannedRun, arm: usize) -> Result<Option<Session>, CliError> {
+    fn session(&self, run: &PlannedRun, arm: usize) -> Result<Option<(Session, PointsLeft)>, CliError> {
         let begun = self.place.run_of(&run.plan, arm)?;
         let mut plan = alone(&run.plan, arm);
         plan.result_dir = self.place.dir().to_path_buf();
@@ -118,18 +131,19 @@ impl GridWalk<'_> {
         }
         let workload = prepare::workload(&plan)?;
         plan.warnings.extend_from_slice(workload.warnings());
-        let mut works = run_work(run);
+        let mut works = VecDeque::from(run_work(run));
         if let Some((_, manifest)) = &begun {
             let done = manifest.points.len().min(works.len());
             let work = works.drain(..done).sum();
             self.progress.lock().unwrap_or_else(PoisonError::into_inner).pass_over(done, work);
         }
-        let events = counted(self.events.clone(), Arc::clone(&self.progress), works);
+        let left: PointsLeft = Arc::new(Mutex::new(works));
+        let events = counted(self.events.clone(), Arc::clone(&self.progress), Arc::clone(&left));
         let session = match begun {
             Some((dir, _)) => Session::resume(plan, workload, vec![dir], events, self.stop.clone()),
             None => Session::create(plan, workload, self.command.clone(), events, self.stop.clone()),
         };
-        session.map(Some).map_err(|error| measure::failure(&error))
+        session.map(|session| Some((session, left))).map_err(|error| measure::failure(&error))
     }
 }
 

@@ -78,6 +78,10 @@ pub(super) fn build(
     if matches!(extent, Extent::Duration(_)) && rates.iter().any(|r| r.is_infinite()) {
         return Err(PlanError::value("--request-rate", "inf", "an infinite rate has no duration: give --num-prompts"));
     }
+    if matches!(strategy, StrategyPlan::Threshold(_)) && !rates.is_sorted_by(|a, b| a.total_cmp(b).is_lt()) {
+        let told = rates.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        return Err(PlanError::value("--threshold", told, "loads must rise, so that it can end at the first that misses"));
+    }
     let requests = requests(o, &rates)?;
     check_size(extent, &rates)?;
     for (rate, n) in rates.iter().zip(&requests) {

@@ -48,6 +48,7 @@ pub struct RunOptions {
     pub gate: Option<f64>,
     pub window: Option<Window>,
     pub on_failure: OnFailure,
+    pub profile: bool,
     pub metadata: BTreeMap<String, String>,
     pub metrics: MetricChoice,
     pub engine_args: Vec<String>,

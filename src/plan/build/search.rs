@@ -3,6 +3,7 @@
 use crate::plan::error::PlanError;
 use crate::plan::options::LoadOptions;
 use crate::plan::strategy::{SearchPlan, StrategyName, StrategyPlan};
+use crate::plan::threshold::ThresholdPlan;
 use crate::plan::topology::{Defaults, SearchDefaults};
 use crate::units::RequestRate;
 use std::time::Duration;
@@ -15,6 +16,9 @@ const DEFAULT_PILOT_SECS: f64 = 6.0;
 
 pub(super) fn strategy(o: &LoadOptions, defaults: &Defaults, gate: Option<f64>) -> Result<StrategyPlan, PlanError> {
     let listed = listed_by(o);
+    if !o.strategy.threshold.is_empty() {
+        return threshold(o, listed);
+    }
     let search = match (o.strategy.strategy, listed) {
         (Some(StrategyName::Search), Some(flag)) => {
             let remedy = format!("{flag} says what to measure: leave one of the two out");
@@ -36,6 +40,16 @@ pub(super) fn strategy(o: &LoadOptions, defaults: &Defaults, gate: Option<f64>) 
         return Err(PlanError::value("--gate", gate, remedy));
     }
     plan(o, &defaults.search).map(StrategyPlan::Search)
+}
+
+/// Loads in rising order, until one misses.
+fn threshold(o: &LoadOptions, listed: Option<&str>) -> Result<StrategyPlan, PlanError> {
+    let goal = ThresholdPlan::parse(&o.strategy.threshold, &o.strategy.threshold_by)?;
+    if o.strategy.strategy.is_some() || !matches!(listed, Some("--request-rate" | "--concurrency")) {
+        let remedy = "a threshold climbs through loads that are named: give --concurrency 1,2,5,10 or --request-rate, and no --strategy";
+        return Err(PlanError::value("--threshold", &goal, remedy));
+    }
+    not_of_a_grid(o).map(|()| StrategyPlan::Threshold(goal))
 }
 
 /// The flag that says which points there are.

@@ -90,6 +90,7 @@ fn request(flags: Flags, env: &Environment) -> Result<Request, PlanError> {
             gate: flags.gate,
             window: flags.slo.window,
             on_failure: OnFailure::default(),
+            profile: false,
             metadata: BTreeMap::new(),
             metrics: MetricChoice::default(),
             engine_args: flags.engine_arg,

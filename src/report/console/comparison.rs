@@ -1,6 +1,6 @@
 //! Arms side by side, what may be concluded, and what to mind.
 
-use super::{MISSING, Style, TableRow, Tint, sweep, table, why};
+use super::{MISSING, Style, TableRow, Tint, energy, sweep, table, why};
 use crate::analyse::{ArmReport, Censored, Interval, Ratio, RatioReport};
 use crate::report::Study;
 use crate::words;
@@ -18,6 +18,7 @@ pub fn comparison(study: &Study, style: Style) -> String {
     }
     text.push_str(&side_by_side(study, style));
     text.push_str(&format!("\n{}\n", style.paint(&study.comparison.verdict, Tint::Bold)));
+    text.push_str(&energy(study, style));
     for warning in &study.comparison.warnings {
         text.push_str(&format!("{} {warning}\n", style.paint("warning:", Tint::Doubtful)));
     }

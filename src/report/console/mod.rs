@@ -1,11 +1,13 @@
 //! What a terminal shows: the summary of a point as people know it, a sweep, a comparison. Nothing is printed here.
 
 mod comparison;
+mod energy;
 mod point;
 mod sweep;
 mod why;
 
 pub use comparison::comparison;
+pub use energy::energy;
 pub use point::point;
 pub use sweep::sweep;
 pub use why::why;

@@ -1,5 +1,6 @@
 use super::*;
 use crate::analyse::ArmKind;
+use crate::outcome::GpuFacts;
 use crate::plan::MetricChoice;
 use crate::report::Study;
 use crate::report::samples::{Made, h100, h100_study, question};
@@ -20,6 +21,43 @@ fn where_nothing_was_served_nothing_reads_as_zero_milliseconds() {
     let only = dead.points[0].input();
     let choice = MetricChoice { metrics: vec!["ttft".into()], percentiles: vec![50.0, 99.9] };
     insta::assert_snapshot!(point(&only, ArmKind::Simple, &question(125.0, 200.0), &choice, PLAIN));
+}
+
+#[test]
+fn joules_and_money_are_told_at_the_crossing() {
+    let mut run = Made::nixl().run();
+    let repeat = run.points.clone();
+    for (round, joules) in [(0, 95.0), (1, 105.0)] {
+        let of_round: Vec<_> = repeat.iter().cloned().map(|mut point| {
+            point.key.attempt = 1 + round;
+            let facts = point.facts.as_mut().expect("facts");
+            facts.key.attempt = 1 + round;
+            let all = joules * f64::from(facts.offered);
+            let by_role = [("prefill", 0.25), ("decode", 0.75)].map(|(role, part)| (role.to_string(), part * all));
+            facts.gpus = Some(GpuFacts {
+                energy_joules: Some(all),
+                joules_by_role: by_role.into_iter().collect(),
+                ..GpuFacts::default()
+            });
+            point
+        }).collect();
+        if round == 0 { run.points = of_round } else { run.points.extend(of_round) }
+    }
+    let asked = crate::analyse::Question { gpu_hour_price: Some(3.6), ..question(200.0, 200.0) };
+    let study = Study::new(vec![run], asked);
+    let arm = &study.comparison.arms[0];
+    let crossing = arm.max_rate.value.expect("a crossing");
+    let found = arm.energy.as_ref().expect("joules");
+    assert!((found.joules_per_request.value - 100.0).abs() < 1e-6, "{found:?}");
+    assert!(found.joules_per_request.ci95.contains(95.0) && found.joules_per_request.ci95.contains(105.0), "{found:?}");
+    assert!(found.joules_per_output_token.is_some_and(|e| (e.value - 100.0 / 32.0).abs() < 1e-6));
+    // Two GPUs at 3.6 an hour cost 0.002 a second, in which so many requests of 32 tokens are made.
+    let cost = arm.cost_per_million_tokens.expect("a price was given");
+    assert!((cost - 0.002 / (crossing * 32.0) * 1e6).abs() < 1e-6, "{cost}");
+    let text = energy(&study, PLAIN);
+    assert!(text.contains("100 (95 % CI ") && text.contains("J a request, 3.12") && text.contains("75 % decode"), "{text}");
+    assert!(text.contains("for a million output tokens at its crossing"), "{text}");
+    assert_eq!(energy(&h100_study(250.0, 9.0), PLAIN), "", "nobody told");
 }
 
 #[test]

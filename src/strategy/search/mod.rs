@@ -47,7 +47,7 @@ impl Search {
     pub fn of(plan: &Plan, goal: &SearchPlan) -> Search {
         let labels = plan.arms.iter().map(|arm| arm.label.clone()).collect();
         let sweep = &plan.sweep;
-        let question = Question { slo: sweep.slo, target: sweep.target, scale_rate: None, gpus: Vec::new() };
+        let question = Question { slo: sweep.slo, target: sweep.target, ..Question::default() };
         Search::new(labels, (plan.order, sweep.load.launches), goal.clone(), sweep.load.extent, question)
     }
 

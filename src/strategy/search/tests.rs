@@ -108,6 +108,7 @@ fn facts(order: PointOrder, launch: u32, offered: u32, started_at: String) -> Po
         engines: None,
         gpus: None,
         hand_over: None,
+        profiled: false,
         pilot: order.pilot,
         stopped: None,
     }
