@@ -306,7 +306,12 @@ impl<'a> Judged<'a> {
             points: self.point_reports(question),
             energy: crossing_rate.and_then(|rate| energy::at_crossing(self.input, rate)),
             cost_per_million_tokens: crossing_rate.and_then(|rate| {
-                energy::cost_per_million_tokens(self.input, rate, self.gpus.filter(|n| *n > 0)?, question.gpu_hour_price?)
+                energy::cost_per_million_tokens(
+                    self.input,
+                    rate,
+                    self.gpus.filter(|n| *n > 0)?,
+                    question.gpu_hour_price?,
+                )
             }),
             max_concurrency: MaxConcurrency::of(self.levels(), target.percent().get()),
             stopped: self.input.stopped.clone(),

@@ -55,7 +55,9 @@ pub fn judge(point: &PointInput, kind: ArmKind, slo: &Slo) -> Validity {
             None => {}
         }
         notes.extend(counted_by_us(&point.samples));
-        notes.extend(facts.profiled.then(|| "the engines' profiler ran: not judged, and no measure of speed".to_string()));
+        notes.extend(
+            facts.profiled.then(|| "the engines' profiler ran: not judged, and no measure of speed".to_string()),
+        );
     }
     let failed = status == PointStatus::Failed;
     let valid = match &point.facts {

@@ -31,7 +31,8 @@ pub(super) fn run(args: &BenchArgs, parser: clap::Command) -> Result<Exit, CliEr
 /// Puts the run's file in vLLM's format where the command line wanted it.
 fn copy(run: &Path, saved: &Saved) -> Result<(), CliError> {
     let is_export = |path: &PathBuf| {
-        path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("vllm-") && n.to_string_lossy().ends_with(".json"))
+        path.file_name()
+            .is_some_and(|n| n.to_string_lossy().starts_with("vllm-") && n.to_string_lossy().ends_with(".json"))
     };
     let entries = std::fs::read_dir(run).into_iter().flatten().flatten().map(|entry| entry.path());
     let mut exports: Vec<PathBuf> = entries.filter(is_export).collect();
@@ -41,7 +42,10 @@ fn copy(run: &Path, saved: &Saved) -> Result<(), CliError> {
         let target = saved.dir.join(name.unwrap_or_default());
         let copied = std::fs::create_dir_all(&saved.dir).and_then(|()| std::fs::copy(&export, &target));
         copied.map_err(|e| {
-            CliError::new(Exit::Internal, format!("cannot write {}: {e}\nhint: the same lies in {}", target.display(), export.display()))
+            CliError::new(
+                Exit::Internal,
+                format!("cannot write {}: {e}\nhint: the same lies in {}", target.display(), export.display()),
+            )
         })?;
         out::note(format!("result: {}", target.display()));
     }

@@ -47,13 +47,16 @@ pub fn run(args: &CompareArgs, matches: &ArgMatches) -> Result<Exit, CliError> {
     for skipped in runs.iter().flat_map(|r| &r.skipped) {
         out::warn(format!("skipped {skipped}"));
     }
-    let study = Study::new(runs, Question {
+    let study = Study::new(
+        runs,
+        Question {
             slo,
             target,
             scale_rate: args.scale_rate,
             gpus: args.gpus.clone(),
             gpu_hour_price: args.slo.gpu_hour_price,
-        });
+        },
+    );
     let output = args.output.clone().or_else(|| env.get(environment::PLOT_OUTPUT_DIR).map(PathBuf::from));
     let output = match output {
         Some(output) => present::make_output(&output).map(|()| output)?,

@@ -254,7 +254,8 @@ impl GpuSampler {
     /// which GPUs belong to which.
     pub fn facts(&self, from: Offset, to: Offset, roles: &BTreeMap<String, BTreeSet<u32>>) -> Option<GpuFacts> {
         let samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
-        let of = |gpus: &BTreeSet<u32>| gpus.iter().map(|gpu| energy_between(&samples, *gpu, from, to)).sum::<Option<f64>>();
+        let of =
+            |gpus: &BTreeSet<u32>| gpus.iter().map(|gpu| energy_between(&samples, *gpu, from, to)).sum::<Option<f64>>();
         let by_role = roles.iter().filter_map(|(role, gpus)| Some((role.clone(), of(gpus)?)));
         let joules_by_role = by_role.collect();
         facts_between(&samples, from, to).map(|facts| GpuFacts { joules_by_role, ..facts })

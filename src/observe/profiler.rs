@@ -36,9 +36,7 @@ async fn post(engine: &EngineTarget, what: &str) -> Result<(), String> {
     let answer = request.send().await.map_err(|e| e.without_url().to_string())?;
     match answer.status() {
         status if status.is_success() => Ok(()),
-        status if status.as_u16() == 404 => {
-            Err(format!("it has no profiler: start it with {TRACES} set"))
-        }
+        status if status.as_u16() == 404 => Err(format!("it has no profiler: start it with {TRACES} set")),
         status => Err(format!("HTTP {status}")),
     }
 }

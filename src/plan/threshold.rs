@@ -36,7 +36,8 @@ impl ThresholdPlan {
     pub fn parse(words: &[String], by: &str) -> Result<ThresholdPlan, PlanError> {
         let limit = |word: &str| -> Result<ThresholdLimit, PlanError> {
             let refuse = |why: &str| PlanError::value("--threshold", word, why);
-            let GoodputWord { metric, value } = word.parse().map_err(|_| refuse("give ttft:400 tpot:50 e2el:9000, in ms"))?;
+            let GoodputWord { metric, value } =
+                word.parse().map_err(|_| refuse("give ttft:400 tpot:50 e2el:9000, in ms"))?;
             let millis = value.parse().ok().filter(|ms: &f64| ms.is_finite() && *ms > 0.0);
             Ok(ThresholdLimit { metric, millis: millis.ok_or_else(|| refuse("give milliseconds above 0"))? })
         };
@@ -51,7 +52,8 @@ impl ThresholdPlan {
             (_, Some(p)) => p.parse().ok().filter(|p| (0.0..=100.0).contains(p)).map(Statistic::Percentile),
             _ => None,
         };
-        let by = statistic.ok_or_else(|| PlanError::value("--threshold-by", by, "give mean, p50, p99 .. or attainment"))?;
+        let by =
+            statistic.ok_or_else(|| PlanError::value("--threshold-by", by, "give mean, p50, p99 .. or attainment"))?;
         Ok(ThresholdPlan { limits, by })
     }
 }

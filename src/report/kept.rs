@@ -16,7 +16,11 @@ pub fn kept(run: &RecordedRun) -> Option<String> {
     let dataset = arm.identity.dataset.map(|dataset| format!(", {dataset}")).unwrap_or_default();
     let told = match (found.largest, found.missed) {
         (Some(kept), Some(missed)) => {
-            format!("is kept up to {}; {} misses it, what lies above was left out", words::offered(kept), words::rate(missed))
+            format!(
+                "is kept up to {}; {} misses it, what lies above was left out",
+                words::offered(kept),
+                words::rate(missed)
+            )
         }
         (Some(kept), None) => format!("is still kept at {}, the most that was asked for", words::offered(kept)),
         (None, Some(missed)) => format!("is missed at {}, the least that was asked for", words::offered(missed)),

@@ -13,9 +13,16 @@ fn a_command_line_of_vllm_bench_serve_runs() {
         engine.url()
     );
     let ended = place.type_in(&line).measured();
-    assert!(ended.stdout.contains("Serving Benchmark Result") && ended.stdout.contains("P99 TTFT (ms):"), "{}", ended.stdout);
+    assert!(
+        ended.stdout.contains("Serving Benchmark Result") && ended.stdout.contains("P99 TTFT (ms):"),
+        "{}",
+        ended.stdout
+    );
     let file = read_json(place.path().join("out/mine.json"));
-    assert_eq!((&file["completed"], &file["max_concurrency"], &file["request_rate"]), (&8.into(), &2.into(), &"inf".into()));
+    assert_eq!(
+        (&file["completed"], &file["max_concurrency"], &file["request_rate"]),
+        (&8.into(), &2.into(), &"inf".into())
+    );
     assert_eq!(file["ttfts"].as_array().map(Vec::len), Some(8));
     let refused = place.type_in("bench --backend tgi").expect(2).stderr;
     assert!(refused.contains("tgi"), "{refused}");

@@ -113,10 +113,14 @@ fn a_threshold_ends_at_the_first_level_that_misses() {
     assert_eq!(points, 1, "nobody keeps a TPOT of a tenth of a microsecond: {json}");
     let run = &place.runs("random")[0];
     assert_eq!(read_json(run.join("manifest.json"))["status"], "completed");
-    let args: Vec<&str> = "simple --concurrency 1,2 --threshold ttft:60000 --threshold-by p99".split(' ').chain(LOAD).collect();
+    let args: Vec<&str> =
+        "simple --concurrency 1,2 --threshold ttft:60000 --threshold-by p99".split(' ').chain(LOAD).collect();
     let told: Vec<&str> = args.into_iter().filter(|word| *word != "--json").collect();
     let text = place.topobench(&told).measured().stdout;
-    assert!(text.contains("threshold p99 TTFT 60000 ms (simple TP1, random 64 in, 8 out) is still kept at 2 in flight"), "{text}");
+    assert!(
+        text.contains("threshold p99 TTFT 60000 ms (simple TP1, random 64 in, 8 out) is still kept at 2 in flight"),
+        "{text}"
+    );
     for (line, why) in [
         ("--concurrency 2,1 --threshold ttft:4", "loads must rise"),
         ("--threshold ttft:4", "--concurrency 1,2,5,10"),

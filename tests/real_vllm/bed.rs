@@ -103,7 +103,7 @@ impl Bed {
                 window: None,
                 on_failure: OnFailure::default(),
                 profile: false,
-            metadata: Default::default(),
+                metadata: Default::default(),
                 metrics: MetricChoice::default(),
                 engine_args: Vec::new(),
                 through_proxy: false,

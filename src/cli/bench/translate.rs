@@ -22,8 +22,14 @@ pub(super) struct Saved {
 }
 
 /// Always so here, or about the client's own ways.
-const WITHOUT_EFFECT: [&str; 6] =
-    ["--trust-remote-code", "--disable-tqdm", "--save-detailed", "--append-result", "--no-stream", "--skip-test-prompt"];
+const WITHOUT_EFFECT: [&str; 6] = [
+    "--trust-remote-code",
+    "--disable-tqdm",
+    "--save-detailed",
+    "--append-result",
+    "--no-stream",
+    "--skip-test-prompt",
+];
 /// The same with a value.
 const VALUES_WITHOUT_EFFECT: [&str; 4] = ["--tokenizer-mode", "--ready-check-timeout-sec", "--label", "--logprobs"];
 /// Fields of the body.
@@ -88,7 +94,9 @@ pub(super) fn translate(words: &[String]) -> Result<Translated, String> {
                 out.told.push(format!("{flag} {value} has no effect here"));
             }
             flag if REFUSED.contains(&flag) => {
-                return Err(format!("{flag} is not done here\nhint: `vllm bench serve` does it; `topobench compare` reads its files"));
+                return Err(format!(
+                    "{flag} is not done here\nhint: `vllm bench serve` does it; `topobench compare` reads its files"
+                ));
             }
             flag if flag.starts_with("--") => out.words.push(flag.to_string()),
             _ => out.words.push(word),
@@ -170,7 +178,10 @@ mod tests {
             "--model NousResearch/Hermes-3-Llama-3.1-8B --dataset-name sharegpt --dataset-path S.json \
              --attach http://127.0.0.1:8000 --endpoint /v1/completions --request-rate inf --num-prompts 10"
         );
-        assert!(words("--backend openai-chat --base-url http://h:1").contains("--attach http://h:1 --endpoint /v1/chat/completions"));
+        assert!(
+            words("--backend openai-chat --base-url http://h:1")
+                .contains("--attach http://h:1 --endpoint /v1/chat/completions")
+        );
     }
 
     #[test]
@@ -181,7 +192,8 @@ mod tests {
 
     #[test]
     fn results_are_saved_where_vllm_saves_them_and_sampling_goes_into_the_body() {
-        let out = line("--save-result --result-dir d --result-filename r.json --top-p 0.9 --top-k 5 --disable-tqdm").expect("fine");
+        let out = line("--save-result --result-dir d --result-filename r.json --top-p 0.9 --top-k 5 --disable-tqdm")
+            .expect("fine");
         assert_eq!(out.saved, Some(Saved { dir: PathBuf::from("d"), name: Some("r.json".into()) }));
         assert!(out.words.contains(&r#"{"top_k":5,"top_p":0.9}"#.to_string()), "{:?}", out.words);
         assert_eq!(line("--result-dir d").expect("fine").saved, None);

@@ -80,7 +80,11 @@ pub(super) fn build(
     }
     if matches!(strategy, StrategyPlan::Threshold(_)) && !rates.is_sorted_by(|a, b| a.total_cmp(b).is_lt()) {
         let told = rates.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-        return Err(PlanError::value("--threshold", told, "loads must rise, so that it can end at the first that misses"));
+        return Err(PlanError::value(
+            "--threshold",
+            told,
+            "loads must rise, so that it can end at the first that misses",
+        ));
     }
     let requests = requests(o, &rates)?;
     check_size(extent, &rates)?;

@@ -32,7 +32,11 @@ pub fn energy(study: &Study, style: Style) -> String {
     let costs = study.comparison.arms.iter().filter_map(|arm| Some((arm, arm.cost_per_million_tokens?)));
     for (arm, cost) in costs {
         let label = style.paint("cost:", Tint::Bold);
-        text.push_str(&format!("{label} {}: {} for a million output tokens at its crossing\n", arm.name, words::number(cost)));
+        text.push_str(&format!(
+            "{label} {}: {} for a million output tokens at its crossing\n",
+            arm.name,
+            words::number(cost)
+        ));
     }
     text
 }

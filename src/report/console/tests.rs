@@ -28,19 +28,23 @@ fn joules_and_money_are_told_at_the_crossing() {
     let mut run = Made::nixl().run();
     let repeat = run.points.clone();
     for (round, joules) in [(0, 95.0), (1, 105.0)] {
-        let of_round: Vec<_> = repeat.iter().cloned().map(|mut point| {
-            point.key.attempt = 1 + round;
-            let facts = point.facts.as_mut().expect("facts");
-            facts.key.attempt = 1 + round;
-            let all = joules * f64::from(facts.offered);
-            let by_role = [("prefill", 0.25), ("decode", 0.75)].map(|(role, part)| (role.to_string(), part * all));
-            facts.gpus = Some(GpuFacts {
-                energy_joules: Some(all),
-                joules_by_role: by_role.into_iter().collect(),
-                ..GpuFacts::default()
-            });
-            point
-        }).collect();
+        let of_round: Vec<_> = repeat
+            .iter()
+            .cloned()
+            .map(|mut point| {
+                point.key.attempt = 1 + round;
+                let facts = point.facts.as_mut().expect("facts");
+                facts.key.attempt = 1 + round;
+                let all = joules * f64::from(facts.offered);
+                let by_role = [("prefill", 0.25), ("decode", 0.75)].map(|(role, part)| (role.to_string(), part * all));
+                facts.gpus = Some(GpuFacts {
+                    energy_joules: Some(all),
+                    joules_by_role: by_role.into_iter().collect(),
+                    ..GpuFacts::default()
+                });
+                point
+            })
+            .collect();
         if round == 0 { run.points = of_round } else { run.points.extend(of_round) }
     }
     let asked = crate::analyse::Question { gpu_hour_price: Some(3.6), ..question(200.0, 200.0) };
@@ -55,7 +59,10 @@ fn joules_and_money_are_told_at_the_crossing() {
     let cost = arm.cost_per_million_tokens.expect("a price was given");
     assert!((cost - 0.002 / (crossing * 32.0) * 1e6).abs() < 1e-6, "{cost}");
     let text = energy(&study, PLAIN);
-    assert!(text.contains("100 (95 % CI ") && text.contains("J a request, 3.12") && text.contains("75 % decode"), "{text}");
+    assert!(
+        text.contains("100 (95 % CI ") && text.contains("J a request, 3.12") && text.contains("75 % decode"),
+        "{text}"
+    );
     assert!(text.contains("for a million output tokens at its crossing"), "{text}");
     assert_eq!(energy(&h100_study(250.0, 9.0), PLAIN), "", "nobody told");
 }
