@@ -1,8 +1,8 @@
 //! The routing proxy of topobench.
 //!
 //! It stands between a load generator and the engines, in one of two ways: it balances requests over equal replicas,
-//! or it takes each request through a prefill and a decode instance of vLLM and hands the KV over between them. What a
-//! backend answers is passed on byte for byte and as it comes.
+//! or it takes each request through a prefill and a decode instance of vLLM and hands the KV over between them: one after
+//! the other, or both at once where prefill pushes. What a backend answers is passed on byte for byte and as it comes.
 //!
 //! It runs on threads of its own ([`Proxy::spawn`]), apart from the load's, and tells when each request reached each
 //! stage out of band ([`ProxyHandle::drain_stamps`]). Deliberately absent: results, SLOs, sweeps, the life of the
