@@ -1,8 +1,9 @@
 //! Closed loops compared: how many requests a second meet the SLO at one arm, over how many do at another.
 //!
 //! A closed loop offers as much as is answered, so its shares of met requests say little and its goodput says it all. The
-//! interval comes from counts in equal stretches of time: what differs between neighbouring stretches is what chance does
-//! to the whole. It speaks of the launches that were measured.
+//! interval comes from waves of equally many answers, each with the time it took: what differs between waves is what chance
+//! does to the whole. Waves, and not stretches of time: answers come in step, and a clock would cut through them. It speaks
+//! of the launches that were measured.
 
 use super::holm::{Hypothesis, holm};
 use super::interval::{Interval, Z95, student95};
@@ -12,10 +13,10 @@ use super::scale::{Limits, per_request};
 use crate::plan::slo::Slo;
 use serde::Serialize;
 
-/// Stretches of time that a point is cut into: enough for a spread, and long beside a request.
-const STRETCHES: usize = 10;
-/// Requests a stretch must hold on average.
-const FEWEST: usize = 3;
+/// Waves that a point is cut into at most: enough for a spread.
+const WAVES: usize = 10;
+/// Answers in a wave, at least; and never fewer than are in flight.
+const FEWEST: usize = 2;
 
 /// Goodput of one arm over another's.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -40,8 +41,8 @@ struct Goodput {
 
 impl GoodputRatio {
     /// Repeats of a load on arm `a` and on arm `b`, each with the GPUs it takes (1 where nobody knows): b over a.
-    pub fn new(a: (&[&Samples], u32), b: (&[&Samples], u32), slo: &Slo) -> GoodputRatio {
-        let [a, b] = [a, b].map(|(repeats, gpus)| Goodput::of(repeats, f64::from(gpus.max(1)), slo));
+    pub fn new(a: (&[&Samples], u32), b: (&[&Samples], u32), in_flight: u32, slo: &Slo) -> GoodputRatio {
+        let [a, b] = [a, b].map(|(repeats, gpus)| Goodput::of(repeats, in_flight as usize, f64::from(gpus.max(1)), slo));
         let value = (a.per_second > 0.0 && b.per_second > 0.0).then(|| b.per_second / a.per_second);
         let known = value.zip(a.error.zip(b.error));
         let Some((value, (of_a, of_b))) = known else {
@@ -67,34 +68,41 @@ pub fn claim<'a>(ratios: impl IntoIterator<Item = &'a mut GoodputRatio>) {
 }
 
 impl Goodput {
-    fn of(repeats: &[&Samples], gpus: f64, slo: &Slo) -> Goodput {
-        let each: Vec<Vec<f64>> = repeats.iter().filter_map(|samples| rates(samples, slo)).collect();
-        let counts: Vec<f64> = each.into_iter().flatten().map(|rate| rate / gpus).collect();
-        let n = counts.len();
-        if n == 0 {
+    /// The ratio of what was met to the time it took, over all waves, with the error of a ratio.
+    fn of(repeats: &[&Samples], in_flight: usize, gpus: f64, slo: &Slo) -> Goodput {
+        let waves: Vec<Wave> = repeats.iter().flat_map(|samples| waves(samples, in_flight, slo)).collect();
+        let (met, secs) = waves.iter().fold((0.0, 0.0), |(met, secs), wave| (met + wave.met, secs + wave.secs));
+        if secs <= 0.0 {
             return Goodput { per_second: 0.0, error: None, freedom: 0 };
         }
-        let mean = counts.iter().sum::<f64>() / n as f64;
-        let squares: f64 = counts.iter().map(|c| (c - mean).powi(2)).sum();
-        let error = (n > 1 && mean > 0.0).then(|| (squares / (n - 1) as f64 / n as f64).sqrt() / mean);
-        Goodput { per_second: mean, error, freedom: n.saturating_sub(1) }
+        let (n, rate) = (waves.len() as f64, met / secs);
+        let squares: f64 = waves.iter().map(|wave| (wave.met - rate * wave.secs).powi(2)).sum();
+        let error = (waves.len() > 1 && met > 0.0).then(|| (squares * n / (n - 1.0)).sqrt() / met);
+        Goodput { per_second: rate / gpus, error, freedom: waves.len() - 1 }
     }
 }
 
-/// Requests a second that met the SLO in each stretch of a point; `None` where nothing took time.
-fn rates(samples: &Samples, slo: &Slo) -> Option<Vec<f64>> {
-    let end = samples.end.iter().copied().filter(|t| t.is_finite()).fold(0.0, f64::max);
-    if end <= 0.0 {
-        return None;
-    }
-    let stretches = (samples.len() / FEWEST).clamp(1, STRETCHES);
-    let length = end / stretches as f64;
-    let mut counts = vec![0.0; stretches];
-    let met = per_request(samples, slo, Limits::Both);
-    for (at, _) in samples.end.iter().zip(&met).filter(|(at, scale)| at.is_finite() && **scale <= 1.0) {
-        counts[((at / length) as usize).min(stretches - 1)] += 1.0 / length;
-    }
-    Some(counts)
+/// So many answers after each other.
+struct Wave {
+    /// Requests that met the SLO.
+    met: f64,
+    secs: f64,
+}
+
+fn waves(samples: &Samples, in_flight: usize, slo: &Slo) -> Vec<Wave> {
+    let met = per_request(samples, slo, Limits::Both).into_iter().map(|scale| scale <= 1.0);
+    let mut answers: Vec<(f64, bool)> = samples.end.iter().copied().zip(met).filter(|(at, _)| at.is_finite()).collect();
+    answers.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let count = (answers.len() / in_flight.max(FEWEST)).clamp(1, WAVES);
+    let mut began = 0.0;
+    let wave = |i: usize| {
+        let of_wave = &answers[i * answers.len() / count..(i + 1) * answers.len() / count];
+        let ended = of_wave.last().map_or(began, |(at, _)| *at);
+        let secs = ended - began;
+        began = ended;
+        Wave { met: of_wave.iter().filter(|(_, met)| *met).count() as f64, secs }
+    };
+    (0..count).map(wave).filter(|wave| wave.secs > 0.0 || wave.met > 0.0).collect()
 }
 
 #[cfg(test)]
@@ -137,7 +145,7 @@ mod tests {
     }
 
     fn ratio(a: &Samples, b: &Samples, slo: &Slo) -> GoodputRatio {
-        GoodputRatio::new((&[a], 1), (&[b], 1), slo)
+        GoodputRatio::new((&[a], 1), (&[b], 1), 1, slo)
     }
 
     #[test]
@@ -149,7 +157,7 @@ mod tests {
         let mut alike = ratio(&closed_loop(0.1, 200, 1), &closed_loop(0.1, 200, 3), &slo);
         claim([&mut found, &mut alike]);
         assert!(found.claimed && !alike.claimed && alike.ci95.contains(1.0), "{alike:?}");
-        let halved = GoodputRatio::new((&[&closed_loop(0.2, 200, 1)], 1), (&[&closed_loop(0.1, 200, 2)], 2), &slo);
+        let halved = GoodputRatio::new((&[&closed_loop(0.2, 200, 1)], 1), (&[&closed_loop(0.1, 200, 2)], 2), 1, &slo);
         assert!(halved.value.is_some_and(|v| (v - 1.0).abs() < 0.05), "per GPU they are level: {halved:?}");
     }
 
@@ -160,5 +168,7 @@ mod tests {
         assert_eq!((none.value, none.claimed), (None, false));
         let few = ratio(&closed_loop(0.2, 2, 1), &closed_loop(0.1, 2, 2), &Slo::default());
         assert_eq!(few.ci95, Interval { lo: None, hi: None }, "two requests tell of no spread");
+        let one_wave = GoodputRatio::new((&[&closed_loop(0.2, 40, 1)], 1), (&[&closed_loop(0.1, 40, 2)], 1), 64, &Slo::default());
+        assert_eq!(one_wave.ci95, Interval { lo: None, hi: None }, "nor do requests that were all in flight at once");
     }
 }

@@ -8,7 +8,7 @@ use crate::outcome::PointStatus;
 use crate::plan::secrecy::masked_words;
 use crate::plan::{MetricChoice, Plan};
 use crate::record::{RecordedRun, dir};
-use crate::report::{Study, console, csv, figures, kept, page, parquet};
+use crate::report::{Study, console, csv, figures, gpus, kept, page, parquet};
 use crate::session::ArmRun;
 use crate::units::{Percent, RequestRate};
 use chrono::Local;
@@ -98,12 +98,19 @@ pub fn comparison(study: &Study, output: &Path, json: bool) -> Result<(), CliErr
 
 /// Figures, table and report of one run, into the run's own directory. What can't be drawn is told.
 pub fn write_run(run: &Path, study: &Study) -> Result<figures::Written, CliError> {
+    study.runs.iter().try_for_each(|recorded| write_gpus(run, recorded))?;
     let (drawn, undrawn) = figures::draw(figures::of_run(study));
     let mut written = figures::write(&run.join(dir::PLOTS), &drawn)?;
     write_texts(run, study, &drawn)?;
     written.failed.splice(0..0, undrawn);
     warn_of(&written.failed);
     Ok(written)
+}
+
+/// What the samples of the GPUs come to, where there are any.
+pub fn write_gpus(output: &Path, run: &RecordedRun) -> Result<(), CliError> {
+    let table = gpus::table(run).map_err(|e| CliError::new(Exit::Internal, e))?;
+    table.map_or(Ok(()), |table| Ok(dir::write_atomically(&output.join(dir::GPU_SUMMARY), &table)?))
 }
 
 fn warn_of<'a>(failed: impl IntoIterator<Item = &'a figures::FigureError>) {

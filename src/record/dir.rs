@@ -10,6 +10,8 @@ pub const JOURNAL: &str = "requests.jsonl";
 pub const TRACE: &str = "trace.jsonl";
 pub const ENGINE_METRICS: &str = "engine-metrics.jsonl";
 pub const GPU_CSV: &str = "gpu.csv";
+/// What the samples come to.
+pub const GPU_SUMMARY: &str = "gpu_summary.csv";
 pub const LOGS: &str = "logs";
 pub const PLOTS: &str = "plots";
 /// Traces of the engines' profiler.

@@ -8,6 +8,7 @@ use crate::report::hues::hues;
 use crate::units::RequestRate;
 use crate::words;
 use serde::Serialize;
+use std::sync::Arc;
 
 /// Ratios beyond it take the end's colour.
 const OCTAVES: f64 = 2.0;
@@ -147,8 +148,8 @@ impl DecisionMap {
             loads.iter().map(panel).collect()
         };
         let caption = format!(
-            "Each cell: {} over {} in {}. {}. Bold colour and a number: the 95 % interval, corrected for the number of \
-             cells, excludes 1. No colour: nothing can be claimed. Intervals speak of the launches that were measured.",
+            "Each cell: {} over {} in {}. {}. A colour is a claim: the 95 % interval, corrected for the number of cells, \
+             excludes 1. Hatched: nothing can be claimed. Intervals speak of the launches that were measured.",
             self.arms[1], self.arms[0], self.measure, self.slo
         );
         let (columns, width) = if panels.len() == 1 { (1, 560.0) } else { (2, 860.0) };
@@ -234,21 +235,20 @@ impl Level {
 fn levels(pair: &GridPair, question: &Question, per_gpu: bool) -> Vec<Level> {
     let [a, b] = &pair.arms;
     let rates: Vec<RequestRate> = words::distinct(a.points.iter().map(|p| p.rate));
-    let repeats = |arm: &ArmInput, rate: RequestRate| -> Vec<std::sync::Arc<Samples>> {
+    let repeats = |arm: &ArmInput, rate: RequestRate| -> Vec<Arc<Samples>> {
         let believed = |p: &&PointInput| p.rate == rate;
-        arm.points.iter().filter(believed).map(|p| std::sync::Arc::clone(&p.samples)).collect()
+        arm.points.iter().filter(believed).map(|p| Arc::clone(&p.samples)).collect()
     };
     let gpus = |arm: &ArmInput| arm.gpus.filter(|_| per_gpu).unwrap_or(1);
     let level = |rate: RequestRate| {
         let in_flight = rate.in_flight()?;
         let (of_a, of_b) = (repeats(a, rate), repeats(b, rate));
-        let refs = |all: &[std::sync::Arc<Samples>]| all.len();
-        if refs(&of_a) == 0 || refs(&of_b) == 0 {
+        if of_a.is_empty() || of_b.is_empty() {
             return None;
         }
         let of_a: Vec<&Samples> = of_a.iter().map(AsRef::as_ref).collect();
         let of_b: Vec<&Samples> = of_b.iter().map(AsRef::as_ref).collect();
-        let ratio = GoodputRatio::new((&of_a, gpus(a)), (&of_b, gpus(b)), &question.slo);
+        let ratio = GoodputRatio::new((&of_a, gpus(a)), (&of_b, gpus(b)), in_flight, &question.slo);
         Some(Level { input: pair.input, output: pair.output, in_flight, ratio })
     };
     rates.into_iter().filter_map(level).collect()

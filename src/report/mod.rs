@@ -9,6 +9,7 @@ pub mod csv;
 pub mod decision;
 pub mod figures;
 pub mod html;
+pub mod gpus;
 mod hues;
 pub mod inputs;
 pub mod kept;

@@ -5,7 +5,7 @@ use super::place::GridPlace;
 use crate::analyse::Question;
 use crate::cli::args::SweepArgs;
 use crate::cli::exit::{CliError, Exit};
-use crate::cli::{aggregate, out};
+use crate::cli::{aggregate, out, present};
 use crate::record::{RecordedRun, dir};
 use crate::report::aggregate::{AggregateRow, markdown, of_run};
 use crate::report::decision::{DecisionMap, GridPair};
@@ -23,6 +23,7 @@ pub(super) fn show(
     sweep: &SweepArgs,
 ) -> Result<Exit, CliError> {
     let measured = read(cells, place)?;
+    measured.iter().flatten().flatten().try_for_each(|run| present::write_gpus(&run.dir, run))?;
     let rows: Vec<AggregateRow> = measured.iter().flatten().flatten().flat_map(|run| of_run(run, question)).collect();
     if rows.is_empty() {
         return Ok(Exit::Good);

@@ -6,7 +6,7 @@
 use crate::outcome::PointFacts;
 use crate::record::RecordedRun;
 use crate::record::dir::{ENGINE_METRICS, GPU_CSV};
-use chrono::DateTime;
+use crate::report::gpus::time_zero;
 use serde::Deserialize;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -88,11 +88,4 @@ fn add(all: &mut Vec<GaugeSeries>, name: &str, at: f64, value: Option<f64>) {
         all.len() - 1
     });
     all[place].points.push((at, value));
-}
-
-/// Seconds from the run's beginning to the point's time zero.
-fn time_zero(run: &RecordedRun, facts: &PointFacts) -> Option<f64> {
-    let begun = DateTime::parse_from_rfc3339(&run.manifest.as_ref()?.created_at).ok()?;
-    let point = DateTime::parse_from_rfc3339(&facts.started_at).ok()?;
-    Some((point - begun).as_seconds_f64())
 }
