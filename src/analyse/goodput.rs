@@ -42,7 +42,8 @@ struct Goodput {
 impl GoodputRatio {
     /// Repeats of a load on arm `a` and on arm `b`, each with the GPUs it takes (1 where nobody knows): b over a.
     pub fn new(a: (&[&Samples], u32), b: (&[&Samples], u32), in_flight: u32, slo: &Slo) -> GoodputRatio {
-        let [a, b] = [a, b].map(|(repeats, gpus)| Goodput::of(repeats, in_flight as usize, f64::from(gpus.max(1)), slo));
+        let [a, b] =
+            [a, b].map(|(repeats, gpus)| Goodput::of(repeats, in_flight as usize, f64::from(gpus.max(1)), slo));
         let value = (a.per_second > 0.0 && b.per_second > 0.0).then(|| b.per_second / a.per_second);
         let known = value.zip(a.error.zip(b.error));
         let Some((value, (of_a, of_b))) = known else {
@@ -168,7 +169,8 @@ mod tests {
         assert_eq!((none.value, none.claimed), (None, false));
         let few = ratio(&closed_loop(0.2, 2, 1), &closed_loop(0.1, 2, 2), &Slo::default());
         assert_eq!(few.ci95, Interval { lo: None, hi: None }, "two requests tell of no spread");
-        let one_wave = GoodputRatio::new((&[&closed_loop(0.2, 40, 1)], 1), (&[&closed_loop(0.1, 40, 2)], 1), 64, &Slo::default());
+        let one_wave =
+            GoodputRatio::new((&[&closed_loop(0.2, 40, 1)], 1), (&[&closed_loop(0.1, 40, 2)], 1), 64, &Slo::default());
         assert_eq!(one_wave.ci95, Interval { lo: None, hi: None }, "nor do requests that were all in flight at once");
     }
 }

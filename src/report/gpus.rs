@@ -140,7 +140,9 @@ mod tests {
             power_watts: Some(70.0),
             temperature_celsius: None,
         };
-        let run = crate::report::samples::Made { rates: vec![2.0], requests: 5, ..crate::report::samples::Made::simple() }.run();
+        let run =
+            crate::report::samples::Made { rates: vec![2.0], requests: 5, ..crate::report::samples::Made::simple() }
+                .run();
         let facts = run.points[0].facts.as_ref().expect("facts");
         let row = summary(facts, 0, &[&sample]);
         assert_eq!((row.samples, row.loaded_samples, row.mean_power_watts, row.memory_steady), (1, 0, None, None));
