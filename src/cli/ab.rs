@@ -44,7 +44,7 @@ pub(super) fn run(args: &AbArgs, matches: &ArgMatches) -> Result<Exit, CliError>
     {
         return show(&done);
     }
-    let measured = measure(plan.clone(), resumed, &args.sweep)?;
+    let measured = measure(plan.clone(), resumed, args.sweep.run.json)?;
     let shown = show(&measured.runs);
     measured.settle(shown)
 }

@@ -91,7 +91,7 @@ fn commands(fleet: &FleetPlan) -> Result<(Vec<PlannedInstance>, PortLeases), Cli
     launch::plan_commands(fleet, None, version).map_err(|e| CliError::new(Exit::Usage, e))
 }
 
-fn version_of(program: &Program, fleet: &FleetPlan) -> Option<EngineVersion> {
+pub(super) fn version_of(program: &Program, fleet: &FleetPlan) -> Option<EngineVersion> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
     let guardian = std::path::Path::new(program::THIS);
     runtime.block_on(launch::preflight::probe_version(program, &fleet.env, guardian)).ok()?.ok()
@@ -112,7 +112,7 @@ fn points(plan: &Plan, workload: &PreparedWorkload) -> Result<Vec<DryPoint>, Cli
 /// What the search would measure first, once the first arm is up.
 fn first_pilot(plan: &Plan) -> Option<PointOrder> {
     let (nothing, launched) = (ArmInput::default(), Some(1));
-    let arm = ArmProgress { points: &[], launch: launched, judged: &nothing, launch_secs: None };
+    let arm = ArmProgress { points: &[], launch: launched, judged: &nothing, launch_secs: None, is_out: false };
     let arms = vec![arm; plan.arms.len()];
     match Strategy::of(plan).next(&SessionProgress { arms: &arms, engine_secs: 0.0 })? {
         Step::Measure { point, .. } => Some(point),

@@ -55,7 +55,7 @@ pub(super) fn one_arm(
     {
         return present::alone(&done, &plan, sweep.run.json);
     }
-    let measured = measure(plan.clone(), resumed, sweep)?;
+    let measured = measure(plan.clone(), resumed, sweep.run.json)?;
     let shown = present::alone(&measured.runs, &plan, sweep.run.json);
     measured.settle(shown)
 }
@@ -201,13 +201,13 @@ pub(super) fn failure(error: &SessionError) -> CliError {
     CliError::new(exit, error)
 }
 
-pub(super) fn measure(mut plan: Plan, resumed: Option<Vec<PathBuf>>, sweep: &SweepArgs) -> Result<Measured, CliError> {
+pub(super) fn measure(mut plan: Plan, resumed: Option<Vec<PathBuf>>, json: bool) -> Result<Measured, CliError> {
     let workload = prepare::workload(&plan)?;
     plan.warnings.extend(prepare::warnings(&plan, &workload)?);
     threads::check(&plan)?;
     let fresh = resumed.is_none();
     let command = masked_words(&given::command_line());
-    on_runtime(sweep, async |events, stop| {
+    on_runtime(json, async |events, stop| {
         let session = match resumed {
             Some(runs) => Session::resume(plan, workload, runs, events, stop),
             None => Session::create(plan, workload, command, events, stop),
@@ -226,10 +226,10 @@ type Sessions = (Vec<ArmRun>, Result<(), SessionError>);
 
 /// Carries out sessions, with progress told as the flags say and with ears for signals.
 pub(super) fn on_runtime(
-    sweep: &SweepArgs,
+    json: bool,
     sessions: impl AsyncFnOnce(EventSink, Stop) -> Result<Sessions, CliError>,
 ) -> Result<Measured, CliError> {
-    let events = progress::sink(ProgressFormat::choose(sweep.run.json));
+    let events = progress::sink(ProgressFormat::choose(json));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

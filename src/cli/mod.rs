@@ -5,6 +5,7 @@ mod aggregate;
 mod args;
 mod attach;
 mod bench;
+mod best;
 mod calibrate;
 mod compare;
 mod completions;
@@ -85,6 +86,7 @@ fn dispatch(command: Command, matches: &clap::ArgMatches) -> Result<Exit, CliErr
         Command::Sweep(args) => sweep::run(&args, matches),
         Command::Presets(args) => presets::run(&args),
         Command::Aggregate(args) => aggregate::run(&args, matches),
+        Command::Best(args) => best::run(&args, matches),
         Command::List(args) => list::run(&args),
         Command::Predict(args) => predict::run(&args, matches),
         Command::Calibrate(args) => calibrate::run(&args, matches),

@@ -24,7 +24,7 @@ pub(super) fn one_run(what: &str, sweep: &SweepArgs, matches: &ArgMatches) -> Re
             dir.display()
         )));
     }
-    plan_of(vec![dir], sweep)
+    plan_of(vec![dir], sweep.run.result_dir.clone())
 }
 
 /// The plan of all arms of a session, and their directories, from any one of them.
@@ -39,7 +39,7 @@ pub(super) fn session(what: &str, sweep: &SweepArgs, matches: &ArgMatches) -> Re
         )));
     }
     let beside = dir.parent().unwrap_or(Path::new("."));
-    plan_of(names.iter().map(|name| beside.join(name)).collect(), sweep)
+    plan_of(names.iter().map(|name| beside.join(name)).collect(), sweep.run.result_dir.clone())
 }
 
 fn only_own_flags(matches: &ArgMatches) -> Result<(), CliError> {
@@ -54,11 +54,10 @@ fn only_own_flags(matches: &ArgMatches) -> Result<(), CliError> {
 }
 
 /// Secrets come from the environment again: manifests hold none.
-fn plan_of(runs: Vec<PathBuf>, sweep: &SweepArgs) -> Result<(Plan, Vec<PathBuf>), CliError> {
+pub(super) fn plan_of(runs: Vec<PathBuf>, result_dir: PathBuf) -> Result<(Plan, Vec<PathBuf>), CliError> {
     let manifests = runs.iter().map(|run| Manifest::read(run)).collect::<Result<Vec<_>, _>>()?;
     let arms = manifests.iter().map(arm_of).collect::<Result<Vec<_>, _>>()?;
     let Some(first) = manifests.into_iter().next() else { return Err(CliError::usage("no run to go on with")) };
-    let result_dir = sweep.run.result_dir.clone();
     let plan = Plan { arms, sweep: first.sweep, order: first.order, result_dir, warnings: Vec::new() };
     Ok((plan, runs))
 }

@@ -33,6 +33,7 @@ pub fn build(request: &Request, env: &Environment, detect: impl Fn() -> GpuPool)
     }
     let (arms, defaults, disjoint) = match &request.arms {
         Arms::Spawn { specs, engine } => arms::spawn(request, specs, engine, env, detect, &mut warnings)?,
+        Arms::Candidates { specs, engine, gpus } => arms::candidates(request, specs, engine, *gpus, env, detect)?,
         Arms::Attach { servers, name, gpus, headers, insecure } => {
             let gpus = gpus.unwrap_or(0);
             let access = Access::new(env, headers, *insecure)?;
@@ -57,8 +58,8 @@ fn launches(request: &Request, order: Order) -> Result<u32, PlanError> {
             Err(PlanError::value("--launches", n, "attached servers are not started by topobench: use --attempts"))
         }
         (Arms::Attach { .. }, _) => Ok(1),
-        (Arms::Spawn { .. }, Some(n)) => Ok(n),
-        (Arms::Spawn { .. }, None) => Ok(if order == Order::Abba { 2 } else { 1 }),
+        (Arms::Spawn { .. } | Arms::Candidates { .. }, Some(n)) => Ok(n),
+        (Arms::Spawn { .. } | Arms::Candidates { .. }, None) => Ok(if order == Order::Abba { 2 } else { 1 }),
     }
 }
 

@@ -52,6 +52,21 @@ const READ: [&str; 14] = [
 #[derive(Debug, Clone, Default)]
 pub struct Environment(BTreeMap<String, String>);
 
+impl Environment {
+    /// Without the sizes that it gives deployments which name none.
+    pub fn without_sizes(mut self) -> Environment {
+        let sizes = [
+            TENSOR_PARALLEL_SIZE,
+            NUM_PREFILL_INSTANCES,
+            NUM_DECODE_INSTANCES,
+            PREFILLER_TP_SIZE,
+            DECODER_TP_SIZE,
+        ];
+        self.0.retain(|name, _| !sizes.contains(&name.as_str()));
+        self
+    }
+}
+
 impl FromIterator<(String, String)> for Environment {
     fn from_iter<I: IntoIterator<Item = (String, String)>>(pairs: I) -> Self {
         Environment(pairs.into_iter().collect())

@@ -14,6 +14,10 @@ pub enum PlanError {
     EngineUnknown { name: String, engine: String, known: String },
     #[error("topology {origin} is not valid: {detail}")]
     TopologyInvalid { origin: String, detail: String },
+    #[error(
+        "settings to try ({origin}): {detail}\nhint: list [[simple]] and [[nixl]] entries with settings = {{ flag = value }}, or give --tune off"
+    )]
+    Tuning { origin: String, detail: String },
     #[error("arm `{arm}`: {detail}\nhint: {remedy}")]
     Arm { arm: String, detail: String, remedy: String },
     #[error(

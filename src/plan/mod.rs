@@ -8,6 +8,7 @@ pub mod arrivals;
 pub mod build;
 pub mod combos;
 pub mod connector;
+pub mod candidates;
 pub mod context;
 pub mod dataset_file;
 pub mod deployment;

@@ -1,5 +1,6 @@
 //! How a session decides what to measure, and in which order several arms take turns.
 
+use super::candidates::LayoutKind;
 use super::threshold::ThresholdPlan;
 use crate::units::RequestRate;
 use clap::ValueEnum;
@@ -23,6 +24,18 @@ pub enum StrategyPlan {
     Grid,
     Search(SearchPlan),
     Threshold(ThresholdPlan),
+    Race(RacePlan),
+}
+
+impl StrategyPlan {
+    /// Wall time with any engine up, at the most.
+    pub fn budget(&self) -> Option<Duration> {
+        match self {
+            StrategyPlan::Grid | StrategyPlan::Threshold(_) => None,
+            StrategyPlan::Search(search) => Some(search.budget),
+            StrategyPlan::Race(race) => Some(race.budget),
+        }
+    }
 }
 
 /// Looking for the crossing of each arm, and for the ratio of two.
@@ -36,6 +49,24 @@ pub struct SearchPlan {
     pub first_rate: RequestRate,
     /// How long a pilot lasts, at least.
     pub pilot: Duration,
+}
+
+/// Finding the best of many deployments that take the same GPUs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RacePlan {
+    /// What each is predicted to carry, as logarithms of requests a second, in the order of the arms.
+    pub predicted: Vec<f64>,
+    /// How far that may be off, and which are off together.
+    pub covariance: Vec<Vec<f64>>,
+    /// The best of each kind meet in the final.
+    pub kinds: Vec<LayoutKind>,
+    /// Wall time with any engine up, after which it ends.
+    pub budget: Duration,
+    /// What a launch is taken to last until one was seen, and a point with what lies between two.
+    pub launch_takes: Duration,
+    pub point_takes: Duration,
+    /// How long a point lasts.
+    pub point: Duration,
 }
 
 /// `--order`: how several arms take turns.

@@ -178,7 +178,7 @@ fn build(file: File, origin: &str) -> Result<Topology, PlanError> {
 }
 
 /// Settings as ARM's keys have them; those of a role may stand in a table of its own.
-fn settings(tune: &BTreeMap<String, Value>) -> Result<Settings, String> {
+pub(super) fn settings(tune: &BTreeMap<String, Value>) -> Result<Settings, String> {
     let mut settings = Settings::default();
     for (key, value) in tune {
         match value {

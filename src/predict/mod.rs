@@ -5,6 +5,9 @@
 
 pub mod arm;
 pub mod calibrate;
+pub mod capacity;
+mod doubt;
+pub mod field;
 pub mod fleet;
 pub mod forewarn;
 mod instance;

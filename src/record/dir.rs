@@ -41,7 +41,19 @@ pub fn create_comparison(root: &Path, now: DateTime<Local>) -> Result<PathBuf, R
     create_unique(&parent, &now.format(STAMP).to_string())
 }
 
-fn create_unique(parent: &Path, stem: &str) -> Result<PathBuf, RecordError> {
+/// Makes `<parent>/<name>`, with `-2`, `-3` .. appended where there is one.
+pub fn create_named(parent: &Path, name: &str) -> Result<PathBuf, RecordError> {
+    std::fs::create_dir_all(parent).map_err(RecordError::write(parent))?;
+    create_unique(parent, &plain_name(name))
+}
+
+/// Words of letters and digits with one `-` between them: `nixl-1P1D-block-size-128`.
+pub fn plain_name(name: &str) -> String {
+    let words = name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    safe_name(&words.collect::<Vec<_>>().join("-"))
+}
+
+pub(super) fn create_unique(parent: &Path, stem: &str) -> Result<PathBuf, RecordError> {
     let names = std::iter::once(stem.to_string()).chain((2..).map(|n| format!("{stem}-{n}")));
     for name in names {
         let path = parent.join(name);
@@ -128,6 +140,7 @@ mod tests {
         assert_eq!(safe_name("../../etc/passwd"), "etc-passwd");
         assert_eq!(safe_name("org/Model 8B"), "org-Model-8B");
         assert_eq!(safe_name(".."), "unnamed");
+        assert_eq!(plain_name("nixl 1P1D TP1/TP2 (block-size 128)"), "nixl-1P1D-TP1-TP2-block-size-128");
     }
 
     #[test]

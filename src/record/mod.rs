@@ -13,6 +13,7 @@ mod imported;
 pub mod journal;
 pub mod links;
 pub mod manifest;
+pub mod race;
 pub mod read;
 mod run;
 mod sent_before;

@@ -15,6 +15,7 @@ pub mod inputs;
 pub mod kept;
 pub mod page;
 pub mod parquet;
+pub mod race;
 #[cfg(test)]
 mod samples;
 mod why;

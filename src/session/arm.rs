@@ -50,6 +50,8 @@ pub(super) struct Arm {
     launch_secs: Option<f64>,
     /// A fleet that another session left up; the first launch takes it over.
     kept: Option<LiveArm>,
+    /// Why nothing more is measured on it, where its engines failed and the session went on without it.
+    out: Option<String>,
 }
 
 /// A fleet that is up and warm.
@@ -74,6 +76,7 @@ impl Arm {
             judged,
             launch_secs: None,
             kept: None,
+            out: None,
             plan,
             writer,
         })
@@ -85,6 +88,7 @@ impl Arm {
             launch: self.wanted.then_some(self.launches),
             judged: self.judged.as_ref().unwrap_or(nothing),
             launch_secs: self.launch_secs,
+            is_out: self.out.is_some(),
         }
     }
 
@@ -167,6 +171,14 @@ impl Arm {
         // The first error is the one to report.
         let _ = self.take_down(context).await;
         Err(error)
+    }
+
+    /// Gives the arm up: the session goes on without it.
+    pub(super) async fn drop_out(&mut self, why: &SessionError, context: &SessionContext) -> Result<(), SessionError> {
+        let text = format!("{why}");
+        (context.events)(SessionEvent::Warning { text: format!("the race goes on without it: {text}") });
+        self.out = Some(text);
+        self.retire(context).await
     }
 
     /// Counts the launch and writes down its instances.
@@ -315,19 +327,24 @@ impl Arm {
         events: &EventSink,
     ) -> (ArmRun, Result<(), SessionError>) {
         let status = match result {
+            _ if self.out.is_some() => RunStatus::Failed,
             _ if complete => RunStatus::Completed,
             Ok(()) => RunStatus::Incomplete,
             Err(SessionError::Interrupted) => RunStatus::Cancelled,
             Err(_) => RunStatus::Failed,
         };
-        let reason = result.as_ref().err().filter(|_| !complete).map(ToString::to_string);
+        let failure = result.as_ref().err().filter(|_| !complete).map(ToString::to_string);
+        let reason = self.out.clone().or(failure);
         let written = self.writer.update(|m| {
             m.status = status;
             m.reason = reason;
             m.finished_at = Some(Local::now().to_rfc3339());
         });
         let (label, dir) = (self.plan.label.clone(), self.writer.dir().to_path_buf());
-        events(SessionEvent::RunFinished { arm: label.clone(), dir: dir.clone(), status });
+        // Of an arm that was never launched there is nothing to tell.
+        if !self.manifest().instances.is_empty() || self.out.is_some() {
+            events(SessionEvent::RunFinished { arm: label.clone(), dir: dir.clone(), status });
+        }
         (ArmRun { label, dir, status }, written.map_err(SessionError::from))
     }
 }

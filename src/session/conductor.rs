@@ -59,9 +59,15 @@ impl Session {
         let now = Local::now();
         let group = plan.sweep.workload.dataset.name();
         let create = |arm: &ArmPlan| {
-            let run = dir::create(&plan.result_dir, group, &arm.name, now)?;
+            let run = match plan.sweep.strategy {
+                // Many arms share a name, and none of them is a run of its own.
+                StrategyPlan::Race(_) => dir::create_named(&plan.result_dir, &arm.label)?,
+                _ => dir::create(&plan.result_dir, group, &arm.name, now)?,
+            };
             let writer = RunWriter::create(run, first_manifest(&plan, arm, &command))?;
-            events(SessionEvent::RunCreated { arm: arm.label.clone(), dir: writer.dir().to_path_buf() });
+            if !matches!(plan.sweep.strategy, StrategyPlan::Race(_)) {
+                events(SessionEvent::RunCreated { arm: arm.label.clone(), dir: writer.dir().to_path_buf() });
+            }
             Ok(writer)
         };
         let mut writers = plan.arms.iter().map(create).collect::<Result<Vec<_>, SessionError>>()?;
@@ -194,8 +200,8 @@ impl Session {
     /// What is known by now, for people who wait.
     fn tell_known(&self) {
         let known = self.with_progress(|progress| self.strategy.known(progress));
-        let StrategyPlan::Search(goal) = &self.context.sweep.strategy else { return };
-        let left_secs = (goal.budget.as_secs_f64() - self.clock.secs()).max(0.0);
+        let Some(budget) = self.context.sweep.strategy.budget() else { return };
+        let left_secs = (budget.as_secs_f64() - self.clock.secs()).max(0.0);
         known.into_iter().for_each(|text| (self.context.events)(SessionEvent::Known { text, left_secs }));
     }
 
@@ -205,16 +211,28 @@ impl Session {
         }
         self.clock.since.get_or_insert_with(Instant::now);
         for &arm in arms {
-            self.arms[arm].launch(&self.context).await?;
+            let launched = self.arms[arm].launch(&self.context).await;
+            self.outlive(arm, launched).await?;
         }
         Ok(())
+    }
+
+    /// Goes on without an arm whose engines failed, where the strategy can.
+    async fn outlive(&mut self, arm: usize, ended: Result<(), SessionError>) -> Result<(), SessionError> {
+        match ended {
+            Err(error) if self.strategy.outlives_its_arms() && error.is_of_an_arm() => {
+                self.arms[arm].drop_out(&error, &self.context).await
+            }
+            ended => ended,
+        }
     }
 
     async fn measure(&mut self, arm: usize, point: PointOrder) -> Result<(), SessionError> {
         let measured: usize = self.arms.iter().map(|arm| arm.manifest().points.len()).sum();
         let number = (measured + 1, self.strategy.total());
         let earlier = self.earlier(point)?;
-        let ended = self.arms[arm].measure(point, earlier, number, &self.context).await;
+        let measured = self.arms[arm].measure(point, earlier, number, &self.context).await;
+        let ended = self.outlive(arm, measured).await;
         let secs = self.clock.secs();
         self.arms.iter_mut().try_for_each(|arm| arm.note_engine_secs(secs)).and(ended)
     }

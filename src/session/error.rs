@@ -54,6 +54,23 @@ pub enum SessionError {
 }
 
 impl SessionError {
+    /// Whether it is the arm's own engines that failed: another arm may do well.
+    pub(super) fn is_of_an_arm(&self) -> bool {
+        use SessionError as E;
+        matches!(
+            self,
+            E::Launch { .. }
+                | E::Proxy { .. }
+                | E::Identity { .. }
+                | E::Smoke { .. }
+                | E::NoKvTransfer { .. }
+                | E::Context { .. }
+                | E::DiedWarmingUp { .. }
+                | E::EngineLost { .. }
+                | E::EngineLostAgain { .. }
+        )
+    }
+
     /// Whether a fleet that came up before may come up if it is tried again.
     pub(super) fn may_pass(&self) -> bool {
         use SessionError as E;

@@ -161,6 +161,7 @@ mod tests {
                     launch: self.up[arm].then_some(self.launches[arm]),
                     judged: &nothing,
                     launch_secs: None,
+                    is_out: false,
                 });
                 let Some(step) = grid.next(&progress) else { break };
                 match step {

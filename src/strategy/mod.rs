@@ -5,10 +5,12 @@
 
 mod climb;
 mod grid;
+pub mod race;
 mod search;
 
 pub use climb::Climb;
 pub use grid::Grid;
+pub use race::Contest;
 pub use search::Search;
 
 use crate::analyse::ArmInput;
@@ -48,6 +50,8 @@ pub struct ArmProgress<'a> {
     pub judged: &'a ArmInput,
     /// Seconds that the latest launch took until it was warm; `None` before there was one.
     pub launch_secs: Option<f64>,
+    /// Whether its engines did not start, or were lost for good: nothing more is measured on it.
+    pub is_out: bool,
 }
 
 impl ArmProgress<'_> {
@@ -71,6 +75,7 @@ pub enum Strategy {
     Grid(Grid),
     Search(Box<Search>),
     Threshold(Climb),
+    Race(Box<Contest>),
 }
 
 impl Strategy {
@@ -79,6 +84,7 @@ impl Strategy {
             StrategyPlan::Grid => Strategy::Grid(Grid::of(plan)),
             StrategyPlan::Search(goal) => Strategy::Search(Box::new(Search::of(plan, goal))),
             StrategyPlan::Threshold(goal) => Strategy::Threshold(Climb::of(plan, goal)),
+            StrategyPlan::Race(race) => Strategy::Race(Box::new(Contest::of(plan, race))),
         }
     }
 
@@ -88,6 +94,7 @@ impl Strategy {
             Strategy::Grid(grid) => grid.next(progress.arms),
             Strategy::Search(search) => search.next(progress),
             Strategy::Threshold(climb) => climb.next(progress.arms),
+            Strategy::Race(contest) => contest.next(progress),
         }
     }
 
@@ -96,22 +103,28 @@ impl Strategy {
         match self {
             Strategy::Grid(grid) => Some(grid.total()),
             // A climb may end before.
-            Strategy::Search(_) | Strategy::Threshold(_) => None,
+            Strategy::Search(_) | Strategy::Threshold(_) | Strategy::Race(_) => None,
         }
     }
 
     /// Whether it looks at requests, not only at which points there are.
     pub fn wants_requests(&self) -> bool {
-        matches!(self, Strategy::Search(_) | Strategy::Threshold(_))
+        matches!(self, Strategy::Search(_) | Strategy::Threshold(_) | Strategy::Race(_))
     }
 
     /// Whether nothing is left to be measured on this arm. Only a session that ended by itself knows that of a search.
     pub fn is_complete(&self, arm: usize, points: &[PointFacts], ended: bool) -> bool {
         match self {
             Strategy::Grid(grid) => grid.is_complete(arm, points),
+            Strategy::Race(_) => ended,
             Strategy::Search(_) => ended && points.iter().any(|p| !p.pilot),
             Strategy::Threshold(climb) => climb.is_complete(arm, points, ended),
         }
+    }
+
+    /// Whether it goes on with the other arms when the engines of one fail.
+    pub fn outlives_its_arms(&self) -> bool {
+        matches!(self, Strategy::Race(_))
     }
 
     /// What is known by now, in a few words, for people who wait.
@@ -119,6 +132,7 @@ impl Strategy {
         match self {
             Strategy::Grid(_) | Strategy::Threshold(_) => None,
             Strategy::Search(search) => search.known(progress),
+            Strategy::Race(contest) => contest.known(progress),
         }
     }
 }

@@ -175,6 +175,7 @@ impl<'a> World<'a> {
             launch: self.up.then_some(1),
             judged: &self.arms[i],
             launch_secs: Some(0.0),
+            is_out: false,
         });
         search.next(&SessionProgress { arms: &arms, engine_secs: self.spent })
     }

@@ -4,6 +4,7 @@ mod aggregate;
 mod attach;
 mod bench;
 mod closed_loop;
+mod best;
 mod compare;
 mod compare_files;
 mod datasets;

@@ -34,6 +34,7 @@ pub(super) const AB: &str = concat!(
      DECODER_TP_SIZE (sizes of arms that name none), PLOT_OUTPUT_DIR, ",
     measuring!()
 );
+pub(super) const BEST: &str = concat!("Environment: ", measuring!());
 pub(super) const COMPARE: &str = "Environment: TTFT_SLO, TPOT_SLO, TARGET_ATTAINMENT, PLOT_OUTPUT_DIR, NO_COLOR.";
 pub(super) const PLOT: &str = COMPARE;
 pub(super) const SHOW: &str = "Environment: TTFT_SLO, TPOT_SLO, TARGET_ATTAINMENT, NO_COLOR.";

@@ -1,10 +1,12 @@
 //! The command line: `topobench COMMAND`, and what each command takes.
 
+mod best;
 mod help;
 mod history;
 mod predict;
 mod sweep;
 
+pub use best::BestArgs;
 pub use history::{AggregateArgs, CompareArgs, ListArgs, PlotArgs, PruneArgs, ShowArgs, StatusName};
 pub use predict::{CalibrateArgs, PredictArgs};
 pub use sweep::{AttachArgs, SweepArgs};
@@ -40,6 +42,9 @@ pub enum Command {
     /// Measure any topology file
     #[command(after_help = help::RUN)]
     Run(RunArgs),
+    /// Find the deployment of these GPUs that carries the most at an SLO, and say how to run it
+    #[command(after_help = help::BEST)]
+    Best(BestArgs),
     /// Measure several arms on the same trace, then compare them
     #[command(after_help = help::AB)]
     Ab(AbArgs),

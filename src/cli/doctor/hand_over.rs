@@ -107,7 +107,7 @@ fn hand_over(args: &DoctorArgs) -> Result<MeasuredHandOver, CliError> {
     };
     let arms = Arms::Spawn { specs: vec![ArmSpec::parse("nixl:prefill=1,decode=1")?], engine: args.engine.clone() };
     let plan = measure::plan(arms, None, &nixl.sweep, matches)?;
-    let measured = measure::measure(plan.clone(), None, &nixl.sweep)?;
+    let measured = measure::measure(plan.clone(), None, nixl.sweep.run.json)?;
     let run = measured.runs.first().map(|run| RecordedRun::read(&run.dir)).transpose()?;
     measured.settle(Ok(Exit::Good))?;
     let arm = run.as_ref().map(|run| inputs::arm(run, None));

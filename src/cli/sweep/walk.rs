@@ -32,7 +32,7 @@ pub(super) fn walk(cells: &GridCells, place: &GridPlace, sweep: &SweepArgs) -> R
     if let Some(plan) = cells.first() {
         threads::check(plan)?;
     }
-    measure::on_runtime(sweep, async |events, stop| {
+    measure::on_runtime(sweep.run.json, async |events, stop| {
         let (points, work) = totals(cells);
         let progress = Arc::new(Mutex::new(GridProgress::new(points, work)));
         let command = masked_words(&given::command_line());

@@ -34,10 +34,7 @@ pub(super) fn spawn(
     }
     topologies.iter().try_for_each(|t| engine_args::check(t, &request.run.engine_args, env))?;
     let labels = labels::unique(&topologies.iter().map(unnamed).collect::<Vec<_>>());
-    let pool = match topologies.iter().filter_map(|t| t.devices).min() {
-        Some(devices) => GpuPool::virtual_devices(devices),
-        None => detect(),
-    };
+    let pool = pool_of(&topologies, detect);
     let pairs: Vec<_> = labels.iter().map(String::as_str).zip(&topologies).collect();
     let assigned = gpus::assign(&pairs, &pool)?;
     let disjoint = gpus::disjoint(&assigned);
@@ -47,13 +44,48 @@ pub(super) fn spawn(
     let flags: Vec<_> = pairs.iter().map(|(label, t)| (label.to_string(), flags_of(t))).collect();
     warnings.extend(labels::left_at_default(&flags));
     let defaults = merged_defaults(&topologies);
-    let arms = topologies
-        .into_iter()
-        .zip(labels)
-        .zip(assigned)
-        .map(|((topology, label), gpus)| one(request, topology, label, gpus, env))
-        .collect::<Result<Vec<_>, _>>()?;
-    Ok((arms, defaults, disjoint))
+    Ok((made(request, topologies, labels, assigned, env)?, defaults, disjoint))
+}
+
+/// Arms that take the same GPUs, the first of those that there are, one at a time. That they differ in size and settings
+/// is what they are there for, and nothing to warn of.
+pub(super) fn candidates(
+    request: &Request,
+    specs: &[ArmSpec],
+    engine: &str,
+    gpus: u32,
+    env: &Environment,
+    detect: impl Fn() -> GpuPool,
+) -> Result<Spawned, PlanError> {
+    let load = |spec: &ArmSpec| spec.load(engine, env).map(|sized| sized.topology);
+    let topologies = specs.iter().map(load).collect::<Result<Vec<_>, _>>()?;
+    topologies.iter().try_for_each(|t| engine_args::check(t, &request.run.engine_args, env))?;
+    let labels = labels::unique(&topologies.iter().map(unnamed).collect::<Vec<_>>());
+    let mut pool = pool_of(&topologies, detect);
+    pool.ids.truncate(gpus as usize);
+    let alone = |(label, topology): (&String, &Topology)| Ok(gpus::assign(&[(label, topology)], &pool)?.remove(0));
+    let assigned = labels.iter().zip(&topologies).map(alone).collect::<Result<Vec<_>, PlanError>>()?;
+    let defaults = merged_defaults(&topologies);
+    Ok((made(request, topologies, labels, assigned, env)?, defaults, false))
+}
+
+/// Virtual GPUs where the files state them, else those of the machine.
+fn pool_of(topologies: &[Topology], detect: impl Fn() -> GpuPool) -> GpuPool {
+    match topologies.iter().filter_map(|t| t.devices).min() {
+        Some(devices) => GpuPool::virtual_devices(devices),
+        None => detect(),
+    }
+}
+
+fn made(
+    request: &Request,
+    topologies: Vec<Topology>,
+    labels: Vec<String>,
+    assigned: Vec<gpus::ArmGpus>,
+    env: &Environment,
+) -> Result<Vec<ArmPlan>, PlanError> {
+    let each = topologies.into_iter().zip(labels).zip(assigned);
+    each.map(|((topology, label), gpus)| one(request, topology, label, gpus, env)).collect()
 }
 
 /// The first arm that has an opinion wins: all arms get the same load.

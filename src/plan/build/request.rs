@@ -27,6 +27,8 @@ pub struct Request {
 pub enum Arms {
     /// Topologies for an engine, by name or file.
     Spawn { specs: Vec<ArmSpec>, engine: String },
+    /// Ways to spend the same GPUs, one at a time.
+    Candidates { specs: Vec<ArmSpec>, engine: String, gpus: u32 },
     /// Running servers, measured as one arm of this name.
     Attach { servers: Servers, name: String, gpus: Option<u32>, headers: Vec<HeaderWord>, insecure: bool },
 }

@@ -135,6 +135,13 @@ pub struct Gpu {
 }
 
 impl Gpu {
+    /// The preset of a GPU as its driver calls it: `NVIDIA H100 80GB HBM3`.
+    pub fn of_product(product: &str) -> Option<&'static Gpu> {
+        let product = product.to_ascii_lowercase();
+        let mut words = product.split(|c: char| !c.is_ascii_alphanumeric());
+        words.find_map(|word| GPUS.iter().find(|gpu| gpu.name == word))
+    }
+
     /// Finds a preset by name; case does not matter.
     pub fn find(name: &str) -> Option<&'static Gpu> {
         GPUS.iter().find(|gpu| gpu.name.eq_ignore_ascii_case(name))
@@ -183,6 +190,8 @@ pub const GPUS: &[Gpu] = &[
         parallel_admission: 22e-3,
         ..H100
     },
+    // As the H100, with more and faster memory; not fitted.
+    Gpu { name: "h200", memory_bytes: 139.8 * GIB, memory_bandwidth: 4.8e12, ..H100 },
     Gpu {
         name: "a100",
         memory_bytes: 79.3 * GIB,
@@ -221,6 +230,19 @@ mod tests {
         assert_eq!(llama.map(|m| m.name), Some("llama-3.1-70b"));
         assert_eq!(Model::find("gpt-nothing"), None);
         assert_eq!(Model::find(""), None);
+    }
+
+    #[test]
+    fn a_gpu_is_found_by_what_its_driver_calls_it() {
+        for (product, preset) in [
+            ("NVIDIA H100 80GB HBM3", Some("h100")),
+            ("NVIDIA H200", Some("h200")),
+            ("NVIDIA A100-SXM4-80GB", Some("a100")),
+            ("NVIDIA L4", Some("l4")),
+            ("NVIDIA L40S", None),
+        ] {
+            assert_eq!(Gpu::of_product(product).map(|gpu| gpu.name), preset, "{product}");
+        }
     }
 
     #[test]

@@ -38,6 +38,7 @@ impl Arms {
             launch: self.up[i].then_some(self.launches[i]),
             judged: &self.judged[i],
             launch_secs: Some(10.0),
+            is_out: false,
         };
         let arms: Vec<ArmProgress<'_>> = (0..self.carries.len()).map(one).collect();
         ask(&SessionProgress { arms: &arms, engine_secs: self.engine_secs })

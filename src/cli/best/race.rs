@@ -1,0 +1,105 @@
+//! The race itself: its directory and best.json first, then one session over all candidates.
+
+use super::answer;
+use super::field::Preparation;
+use crate::cli::args::BestArgs;
+use crate::cli::exit::{CliError, Exit};
+use crate::cli::measure::measure;
+use crate::cli::{given, out, resume};
+use crate::plan::Plan;
+use crate::plan::secrecy::masked_words;
+use crate::predict::field::Fate;
+use crate::plan::strategy::StrategyPlan;
+use crate::record::dir;
+use crate::record::race::{self, CandidateRecord, DroppedRecord, RaceQuestion, RaceRecord};
+use crate::words;
+use chrono::Local;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Races anew.
+pub(super) fn run(args: &BestArgs, prepared: Preparation) -> Result<Exit, CliError> {
+    let place = race::create(&args.race.result_dir, Local::now()).map_err(|e| CliError::usage(e))?;
+    record(args, &prepared).write(&place)?;
+    let mut plan = prepared.plan;
+    plan.result_dir = place.join(race::CANDIDATES);
+    out::note(format!("the race goes to {}", place.display()));
+    raced(args, plan, None, place)
+}
+
+/// Goes on with one that was interrupted, on the GPUs that are there now. A budget that is typed is further time.
+pub(super) fn resume(args: &BestArgs, word: &str, typed_budget: bool) -> Result<Exit, CliError> {
+    let place = race::find(&args.race.result_dir, word)?;
+    let record = RaceRecord::read(&place)?;
+    let runs: Vec<PathBuf> = record.runs(&place).map(|(_, dir)| dir).collect();
+    let (mut plan, runs) = resume::plan_of(runs, place.join(race::CANDIDATES))?;
+    if let (StrategyPlan::Race(race), true) = (&mut plan.sweep.strategy, typed_budget) {
+        race.budget = args.race.budget + Duration::from_secs_f64(record.budget.spent.max(0.0));
+    }
+    raced(args, plan, Some(runs), place)
+}
+
+fn raced(args: &BestArgs, plan: Plan, resumed: Option<Vec<PathBuf>>, place: PathBuf) -> Result<Exit, CliError> {
+    let asked = answer::Judging { slo: plan.sweep.slo, target: plan.sweep.target, need: args.race.need };
+    let measured = measure(plan, resumed, args.race.json)?;
+    let shown = answer::tell(&place, &asked, args.race.json);
+    measured.settle(shown)
+}
+
+fn record(args: &BestArgs, prepared: &Preparation) -> RaceRecord {
+    let sweep = &prepared.plan.sweep;
+    let question = RaceQuestion {
+        gpus: prepared.gpus,
+        model: sweep.model.clone(),
+        slo: sweep.slo,
+        target: sweep.target,
+        engine: args.race.engine.clone(),
+        preset: prepared.preset.as_ref().ok().map(|gpu| gpu.name.to_string()),
+        command: masked_words(&given::command_line()),
+    };
+    let raced: Vec<usize> = prepared.field.raced().collect();
+    let candidate = |(at, entrant): (usize, &crate::predict::field::Entrant)| {
+        let arm = raced.iter().position(|raced| *raced == at).map(|position| &prepared.plan.arms[position]);
+        let fate = &prepared.field.fates[at];
+        let why = match fate {
+            Fate::Raced => None,
+            Fate::DoesNotFit => Some("does not fit the GPUs".to_string()),
+            Fate::NeverMeets => Some("predicted to miss the target at any rate".to_string()),
+            Fate::Behind(other) => Some(format!("predicted behind {}", prepared.entrants[*other].candidate)),
+            Fate::Crowded => Some("others were likelier to carry the most".to_string()),
+        };
+        CandidateRecord {
+            label: entrant.candidate.to_string(),
+            arm: entrant.candidate.arm(),
+            kind: entrant.candidate.layout.kind().name().to_string(),
+            command: command(args, prepared, &entrant.candidate.arm()),
+            predicted: prepared.field.carried[at].map(|c| c.rate),
+            dir: arm.map(|arm| dir::plain_name(&arm.label)),
+            measured: None,
+            dropped: why.map(|why| DroppedRecord { at_secs: 0.0, why }),
+        }
+    };
+    let candidates = prepared.entrants.iter().enumerate().map(candidate).collect();
+    RaceRecord::new(question, prepared.race.budget.as_secs_f64(), candidates)
+}
+
+/// What measures a candidate by itself, as a shell takes it.
+fn command(args: &BestArgs, prepared: &Preparation, arm: &str) -> String {
+    let sweep = &prepared.plan.sweep;
+    let workload = &args.workload;
+    let mut words = vec!["topobench".to_string(), "run".to_string(), arm.to_string()];
+    let mut flag = |name: &str, value: Option<String>| {
+        words.extend(value.into_iter().flat_map(|value| [format!("--{name}"), value]));
+    };
+    let engine = &args.race.engine;
+    flag("engine", Some(engine.clone()).filter(|e| e != crate::plan::topology_file::DEFAULT_ENGINE));
+    flag("model", Some(sweep.model.clone()));
+    flag("dataset-path", workload.dataset_path.clone());
+    flag("random-input-len", workload.random_input_len.map(|n| n.to_string()));
+    flag("random-output-len", workload.random_output_len.map(|n| n.to_string()));
+    flag("ttft-slo", Some(sweep.slo.ttft.as_millis().to_string()));
+    flag("tpot-slo", Some(sweep.slo.tpot.as_millis().to_string()));
+    flag("e2el-slo", sweep.slo.e2el.map(|limit| limit.as_millis().to_string()));
+    flag("target", Some(sweep.target.percent().get().to_string()));
+    words.iter().map(|word| words::shell_word(word)).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,224 @@
+//! How many requests a second a deployment would carry: where the model's attainment falls through the target.
+
+use super::arm::{Arm, Group};
+use super::fleet::Fleet;
+use super::latency::attainment;
+use super::model::cost::CostModel;
+use super::model::preset::{Gpu, Model};
+use super::workload::Arrival;
+use crate::plan::slo::{Slo, Target};
+
+/// Instances that are simulated one by one; larger deployments are told from parts of this size.
+const SIMULATED: u32 = 8;
+/// Replicas behind one router, beyond which more of them change little but the sum.
+const REPLICAS: u32 = 4;
+/// Rates between which a crossing is looked for, requests a second and GPU.
+const RATES: (f64, f64) = (0.02, 400.0);
+/// First step of the search, with a guess and without, and how near it comes, as factors.
+const GUESSED_STEP: f64 = 1.15;
+const STEP: f64 = 2.0;
+const NEAR: f64 = 1.05;
+/// How sharply the slower of two roles decides.
+const SHARPNESS: f64 = 8.0;
+
+/// Requests that can be sent at any rate: their gaps keep their proportions.
+#[derive(Debug, Clone)]
+pub struct Demand {
+    /// From time zero on.
+    arrivals: Vec<Arrival>,
+    rate: f64,
+}
+
+impl Demand {
+    /// `None` with fewer than two requests, or where all come at once.
+    pub fn new(mut arrivals: Vec<Arrival>) -> Option<Demand> {
+        arrivals.sort_by_key(|arrival| arrival.at);
+        let first = arrivals.first()?.at;
+        for arrival in &mut arrivals {
+            arrival.at -= first;
+        }
+        let span = arrivals.last()?.at.as_secs_f64();
+        let rate = (arrivals.len() - 1) as f64 / span;
+        (rate.is_finite() && rate > 0.0).then_some(Demand { arrivals, rate })
+    }
+
+    fn at(&self, rate: f64) -> Vec<Arrival> {
+        let stretch = self.rate / rate;
+        self.arrivals.iter().map(|arrival| Arrival { at: arrival.at.mul_f64(stretch), ..*arrival }).collect()
+    }
+
+    fn longest(&self) -> u64 {
+        let tokens = self.arrivals.iter().map(|a| u64::from(a.input_tokens) + u64::from(a.output_tokens));
+        tokens.max().unwrap_or(0)
+    }
+}
+
+/// What deployments of a model on a kind of GPU are predicted to carry.
+#[derive(Debug)]
+pub struct Predictor<'a> {
+    pub model: &'static Model,
+    pub gpu: &'a Gpu,
+    pub demand: &'a Demand,
+    pub slo: Slo,
+    pub target: Target,
+}
+
+/// A deployment that would carry so much.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Carried {
+    /// Requests a second at which the target is just met.
+    pub rate: f64,
+    /// How far prefill decides over it, 0 (decode does) to 1; `None` where requests are served whole.
+    pub bound_by_prefill: Option<f64>,
+}
+
+/// What an instance of each role carries beside enough of the other.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Halves {
+    pub prefill: f64,
+    pub decode: f64,
+}
+
+impl Predictor<'_> {
+    /// Whether weights and the longest request fit, and heads divide by the ranks.
+    pub fn fits(&self, arm: &Arm) -> bool {
+        let fits = |group: &Group| {
+            let cost = CostModel::new(self.model, self.gpu, group.tensor_parallel);
+            let settings = &group.settings;
+            let blocks = cost.kv_blocks(cost.kv_memory(settings.memory_utilization), settings.block_size);
+            let divides = self.model.heads.is_multiple_of(group.tensor_parallel.max(1));
+            divides && u64::from(blocks) * u64::from(settings.block_size) >= self.demand.longest()
+        };
+        match arm {
+            Arm::Simple(group) => fits(group),
+            Arm::PrefillDecode { prefill, decode } => fits(prefill) && fits(decode),
+        }
+    }
+
+    /// Of replicas that serve requests whole. `None` where even few requests a second miss the target.
+    pub fn simple(&self, group: Group) -> Option<f64> {
+        let replicas = group.replicas.clamp(1, REPLICAS);
+        let part = self.crossing(Arm::Simple(Group { replicas, ..group }), None)?;
+        Some(part * f64::from(group.replicas) / f64::from(replicas))
+    }
+
+    /// What prefill and decode instances of such groups carry each; their replicas don't matter.
+    pub fn halves(&self, prefill: Group, decode: Group) -> Option<Halves> {
+        const FEW: u32 = 2;
+        let arm = |p, d| Arm::PrefillDecode {
+            prefill: Group { replicas: p, ..prefill },
+            decode: Group { replicas: d, ..decode },
+        };
+        Some(Halves {
+            prefill: self.crossing(arm(FEW, SIMULATED - FEW), None)? / f64::from(FEW),
+            decode: self.crossing(arm(SIMULATED - FEW, FEW), None)? / f64::from(FEW),
+        })
+    }
+
+    /// Of prefill and decode instances as a whole, simulated if there are few, else by their halves.
+    pub fn prefill_decode(&self, prefill: Group, decode: Group, halves: Halves) -> Option<Carried> {
+        let sides = (f64::from(prefill.replicas) * halves.prefill, f64::from(decode.replicas) * halves.decode);
+        let bound_by_prefill = Some(1.0 / (1.0 + (sides.0 / sides.1).powf(SHARPNESS)));
+        let joined = (sides.0.powf(-SHARPNESS) + sides.1.powf(-SHARPNESS)).powf(-1.0 / SHARPNESS);
+        let rate = match prefill.replicas + decode.replicas <= SIMULATED {
+            true => self.crossing(Arm::PrefillDecode { prefill, decode }, Some(joined))?,
+            false => joined,
+        };
+        Some(Carried { rate, bound_by_prefill })
+    }
+
+    /// Between a rate that meets the target and one that misses it, nearer and nearer. The engines live through all of
+    /// it, so that most of what is asked is asked of engines that have aged.
+    fn crossing(&self, arm: Arm, guess: Option<f64>) -> Option<f64> {
+        let gpus = match arm {
+            Arm::Simple(group) => group.replicas * group.tensor_parallel,
+            Arm::PrefillDecode { prefill, decode } => {
+                prefill.replicas * prefill.tensor_parallel + decode.replicas * decode.tensor_parallel
+            }
+        };
+        let gpus = f64::from(gpus);
+        let mut fleet = Fleet::new(self.model, self.gpu, arm);
+        let mut meets = |rate: f64| {
+            let arrivals = self.demand.at(rate);
+            let latencies = fleet.serve(&arrivals);
+            attainment(&latencies, arrivals.len(), &self.slo) >= self.target.percent().get()
+        };
+        let (mut met, mut missed) = (None, None);
+        let mut rate = guess.unwrap_or(gpus * 2.0);
+        let step = if guess.is_some() { GUESSED_STEP } else { STEP };
+        while met.is_none() || missed.is_none() {
+            if !(gpus * RATES.0..=gpus * RATES.1).contains(&rate) {
+                return met;
+            }
+            if meets(rate) {
+                met = Some(rate);
+                rate *= step;
+            } else {
+                missed = Some(rate);
+                rate /= step;
+            }
+        }
+        let (mut met, mut missed) = (met?, missed?);
+        while missed / met > NEAR {
+            let middle = (met * missed).sqrt();
+            if meets(middle) { met = middle } else { missed = middle }
+        }
+        Some((met * missed).sqrt())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::predict::arm::EngineSettings;
+    use crate::predict::workload::Poisson;
+    use crate::units::{Tpot, Ttft};
+
+    fn demand() -> Demand {
+        let poisson = Poisson { input_tokens: 1024, output_tokens: 64, rate: 1.0, requests: 150, seed: 3 };
+        Demand::new(poisson.arrivals()).unwrap()
+    }
+
+    fn group(replicas: u32, tensor_parallel: u32) -> Group {
+        Group { replicas, tensor_parallel, settings: EngineSettings::default() }
+    }
+
+    fn predictor(demand: &Demand) -> Predictor<'_> {
+        Predictor {
+            model: Model::find("qwen3-8b").unwrap(),
+            gpu: Gpu::find("h100").unwrap(),
+            demand,
+            slo: Slo { ttft: Ttft::from_millis(300.0), tpot: Tpot::from_millis(10.0), e2el: None },
+            target: Target::default(),
+        }
+    }
+
+    #[test]
+    fn more_of_the_same_carry_more() {
+        let demand = demand();
+        let predict = predictor(&demand);
+        let [one, two, eight] = [1, 2, 8].map(|n| predict.simple(group(n, 1)).unwrap());
+        assert!(two > one * 1.7 && (2.9..=4.6).contains(&(eight / two)), "{one:.1} {two:.1} {eight:.1}");
+    }
+
+    #[test]
+    fn the_role_with_too_few_instances_decides() {
+        let demand = demand();
+        let predict = predictor(&demand);
+        let halves = predict.halves(group(1, 1), group(1, 1)).unwrap();
+        let of = |p, d| predict.prefill_decode(group(p, 1), group(d, 1), halves).unwrap();
+        let [prefill_short, decode_short] = [of(1, 7), of(7, 1)];
+        assert!(prefill_short.bound_by_prefill > Some(0.9) && decode_short.bound_by_prefill < Some(0.1));
+        let best = [(3, 5), (4, 4), (5, 3)].map(|(p, d)| of(p, d).rate).into_iter().fold(0.0, f64::max);
+        assert!(best > 1.3 * prefill_short.rate.max(decode_short.rate), "{best:.1}");
+    }
+
+    #[test]
+    fn a_model_that_is_too_large_does_not_fit() {
+        let demand = demand();
+        let large = Predictor { model: Model::find("llama-3.1-70b").unwrap(), ..predictor(&demand) };
+        assert!(!large.fits(&Arm::Simple(group(8, 1))) && large.fits(&Arm::Simple(group(2, 4))));
+        let small = predictor(&demand);
+        assert!(small.fits(&Arm::Simple(group(1, 8))) && !small.fits(&Arm::Simple(group(1, 3))));
+    }
+}
