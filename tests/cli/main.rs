@@ -3,8 +3,8 @@
 mod aggregate;
 mod attach;
 mod bench;
-mod closed_loop;
 mod best;
+mod closed_loop;
 mod compare;
 mod compare_files;
 mod datasets;

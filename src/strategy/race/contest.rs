@@ -5,7 +5,7 @@ use crate::analyse::{ArmInput, ArmKind, PointReport, Question};
 use crate::plan::Plan;
 use crate::plan::load::Extent;
 use crate::plan::strategy::RacePlan;
-use crate::strategy::{ArmProgress, PointOrder, Progress, Step};
+use crate::strategy::{ArmProgress, PointOrder, SessionProgress, Step};
 use crate::words;
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ impl Contest {
         }
     }
 
-    pub(in crate::strategy) fn next(&self, progress: &Progress<'_>) -> Option<Step> {
+    pub(in crate::strategy) fn next(&self, progress: &SessionProgress<'_>) -> Option<Step> {
         let seen = self.seen(progress);
         let spent = Duration::try_from_secs_f64(progress.engine_secs).unwrap_or_default();
         Some(match self.race.next(&racers(progress.arms, &seen), spent)? {
@@ -53,7 +53,7 @@ impl Contest {
     }
 
     /// `nixl 2P2D 27.1, simple 4xTP1 21.8 req/s; 5 of 12 measured`.
-    pub(in crate::strategy) fn known(&self, progress: &Progress<'_>) -> Option<String> {
+    pub(in crate::strategy) fn known(&self, progress: &SessionProgress<'_>) -> Option<String> {
         const TOLD: usize = 3;
         let seen = self.seen(progress);
         let standing = self.race.standing(&racers(progress.arms, &seen));
@@ -63,7 +63,7 @@ impl Contest {
         (!told.is_empty()).then(|| format!("about {} req/s; {count}", told.join(", ")))
     }
 
-    fn seen(&self, progress: &Progress<'_>) -> Vec<Vec<Seen>> {
+    fn seen(&self, progress: &SessionProgress<'_>) -> Vec<Vec<Seen>> {
         progress.arms.iter().map(|arm| seen(arm.judged, &self.question)).collect()
     }
 }

@@ -32,6 +32,9 @@ const BEHIND: f64 = 0.03;
 /// A launch is measured until its crossing is known this well, in the heats and in the final.
 const HEAT_ERROR: f64 = 0.05;
 const FINAL_ERROR: f64 = 0.025;
+/// In the heats this is enough once the points have taken half as long as the launch: another launch says more.
+const ROUGH_ERROR: f64 = 0.10;
+const SHARE_OF_LAUNCH: f64 = 0.5;
 /// Points of a launch at most.
 const HEAT_POINTS: usize = 6;
 const FINAL_POINTS: usize = 8;
@@ -45,8 +48,10 @@ const FINAL_LAUNCHES: (u32, u32) = (2, 8);
 const DECIDED: f64 = 2.3;
 /// Or when they are known to carry the same, but for this.
 const SAME: f64 = 0.04;
-/// Points that a launch of the final should have time for.
+/// Points that a launch should have time for.
 const POINTS_OF_A_LAUNCH: f64 = 3.0;
+/// Launches in the heats before any are kept for the final: to try more says more than to try again.
+const HEATS_FIRST: f64 = 4.0;
 
 /// One deployment as far as the race has come.
 #[derive(Debug, Clone, Copy)]
@@ -189,8 +194,13 @@ impl<'a> View<'a> {
 
     fn has_told_enough(&self, arm: usize, here: &[Seen]) -> bool {
         // A second launch says more than many points on the first.
-        let (most, error) =
-            if self.racers[arm].launches > 1 { (FINAL_POINTS, FINAL_ERROR) } else { (HEAT_POINTS, HEAT_ERROR) };
+        let is_heat = self.racers[arm].launches <= 1;
+        let rough = is_heat && here.len() as f64 * self.point() >= SHARE_OF_LAUNCH * self.launch_and(0.0);
+        let (most, error) = match (is_heat, rough) {
+            (true, true) => (HEAT_POINTS, ROUGH_ERROR),
+            (true, false) => (HEAT_POINTS, HEAT_ERROR),
+            (false, _) => (FINAL_POINTS, FINAL_ERROR),
+        };
         let mean = self.belief.mean[arm];
         let variance = self.race.prior.variance(arm).max(0.04);
         let known = evidence::moments(here, self.race.target, mean, variance).is_some_and(|(_, v)| v.sqrt() < error);
@@ -226,8 +236,9 @@ impl<'a> View<'a> {
 
     /// The deployment whose first launch is worth most, if any is worth it.
     fn heat(&self) -> Option<usize> {
-        // The final needs a launch more of either kind; half of the budget is the most that is kept for it.
-        let reserve = (2.0 * self.launch_and(POINTS_OF_A_LAUNCH)).min(self.race.budget.as_secs_f64() / 2.0);
+        // The final needs a launch more of either kind, if there is time for it beside the heats.
+        let launch = self.launch_and(POINTS_OF_A_LAUNCH);
+        let reserve = (self.race.budget.as_secs_f64() - HEATS_FIRST * launch).clamp(0.0, 2.0 * launch);
         let is_first = self.measured().next().is_none();
         if let Some(first_of_kind) = self.missing() {
             let affordable = self.left() > self.launch_and(1.0);
