@@ -91,7 +91,7 @@ impl Predictor<'_> {
         };
         match arm {
             Arm::Simple(group) => fits(group),
-            Arm::PrefillDecode { prefill, decode } => fits(prefill) && fits(decode),
+            Arm::PrefillDecode { prefill, decode, .. } => fits(prefill) && fits(decode),
         }
     }
 
@@ -103,11 +103,12 @@ impl Predictor<'_> {
     }
 
     /// What prefill and decode instances of such groups carry each; their replicas don't matter.
-    pub fn halves(&self, prefill: Group, decode: Group) -> Option<Halves> {
+    pub fn halves(&self, prefill: Group, decode: Group, pushed: bool) -> Option<Halves> {
         const FEW: u32 = 2;
         let arm = |p, d| Arm::PrefillDecode {
             prefill: Group { replicas: p, ..prefill },
             decode: Group { replicas: d, ..decode },
+            pushed,
         };
         Some(Halves {
             prefill: self.crossing(arm(FEW, SIMULATED - FEW), None)? / f64::from(FEW),
@@ -116,12 +117,12 @@ impl Predictor<'_> {
     }
 
     /// Of prefill and decode instances as a whole, simulated if there are few, else by their halves.
-    pub fn prefill_decode(&self, prefill: Group, decode: Group, halves: Halves) -> Option<Carried> {
+    pub fn prefill_decode(&self, prefill: Group, decode: Group, pushed: bool, halves: Halves) -> Option<Carried> {
         let sides = (f64::from(prefill.replicas) * halves.prefill, f64::from(decode.replicas) * halves.decode);
         let bound_by_prefill = Some(1.0 / (1.0 + (sides.0 / sides.1).powf(SHARPNESS)));
         let joined = (sides.0.powf(-SHARPNESS) + sides.1.powf(-SHARPNESS)).powf(-1.0 / SHARPNESS);
         let rate = match prefill.replicas + decode.replicas <= SIMULATED {
-            true => self.crossing(Arm::PrefillDecode { prefill, decode }, Some(joined))?,
+            true => self.crossing(Arm::PrefillDecode { prefill, decode, pushed }, Some(joined))?,
             false => joined,
         };
         Some(Carried { rate, bound_by_prefill })
@@ -132,7 +133,7 @@ impl Predictor<'_> {
     fn crossing(&self, arm: Arm, guess: Option<f64>) -> Option<f64> {
         let gpus = match arm {
             Arm::Simple(group) => group.replicas * group.tensor_parallel,
-            Arm::PrefillDecode { prefill, decode } => {
+            Arm::PrefillDecode { prefill, decode, .. } => {
                 prefill.replicas * prefill.tensor_parallel + decode.replicas * decode.tensor_parallel
             }
         };
@@ -205,8 +206,8 @@ mod tests {
     fn the_role_with_too_few_instances_decides() {
         let demand = demand();
         let predict = predictor(&demand);
-        let halves = predict.halves(group(1, 1), group(1, 1)).unwrap();
-        let of = |p, d| predict.prefill_decode(group(p, 1), group(d, 1), halves).unwrap();
+        let halves = predict.halves(group(1, 1), group(1, 1), false).unwrap();
+        let of = |p, d| predict.prefill_decode(group(p, 1), group(d, 1), false, halves).unwrap();
         let [prefill_short, decode_short] = [of(1, 7), of(7, 1)];
         assert!(prefill_short.bound_by_prefill > Some(0.9) && decode_short.bound_by_prefill < Some(0.1));
         let best = [(3, 5), (4, 4), (5, 3)].map(|(p, d)| of(p, d).rate).into_iter().fold(0.0, f64::max);

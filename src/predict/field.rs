@@ -20,6 +20,8 @@ pub struct Entrant {
     pub candidate: Candidate,
     /// Of the engines that see a request first, and of those that decode.
     pub settings: [EngineSettings; 2],
+    /// Whether prefill instances push the KV.
+    pub pushed: bool,
 }
 
 impl Entrant {
@@ -39,7 +41,7 @@ impl Entrant {
         let [prefill, decode] = self.groups();
         match self.candidate.layout.kind() {
             LayoutKind::Simple => Arm::Simple(prefill),
-            LayoutKind::Nixl => Arm::PrefillDecode { prefill, decode },
+            LayoutKind::Nixl => Arm::PrefillDecode { prefill, decode, pushed: self.pushed },
         }
     }
 }
@@ -157,15 +159,15 @@ impl Field {
 /// All predictions, worked on side by side. Deployments of the same engines share what is simulated of them.
 fn carried(entrants: &[Entrant], predictor: &Predictor<'_>) -> Vec<Option<Carried>> {
     let fitting: Vec<bool> = entrants.iter().map(|entrant| predictor.fits(&entrant.arm())).collect();
-    let mut pairs: Vec<[Group; 2]> = Vec::new();
-    let pair_of = |entrant: &Entrant| entrant.groups().map(|group| Group { replicas: 1, ..group });
+    let mut pairs: Vec<([Group; 2], bool)> = Vec::new();
+    let pair_of = |entrant: &Entrant| (entrant.groups().map(|group| Group { replicas: 1, ..group }), entrant.pushed);
     for (entrant, _) in entrants.iter().zip(&fitting).filter(|(e, fits)| is_split(e) && **fits) {
         let pair = pair_of(entrant);
         if !pairs.contains(&pair) {
             pairs.push(pair);
         }
     }
-    let halves = side_by_side(&pairs, |[prefill, decode]| predictor.halves(*prefill, *decode));
+    let halves = side_by_side(&pairs, |([prefill, decode], pushed)| predictor.halves(*prefill, *decode, *pushed));
     let known = |entrant: &Entrant| -> Option<Halves> { halves[pairs.iter().position(|p| *p == pair_of(entrant))?] };
     let mut jobs: Vec<(&Entrant, bool)> = Vec::new();
     // Settings that the model doesn't know make no difference to it.
@@ -178,7 +180,9 @@ fn carried(entrants: &[Entrant], predictor: &Predictor<'_>) -> Vec<Option<Carrie
     let found = side_by_side(&jobs, |(entrant, fits)| match entrant.arm() {
         _ if !fits => None,
         Arm::Simple(group) => Some(Carried { rate: predictor.simple(group)?, bound_by_prefill: None }),
-        Arm::PrefillDecode { prefill, decode } => predictor.prefill_decode(prefill, decode, known(entrant)?),
+        Arm::PrefillDecode { prefill, decode, pushed } => {
+            predictor.prefill_decode(prefill, decode, pushed, known(entrant)?)
+        }
     });
     let of = |entrant: &Entrant| found[jobs.iter().position(|(other, _)| twin(entrant, other))?];
     entrants.iter().map(of).collect()

@@ -131,7 +131,7 @@ fn entrants() -> Vec<Entrant> {
         EngineSettings::of_args(&words)
     };
     let candidates = Candidate::all(&Layout::all(GPUS), &tunings).into_iter();
-    candidates.map(|candidate| Entrant { settings: [settings(&candidate); 2], candidate }).collect()
+    candidates.map(|candidate| Entrant { settings: [settings(&candidate); 2], candidate, pushed: false }).collect()
 }
 
 fn demand(work: &Work, requests: u32, seed: u64) -> Demand {

@@ -10,6 +10,8 @@ use crate::plan::Plan;
 use crate::plan::arm::ArmSpec;
 use crate::plan::candidates::{self, Candidate, Layout, LayoutKind, MinorVersion, Tuning};
 use crate::plan::strategy::{RacePlan, StrategyPlan};
+use crate::plan::connector::{self, KvDirection};
+use crate::plan::topology::Shape;
 use crate::plan::deployment::{Deployment, FleetPlan, GpuAssignment};
 use crate::plan::workload::PreparedWorkload;
 use crate::predict::arm::EngineSettings;
@@ -106,25 +108,29 @@ fn entrants(
     let tunings = candidates::read(args.race.tune.as_ref().unwrap_or(&candidates::Tune::Curated))?;
     let wanted = |t: &Tuning| t.suits(version) && (!t.changes_outputs || args.race.allow_other_answers);
     let tunings: Vec<Tuning> = tunings.into_iter().filter(wanted).collect();
-    let mut known: Vec<(Tuning, [EngineSettings; 2])> = Vec::new();
+    let mut known: Vec<(Tuning, ([EngineSettings; 2], bool))> = Vec::new();
     let mut entrants = Vec::new();
     for candidate in Candidate::all(layouts, &tunings) {
         let found = known.iter().find(|(tuning, _)| *tuning == candidate.tuning).map(|(_, settings)| *settings);
-        let settings = match found {
-            Some(settings) => settings,
+        let (settings, pushed) = match found {
+            Some(known) => known,
             None => {
                 let settings = engine_settings(args, asked, &candidate)?;
                 known.push((candidate.tuning.clone(), settings));
                 settings
             }
         };
-        entrants.push(Entrant { candidate, settings });
+        entrants.push(Entrant { candidate, settings, pushed });
     }
     Ok(entrants)
 }
 
-/// What a candidate's engines are given, those that see a request first and those that decode.
-fn engine_settings(args: &BestArgs, asked: &Asked, candidate: &Candidate) -> Result<[EngineSettings; 2], CliError> {
+/// What a candidate's engines are given, those that see a request first and those that decode; and whether KV is pushed.
+fn engine_settings(
+    args: &BestArgs,
+    asked: &Asked,
+    candidate: &Candidate,
+) -> Result<([EngineSettings; 2], bool), CliError> {
     let topology = ArmSpec::parse(&candidate.arm())?.load(&args.race.engine, &asked.env)?.topology;
     let more: Vec<String> = args.race.engine_arg.iter().chain(&args.engine_tail).cloned().collect();
     let each: Vec<EngineSettings> = topology
@@ -135,7 +141,11 @@ fn engine_settings(args: &BestArgs, asked: &Asked, candidate: &Candidate) -> Res
         })
         .collect();
     let entry = each.first().copied().unwrap_or_default();
-    Ok([entry, each.last().copied().unwrap_or(entry)])
+    let pushed = match &topology.shape {
+        Shape::PrefillDecode { kv, .. } => connector::direction(kv) == Ok(KvDirection::Push),
+        Shape::Simple { .. } => false,
+    };
+    Ok(([entry, each.last().copied().unwrap_or(entry)], pushed))
 }
 
 fn fleets(plan: &Plan) -> impl Iterator<Item = &FleetPlan> {
