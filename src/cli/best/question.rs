@@ -81,6 +81,7 @@ fn run_options(args: &BestArgs) -> Result<RunOptions, CliError> {
         order: Some(Order::Ab),
         result_dir: args.race.result_dir.clone(),
         name: None,
+        profile: false,
         gate: None,
         window: args.slo.window,
         on_failure: OnFailure::default(),
