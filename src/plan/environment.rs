@@ -55,13 +55,8 @@ pub struct Environment(BTreeMap<String, String>);
 impl Environment {
     /// Without the sizes that it gives deployments which name none.
     pub fn without_sizes(mut self) -> Environment {
-        let sizes = [
-            TENSOR_PARALLEL_SIZE,
-            NUM_PREFILL_INSTANCES,
-            NUM_DECODE_INSTANCES,
-            PREFILLER_TP_SIZE,
-            DECODER_TP_SIZE,
-        ];
+        let sizes =
+            [TENSOR_PARALLEL_SIZE, NUM_PREFILL_INSTANCES, NUM_DECODE_INSTANCES, PREFILLER_TP_SIZE, DECODER_TP_SIZE];
         self.0.retain(|name, _| !sizes.contains(&name.as_str()));
         self
     }

@@ -62,8 +62,11 @@ fn reasons(candidate: &Candidate, bound_by_prefill: Option<f64>) -> HashMap<Reas
     let kind = candidate.layout.kind();
     let words = candidate.tuning.settings.shown().iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(",");
     let doublings = |tp: u32| f64::from(tp).log2();
-    let mut reasons =
-        HashMap::from([(Reason::Common, COMMON), (Reason::Kind(kind), KIND), (Reason::Settings { kind, words }, SETTINGS)]);
+    let mut reasons = HashMap::from([
+        (Reason::Common, COMMON),
+        (Reason::Kind(kind), KIND),
+        (Reason::Settings { kind, words }, SETTINGS),
+    ]);
     match candidate.layout {
         Layout::Simple { tp, .. } => {
             reasons.insert(Reason::Engines { part: Part::Whole, tp }, ENGINES);

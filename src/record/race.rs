@@ -150,7 +150,8 @@ pub fn find(result_dir: &Path, word: &str) -> Result<PathBuf, RecordError> {
     };
     let all = std::fs::read_dir(&parent).map(names).unwrap_or_default();
     let begins = |path: &&PathBuf| name_of(path).is_some_and(|name| name.starts_with(word));
-    let found: Vec<&PathBuf> = if word == "latest" { all.last().into_iter().collect() } else { all.iter().filter(begins).collect() };
+    let found: Vec<&PathBuf> =
+        if word == "latest" { all.last().into_iter().collect() } else { all.iter().filter(begins).collect() };
     match found.as_slice() {
         [one] => Ok((*one).clone()),
         [] => Err(RecordError::NotFound { what: word.to_string(), root: parent }),

@@ -55,7 +55,9 @@ fn main() {
     let mut words = std::env::args().skip(1).filter(|word| !word.starts_with("--"));
     let seeds: u64 = words.next().and_then(|word| word.parse().ok()).unwrap_or(50);
     println!("{seeds} seeds a workload, {GPUS} GPUs, a race of {:.0} % of the exhaustive time\n", SHARE * 100.0);
-    println!("| workload | candidates | raced | named within 5 % | lost: mean, worst | time, of exhaustive | launches | predicted alone within 5 % | lost: mean, worst |");
+    println!(
+        "| workload | candidates | raced | named within 5 % | lost: mean, worst | time, of exhaustive | launches | predicted alone within 5 % | lost: mean, worst |"
+    );
     println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     for work in [
         work("2048 in, 128 out, 250/10 ms", 2048, 128, 250.0, 10.0),
@@ -164,14 +166,7 @@ fn drifted(gpu: &Gpu, factor: f64) -> Gpu {
     }
 }
 
-fn one(
-    work: &Work,
-    model: &'static Model,
-    believed: &Gpu,
-    entrants: &[Entrant],
-    field: &Field,
-    seed: u64,
-) -> End {
+fn one(work: &Work, model: &'static Model, believed: &Gpu, entrants: &[Entrant], field: &Field, seed: u64) -> End {
     let mut dice = Dice::seeded(seed);
     let mut factor = || 0.3 * 10f64.powf(dice.uniform());
     let (parallel, hand_over) = (factor(), factor());

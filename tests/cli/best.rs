@@ -28,7 +28,9 @@ fn a_dry_run_lists_every_ratio_of_eight_gpus_and_races_a_dozen_at_most() {
     assert!(raced.iter().any(|c| c.starts_with("simple")) && raced.iter().any(|c| c.starts_with("nixl")), "{raced:?}");
     let unexplained = dry["candidates"].as_array().expect("candidates").iter();
     assert!(unexplained.filter(|c| c["raced"] == false).all(|c| c["why_not"].is_string()));
-    assert!(dry["gpu_minutes"].as_f64().expect("minutes") > 0.0 && !dry["launches"].as_array().expect("all").is_empty());
+    assert!(
+        dry["gpu_minutes"].as_f64().expect("minutes") > 0.0 && !dry["launches"].as_array().expect("all").is_empty()
+    );
     assert!(!place.results().exists(), "nothing was written");
 }
 
@@ -37,7 +39,9 @@ fn a_dry_run_reads_as_text() {
     let place = Place::new();
     let line = "best --gpus 2 --engine sim --dry-run --budget 10m --random-input-len 128 --random-output-len 8";
     let text = place.type_in(line).expect(0).stdout;
-    for words in ["Which deployment of 2 GPUs", "not measured", "nixl 1P1D", "simple TP2", "GPU-minutes", "of the 10 min"] {
+    for words in
+        ["Which deployment of 2 GPUs", "not measured", "nixl 1P1D", "simple TP2", "GPU-minutes", "of the 10 min"]
+    {
         assert!(text.contains(words), "{words}: {text}");
     }
 }
@@ -70,13 +74,17 @@ fn a_race_names_a_winner_with_its_command_and_reasons() {
     for other in candidates.iter().filter(|c| c["label"] != winner["label"]) {
         assert!(other["dropped"]["why"].as_str().is_some_and(|why| !why.is_empty()), "{other}");
     }
-    let measured = |kind: &str| candidates.iter().any(|c| c["kind"] == kind && c["measured"]["points"].as_u64() > Some(0));
+    let measured =
+        |kind: &str| candidates.iter().any(|c| c["kind"] == kind && c["measured"]["points"].as_u64() > Some(0));
     assert!(measured("simple") && measured("nixl"), "{candidates:?}");
     assert!(best["budget"]["spent"].as_f64() > Some(0.0) && best["budget"]["gpu_minutes"].as_f64() > Some(0.0));
     for file in ["race.svg", "report.html"] {
         assert!(race(place).join(file).is_file(), "{file}");
     }
-    assert!(ended.stdout.contains("GPU-minutes") && ended.stdout.contains("--kv-transfer-config") == sentence.starts_with("nixl"));
+    assert!(
+        ended.stdout.contains("GPU-minutes")
+            && ended.stdout.contains("--kv-transfer-config") == sentence.starts_with("nixl")
+    );
 }
 
 #[test]

@@ -9,8 +9,8 @@ use crate::plan::environment::Environment;
 use crate::plan::secrecy::masked_words;
 use crate::plan::slo::{Slo, Target};
 use crate::record::dir::{self, write_atomically};
-use crate::record::{Manifest, RecordedRun};
 use crate::record::race::{self, DroppedRecord, RaceRecord, WinnerRecord};
+use crate::record::{Manifest, RecordedRun};
 use crate::report::figures::{self, Named};
 use crate::report::page;
 use crate::report::race::{Answer, figure, table};
@@ -141,8 +141,7 @@ fn write(place: &Path, record: &RaceRecord, answer: &Answer) -> Result<String, C
     undrawn.iter().chain(&written.failed).for_each(out::warn);
     let now = Local::now().format("%Y-%m-%d %H:%M:%S %z").to_string();
     let command = masked_words(&given::command_line());
-    let html = page::page(study, &drawn, &command, &now)
-        .map_err(|e| CliError::new(Exit::Internal, e))?;
+    let html = page::page(study, &drawn, &command, &now).map_err(|e| CliError::new(Exit::Internal, e))?;
     let report = place.join("report.html");
     write_atomically(&report, html.as_bytes())?;
     Ok(format!("answer: {}\nreport: {}", place.join(race::RACE).display(), report.display()))

@@ -73,9 +73,7 @@ fn candidates(prepared: &Preparation) -> Vec<DryCandidate> {
             },
         })
         .collect();
-    all.sort_by(|a, b| {
-        b.raced.cmp(&a.raced).then(b.predicted.unwrap_or(0.0).total_cmp(&a.predicted.unwrap_or(0.0)))
-    });
+    all.sort_by(|a, b| b.raced.cmp(&a.raced).then(b.predicted.unwrap_or(0.0).total_cmp(&a.predicted.unwrap_or(0.0))));
     all
 }
 

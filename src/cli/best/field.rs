@@ -9,10 +9,10 @@ use crate::observe::gpu::Gpus;
 use crate::plan::Plan;
 use crate::plan::arm::ArmSpec;
 use crate::plan::candidates::{self, Candidate, Layout, LayoutKind, MinorVersion, Tuning};
-use crate::plan::strategy::{RacePlan, StrategyPlan};
 use crate::plan::connector::{self, KvDirection};
-use crate::plan::topology::Shape;
 use crate::plan::deployment::{Deployment, FleetPlan, GpuAssignment};
+use crate::plan::strategy::{RacePlan, StrategyPlan};
+use crate::plan::topology::Shape;
 use crate::plan::workload::PreparedWorkload;
 use crate::predict::arm::EngineSettings;
 use crate::predict::capacity::{Demand, Predictor};
@@ -51,8 +51,7 @@ impl Preparation {
             )));
         }
         let first_of = |kind: LayoutKind| layouts.iter().find(|layout| layout.kind() == kind);
-        let firsts: Vec<&Layout> =
-            [LayoutKind::Simple, LayoutKind::Nixl].into_iter().filter_map(first_of).collect();
+        let firsts: Vec<&Layout> = [LayoutKind::Simple, LayoutKind::Nixl].into_iter().filter_map(first_of).collect();
         let bare = |layout: &Layout| format!("{}:{}", layout.kind().name(), layout.sizes());
         let sample = asked.plan(args, &firsts.into_iter().map(bare).collect::<Vec<_>>())?;
         let workload = prepare::workload(&sample)?;

@@ -10,8 +10,16 @@ const MOST_RANKS: u32 = 8;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Layout {
     /// Replicas that serve requests whole.
-    Simple { replicas: u32, tp: u32 },
-    PrefillDecode { prefill: u32, prefill_tp: u32, decode: u32, decode_tp: u32 },
+    Simple {
+        replicas: u32,
+        tp: u32,
+    },
+    PrefillDecode {
+        prefill: u32,
+        prefill_tp: u32,
+        decode: u32,
+        decode_tp: u32,
+    },
 }
 
 /// The two kinds that are held against each other.
@@ -63,7 +71,9 @@ impl Layout {
     pub fn gpus(self) -> u32 {
         match self {
             Layout::Simple { replicas, tp } => replicas * tp,
-            Layout::PrefillDecode { prefill, prefill_tp, decode, decode_tp } => prefill * prefill_tp + decode * decode_tp,
+            Layout::PrefillDecode { prefill, prefill_tp, decode, decode_tp } => {
+                prefill * prefill_tp + decode * decode_tp
+            }
         }
     }
 
@@ -79,12 +89,7 @@ impl Layout {
                 vec![("prefill", prefill), ("decode", decode)]
             }
             Layout::PrefillDecode { prefill, prefill_tp, decode, decode_tp } => {
-                vec![
-                    ("prefill", prefill),
-                    ("decode", decode),
-                    ("prefill-tp", prefill_tp),
-                    ("decode-tp", decode_tp),
-                ]
+                vec![("prefill", prefill), ("decode", decode), ("prefill-tp", prefill_tp), ("decode-tp", decode_tp)]
             }
         }
     }

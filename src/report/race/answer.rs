@@ -58,7 +58,8 @@ impl Answer {
         let run_of = |i: usize| runs.iter().find(|(at, _)| *at == i).map(|(_, run)| run.clone());
         let pair: Vec<RecordedRun> = second.into_iter().chain(winner).filter_map(run_of).collect();
         let study = (!pair.is_empty()).then(|| Study::new(pair, question.clone()));
-        let mut answer = Answer { bounds, measured, winner, second, sentence: String::new(), unknown: Vec::new(), study };
+        let mut answer =
+            Answer { bounds, measured, winner, second, sentence: String::new(), unknown: Vec::new(), study };
         answer.sentence = answer.told(record, question);
         answer.unknown = answer.not_known(record);
         answer
@@ -188,7 +189,9 @@ fn bounds_of(arm: &ArmReport, question: &Question) -> Option<Bounds> {
     let met = |percent: f64| percent >= question.target.percent().get();
     let finite = || arm.points.iter().filter(|p| !p.rate.is_infinite());
     let rates = |meets: bool| {
-        finite().filter(move |p| met(p.attainment.both) == meets).map(|p| p.realised_rate.unwrap_or(p.rate.per_second()))
+        finite()
+            .filter(move |p| met(p.attainment.both) == meets)
+            .map(|p| p.realised_rate.unwrap_or(p.rate.per_second()))
     };
     match rates(true).reduce(f64::max) {
         Some(highest) => Some(Bounds::Above(highest)),

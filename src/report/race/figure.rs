@@ -16,13 +16,10 @@ pub fn figure(record: &RaceRecord, answer: &Answer) -> Option<Figure> {
     let names = raced.iter().map(|i| record.candidates[*i].label.clone());
     let y = Axis::categories("", names).reversed();
     let mut panel = Panel::new(Axis::linear("Requests a second that meet the target").including(0.0), y);
-    let place = |row: usize, rate: f64, hollow: bool| Spot {
-        point: Point { x: rate, y: row as f64, hollow },
-        text: None,
-    };
-    let predicted = raced.iter().enumerate().filter_map(|(row, i)| {
-        Some(place(row, record.candidates[*i].predicted?, true))
-    });
+    let place =
+        |row: usize, rate: f64, hollow: bool| Spot { point: Point { x: rate, y: row as f64, hollow }, text: None };
+    let predicted =
+        raced.iter().enumerate().filter_map(|(row, i)| Some(place(row, record.candidates[*i].predicted?, true)));
     let spots = predicted.collect();
     panel = panel.with(Scatter { spots, shape: Shape::Diamond, color: Rgb::GREY, label: None });
     for kind in kinds {
@@ -31,7 +28,8 @@ pub fn figure(record: &RaceRecord, answer: &Answer) -> Option<Figure> {
             let [lo, hi] = answer.measured[*i].as_ref()?.ci95;
             Some(Spread { at: row as f64, low: lo?, high: hi? })
         });
-        let bars = ErrorBars { intervals: intervals.collect(), direction: Direction::X, color: color(kind), label: None };
+        let bars =
+            ErrorBars { intervals: intervals.collect(), direction: Direction::X, color: color(kind), label: None };
         let spots: Vec<Spot> = of_kind()
             .filter_map(|(row, i)| match answer.bounds[*i]? {
                 Bounds::At(rate) => Some(place(row, rate, false)),

@@ -90,10 +90,8 @@ mod tests {
 
     #[test]
     fn a_measurement_of_one_moves_its_likes_and_leaves_strangers_alone() {
-        let prior = Belief::new(
-            vec![0.0, 0.0, 0.0],
-            vec![vec![0.16, 0.15, 0.0], vec![0.15, 0.16, 0.0], vec![0.0, 0.0, 0.16]],
-        );
+        let prior =
+            Belief::new(vec![0.0, 0.0, 0.0], vec![vec![0.16, 0.15, 0.0], vec![0.15, 0.16, 0.0], vec![0.0, 0.0, 0.16]]);
         let after = prior.told([Word { of: 0, mean: 0.5, variance: 0.001 }]);
         assert!((after.mean[0] - 0.5).abs() < 0.01 && (after.mean[1] - 0.47).abs() < 0.02 && after.mean[2] == 0.0);
         assert!(after.variance(1) < 0.025 && after.variance(2) == 0.16);

@@ -87,7 +87,10 @@ pub struct Race {
 pub enum Move {
     Launch(usize),
     /// On the deployment that is up.
-    Measure { arm: usize, key: PointKey },
+    Measure {
+        arm: usize,
+        key: PointKey,
+    },
 }
 
 /// How a race stands.

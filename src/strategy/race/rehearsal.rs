@@ -51,7 +51,8 @@ impl Race {
                     let rate = key.rate.per_second();
                     let odds = (self.target / (1.0 - self.target)).ln();
                     let met = 1.0 / (1.0 + (STEEPNESS * (rate.ln() - self.prior.mean[arm]) - odds).exp());
-                    let seen = Seen { rate, offered: rate, attempt: key.attempt, launch: launches[arm], met, weight: WEIGHT };
+                    let seen =
+                        Seen { rate, offered: rate, attempt: key.attempt, launch: launches[arm], met, weight: WEIGHT };
                     points[arm].push(seen);
                     rehearsal.takes += self.point_takes;
                     rehearsal.visits.last_mut().into_iter().for_each(|visit| visit.points += 1);

@@ -47,7 +47,14 @@ impl World {
                     let odds = (race.target / (1.0 - race.target)).ln() - 18.0 * (rate / carried).ln();
                     let met = 1.0 / (1.0 + (-odds - 0.5 * self.dice()).exp());
                     let launch = course.launched[arm].len() as u32;
-                    course.points[arm].push(Seen { rate, offered: rate, attempt: key.attempt, launch, met, weight: 80.0 });
+                    course.points[arm].push(Seen {
+                        rate,
+                        offered: rate,
+                        attempt: key.attempt,
+                        launch,
+                        met,
+                        weight: 80.0,
+                    });
                     course.spent += self.point_secs;
                     course.steps.push(format!("{arm} at {rate}"));
                 }
@@ -149,7 +156,8 @@ fn the_same_points_give_the_same_step_wherever_it_was_cut_off() {
 #[test]
 fn what_did_not_start_is_out_and_the_race_goes_on() {
     let race = race(&[20.0, 16.0, 18.0, 14.0, 12.0, 15.0], 3600);
-    let out = |arm: usize| Racer { points: &[], launches: 1, is_up: false, is_out: arm == 0 || arm == 5, launch_secs: None };
+    let out =
+        |arm: usize| Racer { points: &[], launches: 1, is_up: false, is_out: arm == 0 || arm == 5, launch_secs: None };
     let racers: Vec<Racer<'_>> = (0..6).map(|arm| Racer { launches: u32::from(out(arm).is_out), ..out(arm) }).collect();
     assert_eq!(race.next(&racers, Duration::ZERO), Some(Move::Launch(2)));
     let all_out: Vec<Racer<'_>> = (0..6).map(|arm| Racer { is_out: true, ..out(arm) }).collect();
