@@ -57,13 +57,20 @@ pub fn short_model(model: &str) -> &str {
     whole.rsplit('/').next().unwrap_or(whole)
 }
 
-/// A word as a POSIX shell takes it: in quotes where the shell would change it.
-pub fn shell_word(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
-    match !word.is_empty() && word.chars().all(plain) {
-        true => word.to_string(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    }
+/// Words as a command line that a POSIX shell splits into them again. NUL, which no argument can hold, is shown as `\0`.
+pub fn shell<S: AsRef<str>>(words: &[S]) -> String {
+    let quoted = |word: &S| match shlex::try_quote(word.as_ref()) {
+        Ok(quoted) => quoted.into_owned(),
+        Err(_) => format!("'{}'", word.as_ref().escape_debug()),
+    };
+    words.iter().map(quoted).collect::<Vec<_>>().join(" ")
+}
+
+/// Bytes as people read them: `512 B`, `503.7 GiB`.
+pub fn bytes(n: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let power = (n.max(1).ilog2() / 10).min(4);
+    format!("{} {}", decimal(n as f64 / 1024f64.powi(power as i32), 1), units[power as usize])
 }
 
 /// `a, b and c`.
@@ -97,6 +104,22 @@ mod tests {
         assert_eq!(number(f64::INFINITY), "inf");
         let words: Vec<String> = [6.684, 0.875, 125.0, 1249.6, 0.000_123_4, 0.0, 2.0].map(number).to_vec();
         assert_eq!(words, ["6.68", "0.875", "125", "1250", "0.000123", "0", "2"]);
+    }
+
+    #[test]
+    fn a_shell_reads_the_same_words() {
+        let line = ["topobench", "--extra-body", r#"{"a": 1}"#, "it's", "", "a*b", "$HOME", "~", "x\ny"];
+        let out = std::process::Command::new("sh").args(["-c", &format!("printf '%s\\0' {}", shell(&line))]).output();
+        let out = String::from_utf8(out.expect("a shell").stdout).expect("text");
+        assert_eq!(out.split_terminator('\0').collect::<Vec<_>>(), line);
+        assert_eq!(shell(&["--request-rate", "0.5,1", "a=b", "/x/y.z"]), "--request-rate 0.5,1 a=b /x/y.z");
+    }
+
+    #[test]
+    fn memory_is_told_in_binary_units() {
+        assert_eq!(bytes(540_836_122_624), "503.7 GiB");
+        assert_eq!(bytes(64 << 20), "64 MiB");
+        assert_eq!(bytes(0), "0 B");
     }
 
     #[test]

@@ -5,9 +5,11 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio_rustls::rustls::ClientConfig;
 
 use crate::policy::Policy;
 
@@ -21,6 +23,8 @@ pub struct ProxyConfig {
     pub timeouts: Timeouts,
     /// Worker threads, each with its own single-threaded runtime and connection pool.
     pub threads: NonZeroUsize,
+    /// Whom to trust, for backends behind https; without it they are not reached.
+    pub tls: Option<Arc<ClientConfig>>,
 }
 
 impl ProxyConfig {
@@ -32,6 +36,7 @@ impl ProxyConfig {
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             threads: NonZeroUsize::MIN,
+            tls: None,
         }
     }
 }
@@ -148,12 +153,13 @@ impl Default for Timeouts {
     }
 }
 
-/// The address of a backend: `http://host:port`, nothing more.
+/// The address of a backend: `http://host:port` or `https://host:port`, nothing more.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct BackendUrl {
     host: String,
     port: u16,
+    tls: bool,
 }
 
 impl BackendUrl {
@@ -164,6 +170,11 @@ impl BackendUrl {
 
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Whether it is reached through TLS.
+    pub fn is_tls(&self) -> bool {
+        self.tls
     }
 
     /// The value of the `Host` header.
@@ -177,13 +188,13 @@ impl BackendUrl {
 
 impl From<SocketAddr> for BackendUrl {
     fn from(addr: SocketAddr) -> Self {
-        BackendUrl { host: addr.ip().to_string(), port: addr.port() }
+        BackendUrl { host: addr.ip().to_string(), port: addr.port(), tls: false }
     }
 }
 
 impl fmt::Display for BackendUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}", self.authority())
+        write!(f, "{}://{}", if self.tls { "https" } else { "http" }, self.authority())
     }
 }
 
@@ -213,13 +224,11 @@ impl FromStr for BackendUrl {
             base.truncate(base.strip_suffix(end).map_or(base.len(), str::len));
         }
         let uri: http::Uri = base.parse().map_err(|_| refuse("it is not a URL"))?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => {
-                return Err(refuse("https backends are not supported: the proxy adds no TLS to the measurement"));
-            }
-            _ => return Err(refuse("the scheme is missing")),
-        }
+        let tls = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err(refuse("its scheme is neither http nor https")),
+        };
         let authority = uri.authority().ok_or_else(|| refuse("the host is missing"))?;
         if authority.as_str().contains('@') {
             return Err(refuse("credentials do not belong in a URL"));
@@ -231,13 +240,14 @@ impl FromStr for BackendUrl {
         if host.is_empty() {
             return Err(refuse("the host is missing"));
         }
-        Ok(BackendUrl { host: host.to_owned(), port: authority.port_u16().unwrap_or(80) })
+        let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        Ok(BackendUrl { host: host.to_owned(), port, tls })
     }
 }
 
 /// A backend's URL that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("backend URL `{url}`: {why}; write it as http://HOST:PORT")]
+#[error("backend URL `{url}`: {why}; write it as http://HOST:PORT or https://HOST:PORT")]
 pub struct BackendUrlError {
     url: String,
     why: &'static str,
@@ -271,6 +281,8 @@ mod tests {
         for pasted in ["h:1", " http://h:1/ ", "http://h:1/v1", "http://h:1/v1/", "h:1/v1/chat/completions"] {
             assert_eq!(parse(pasted).unwrap().authority(), "h:1", "{pasted}");
         }
+        let secure = parse("https://h/v1").unwrap();
+        assert_eq!((secure.port(), secure.is_tls(), secure.to_string().as_str()), (443, true, "https://h:443"));
         let six = parse("http://[::1]:9").unwrap();
         assert_eq!((six.host(), six.authority().as_str()), ("::1", "[::1]:9"));
     }
@@ -278,7 +290,6 @@ mod tests {
     #[test]
     fn what_cannot_be_honoured_is_refused_by_name() {
         for (text, why) in [
-            ("https://h:1", "https"),
             ("ftp://h:1", "scheme"),
             ("http://h:1/api", "path"),
             ("http://h:1/?a=b", "path"),

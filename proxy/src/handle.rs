@@ -84,8 +84,8 @@ impl Proxy {
     /// # Errors
     /// If a role has no backend, the address cannot be bound, or a thread cannot be started.
     pub fn spawn(config: ProxyConfig) -> Result<ProxyHandle, ProxyError> {
-        let ProxyConfig { listen, routes, limits, timeouts, threads } = config;
-        let (shared, stamps) = Shared::new(Routing::new(routes)?, limits, timeouts);
+        let ProxyConfig { listen, routes, limits, timeouts, threads, tls } = config;
+        let (shared, stamps) = Shared::new(Routing::new(routes)?, limits, timeouts, tls);
         let (phase, told) = watch::channel(Phase::Serve);
         let (alive, ended) = mpsc::channel(1);
         let mut handle = ProxyHandle {

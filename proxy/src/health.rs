@@ -72,7 +72,7 @@ async fn role(shared: &Shared, group: &Group) -> RoleHealth {
 }
 
 async fn probe(shared: &Shared, backend: &Backend) -> BackendHealth {
-    let opened = Link::open(&backend.url, shared.timeouts.probe).await;
+    let opened = Link::open(&backend.url, shared.timeouts.probe, shared.tls.as_ref()).await;
     if opened.is_ok() {
         // Seen alive, so a request need not wait for the cooldown of an earlier refusal.
         backend.mark_accepting();

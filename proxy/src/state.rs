@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use tokio::sync::mpsc;
+use tokio_rustls::rustls::ClientConfig;
 
 use crate::config::{Dispatch, Limits, ProxyError, Routes, Timeouts};
 use crate::fault::{Fault, Refusal, Stage};
@@ -20,6 +21,8 @@ pub(crate) struct Shared {
     pub(crate) routing: Routing,
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
+    /// For backends behind https.
+    pub(crate) tls: Option<Arc<ClientConfig>>,
     pub(crate) metrics: Metrics,
     /// No connection is accepted any more.
     pub(crate) stopping: AtomicBool,
@@ -74,6 +77,7 @@ impl Shared {
         routing: Routing,
         limits: Limits,
         timeouts: Timeouts,
+        tls: Option<Arc<ClientConfig>>,
     ) -> (Arc<Self>, mpsc::Receiver<StageStamps>) {
         let (stamps, drained) = mpsc::channel(limits.max_stamps.max(1));
         let shared = Shared {
@@ -81,6 +85,7 @@ impl Shared {
             routing,
             limits,
             timeouts,
+            tls,
             metrics: Metrics::default(),
             stopping: AtomicBool::new(false),
             aborting: AtomicBool::new(false),
@@ -110,7 +115,7 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        let pool = Pool::new(shared.routing.backend_count(), shared.timeouts.keep_alive);
+        let pool = Pool::new(shared.routing.backend_count(), shared.timeouts.keep_alive, shared.tls.clone());
         Worker { shared, pool }
     }
 }

@@ -12,7 +12,7 @@ pub use builder::SamplesBuilder;
 pub use vllm::{ColumnError, VllmColumns};
 
 use super::gaps::Gaps;
-use crate::outcome::{RequestRecord, Stages, Timeline};
+use crate::outcome::{Stages, Timeline};
 use crate::units::{E2el, TokenCount, Tpot, Ttft};
 use std::collections::BTreeMap;
 
@@ -25,6 +25,8 @@ pub const NOT_SERVED: f64 = f64::INFINITY;
 pub const UNKNOWN_TPOT: f64 = f64::INFINITY;
 /// Output tokens of such a request.
 pub(super) const UNKNOWN_TOKENS: u32 = u32::MAX;
+/// Fate of a request that was offered and left no record.
+const UNRECORDED: &str = "unrecorded";
 
 /// Columns of one point, each as long as the point offered requests.
 #[derive(Debug, Clone, Default)]
@@ -112,7 +114,7 @@ impl Row {
     }
 
     pub fn is_recorded(&self) -> bool {
-        self.fate != builder::UNRECORDED
+        self.fate != UNRECORDED
     }
 }
 
@@ -200,16 +202,6 @@ impl StageSums {
 }
 
 impl Samples {
-    /// Columns from a point's records in any order. `offered` is the schedule's length: requests of which no record
-    /// exists (the run was cut off) were offered and count as not served.
-    pub fn from_records<'a>(records: impl IntoIterator<Item = &'a RequestRecord>, offered: Option<u32>) -> Samples {
-        let mut builder = SamplesBuilder::default();
-        for record in records {
-            builder.push(record);
-        }
-        builder.finish(offered)
-    }
-
     /// Requests offered.
     pub fn len(&self) -> usize {
         self.ttft.len()

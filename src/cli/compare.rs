@@ -14,6 +14,7 @@ use clap::ArgMatches;
 use std::path::PathBuf;
 
 pub fn run(args: &CompareArgs, matches: &ArgMatches) -> Result<Exit, CliError> {
+    present::check_parquet(args.parquet)?;
     let env = Environment::of_process()?;
     let (slo, target) = slo::resolve(&args.slo, matches, &env)?;
     let names: Vec<&String> = match (&args.simple_dir, &args.nixl_dir) {

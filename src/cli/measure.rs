@@ -5,9 +5,9 @@ use super::exit::{CliError, Exit};
 use super::progress::{self, ProgressFormat};
 use super::{attach, dry_run, given, gpu_pool, out, prepare, present, preset, resume, slo, threads};
 use crate::launch::{self, LaunchError};
-use crate::observe::gpu::Gpus;
+use crate::observe::gpus::Gpus;
 use crate::plan::arm::ArmSpec;
-use crate::plan::build::{self, Arms, Request, RunOptions};
+use crate::plan::build::{self, Arms, PlanRequest, RunOptions};
 use crate::plan::deployment::Deployment;
 use crate::plan::environment::Environment;
 use crate::plan::options::{LoadOptions, SloOptions, WorkloadOptions};
@@ -110,7 +110,7 @@ pub(super) fn plan_of(
 ) -> Result<Plan, Unplanned> {
     let env = Environment::of_process()?;
     let (slo, target) = slo::resolve(&limits, matches, &env)?;
-    let request = Request { arms, workload, load, slo, target, run: run_options(order, sweep)? };
+    let request = PlanRequest { arms, workload, load, slo, target, run: run_options(order, sweep)? };
     let plan = build::build(&request, &env, || gpu_pool::of(&env, &Gpus::detect().list()))?;
     check_commands(&plan)?;
     Ok(plan)

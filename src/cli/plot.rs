@@ -7,12 +7,14 @@ pub use one::question;
 
 use super::args::PlotArgs;
 use super::exit::{CliError, Exit};
+use super::present;
 use crate::plan::environment::{self, Environment};
 use crate::record::catalog;
 use clap::ArgMatches;
 use std::path::PathBuf;
 
 pub fn run(args: &PlotArgs, matches: &ArgMatches) -> Result<Exit, CliError> {
+    present::check_parquet(args.parquet)?;
     if args.named.any() {
         return named::run(args, matches);
     }

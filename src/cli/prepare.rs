@@ -15,6 +15,7 @@ pub(super) fn workload(plan: &Plan) -> Result<PreparedWorkload, CliError> {
     });
     let context = PrepareContext {
         max_model_len: known.map(|c| c.tokens).min().map(TokenCount),
+        template_tokens: 0,
         overlong: sweep.workload.overlong,
     };
     PreparedWorkload::prepare(&sweep.workload, &sweep.load, context).map_err(CliError::usage)

@@ -8,7 +8,9 @@ use crate::outcome::PointStatus;
 use crate::plan::secrecy::masked_words;
 use crate::plan::{MetricChoice, Plan};
 use crate::record::{RecordedRun, dir};
-use crate::report::{Study, console, csv, figures, gpus, kept, page, parquet};
+#[cfg(feature = "parquet")]
+use crate::report::parquet;
+use crate::report::{Study, console, csv, figures, gpus, kept, page};
 use crate::session::ArmRun;
 use crate::units::{Percent, RequestRate};
 use chrono::Local;
@@ -141,9 +143,33 @@ fn write_texts(output: &Path, study: &Study, figures: &[figures::Drawn]) -> Resu
 /// The table of all requests, into the directory of the figures.
 pub fn write_requests(output: &Path, study: &Study) -> Result<PathBuf, CliError> {
     let path = output.join("requests.parquet");
-    let bytes = parquet::requests(study);
+    let bytes = requests(study)?;
     dir::write_atomically(&path, &bytes)?;
     Ok(path)
+}
+
+/// Refuses `--parquet` before anything is written.
+///
+/// # Errors
+/// Where this program can't write such files.
+pub fn check_parquet(asked: bool) -> Result<(), CliError> {
+    match asked && cfg!(not(feature = "parquet")) {
+        true => Err(CliError::usage(WITHOUT_PARQUET)),
+        false => Ok(()),
+    }
+}
+
+const WITHOUT_PARQUET: &str = "--parquet: this topobench was built without Parquet\nhint: build it with the feature \
+                               `parquet`, or leave --parquet out: requests.jsonl holds the same";
+
+#[cfg(feature = "parquet")]
+fn requests(study: &Study) -> Result<Vec<u8>, CliError> {
+    parquet::requests(study).map_err(|e| CliError::new(Exit::Internal, format!("cannot write requests.parquet: {e}")))
+}
+
+#[cfg(not(feature = "parquet"))]
+fn requests(_: &Study) -> Result<Vec<u8>, CliError> {
+    Err(CliError::usage(WITHOUT_PARQUET))
 }
 
 /// Colours only for a person who hasn't declined them.

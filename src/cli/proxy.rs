@@ -5,6 +5,7 @@ use super::exit::{CliError, Exit};
 use super::out;
 use crate::launch::ports::port_holder;
 use crate::session::Stop;
+use crate::tls;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,16 @@ pub fn run(args: &ProxyArgs) -> Result<Exit, CliError> {
     let mut config = ProxyConfig::new(SocketAddr::new(args.host, args.port), routes(args)?);
     if let Some(limit) = args.max_in_flight {
         config.limits.max_in_flight = limit;
+    }
+    let is_tls = |urls: &[BackendUrl]| urls.iter().any(BackendUrl::is_tls);
+    let behind_tls = match &config.routes {
+        Routes::Balance { backends, .. } => is_tls(backends),
+        Routes::PrefillDecode { prefill, decode, .. } => is_tls(prefill) || is_tls(decode),
+    };
+    if behind_tls {
+        let trusted = tls::client_config(args.insecure);
+        let trusted = trusted.map_err(|e| CliError::new(Exit::Internal, format!("cannot use TLS: {e}")))?;
+        config.tls = Some(Arc::new(trusted));
     }
     if !args.host.is_loopback() {
         out::warn(format!("listening on {}: whoever reaches it can use the engines behind it", args.host));

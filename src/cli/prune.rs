@@ -5,10 +5,11 @@
 
 use super::args::{ListArgs, PruneArgs, StatusName};
 use super::exit::{CliError, Exit};
-use super::listing::{lines, size};
+use super::listing::lines;
 use super::out;
 use crate::outcome::RunStatus;
 use crate::record::catalog::CatalogEntry;
+use crate::words;
 use std::io::{BufRead as _, IsTerminal as _};
 
 /// Runs worth showing, kept in version control.
@@ -28,7 +29,8 @@ pub fn run(entries: &[CatalogEntry], args: &ListArgs) -> Result<Exit, CliError> 
         return Ok(Exit::Good);
     }
     out::text(&doomed.iter().map(|e| lines(e, args.long)).collect::<String>())?;
-    let what = format!("{} run{}, {}", doomed.len(), if doomed.len() == 1 { "" } else { "s" }, size(bytes(&doomed)));
+    let what =
+        format!("{} run{}, {}", doomed.len(), if doomed.len() == 1 { "" } else { "s" }, words::bytes(bytes(&doomed)));
     if !args.prune.yes && !agreed(&what)? {
         out::note("nothing was removed");
         return Ok(Exit::Good);

@@ -4,7 +4,7 @@ use std::ops;
 
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged};
 
-use super::check::Extent;
+use super::check::ValueRange;
 use super::figure::{Axis, Range, Scale, Ticks};
 use super::marks::Direction;
 use super::text::{Font, LINE, clean};
@@ -99,7 +99,7 @@ pub(super) struct AxisPlan {
 }
 
 impl AxisPlan {
-    pub(super) fn new(axis: &Axis, extent: Option<Extent>, site: Site) -> Self {
+    pub(super) fn new(axis: &Axis, extent: Option<ValueRange>, site: Site) -> Self {
         let (low, high) = resolve(axis, extent, site.headroom);
         let free = !matches!(axis.scale, Scale::Categories(_));
         let centi = |px: f64| if free { (px * 100.0).round() as i32 } else { 0 };
@@ -152,17 +152,17 @@ impl Tick {
 }
 
 /// The range shown, from the axis' wish and the data.
-fn resolve(axis: &Axis, extent: Option<Extent>, headroom: f64) -> (f64, f64) {
+fn resolve(axis: &Axis, extent: Option<ValueRange>, headroom: f64) -> (f64, f64) {
     let extent = match (&axis.scale, axis.range) {
         (Scale::Categories(names), _) => return (-0.5, names.len().max(1) as f64 - 0.5),
         (_, Range::Fixed(low, high)) => return (low, high),
-        (_, Range::Including(value)) => Some(Extent::join(extent, value)),
+        (_, Range::Including(value)) => Some(ValueRange::join(extent, value)),
         (_, Range::Auto) => extent,
     };
     match (&axis.scale, extent) {
         (Scale::Log, None) => (1.0, 10.0),
         (_, None) => (0.0, 1.0),
-        (Scale::Log, Some(Extent { low, high })) => {
+        (Scale::Log, Some(ValueRange { low, high })) => {
             let (low, high) = if high / low < 1.0 + 1e-9 { (low / 2.0, high * 2.0) } else { (low, high) };
             let ends = log_ticks(low / 10.0, high * 10.0, &[1, 2, 5], 1);
             let slack = 1e-9;
@@ -170,7 +170,7 @@ fn resolve(axis: &Axis, extent: Option<Extent>, headroom: f64) -> (f64, f64) {
             let stop = ends.iter().find(|&&end| end >= high * (1.0 - slack)).copied();
             (start.unwrap_or(low), stop.unwrap_or(high))
         }
-        (_, Some(Extent { low, high })) => {
+        (_, Some(ValueRange { low, high })) => {
             let size = low.abs().max(high.abs());
             let (low, high) = match high - low {
                 _ if size < 1e-100 => (0.0, 1.0),
@@ -287,15 +287,15 @@ mod tests {
     const SITE: Site = Site { direction: Direction::X, length: 280.0, inset: (5.0, 5.0), headroom: 0.0 };
 
     fn labels(axis: &Axis, low: f64, high: f64) -> Vec<String> {
-        let plan = AxisPlan::new(axis, Some(Extent { low, high }), SITE);
+        let plan = AxisPlan::new(axis, Some(ValueRange { low, high }), SITE);
         plan.ticks.into_iter().flat_map(|tick| tick.lines).collect()
     }
 
     #[test]
     fn one_value_gets_a_range_around_it() {
-        assert_eq!(resolve(&Axis::linear(""), Some(Extent { low: 4.0, high: 4.0 }), 0.0), (2.0, 6.0));
-        assert_eq!(resolve(&Axis::linear(""), Some(Extent { low: 0.0, high: 0.0 }), 0.0), (0.0, 1.0));
-        assert_eq!(resolve(&Axis::log(""), Some(Extent { low: 4.0, high: 4.0 }), 0.0), (2.0, 10.0));
+        assert_eq!(resolve(&Axis::linear(""), Some(ValueRange { low: 4.0, high: 4.0 }), 0.0), (2.0, 6.0));
+        assert_eq!(resolve(&Axis::linear(""), Some(ValueRange { low: 0.0, high: 0.0 }), 0.0), (0.0, 1.0));
+        assert_eq!(resolve(&Axis::log(""), Some(ValueRange { low: 4.0, high: 4.0 }), 0.0), (2.0, 10.0));
     }
 
     #[test]
@@ -347,7 +347,7 @@ mod tests {
             axis.reversed = reversed;
             let low = if log { low.abs().max(1e-90) } else { low };
             let site = Site { length, ..SITE };
-            let plan = AxisPlan::new(&axis, Some(Extent { low, high: low + span }), site);
+            let plan = AxisPlan::new(&axis, Some(ValueRange { low, high: low + span }), site);
             let labelled: Vec<Tick> = plan.ticks.iter().filter(|tick| !tick.lines.is_empty()).cloned().collect();
             prop_assert!(!labelled.is_empty());
             prop_assert!(fits(&labelled, &plan.map, site));

@@ -66,12 +66,12 @@ impl Direction {
 
 /// Smallest and largest value on one axis.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Extent {
+pub(super) struct ValueRange {
     pub low: f64,
     pub high: f64,
 }
 
-impl Extent {
+impl ValueRange {
     pub(super) fn join(extent: Option<Self>, value: f64) -> Self {
         let Self { low, high } = extent.unwrap_or(Self { low: value, high: value });
         Self { low: low.min(value), high: high.max(value) }
@@ -79,12 +79,12 @@ impl Extent {
 }
 
 /// What the marks of a panel cover; `None` on an axis with no data.
-pub(super) fn extents(panel: &Panel) -> (Option<Extent>, Option<Extent>) {
+pub(super) fn extents(panel: &Panel) -> (Option<ValueRange>, Option<ValueRange>) {
     let (mut x, mut y) = (None, None);
     for mark in &panel.marks {
         visit_values(mark, &mut |axis, value, _| {
             let extent = if axis == Direction::X { &mut x } else { &mut y };
-            *extent = Some(Extent::join(*extent, value));
+            *extent = Some(ValueRange::join(*extent, value));
         });
     }
     (x, y)
@@ -194,6 +194,6 @@ impl Place {
     }
 
     fn require(self, holds: bool, what: impl FnOnce() -> String) -> Result<(), DrawError> {
-        if holds { Ok(()) } else { Err(DrawError::Shape { panel: self.panel, mark: self.mark, what: what() }) }
+        if holds { Ok(()) } else { Err(DrawError::MarkerShape { panel: self.panel, mark: self.mark, what: what() }) }
     }
 }

@@ -22,7 +22,7 @@ pub enum DrawError {
     )]
     BadRange { panel: usize, axis: Direction, low: f64, high: f64 },
     #[error("panel {panel}, mark {mark}: {what}")]
-    Shape { panel: usize, mark: usize, what: String },
+    MarkerShape { panel: usize, mark: usize, what: String },
     #[error(
         "panel {panel} has only {width:.0} x {height:.0} px left for its frame: make the figure wider, use fewer columns, or shorten the labels"
     )]

@@ -1,7 +1,7 @@
 //! The declarative model of a figure: panels with axes in a grid, one legend, one caption.
 
 use super::marks::{Mark, Stroke, Texture};
-use super::palette::{Rgb, Shape};
+use super::palette::{MarkerShape, Rgb};
 
 /// One or more panels that share a legend and a caption. Sizes are in px, 96 to the inch.
 #[derive(Clone, Debug, PartialEq)]
@@ -104,8 +104,8 @@ pub struct LegendEntry {
 /// The sample drawn before a legend's word.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Key {
-    Line { stroke: Stroke, marker: Option<Shape> },
-    Marker { shape: Shape, color: Rgb, hollow: bool },
+    Line { stroke: Stroke, marker: Option<MarkerShape> },
+    Marker { shape: MarkerShape, color: Rgb, hollow: bool },
     Area { color: Rgb, opacity: f64 },
     Box { color: Rgb, texture: Texture },
 }

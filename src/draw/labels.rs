@@ -179,27 +179,27 @@ const ROAMING_PITCH: f64 = 7.0;
 
 /// Where a text is written, and the line that joins it to what it belongs to, if it needs one.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Placed {
+pub(super) struct PlacedLabel {
     pub rect: Rect,
     pub leader: Option<(Px, Px)>,
 }
 
 /// The place of every request inside `area`, or `None` where there is no room.
-pub(super) fn place(area: Rect, obstacles: &Obstacles, requests: &[LabelRequest]) -> Vec<Option<Placed>> {
+pub(super) fn place(area: Rect, obstacles: &Obstacles, requests: &[LabelRequest]) -> Vec<Option<PlacedLabel>> {
     let mut order: Vec<usize> = (0..requests.len()).collect();
     order.sort_by_key(|&index| requests[index].priority);
     let without = |index: usize| (0..requests.len()).filter(move |&other| other != index);
     let anchors = |other: usize| requests[other].points.then_some(&requests[other].anchors).into_iter().flatten();
     let rivals: Vec<Vec<Rect>> =
         (0..requests.len()).map(|index| without(index).flat_map(anchors).copied().collect()).collect();
-    let mut placed: Vec<Option<Placed>> = vec![None; requests.len()];
+    let mut placed: Vec<Option<PlacedLabel>> = vec![None; requests.len()];
     for _ in 0..ROUNDS {
         let before = placed.clone();
         for &index in &order {
-            let others: Vec<Placed> = without(index).filter_map(|other| placed[other]).collect();
+            let others: Vec<PlacedLabel> = without(index).filter_map(|other| placed[other]).collect();
             let (request, rivals) = (&requests[index], &rivals[index]);
             let best = LabelSearch { area, obstacles, others: &others, rivals }.best(request);
-            placed[index] = best.map(|rect| Placed { rect, leader: request.leader(rect, rivals) });
+            placed[index] = best.map(|rect| PlacedLabel { rect, leader: request.leader(rect, rivals) });
         }
         if placed == before {
             break;
@@ -212,7 +212,7 @@ struct LabelSearch<'a> {
     area: Rect,
     obstacles: &'a Obstacles,
     /// The texts that have their place already.
-    others: &'a [Placed],
+    others: &'a [PlacedLabel],
     /// What other texts belong to.
     rivals: &'a [Rect],
 }
@@ -267,7 +267,7 @@ impl LabelSearch<'_> {
     /// Leaders should not strike through texts, neither this text's through others nor others' through this.
     fn leader_cost(&self, rect: Rect, request: &LabelRequest) -> f64 {
         let own = request.leader(rect, self.rivals);
-        let struck = |other: &Placed| {
+        let struck = |other: &PlacedLabel| {
             let through_this = other.leader.map_or(0.0, |leader| rect.covers(leader));
             let through_other = own.map_or(0.0, |leader| other.rect.covers(leader));
             through_this + through_other

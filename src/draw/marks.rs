@@ -1,6 +1,6 @@
 //! What can be put into a panel. All positions are in the data's own units; sizes and widths are in px (1/96 inch).
 
-use super::palette::{Ramp, Rgb, Shape};
+use super::palette::{MarkerShape, Ramp, Rgb};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Dash {
@@ -79,7 +79,7 @@ pub enum Course {
 pub struct Line {
     pub points: Vec<Point>,
     pub stroke: Stroke,
-    pub marker: Option<Shape>,
+    pub marker: Option<MarkerShape>,
     pub course: Course,
     /// The legend's word; lines with equal words and looks share one entry.
     pub label: Option<String>,
@@ -94,7 +94,7 @@ impl Line {
     }
 
     #[must_use]
-    pub fn marked(mut self, shape: Shape) -> Self {
+    pub fn marked(mut self, shape: MarkerShape) -> Self {
         self.marker = Some(shape);
         self
     }
@@ -283,7 +283,7 @@ pub struct Spot {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scatter {
     pub spots: Vec<Spot>,
-    pub shape: Shape,
+    pub shape: MarkerShape,
     pub color: Rgb,
     pub label: Option<String>,
 }

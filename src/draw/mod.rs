@@ -44,7 +44,7 @@ pub use marks::{
     Band, Bar, Bars, Callout, Cell, Cells, ColorKey, Course, Dash, Direction, Drop, ErrorBars, Line, Mark, Note, Point,
     Rule, Scatter, Segment, Span, Spot, Spread, Stroke, Texture, texture,
 };
-pub use palette::{Ramp, Rgb, Shape, marker, palette};
+pub use palette::{MarkerShape, Ramp, Rgb, marker, palette};
 
 use canvas::{Align, Canvas};
 use layout::{CAPTION_FONT, FigureLayout, PanelPlan, TITLE_FONT};

@@ -73,7 +73,7 @@ pub fn palette(index: usize) -> Rgb {
 
 /// The outline of a marker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Shape {
+pub enum MarkerShape {
     Circle,
     Square,
     Triangle,
@@ -83,23 +83,23 @@ pub enum Shape {
     Hexagon,
 }
 
-const SHAPES: [Shape; 7] = [
-    Shape::Circle,
-    Shape::Square,
-    Shape::Triangle,
-    Shape::Diamond,
-    Shape::TriangleDown,
-    Shape::Pentagon,
-    Shape::Hexagon,
+const SHAPES: [MarkerShape; 7] = [
+    MarkerShape::Circle,
+    MarkerShape::Square,
+    MarkerShape::Triangle,
+    MarkerShape::Diamond,
+    MarkerShape::TriangleDown,
+    MarkerShape::Pentagon,
+    MarkerShape::Hexagon,
 ];
 
 /// The marker shape of the `index`-th arm. Seven shapes against eight colours: 56 arms before a pair repeats.
 #[must_use]
-pub fn marker(index: usize) -> Shape {
+pub fn marker(index: usize) -> MarkerShape {
     SHAPES[index % SHAPES.len()]
 }
 
-impl Shape {
+impl MarkerShape {
     /// Corners about the origin for a marker of `radius`, y downwards; `None` for a circle. Radii are evened out so that
     /// all shapes cover about the same area.
     pub(super) fn corners(self, radius: f64) -> Option<Vec<(f64, f64)>> {

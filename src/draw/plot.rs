@@ -15,9 +15,9 @@ use plotters_backend::BackendCoord;
 use super::axis::AxisMap;
 use super::canvas::{Align, Canvas, Centi, Pen, TextItem, centi};
 use super::error::DrawError;
-use super::labels::{LabelRequest, Obstacles, Placed, Px, Rect, place};
+use super::labels::{LabelRequest, Obstacles, PlacedLabel, Px, Rect, place};
 use super::marks::Stroke;
-use super::palette::{Rgb, Shape};
+use super::palette::{MarkerShape, Rgb};
 use super::text::{ASCENT, DESCENT, Font, clean};
 
 pub(super) const MARKER_RADIUS: f64 = 3.1;
@@ -97,7 +97,14 @@ impl Paper {
     }
 
     /// A marker with a thin white rim if filled, with a coloured rim if hollow.
-    pub(super) fn marker(&self, at: (Centi, Centi), shape: Shape, radius: f64, color: Rgb, hollow: bool) -> DrawResult {
+    pub(super) fn marker(
+        &self,
+        at: (Centi, Centi),
+        shape: MarkerShape,
+        radius: f64,
+        color: Rgb,
+        hollow: bool,
+    ) -> DrawResult {
         let (inside, edge) = if hollow { (Rgb::WHITE, (color, 130)) } else { (color, (Rgb::WHITE, 60)) };
         let pen = Pen { edge: Some(edge), ..Pen::PLAIN };
         let style = style(inside, 100, 0.0).filled();
@@ -207,7 +214,7 @@ impl Plot {
     }
 
     /// A marker, drawn whole if its centre is inside the range, which texts avoid.
-    pub(super) fn marker(&mut self, (x, y): Px, shape: Shape, color: Rgb, hollow: bool) -> DrawResult {
+    pub(super) fn marker(&mut self, (x, y): Px, shape: MarkerShape, color: Rgb, hollow: bool) -> DrawResult {
         if !self.shows(x, y) {
             return Ok(());
         }
@@ -235,7 +242,7 @@ impl Plot {
         }
         let mut omitted = std::mem::take(&mut self.omitted);
         for (Wanted { text, font, color, .. }, placed) in wanted.into_iter().zip(placed) {
-            let Some(Placed { rect, .. }) = placed else {
+            let Some(PlacedLabel { rect, .. }) = placed else {
                 omitted.push(text);
                 continue;
             };

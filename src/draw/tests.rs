@@ -159,7 +159,7 @@ fn marks_that_do_not_suit_their_axes_are_refused() {
     };
     assert!(draw(bar(0, vec![1.0])).is_ok());
     for wrong in [bar(1, vec![1.0]), bar(0, vec![1.0, 2.0]), bar(0, vec![-1.0])] {
-        assert!(matches!(draw(wrong).unwrap_err(), DrawError::Shape { panel: 1, mark: 1, .. }));
+        assert!(matches!(draw(wrong).unwrap_err(), DrawError::MarkerShape { panel: 1, mark: 1, .. }));
     }
 }
 

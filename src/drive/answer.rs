@@ -21,7 +21,7 @@ pub struct Asked {
 
 /// An answer that was judged from its bytes alone.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Judged {
+pub struct JudgedAnswer {
     pub outcome: Outcome,
     pub timeline: Timeline,
     pub text: String,
@@ -29,7 +29,7 @@ pub struct Judged {
 
 /// What the load would have made of a response that came in these pieces, a nanosecond apart, before the connection
 /// closed: for recordings and fuzzers.
-pub fn judge<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, asked: Asked) -> Judged {
+pub fn judge<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, asked: Asked) -> JudgedAnswer {
     let mut timeline = TimelineBuilder::new(Offset::ZERO, Offset::ZERO);
     timeline.keep_text();
     let mut reader = AnswerReader::new(timeline);
@@ -47,7 +47,7 @@ pub fn judge<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, asked: Asked) -> Ju
     }
     let outcome = reader.outcome(asked);
     let (timeline, text) = reader.finish(Offset::from_nanos(now));
-    Judged { outcome, timeline, text: text.unwrap_or_default() }
+    JudgedAnswer { outcome, timeline, text: text.unwrap_or_default() }
 }
 
 /// Reads one response.

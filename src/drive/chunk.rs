@@ -13,7 +13,7 @@ const MAX_MESSAGE: usize = 2000;
 /// What an event says.
 #[derive(Debug)]
 pub(crate) enum Event<'a> {
-    Chunk(Chunk<'a>),
+    Chunk(StreamChunk<'a>),
     /// `data: {"error": ..}` in a stream that began with 200.
     Error(StreamError),
     /// `[DONE]`
@@ -24,8 +24,8 @@ pub(crate) enum Event<'a> {
 
 /// A chunk of the answer.
 #[derive(Debug, Clone)]
-pub(crate) struct Chunk<'a> {
-    pub(crate) content: Content,
+pub(crate) struct StreamChunk<'a> {
+    pub(crate) content: ChunkContent,
     pub(crate) usage: Option<Usage>,
     pub(crate) finish_reason: Option<String>,
     /// The event's data, for its text.
@@ -34,7 +34,7 @@ pub(crate) struct Chunk<'a> {
 
 /// What a chunk brings of the answer itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Content {
+pub(crate) enum ChunkContent {
     /// A role, an end, a closing count: nothing generated.
     Nothing,
     /// A text without characters: perhaps a token that has none (a byte of a character, a special token), perhaps none.
@@ -44,17 +44,17 @@ pub(crate) enum Content {
     ToolCall,
 }
 
-impl Content {
+impl ChunkContent {
     /// Whether it carries at least one token, whatever is counted beside it.
     pub(super) fn is_generated(self) -> bool {
-        matches!(self, Content::Text | Content::ToolCall)
+        matches!(self, ChunkContent::Text | ChunkContent::ToolCall)
     }
 }
 
-impl<'a> Chunk<'a> {
+impl<'a> StreamChunk<'a> {
     /// A chunk that is read by what it has in common with others: content, perhaps counted, and nothing else.
-    pub(super) fn alike(data: &'a [u8], content: Content, usage: Option<Usage>) -> Chunk<'a> {
-        Chunk { content, usage, finish_reason: None, data }
+    pub(super) fn alike(data: &'a [u8], content: ChunkContent, usage: Option<Usage>) -> StreamChunk<'a> {
+        StreamChunk { content, usage, finish_reason: None, data }
     }
 
     /// Generated text; reads the event again.
@@ -154,7 +154,12 @@ impl RawChunk {
             return read_error(data).map_or_else(unreadable, Event::Error);
         }
         let choice = first.unwrap_or_default();
-        Event::Chunk(Chunk { content: choice.content(), usage: self.usage, finish_reason: choice.finish_reason, data })
+        Event::Chunk(StreamChunk {
+            content: choice.content(),
+            usage: self.usage,
+            finish_reason: choice.finish_reason,
+            data,
+        })
     }
 }
 
@@ -179,18 +184,18 @@ struct RawDelta {
 }
 
 impl RawChoice {
-    fn content(&self) -> Content {
+    fn content(&self) -> ChunkContent {
         let nothing = RawDelta::default();
         let delta = self.delta.as_ref().unwrap_or(&nothing);
         let texts = [self.text, delta.content, delta.reasoning, delta.reasoning_content];
         if texts.contains(&Some(Said::Something)) {
-            Content::Text
+            ChunkContent::Text
         } else if delta.tool_calls == Some(Said::Something) {
-            Content::ToolCall
+            ChunkContent::ToolCall
         } else if delta.role.is_none() && texts.contains(&Some(Said::Nothing)) {
-            Content::EmptyText
+            ChunkContent::EmptyText
         } else {
-            Content::Nothing
+            ChunkContent::Nothing
         }
     }
 }
@@ -343,23 +348,23 @@ impl<'de> Deserialize<'de> for FirstChoice {
 mod tests {
     use super::*;
 
-    fn chunk(data: &str) -> Chunk<'_> {
+    fn chunk(data: &str) -> StreamChunk<'_> {
         match read(data.as_bytes()) {
             Event::Chunk(chunk) => chunk,
             other => panic!("{other:?}"),
         }
     }
 
-    fn content(data: &str) -> Content {
+    fn content(data: &str) -> ChunkContent {
         chunk(data).content
     }
 
     #[test]
     fn text_and_empty_text_and_a_role_alone_are_three_things() {
-        assert_eq!(content(r#"{"choices":[{"text":"a"}]}"#), Content::Text);
-        assert_eq!(content(r#"{"choices":[{"text":""}]}"#), Content::EmptyText);
-        assert_eq!(content(r#"{"choices":[{"delta":{"content":""}}]}"#), Content::EmptyText);
-        assert_eq!(content(r#"{"choices":[{"delta":{"role":"assistant","content":"Hi"}}]}"#), Content::Text);
+        assert_eq!(content(r#"{"choices":[{"text":"a"}]}"#), ChunkContent::Text);
+        assert_eq!(content(r#"{"choices":[{"text":""}]}"#), ChunkContent::EmptyText);
+        assert_eq!(content(r#"{"choices":[{"delta":{"content":""}}]}"#), ChunkContent::EmptyText);
+        assert_eq!(content(r#"{"choices":[{"delta":{"role":"assistant","content":"Hi"}}]}"#), ChunkContent::Text);
         for nothing in [
             r#"{"choices":[{"delta":{"role":"assistant","content":""}}]}"#,
             r#"{"choices":[{"delta":{"role":null,"content":null},"finish_reason":"stop"}]}"#,
@@ -368,16 +373,16 @@ mod tests {
             r#"{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}"#,
             r#"{"choices":null,"usage":{"prompt_tokens":1,"completion_tokens":2}}"#,
         ] {
-            assert_eq!(content(nothing), Content::Nothing, "{nothing}");
+            assert_eq!(content(nothing), ChunkContent::Nothing, "{nothing}");
         }
     }
 
     #[test]
     fn reasoning_and_tool_calls_are_generated_too() {
-        assert_eq!(content(r#"{"choices":[{"delta":{"reasoning_content":"hm"}}]}"#), Content::Text);
-        assert_eq!(content(r#"{"choices":[{"delta":{"content":null,"reasoning":"hm"}}]}"#), Content::Text);
-        assert_eq!(content(r#"{"choices":[{"delta":{"tool_calls":[{"index":0}]}}]}"#), Content::ToolCall);
-        assert_eq!(content(r#"{"choices":[{"delta":{"role":"assistant","tool_calls":[]}}]}"#), Content::Nothing);
+        assert_eq!(content(r#"{"choices":[{"delta":{"reasoning_content":"hm"}}]}"#), ChunkContent::Text);
+        assert_eq!(content(r#"{"choices":[{"delta":{"content":null,"reasoning":"hm"}}]}"#), ChunkContent::Text);
+        assert_eq!(content(r#"{"choices":[{"delta":{"tool_calls":[{"index":0}]}}]}"#), ChunkContent::ToolCall);
+        assert_eq!(content(r#"{"choices":[{"delta":{"role":"assistant","tool_calls":[]}}]}"#), ChunkContent::Nothing);
         let text = |data: &str| chunk(data).text();
         assert_eq!(text(r#"{"choices":[{"delta":{"reasoning":"h\u00e4"}}]}"#).as_deref(), Some("h\u{e4}"));
         assert_eq!(text(r#"{"choices":[{"delta":{"content":"","reasoning":"hm"}}]}"#).as_deref(), Some("hm"));
@@ -388,7 +393,7 @@ mod tests {
         let counted = |usage: &str| {
             let data = format!(r#"{{"choices":[{{"text":"a"}}],"usage":{usage}}}"#);
             let chunk = chunk(&data);
-            assert_eq!(chunk.content, Content::Text);
+            assert_eq!(chunk.content, ChunkContent::Text);
             chunk.usage.and_then(|usage| usage.completion_tokens)
         };
         assert_eq!(counted(r#"{"completion_tokens":7,"prompt_tokens":-1,"more":{"a":[1]}}"#), Some(7));

@@ -6,7 +6,7 @@
 //! no more than it did before, as vLLM's does for tokens that have no text of their own; a closing chunk that brings the
 //! total is none. A count that contradicts what came is no count: the number of tokens is then not known.
 
-use super::chunk::Content;
+use super::chunk::ChunkContent;
 use crate::outcome::Chunk;
 use crate::units::Offset;
 
@@ -46,7 +46,7 @@ impl TokenCounter {
     }
 
     /// Takes in a chunk with the count that its usage gives. `ends`: it says why the answer ends.
-    pub(crate) fn take(&mut self, at: Offset, content: Content, count: Option<u32>, ends: bool) {
+    pub(crate) fn take(&mut self, at: Offset, content: ChunkContent, count: Option<u32>, ends: bool) {
         let uncounted_so_far = self.reported.is_none();
         let advanced = count.is_some_and(|count| self.advance(count)).then_some(count).flatten();
         match content.is_generated() {
@@ -64,15 +64,15 @@ impl TokenCounter {
             }
             false => {
                 // An empty text that nobody counted may have been a token.
-                let may_be_token = content == Content::EmptyText && count.is_none_or(|count| count == 0);
+                let may_be_token = content == ChunkContent::EmptyText && count.is_none_or(|count| count == 0);
                 let missed = self.uncounted;
                 self.uncounted = (missed && advanced.is_none()) || may_be_token;
                 let told = count.is_some() && count == self.reported;
-                let closes = told && content == Content::Nothing;
+                let closes = told && content == ChunkContent::Nothing;
                 // Beside an empty text it may be as late as beside any.
                 self.unconfirmed = (self.unconfirmed || (self.lags && advanced.is_some())) && !closes;
                 self.repeated |= closes && advanced.is_none();
-                if content == Content::EmptyText && advanced.is_some() {
+                if content == ChunkContent::EmptyText && advanced.is_some() {
                     self.take_empty(at, advanced, missed);
                 }
             }

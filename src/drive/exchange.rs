@@ -86,7 +86,7 @@ impl Activity {
 
 /// Comes round every [`TICK`]. A task is woken for each chunk; asking the timer again each time would cost more than the
 /// rest of the wake-up, and it has said already when it will wake the task.
-struct Ticks {
+struct TimeoutTicks {
     interval: Interval,
     /// Not before this: at most the interval's own next deadline.
     due: tokio::time::Instant,
@@ -94,12 +94,12 @@ struct Ticks {
     armed: Option<Waker>,
 }
 
-impl Ticks {
+impl TimeoutTicks {
     fn new() -> Self {
         let due = tokio::time::Instant::now() + TICK;
         let mut interval = interval_at(due, TICK);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Ticks { interval, due, armed: None }
+        TimeoutTicks { interval, due, armed: None }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -142,7 +142,7 @@ pub(super) async fn exchange(context: &ExchangeContext<'_>, wire: &[u8], reader:
     let activity = Activity::new(context.clock.now());
     let ended = {
         let mut talk = pin!(talk(context, wire, reader, &activity));
-        let mut ticks = Ticks::new();
+        let mut ticks = TimeoutTicks::new();
         loop {
             let next = poll_fn(|cx| match talk.as_mut().poll(cx) {
                 Poll::Ready(ended) => Poll::Ready(Some(ended)),

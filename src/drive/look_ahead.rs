@@ -13,7 +13,7 @@ const MOST_AHEAD: usize = 512;
 const BYTES_AHEAD: usize = 64 << 20;
 
 /// A request ready for the socket.
-pub(super) struct Ready {
+pub(super) struct WrittenRequest {
     pub(super) request: Request,
     pub(super) id: String,
     pub(super) wire: Vec<u8>,
@@ -29,7 +29,10 @@ pub(super) struct Writing {
 
 impl Writing {
     /// Queues of ready requests, one a worker, filled in turn; and a signal that they are filled for the first time.
-    pub(super) fn start(self, workers: usize) -> io::Result<(Vec<mpsc::Receiver<Ready>>, oneshot::Receiver<()>)> {
+    pub(super) fn start(
+        self,
+        workers: usize,
+    ) -> io::Result<(Vec<mpsc::Receiver<WrittenRequest>>, oneshot::Receiver<()>)> {
         let ahead = self.ahead(workers);
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(ahead)).unzip();
         let (primed, when_primed) = oneshot::channel();
@@ -43,7 +46,7 @@ impl Writing {
         (BYTES_AHEAD / largest.max(1)).clamp(2, MOST_AHEAD).div_ceil(workers)
     }
 
-    fn run(&self, queues: &[mpsc::Sender<Ready>], filled: usize, primed: oneshot::Sender<()>) {
+    fn run(&self, queues: &[mpsc::Sender<WrittenRequest>], filled: usize, primed: oneshot::Sender<()>) {
         let mut primed = Some(primed);
         for (position, request) in self.schedule.requests.iter().enumerate() {
             if position == filled {
@@ -51,7 +54,7 @@ impl Writing {
             }
             let id = request_id(&self.id_prefix, request);
             let wire = self.writer.write(&id, &self.prompts.render(request), request.output_tokens.get());
-            let ready = Ready { request: *request, id, wire };
+            let ready = WrittenRequest { request: *request, id, wire };
             if queues[position % queues.len()].blocking_send(ready).is_err() {
                 // The load was cut off: nobody needs the rest.
                 return;

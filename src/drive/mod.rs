@@ -26,9 +26,9 @@ mod target;
 mod timeline;
 mod worker;
 
-pub use answer::{Asked, Judged, judge};
+pub use answer::{Asked, JudgedAnswer, judge};
 pub use exchange::Deadlines;
 pub use once::{Completion, Single, SingleError, send_one};
-pub use point::{DriveError, Pace, PointReport, PointSpec, run_point};
+pub use point::{DriveError, LoadReport, Pace, PointSpec, run_point};
 pub use progress::{Counts, Progress};
 pub use target::{Capabilities, Target, TargetError};

@@ -5,7 +5,7 @@
 //! the grammar of JSON: an unescaped quote ends a string, and digits followed by what ends a number are that number, so
 //! nothing else can have begun or ended in between. Everything else is read as a whole.
 
-use super::chunk::{self, Chunk, Content, Event, Usage};
+use super::chunk::{self, ChunkContent, Event, StreamChunk, Usage};
 
 /// Keys of generated text with the opening quote of their value, as compact and as airy JSON has them.
 const TEXT_KEYS: [&[u8]; 4] = [br#""text":""#, br#""content":""#, br#""text": ""#, br#""content": ""#];
@@ -36,7 +36,7 @@ pub(crate) struct Pattern {
     /// As `usage` tells it, which is the same in all of them.
     prompt_tokens: Option<u32>,
     /// What an empty text is here: it depends on what stands around it.
-    empty: Option<Content>,
+    empty: Option<ChunkContent>,
     tries: u8,
 }
 
@@ -44,12 +44,12 @@ impl Pattern {
     /// Reads one event's data, as [`chunk::read`] does.
     pub(crate) fn read<'a>(&mut self, data: &'a [u8]) -> Event<'a> {
         if let Some((content, usage)) = self.fit(data) {
-            return Event::Chunk(Chunk::alike(data, content, usage));
+            return Event::Chunk(StreamChunk::alike(data, content, usage));
         }
         let event = chunk::read(data);
         if self.tries < TRIES
             && let Event::Chunk(chunk) = &event
-            && chunk.content == Content::Text
+            && chunk.content == ChunkContent::Text
             && chunk.finish_reason.is_none()
         {
             self.tries += 1;
@@ -61,11 +61,11 @@ impl Pattern {
     }
 
     /// What such a chunk brings, and what its usage says, if it says anything; `None` if the bytes don't fit.
-    fn fit(&self, data: &[u8]) -> Option<(Content, Option<Usage>)> {
+    fn fit(&self, data: &[u8]) -> Option<(ChunkContent, Option<Usage>)> {
         let (before, mut pattern) = self.bytes.split_at(self.before);
         let rest = data.strip_prefix(before).filter(|_| !before.is_empty())?;
         let (text, mut rest) = rest.split_at(memchr::memchr(b'"', rest)?);
-        let content = if text.is_empty() { self.empty? } else { Content::Text };
+        let content = if text.is_empty() { self.empty? } else { ChunkContent::Text };
         if !is_plain(text) {
             return None;
         }
@@ -207,7 +207,7 @@ mod tests {
         let mut pattern = Pattern::default();
         pattern.read(&with(VLLM, "a", "1"));
         let usage = Some(Usage { prompt_tokens: Some(3), completion_tokens: Some(12) });
-        assert_eq!(pattern.fit(&with(VLLM, "b", "12")), Some((Content::Text, usage)));
+        assert_eq!(pattern.fit(&with(VLLM, "b", "12")), Some((ChunkContent::Text, usage)));
         for count in ["", "-1", "01", "1.5", "1e3", "4294967296", "null"] {
             assert_eq!(pattern.fit(&with(VLLM, "b", count)), None, "{count}");
         }
@@ -217,8 +217,8 @@ mod tests {
     fn an_empty_text_beside_a_role_stays_nothing() {
         let mut pattern = Pattern::default();
         pattern.read(&with(OPENING, "a", ""));
-        assert_eq!(pattern.fit(&with(OPENING, "b", "")), Some((Content::Text, None)));
-        assert_eq!(pattern.fit(&with(OPENING, "", "")), Some((Content::Nothing, None)));
+        assert_eq!(pattern.fit(&with(OPENING, "b", "")), Some((ChunkContent::Text, None)));
+        assert_eq!(pattern.fit(&with(OPENING, "", "")), Some((ChunkContent::Nothing, None)));
     }
 
     #[test]

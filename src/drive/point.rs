@@ -63,7 +63,7 @@ impl Pace {
 
 /// What became of the point as a whole; the requests' own fates are in the records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PointReport {
+pub struct LoadReport {
     /// Offset zero of all records, for stamps taken elsewhere in this process.
     pub time_zero: Instant,
     /// The same moment on the wall clock.
@@ -94,7 +94,7 @@ pub async fn run_point(
     records: UnboundedSender<RequestRecord>,
     cancel: CancellationToken,
     progress: Arc<Progress>,
-) -> Result<PointReport, DriveError> {
+) -> Result<LoadReport, DriveError> {
     let authority = Authority::parse(&spec.target.base_url)?;
     let writer = RequestWriter::new(&spec.target, &authority, &[])?;
     let connector = Connector::new(&authority, spec.target.access.insecure).await?;
@@ -135,7 +135,7 @@ pub async fn run_point(
         ended.map_err(|source| not_started(&thread, source))?;
     }
     let (last_end, counts) = (progress.last_end(), progress.counts());
-    Ok(PointReport { time_zero, started_at, last_end, counts, cancelled: cancel.is_cancelled() })
+    Ok(LoadReport { time_zero, started_at, last_end, counts, cancelled: cancel.is_cancelled() })
 }
 
 fn start_worker(worker: Worker) -> Result<oneshot::Receiver<io::Result<()>>, DriveError> {

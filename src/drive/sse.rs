@@ -23,7 +23,7 @@ pub struct SseParser {
     data: Option<Vec<u8>>,
 }
 
-enum Line<'a> {
+enum SseLine<'a> {
     /// Ends an event.
     Blank,
     Data(&'a [u8]),
@@ -41,10 +41,10 @@ impl SseParser {
             input = rest;
             if self.line.is_empty() {
                 match classify(head) {
-                    Line::Data(data) if lying.is_none() && self.data.is_none() => lying = Some(data),
-                    Line::Data(data) => self.keep(lying.take().into_iter().chain([data]))?,
-                    Line::Blank => self.emit(lying.take(), &mut each),
-                    Line::Other => {}
+                    SseLine::Data(data) if lying.is_none() && self.data.is_none() => lying = Some(data),
+                    SseLine::Data(data) => self.keep(lying.take().into_iter().chain([data]))?,
+                    SseLine::Blank => self.emit(lying.take(), &mut each),
+                    SseLine::Other => {}
                 }
             } else {
                 self.keep(lying.take().into_iter())?;
@@ -67,9 +67,9 @@ impl SseParser {
     fn finish_cut_line(&mut self, each: &mut impl FnMut(&[u8])) -> Result<(), TooLong> {
         let mut line = std::mem::take(&mut self.line);
         match classify(&line) {
-            Line::Data(data) => self.keep([data].into_iter())?,
-            Line::Blank => self.emit(None, each),
-            Line::Other => {}
+            SseLine::Data(data) => self.keep([data].into_iter())?,
+            SseLine::Blank => self.emit(None, each),
+            SseLine::Other => {}
         }
         line.clear();
         self.line = line;
@@ -100,15 +100,15 @@ impl SseParser {
     }
 }
 
-fn classify(line: &[u8]) -> Line<'_> {
+fn classify(line: &[u8]) -> SseLine<'_> {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     if line.is_empty() {
-        return Line::Blank;
+        return SseLine::Blank;
     }
     match line.strip_prefix(b"data") {
-        Some([]) => Line::Data(&[]),
-        Some([b':', b' ', data @ ..] | [b':', data @ ..]) => Line::Data(data),
-        _ => Line::Other,
+        Some([]) => SseLine::Data(&[]),
+        Some([b':', b' ', data @ ..] | [b':', data @ ..]) => SseLine::Data(data),
+        _ => SseLine::Other,
     }
 }
 

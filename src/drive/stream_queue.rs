@@ -37,12 +37,12 @@ pub(super) struct StreamQueue(Rc<RefCell<Streams>>);
 #[derive(Default)]
 struct Streams {
     ready: Arc<Ready>,
-    streams: Vec<Option<Entry>>,
+    streams: Vec<Option<QueuedStream>>,
     /// Places in `streams` that are free.
     free: Vec<usize>,
 }
 
-struct Entry {
+struct QueuedStream {
     stream: Stream,
     member: Arc<Member>,
     /// Of the member.
@@ -104,7 +104,7 @@ impl StreamQueue {
         let member = Arc::new(Member { place, urgent, queued, ready: Arc::clone(&streams.ready) });
         let stream = Box::pin(start(FirstTokenFlag(Some(Arc::clone(&member)))));
         let waker = Waker::from(Arc::clone(&member));
-        let mut entry = Entry { stream, member, waker };
+        let mut entry = QueuedStream { stream, member, waker };
         if entry.poll() {
             streams.free.push(place);
         } else if place < streams.streams.len() {
@@ -144,7 +144,7 @@ impl Streams {
     }
 }
 
-impl Entry {
+impl QueuedStream {
     /// Whether it ended.
     fn poll(&mut self) -> bool {
         self.member.queued.store(false, Ordering::Release);

@@ -1,6 +1,6 @@
 //! Chunks as they arrive, turned into the timeline of a request: pure.
 
-use super::chunk::Chunk;
+use super::chunk::StreamChunk;
 use super::count::TokenCounter;
 use crate::outcome::Timeline;
 use crate::units::{Offset, TokenCount};
@@ -41,7 +41,7 @@ impl TimelineBuilder {
     }
 
     /// A chunk that arrived at `at`.
-    pub(crate) fn chunk(&mut self, at: Offset, chunk: &Chunk<'_>) {
+    pub(crate) fn chunk(&mut self, at: Offset, chunk: &StreamChunk<'_>) {
         let usage = chunk.usage.unwrap_or_default();
         let prompt_tokens = usage.prompt_tokens.filter(|tokens| *tokens > 0).map(TokenCount);
         self.timeline.prompt_tokens = prompt_tokens.or(self.timeline.prompt_tokens);

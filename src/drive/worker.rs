@@ -6,7 +6,7 @@ use super::answer::{AnswerReader, Asked};
 use super::connection::{Connector, FEWEST_SPARES, Pool};
 use super::due_timer::DueTimer;
 use super::exchange::{self, Clock, Deadlines, Ended, ExchangeContext, exchange};
-use super::look_ahead::{Ready, request_id};
+use super::look_ahead::{WrittenRequest, request_id};
 use super::progress::Progress;
 use super::stream_queue::{FirstTokenFlag, StreamQueue};
 use super::timeline::TimelineBuilder;
@@ -53,7 +53,7 @@ pub(super) struct Worker {
     /// Its share: every `of`th request from `first` on.
     pub(super) first: usize,
     pub(super) of: usize,
-    pub(super) ready: mpsc::Receiver<Ready>,
+    pub(super) ready: mpsc::Receiver<WrittenRequest>,
     /// Slots under a concurrency limit.
     pub(super) slots: Option<Slots>,
 }
@@ -124,7 +124,7 @@ impl Worker {
                 next = self.next(&request, &timer, &pool) => next?,
             };
             let Some((ready, slot, held)) = next else { break };
-            let job = Job { ready, slot, held, _in_flight: in_flight.clone() };
+            let job = RequestJob { ready, slot, held, _in_flight: in_flight.clone() };
             queue.add(|first_token| serve(Arc::clone(&self.common), Arc::clone(&pool), job, first_token));
             pool.top_up();
             position += self.of;
@@ -154,7 +154,7 @@ impl Worker {
         request: &Request,
         timer: &DueTimer,
         pool: &Arc<Pool>,
-    ) -> io::Result<Option<(Ready, Offset, Option<Slot>)>> {
+    ) -> io::Result<Option<(WrittenRequest, Offset, Option<Slot>)>> {
         let Some(ready) = self.ready.recv().await else { return Ok(None) };
         let clock = self.common.clock;
         let due = clock.zero + request.due.as_duration();
@@ -196,15 +196,15 @@ impl Worker {
 }
 
 /// A request about to be sent.
-struct Job {
-    ready: Ready,
+struct RequestJob {
+    ready: WrittenRequest,
     slot: Offset,
     held: Option<Slot>,
     _in_flight: InFlight,
 }
 
-async fn serve(common: Arc<Common>, pool: Arc<Pool>, job: Job, first_token: FirstTokenFlag) {
-    let Job { ready: Ready { request, id, wire }, slot, held, _in_flight } = job;
+async fn serve(common: Arc<Common>, pool: Arc<Pool>, job: RequestJob, first_token: FirstTokenFlag) {
+    let RequestJob { ready: WrittenRequest { request, id, wire }, slot, held, _in_flight } = job;
     common.progress.launched();
     let due = if common.closed { slot } else { request.due };
     let mut timeline = TimelineBuilder::new(due, slot);

@@ -54,15 +54,15 @@ pub fn strict(text: &[u8]) -> Cow<'_, [u8]> {
 }
 
 /// Length of a token, and what stands for it if it can't stay.
-type Token = (usize, Option<&'static [u8]>);
+type JsonToken = (usize, Option<&'static [u8]>);
 
-fn number(rest: &[u8]) -> Token {
+fn number(rest: &[u8]) -> JsonToken {
     let found = NUMBERS.iter().find(|(word, _)| rest.starts_with(word));
     found.map_or((1, None), |(word, instead)| (word.len(), Some(*instead)))
 }
 
 /// `\n`, `\u0041`, or a pair `\ud83d\ude42`.
-fn escape(rest: &[u8]) -> Token {
+fn escape(rest: &[u8]) -> JsonToken {
     match unit(rest) {
         Some(0xd800..0xdc00) if matches!(rest.get(6..).and_then(unit), Some(0xdc00..0xe000)) => (12, None),
         Some(0xd800..0xe000) => (6, Some(REPLACEMENT)),

@@ -2,6 +2,7 @@
 
 use super::utf16::{Endian, Utf16};
 use super::zstd::Zstd;
+use crate::words::bytes;
 use flate2::bufread::MultiGzDecoder;
 use std::fs::{File, FileType};
 use std::io::{self, BufRead, BufReader, Error, ErrorKind, Read};
@@ -29,12 +30,12 @@ pub fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {
 /// # Errors
 /// As [`open`], and for a larger file.
 pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    open(path)?.take(most + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > most {
-        return Err(Error::new(ErrorKind::FileTooLarge, format!("it holds more than {} MiB", most >> 20)));
+    let mut contents = Vec::new();
+    open(path)?.take(most.saturating_add(1)).read_to_end(&mut contents)?;
+    if contents.len() as u64 > most {
+        return Err(Error::new(ErrorKind::FileTooLarge, format!("it holds more than {}", bytes(most))));
     }
-    Ok(bytes)
+    Ok(contents)
 }
 
 /// As [`read`], for text.

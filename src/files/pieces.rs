@@ -1,6 +1,7 @@
 //! A file of JSON values, one after the other: the elements of an array, JSON Lines, or objects that follow each other
 //! over several lines. One that is damaged costs itself and not the rest, and none is larger than memory should hold.
 
+use crate::words;
 use std::io::{self, BufRead, Error, ErrorKind, Read};
 
 /// One value, still as text.
@@ -147,7 +148,7 @@ impl<R: BufRead> Pieces<R> {
             return Ok(());
         }
         let what = if self.layout == Layout::Array { "element" } else { "line" };
-        let text = format!("{what} {} is longer than {} MiB", self.count + 1, self.most >> 20);
+        let text = format!("{what} {} is longer than {}", self.count + 1, words::bytes(self.most as u64));
         Err(Error::new(ErrorKind::FileTooLarge, text))
     }
 }

@@ -60,21 +60,18 @@ impl EngineCommand {
         for (name, value) in &self.env {
             // A mask is for reading: nothing is to be run with it.
             let shown = value.masked();
-            let shown = if shown == MASK { shown.to_string() } else { words::shell_word(shown) };
+            let shown = if shown == MASK { shown.to_string() } else { words::shell(&[shown]) };
             let _ = write!(line, "{name}={shown} ");
         }
-        line.push_str(&words::shell_word(&self.program));
-        for arg in masked_words(&self.args) {
-            line.push(' ');
-            line.push_str(&words::shell_word(&arg));
-        }
-        line
+        let args = masked_words(&self.args);
+        let command: Vec<&str> = [self.program.as_str()].into_iter().chain(args.iter().map(AsRef::as_ref)).collect();
+        line + &words::shell(&command)
     }
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ArgvError {
-    #[error("{instance}: {flag} among the engine's arguments fights with topobench's own: leave it out; {remedy}")]
+    #[error("{instance}: {flag} is set by topobench: leave it out of the engine's arguments; {remedy}")]
     FlagIsOurs { instance: String, flag: String, remedy: &'static str },
     #[error("environment {name} is set by topobench for each instance: leave it out of env; {remedy}")]
     VariableIsOurs { name: String, remedy: &'static str },

@@ -15,7 +15,7 @@ use super::process::EngineProcess;
 use super::program::{self, Program};
 use super::readiness::StartingInstance;
 use super::version::EngineVersion;
-use crate::observe::gpu::Gpus;
+use crate::observe::gpus::Gpus;
 use crate::observe::http;
 use crate::plan::deployment::{FleetPlan, GpuAssignment, InstancePlan};
 use crate::plan::topology::Role;

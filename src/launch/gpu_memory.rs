@@ -4,8 +4,10 @@
 //! the driver is stuck. The next fleet would find less room, or measure beside it, so it is told.
 
 use super::procs;
-use crate::observe::gpu::{GpuInfo, Gpus};
+use crate::observe::gpu::GpuInfo;
+use crate::observe::gpus::Gpus;
 use crate::plan::deployment::{GpuAssignment, InstancePlan};
+use crate::words;
 use serde::Serialize;
 use std::fmt;
 use std::time::Duration;
@@ -32,8 +34,8 @@ impl fmt::Display for GpuMemoryHeld {
             [] => "nobody this user can see".to_string(),
             holders => holders.join(", "),
         };
-        let mib = self.bytes >> 20;
-        write!(f, "GPU {} holds {mib} MiB more than before the engines came, used by {holders}: ", self.gpu)?;
+        let more = words::bytes(self.bytes);
+        write!(f, "GPU {} holds {more} more than before the engines came, used by {holders}: ", self.gpu)?;
         f.write_str("free it before the next run (nvidia-smi, or fuser -v /dev/nvidia*)")
     }
 }
@@ -114,7 +116,7 @@ mod tests {
     #[test]
     fn words() {
         let nobody = GpuMemoryHeld { gpu: 3, bytes: 5 << 30, holders: vec![] };
-        insta::assert_snapshot!(nobody, @"GPU 3 holds 5120 MiB more than before the engines came, used by nobody this user can see: free it before the next run (nvidia-smi, or fuser -v /dev/nvidia*)");
+        insta::assert_snapshot!(nobody, @"GPU 3 holds 5 GiB more than before the engines came, used by nobody this user can see: free it before the next run (nvidia-smi, or fuser -v /dev/nvidia*)");
     }
 
     #[test]

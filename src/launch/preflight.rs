@@ -7,9 +7,11 @@ use super::process::{EngineProcess, SpawnError};
 use super::procs;
 use super::program::{Program, ProgramNotFound};
 use super::version::EngineVersion;
-use crate::observe::gpu::{GpuInfo, Gpus};
+use crate::observe::gpu::GpuInfo;
+use crate::observe::gpus::Gpus;
 use crate::plan::deployment::{FleetPlan, GpuAssignment, InstancePlan};
 use crate::plan::secrecy::EngineEnv;
+use crate::words;
 use nix::sys::statvfs::statvfs;
 use serde::Serialize;
 use std::fmt;
@@ -42,7 +44,7 @@ pub enum PreflightError {
     GpuMissing { instance: String, id: String, present: Vec<String> },
     #[error("GPU {gpu} is in use by {}: end that, or choose another GPU", listed(holders))]
     GpuBusy { gpu: u32, holders: Vec<String> },
-    #[error("{:.1} GiB of GPU {gpu} are held by nobody this user can see: end what holds them, or choose another GPU", *bytes as f64 / (1u64 << 30) as f64)]
+    #[error("{} of GPU {gpu} are held by nobody this user can see: end what holds them, or choose another GPU", words::bytes(*bytes))]
     GpuMemoryHeld { gpu: u32, bytes: u64 },
 }
 
@@ -75,9 +77,9 @@ impl fmt::Display for Warning {
             }
             Warning::LittleSharedMemory { free_bytes, wanted_bytes } => write!(
                 f,
-                "/dev/shm has {} MiB free, {} MiB are advised: enlarge it (docker run --shm-size 16g or --ipc=host)",
-                free_bytes >> 20,
-                wanted_bytes >> 20
+                "/dev/shm has {} free, {} are advised: enlarge it (docker run --shm-size 16g or --ipc=host)",
+                words::bytes(*free_bytes),
+                words::bytes(*wanted_bytes)
             ),
             Warning::GpuMemoryHeld(held) => held.fmt(f),
         }
@@ -230,7 +232,7 @@ mod tests {
         let said = verdict(cuda(&["0"]), &[used]).expect_err("in use");
         assert!(said.starts_with(&format!("GPU 0 is in use by pid {me} (")), "{said}");
         let held = GpuInfo { memory_used_bytes: Some(60 << 30), ..gpu(0) };
-        insta::assert_snapshot!(verdict(cuda(&["0"]), &[held]).expect_err("held"), @"60.0 GiB of GPU 0 are held by nobody this user can see: end what holds them, or choose another GPU");
+        insta::assert_snapshot!(verdict(cuda(&["0"]), &[held]).expect_err("held"), @"60 GiB of GPU 0 are held by nobody this user can see: end what holds them, or choose another GPU");
     }
 
     #[test]

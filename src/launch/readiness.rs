@@ -10,6 +10,7 @@ use super::phase::Phase;
 use super::ports::{listener_belongs_to, port_holder};
 use super::process::EngineProcess;
 use crate::observe::http::{SMALL, body};
+use crate::observe::identity;
 use crate::plan::deployment::Secret;
 use serde::Deserialize;
 use std::path::Path;
@@ -104,15 +105,6 @@ impl StartingInstance<'_> {
     }
 
     async fn find_model(&self, http: &reqwest::Client) -> Result<Option<u32>, StartProblem> {
-        #[derive(Deserialize)]
-        struct Models {
-            data: Vec<Model>,
-        }
-        #[derive(Deserialize)]
-        struct Model {
-            id: String,
-            max_model_len: Option<u32>,
-        }
         let failed = |detail: String| StartProblem::NoToken(format!("GET /v1/models: {detail}"));
         let answer = self.get(http, "/v1/models").timeout(self.patience).send().await;
         let answer = answer.map_err(|error| failed(error.without_url().to_string()))?;
@@ -121,24 +113,20 @@ impl StartingInstance<'_> {
             return Err(failed(format!("HTTP {status}")));
         }
         let page = body(answer, SMALL).await.map_err(|error| failed(error.to_string()))?;
-        let models: Models = serde_json::from_slice(&page).map_err(|error| failed(error.to_string()))?;
-        match models.data.iter().find(|model| model.id == self.model) {
+        let models = identity::served_models(&page).map_err(|error| failed(error.to_string()))?;
+        match models.iter().find(|model| model.id == self.model) {
             Some(model) => Ok(model.max_model_len),
             None => {
-                let found = models.data.into_iter().map(|model| model.id).collect();
+                let found = models.into_iter().map(|model| model.id).collect();
                 Err(StartProblem::WrongModel { expected: self.model.to_string(), found })
             }
         }
     }
 
     async fn version(&self, http: &reqwest::Client) -> Option<String> {
-        #[derive(Deserialize)]
-        struct Version {
-            version: String,
-        }
         let answer = self.get(http, "/version").timeout(HEALTH_TIMEOUT).send().await.ok()?;
         let page = body(answer.error_for_status().ok()?, SMALL).await.ok()?;
-        Some(serde_json::from_slice::<Version>(&page).ok()?.version)
+        identity::version(&page)
     }
 
     /// One completion of one token. Without transfer parameters a prefill instance answers it whole, and a decode

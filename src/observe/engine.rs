@@ -6,7 +6,7 @@
 //! prefill instances. A sum is given only if every instance of the role has the counter: part of a sum would look like
 //! a measurement.
 
-use super::hand_over::{self, BlockPool};
+use super::hand_over::{self, DecodePool};
 use super::http;
 use super::prometheus::Snapshot;
 use crate::outcome::{EngineCounters, KvTotals, TimeSum};
@@ -69,8 +69,8 @@ impl FleetSnapshot {
     }
 
     /// The KV memory of each decode instance.
-    pub fn decode_pools(&self) -> Option<Vec<BlockPool>> {
-        self.of_decode(BlockPool::read)
+    pub fn decode_pools(&self) -> Option<Vec<DecodePool>> {
+        self.of_decode(DecodePool::read)
     }
 }
 

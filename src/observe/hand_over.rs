@@ -25,22 +25,22 @@ pub fn totals(metrics: &Snapshot) -> Option<KvTotals> {
 
 /// A decode instance's KV memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BlockPool {
+pub struct DecodePool {
     /// Tokens a block.
     pub block_size: u32,
     pub blocks: u64,
 }
 
-impl BlockPool {
+impl DecodePool {
     pub fn tokens(self) -> u64 {
         self.blocks.saturating_mul(u64::from(self.block_size))
     }
 
     /// `vllm:cache_config_info` carries it in labels.
-    pub fn read(metrics: &Snapshot) -> Option<BlockPool> {
+    pub fn read(metrics: &Snapshot) -> Option<DecodePool> {
         let info = metrics.samples().iter().find(|s| s.name == "vllm:cache_config_info")?;
         let label = |name: &str| info.labels.iter().find(|(label, _)| label == name).map(|(_, value)| value.as_str());
-        Some(BlockPool {
+        Some(DecodePool {
             block_size: label("block_size")?.parse().ok()?,
             blocks: label("num_gpu_blocks")?.parse().ok()?,
         })
@@ -115,7 +115,7 @@ mod tests {
         let totals = totals(&page).expect("a NIXL decode instance");
         assert_eq!((totals.transfers, totals.bytes), (59.0, 8_388_608.0));
         assert!(totals.descriptors >= totals.transfers && totals.post_secs < totals.transfer_secs, "{totals:?}");
-        let pool = BlockPool::read(&page).expect("labels");
+        let pool = DecodePool::read(&page).expect("labels");
         assert_eq!((pool.block_size, pool.tokens()), (128, u64::from(pool.block_size) * pool.blocks));
     }
 

@@ -1,6 +1,6 @@
 //! The HTTP client for asking engines about themselves; the load has its own.
 //!
-//! What answers may be no engine at all, so every answer has a largest size: nobody's gigabytes become ours.
+//! What answers may be no engine at all, so the size of every answer is limited.
 
 use crate::plan::access::Access;
 use crate::tls;

@@ -15,7 +15,7 @@ use rand_distr::{Distribution, Gamma};
 
 /// What a point's arrivals depend on, beside the seed.
 #[derive(Debug, Clone, Copy)]
-pub struct Pattern<'a> {
+pub struct ArrivalPattern<'a> {
     pub rate: RequestRate,
     pub extent: Extent,
     pub arrivals: Arrivals,
@@ -44,7 +44,7 @@ pub enum ArrivalError {
 }
 
 /// Due offsets of a point, sorted. The same pattern and seed always give the same offsets.
-pub fn due_offsets(pattern: &Pattern<'_>, seed: u64) -> Result<Vec<Offset>, ArrivalError> {
+pub fn due_offsets(pattern: &ArrivalPattern<'_>, seed: u64) -> Result<Vec<Offset>, ArrivalError> {
     if let (Arrivals::Trace | Arrivals::Recorded, Some(_)) = (pattern.arrivals, pattern.ramp_up) {
         return Err(ArrivalError::RampedTrace);
     }
@@ -58,7 +58,7 @@ pub fn due_offsets(pattern: &Pattern<'_>, seed: u64) -> Result<Vec<Offset>, Arri
 
 /// The recorded offsets as they were, or with time stretched so that the requests taken have the wanted mean rate:
 /// a trace's first minutes may be far quieter than its whole, and the point is named after its rate.
-fn recorded_offsets(pattern: &Pattern<'_>) -> Result<Vec<Offset>, ArrivalError> {
+fn recorded_offsets(pattern: &ArrivalPattern<'_>) -> Result<Vec<Offset>, ArrivalError> {
     let recorded = pattern.recorded.unwrap_or_default();
     let whole = mean_rate(recorded).ok_or(ArrivalError::NoTimestamps)?.per_second();
     if pattern.arrivals == Arrivals::Recorded {
@@ -101,8 +101,8 @@ fn mean_rate(offsets: &[Offset]) -> Option<RequestRate> {
     RequestRate::new((offsets.len() - 1) as f64 / span)
 }
 
-fn drawn_offsets(pattern: &Pattern<'_>, seed: u64) -> Result<Vec<Offset>, ArrivalError> {
-    let gaps = Gaps::new(pattern.arrivals)?;
+fn drawn_offsets(pattern: &ArrivalPattern<'_>, seed: u64) -> Result<Vec<Offset>, ArrivalError> {
+    let gaps = GapSampler::new(pattern.arrivals)?;
     let speed = Speed::new(pattern)?;
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
     let mut now = 0.0;
@@ -111,9 +111,9 @@ fn drawn_offsets(pattern: &Pattern<'_>, seed: u64) -> Result<Vec<Offset>, Arriva
         let rate = speed.at(index, now);
         now += match gaps {
             // Equal gaps start with a request at once: N requests then lie inside N/rate seconds.
-            Gaps::Equal if index == 0 => 0.0,
-            Gaps::Equal => 1.0 / rate,
-            Gaps::Gamma(unit) => unit.sample(&mut rng) / rate,
+            GapSampler::Equal if index == 0 => 0.0,
+            GapSampler::Equal => 1.0 / rate,
+            GapSampler::Gamma(unit) => unit.sample(&mut rng) / rate,
         };
         index = index.saturating_add(1);
         Some(now)
@@ -135,20 +135,20 @@ fn collect(extent: Extent, endless: impl Iterator<Item = f64>) -> Result<Vec<Off
 
 /// Gaps in units of the mean gap.
 #[derive(Clone, Copy)]
-enum Gaps {
+enum GapSampler {
     Equal,
     Gamma(Gamma<f64>),
 }
 
-impl Gaps {
+impl GapSampler {
     fn new(arrivals: Arrivals) -> Result<Self, ArrivalError> {
         match arrivals {
             Arrivals::Gamma { burstiness } if burstiness.is_finite() && burstiness > 0.0 => {
                 let unit = Gamma::new(burstiness, 1.0 / burstiness);
-                unit.map(Gaps::Gamma).map_err(|_| ArrivalError::Burstiness(burstiness))
+                unit.map(GapSampler::Gamma).map_err(|_| ArrivalError::Burstiness(burstiness))
             }
             Arrivals::Gamma { burstiness } => Err(ArrivalError::Burstiness(burstiness)),
-            Arrivals::Constant => Ok(Gaps::Equal),
+            Arrivals::Constant => Ok(GapSampler::Equal),
             Arrivals::Trace | Arrivals::Recorded => Err(ArrivalError::NoTimestamps),
         }
     }
@@ -161,7 +161,7 @@ enum Speed {
 }
 
 impl Speed {
-    fn new(pattern: &Pattern<'_>) -> Result<Self, ArrivalError> {
+    fn new(pattern: &ArrivalPattern<'_>) -> Result<Self, ArrivalError> {
         let Some(ramp) = pattern.ramp_up else { return Ok(Speed::Constant(pattern.rate.per_second())) };
         let usable = |r: f64| r.is_finite() && r > 0.0;
         if usable(ramp.start) && usable(ramp.end) {
@@ -198,11 +198,17 @@ mod tests {
     use proptest::prelude::*;
     use std::time::Duration;
 
-    fn pattern(rate: f64, extent: Extent, arrivals: Arrivals) -> Pattern<'static> {
-        Pattern { rate: RequestRate::new(rate).expect("positive"), extent, arrivals, ramp_up: None, recorded: None }
+    fn pattern(rate: f64, extent: Extent, arrivals: Arrivals) -> ArrivalPattern<'static> {
+        ArrivalPattern {
+            rate: RequestRate::new(rate).expect("positive"),
+            extent,
+            arrivals,
+            ramp_up: None,
+            recorded: None,
+        }
     }
 
-    fn poisson(rate: f64, n: u32) -> Pattern<'static> {
+    fn poisson(rate: f64, n: u32) -> ArrivalPattern<'static> {
         pattern(rate, Extent::Requests(n), Arrivals::Gamma { burstiness: 1.0 })
     }
 
@@ -249,7 +255,7 @@ mod tests {
     fn an_infinite_rate_sends_all_at_once_but_needs_a_count() {
         let burst = pattern(f64::INFINITY, Extent::Requests(3), Arrivals::Gamma { burstiness: 1.0 });
         assert_eq!(due_offsets(&burst, 7), Ok(vec![Offset::ZERO; 3]));
-        let endless = Pattern { extent: Extent::Duration(Duration::from_secs(1)), ..burst };
+        let endless = ArrivalPattern { extent: Extent::Duration(Duration::from_secs(1)), ..burst };
         assert_eq!(due_offsets(&endless, 7), Err(ArrivalError::Endless));
     }
 
@@ -257,7 +263,7 @@ mod tests {
     fn a_ramp_goes_from_start_to_end() {
         for shape in [RampShape::Linear, RampShape::Exponential] {
             let ramp_up = Some(RampUp { shape, start: 1.0, end: 16.0 });
-            let ramp = Pattern { ramp_up, ..pattern(1.0, Extent::Requests(101), Arrivals::Constant) };
+            let ramp = ArrivalPattern { ramp_up, ..pattern(1.0, Extent::Requests(101), Arrivals::Constant) };
             let gaps = gaps(&due_offsets(&ramp, 0).expect("schedules"));
             assert!(gaps.windows(2).all(|w| w[1] < w[0]), "gaps shrink");
             assert!((gaps[99] - 1.0 / 16.0).abs() < 1e-6, "last gap {}", gaps[99]);
@@ -265,7 +271,7 @@ mod tests {
             assert!((1.0 / gaps[49] - middle).abs() < 0.01, "{shape:?}: {}", 1.0 / gaps[49]);
         }
         let still = Some(RampUp { shape: RampShape::Linear, start: 0.0, end: 1.0 });
-        let refused = due_offsets(&Pattern { ramp_up: still, ..poisson(1.0, 2) }, 0);
+        let refused = due_offsets(&ArrivalPattern { ramp_up: still, ..poisson(1.0, 2) }, 0);
         assert_eq!(refused, Err(ArrivalError::RampUp { start: 0.0, end: 1.0 }));
     }
 
@@ -273,7 +279,7 @@ mod tests {
     fn a_ramp_over_a_duration_fills_it_with_the_mean_of_its_rates() {
         let ramp_up = Some(RampUp { shape: RampShape::Linear, start: 10.0, end: 30.0 });
         let window = Extent::Duration(Duration::from_secs(20));
-        let ramp = Pattern { ramp_up, ..pattern(1.0, window, Arrivals::Constant) };
+        let ramp = ArrivalPattern { ramp_up, ..pattern(1.0, window, Arrivals::Constant) };
         let due = due_offsets(&ramp, 0).expect("schedules");
         // 20 req/s in the mean over 20 s; the first half at 15, the second at 25.
         assert!((395..=405).contains(&due.len()), "{} requests", due.len());
@@ -285,7 +291,7 @@ mod tests {
     fn recorded_arrivals_are_stretched_to_the_rate_and_start_over_at_their_end() {
         let recorded = [0.0, 1.0, 4.0].map(Offset::from_secs);
         let due = |arrivals, rate, extent| -> Vec<f64> {
-            let trace = Pattern { recorded: Some(&recorded), ..pattern(rate, extent, arrivals) };
+            let trace = ArrivalPattern { recorded: Some(&recorded), ..pattern(rate, extent, arrivals) };
             due_offsets(&trace, 0).expect("schedules").iter().map(|o| o.as_secs()).collect()
         };
         // Whole: two gaps in 4 s, then again from 6 s on.
@@ -304,7 +310,7 @@ mod tests {
     #[test]
     fn timestamps_that_span_no_time_are_refused() {
         let still = [Offset::ZERO; 3];
-        let standing = Pattern { recorded: Some(&still), ..pattern(1.0, Extent::Requests(5), Arrivals::Trace) };
+        let standing = ArrivalPattern { recorded: Some(&still), ..pattern(1.0, Extent::Requests(5), Arrivals::Trace) };
         assert_eq!(due_offsets(&standing, 0), Err(ArrivalError::NoTimestamps));
         assert_eq!(native_rate(&still, Extent::Requests(3)), None);
     }
@@ -326,7 +332,7 @@ mod tests {
             prop_assume!(gaps[0] > 0.0);
             let recorded: Vec<Offset> = std::iter::once(0.0)
                 .chain(gaps.iter().scan(0.0, |at, gap| { *at += gap; Some(*at) })).map(Offset::from_secs).collect();
-            let trace = Pattern { recorded: Some(&recorded), ..pattern(rate, Extent::Requests(n), Arrivals::Trace) };
+            let trace = ArrivalPattern { recorded: Some(&recorded), ..pattern(rate, Extent::Requests(n), Arrivals::Trace) };
             let achieved = mean_rate(&due_offsets(&trace, 0).expect("schedules")).expect("spans time").per_second();
             prop_assert!((achieved / rate - 1.0).abs() < 1e-3, "{} for {}", achieved, rate);
         }

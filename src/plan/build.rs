@@ -7,15 +7,16 @@ mod search;
 mod workload;
 
 pub use arms::base_url;
-pub use request::{Arms, Request, RunOptions, Servers};
+pub use request::{Arms, PlanRequest, RunOptions, Servers};
 
 use super::access::Access;
-use super::context::{self, Context};
+use super::context::{self, KnownContext};
+use super::dataset::Dataset;
 use super::deployment::{AttachPlan, Deployment};
 use super::environment::Environment;
 use super::error::PlanError;
 use super::gpus::GpuPool;
-use super::load::{Dataset, Overlong};
+use super::load::Overlong;
 use super::metadata;
 use super::strategy::{self, Order};
 use super::topology::Defaults;
@@ -26,7 +27,7 @@ use crate::units::Percent;
 
 /// # Errors
 /// Whatever makes the plan impossible or meaningless, before anything starts.
-pub fn build(request: &Request, env: &Environment, detect: impl Fn() -> GpuPool) -> Result<Plan, PlanError> {
+pub fn build(request: &PlanRequest, env: &Environment, detect: impl Fn() -> GpuPool) -> Result<Plan, PlanError> {
     let mut warnings = Vec::new();
     if let Some(name) = request.run.name.as_ref().filter(|name| !topology_file::names_a_directory(name)) {
         return Err(PlanError::value("--name", name, "it names a directory: use letters, digits, - and _"));
@@ -52,7 +53,7 @@ pub fn build(request: &Request, env: &Environment, detect: impl Fn() -> GpuPool)
 }
 
 /// There and back takes two launches. Servers of others are never started.
-fn launches(request: &Request, order: Order) -> Result<u32, PlanError> {
+fn launches(request: &PlanRequest, order: Order) -> Result<u32, PlanError> {
     match (&request.arms, request.load.launches) {
         (Arms::Attach { .. }, Some(n)) if n > 1 => {
             Err(PlanError::value("--launches", n, "attached servers are not started by topobench: use --attempts"))
@@ -64,7 +65,7 @@ fn launches(request: &Request, order: Order) -> Result<u32, PlanError> {
 }
 
 fn sweep(
-    request: &Request,
+    request: &PlanRequest,
     arms: &[ArmPlan],
     defaults: &Defaults,
     warnings: &mut Vec<String>,
@@ -95,7 +96,7 @@ fn sweep(
     let strategy = search::strategy(&request.load, defaults, request.run.gate)?;
     Ok(Sweep {
         workload,
-        load: load::build(&request.load, &request.workload, defaults, &strategy)?,
+        load: load::build(&request.load, &request.workload.dataset, defaults, &strategy)?,
         strategy,
         model,
         served_model_name,
@@ -113,7 +114,7 @@ fn sweep(
 
 /// The file's tokenizer belongs to the file's model, unless it is one that is built in: those belong to an engine and
 /// serve all its models.
-fn default_tokenizer(request: &Request, defaults: &Defaults) -> Option<String> {
+fn default_tokenizer(request: &PlanRequest, defaults: &Defaults) -> Option<String> {
     let tokenizer = defaults.tokenizer.clone()?;
     let asked = request.workload.model.as_ref();
     let fits = asked.is_none() || asked == defaults.model.as_ref() || embedded(&tokenizer).is_some();
@@ -130,7 +131,7 @@ fn check_context(sweep: &Sweep, arms: &[ArmPlan]) -> Result<(), PlanError> {
     for arm in arms {
         let Deployment::Spawn(fleet) = &arm.deployment else { continue };
         for instance in &fleet.instances {
-            if let Some(Context { tokens, origin }) = context::known_context(&instance.args, &fleet.model)
+            if let Some(KnownContext { tokens, origin }) = context::known_context(&instance.args, &fleet.model)
                 && input.saturating_add(output) > tokens
             {
                 let what = format!("a random request for arm `{}`", arm.label);

@@ -8,18 +8,18 @@ const LARGEST: u64 = 16 << 20;
 
 /// Tokens of context, and where the number comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Context {
+pub struct KnownContext {
     pub tokens: u32,
     pub origin: String,
 }
 
 /// The last `--max-model-len` of the engine's arguments, else `max_position_embeddings` of a local model's config.json.
 /// `None` where only the engine knows; it is asked again once it is up.
-pub fn known_context(engine_args: &[String], model: &str) -> Option<Context> {
+pub fn known_context(engine_args: &[String], model: &str) -> Option<KnownContext> {
     from_args(engine_args).or_else(|| from_config(Path::new(model)))
 }
 
-fn from_args(args: &[String]) -> Option<Context> {
+fn from_args(args: &[String]) -> Option<KnownContext> {
     let mut found = None;
     for (i, arg) in args.iter().enumerate() {
         let value = match arg.split_once('=') {
@@ -29,7 +29,7 @@ fn from_args(args: &[String]) -> Option<Context> {
         };
         found = value.and_then(human_number).or(found);
     }
-    found.map(|tokens| Context { tokens, origin: "--max-model-len".to_string() })
+    found.map(|tokens| KnownContext { tokens, origin: "--max-model-len".to_string() })
 }
 
 /// vLLM takes `32k` (decimal) and `32K` (binary) here.
@@ -45,12 +45,12 @@ fn human_number(text: &str) -> Option<u32> {
     (tokens >= 1.0 && tokens <= f64::from(u32::MAX)).then_some(tokens as u32)
 }
 
-fn from_config(model: &Path) -> Option<Context> {
+fn from_config(model: &Path) -> Option<KnownContext> {
     let path = model.join("config.json");
     let config: serde_json::Value = files::parse(&files::read(&path, LARGEST).ok()?).ok()?;
     let field = |v: &serde_json::Value| v.get("max_position_embeddings").and_then(serde_json::Value::as_u64);
     let tokens = field(&config).or_else(|| config.get("text_config").and_then(field))?;
-    Some(Context { tokens: u32::try_from(tokens).ok()?, origin: path.display().to_string() })
+    Some(KnownContext { tokens: u32::try_from(tokens).ok()?, origin: path.display().to_string() })
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! The load of a sweep: rates, how long a point lasts, how arrivals are spread.
 
+use super::dataset::Dataset;
 use super::mask::serialize_masked_map;
-use crate::units::{RequestRate, TokenCount};
+use crate::units::RequestRate;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -187,112 +188,6 @@ impl Endpoint {
         match self {
             Endpoint::Completions => "/v1/completions",
             Endpoint::Chat => "/v1/chat/completions",
-        }
-    }
-}
-
-/// Where prompts come from.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "name", rename_all = "snake_case")]
-pub enum Dataset {
-    /// Fresh random token ids for every request, after a prefix of `prefix_len` tokens that requests share.
-    Random {
-        input: Lengths,
-        output: Lengths,
-        prefix_len: TokenCount,
-        #[serde(default)]
-        prefixes: Prefixes,
-    },
-    /// The usual ShareGPT JSON. With `multi_turn` whole conversations, so many of them open at a time; without it the
-    /// first question of each.
-    Sharegpt {
-        path: String,
-        output_len: Option<TokenCount>,
-        #[serde(default)]
-        multi_turn: Option<u32>,
-    },
-    /// JSONL with `prompt` and optionally `output_tokens`.
-    Custom { path: String, output_len: Option<TokenCount> },
-    /// Local files of a Hugging Face dataset (JSON, JSONL, CSV) with a text column.
-    Hf { path: String, column: Option<String>, output_len: Option<TokenCount> },
-    /// Recorded arrivals: Azure's CSV or Mooncake's JSONL.
-    TimedTrace { path: String },
-    /// A folder of pictures, each sent with the same words to a vision model's chat endpoint.
-    Images { path: String, prompt: String, output_len: TokenCount },
-}
-
-/// How random prompts share their beginnings.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Prefixes {
-    /// How many different ones there are; each request draws one of them.
-    pub count: u32,
-    /// Share of requests that begin with one, 0 to 1; the others begin with as many tokens of their own.
-    pub share: f64,
-}
-
-impl Default for Prefixes {
-    /// One prefix for all.
-    fn default() -> Self {
-        Prefixes { count: 1, share: 1.0 }
-    }
-}
-
-impl Dataset {
-    /// The file or folder it is read from.
-    pub fn path(&self) -> Option<&str> {
-        match self {
-            Dataset::Random { .. } => None,
-            Dataset::Sharegpt { path, .. }
-            | Dataset::Custom { path, .. }
-            | Dataset::Hf { path, .. }
-            | Dataset::TimedTrace { path }
-            | Dataset::Images { path, .. } => Some(path),
-        }
-    }
-
-    /// As it stands in directory names and `dataset_name`.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Dataset::Random { .. } => "random",
-            Dataset::Sharegpt { .. } => "sharegpt",
-            Dataset::Custom { .. } => "custom",
-            Dataset::Hf { .. } => "hf",
-            Dataset::TimedTrace { .. } => "timed_trace",
-            Dataset::Images { .. } => "images",
-        }
-    }
-}
-
-/// A distribution of lengths in tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "shape", rename_all = "snake_case")]
-pub enum Lengths {
-    Fixed {
-        tokens: TokenCount,
-    },
-    /// vLLM's `--random-range-ratio r`: uniform over [tokens*(1-r), tokens*(1+r)].
-    Uniform {
-        tokens: TokenCount,
-        range_ratio: f64,
-    },
-    /// Median `tokens`, sigma of the logarithm.
-    LogNormal {
-        tokens: TokenCount,
-        sigma: f64,
-    },
-}
-
-impl Lengths {
-    /// The longest that may come out; for a log-normal, what all but a few in a thousand stay below.
-    pub fn largest(self) -> TokenCount {
-        match self {
-            Lengths::Fixed { tokens } => tokens,
-            Lengths::Uniform { tokens, range_ratio } => {
-                TokenCount((f64::from(tokens.0) * (1.0 + range_ratio)).floor().min(f64::from(u32::MAX)) as u32)
-            }
-            Lengths::LogNormal { tokens, sigma } => {
-                TokenCount((f64::from(tokens.0) * (3.0 * sigma).exp()).floor().min(f64::from(u32::MAX)) as u32)
-            }
         }
     }
 }

@@ -1,11 +1,12 @@
 //! The flags that describe a measurement, as typed. Names follow `vllm bench serve` wherever it has the flag.
 
+use super::dataset::DatasetOptions;
 use super::load::{LengthField, Overlong, RampShape};
 use super::slo_words::GoodputWord;
 use super::strategy::StrategyName;
 use super::typed::{Levels, Prompts, Rates, number, percentage, time, whole_number};
 use super::window::Window;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use std::time::Duration;
 
 #[derive(Debug, Clone, Default, Args)]
@@ -20,48 +21,11 @@ pub struct WorkloadOptions {
     /// Name that requests use for the model [default: the model]
     #[arg(long)]
     pub served_model_name: Option<String>,
-    /// Where prompts come from
-    #[arg(long, value_enum, default_value = "random")]
-    pub dataset_name: DatasetName,
-    /// File or folder of the dataset (sharegpt: looked for in the working directory and the Hugging Face cache)
-    #[arg(long, alias = "dataset")]
-    pub dataset_path: Option<String>,
-    /// Tokens of a random prompt [default: 1024]
-    #[arg(long, alias = "input-len", value_parser = whole_number::<u32>)]
-    pub random_input_len: Option<u32>,
-    /// Tokens of an answer to a random prompt [default: 128]
-    #[arg(long, value_parser = whole_number::<u32>)]
-    pub random_output_len: Option<u32>,
-    /// Lengths vary uniformly by this share, 0 to 1 (exclusive)
-    #[arg(long, value_name = "SHARE", value_parser = number)]
-    pub random_range_ratio: Option<f64>,
-    /// Lengths vary log-normally with this sigma
-    #[arg(long, value_name = "SIGMA", conflicts_with = "random_range_ratio", value_parser = number)]
-    pub random_lognormal_sigma: Option<f64>,
-    /// Tokens that random prompts share at their beginning
-    #[arg(long, default_value_t = 0, value_parser = whole_number::<u32>)]
-    pub random_prefix_len: u32,
-    /// How many different shared beginnings there are [default: 1]
-    #[arg(long, value_name = "K", requires = "random_prefix_len", value_parser = whole_number::<u32>)]
-    pub random_prefix_count: Option<u32>,
-    /// Share of random prompts that begin with one of them, 0 to 1; the others are all their own [default: 1]
-    #[arg(long, value_name = "SHARE", requires = "random_prefix_len", value_parser = number)]
-    pub random_prefix_share: Option<f64>,
-    /// Whole ShareGPT conversations, so many open at a time: each turn is a request with the conversation so far
-    #[arg(long, value_name = "OPEN", num_args = 0..=1, default_missing_value = "16", value_parser = whole_number::<u32>)]
-    pub multi_turn: Option<u32>,
-    /// Words sent with every picture of an images dataset [default: Describe this image in detail.]
-    #[arg(long, value_name = "TEXT")]
-    pub image_prompt: Option<String>,
+    #[command(flatten)]
+    pub dataset: DatasetOptions,
     /// Requests that exceed the model's context: refuse to start, clip their prompts, or skip them
     #[arg(long, value_enum, default_value = "refuse")]
     pub overlong: Overlong,
-    /// Output tokens of every request, instead of the dataset's
-    #[arg(long, visible_aliases = ["sharegpt-output-len", "custom-output-len", "hf-output-len"], value_parser = whole_number::<u32>)]
-    pub output_len: Option<u32>,
-    /// Column of an hf dataset that holds the prompt [default: the first of prompt, text, question, instruction, input, query, problem, content; else the last question of conversations, messages or items]
-    #[arg(long)]
-    pub hf_column: Option<String>,
     /// Ask for the full output length whatever the model says (always on for random and timed_trace)
     #[arg(long)]
     pub ignore_eos: bool,
@@ -80,24 +44,6 @@ pub struct WorkloadOptions {
     /// Keep the generated texts in requests.jsonl
     #[arg(long)]
     pub save_texts: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum DatasetName {
-    /// Fresh random token ids for every request
-    #[default]
-    Random,
-    /// Conversations, as ShareGPT's JSON has them or as OpenAI's messages
-    Sharegpt,
-    /// Rows with "prompt" or "messages", and optionally "output_tokens"
-    Custom,
-    /// Local files of a Hugging Face dataset: Parquet, JSON, JSONL or CSV
-    Hf,
-    /// Recorded arrivals: Azure's CSV or Mooncake's JSONL
-    #[value(name = "timed_trace", alias = "timed-trace")]
-    TimedTrace,
-    /// A folder of pictures for a vision model, over /v1/chat/completions
-    Images,
 }
 
 /// How a session decides what to measure.

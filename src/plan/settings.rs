@@ -17,7 +17,7 @@ fn masked<S: serde::Serializer>(settings: &BTreeMap<String, String>, s: S) -> Re
 
 /// What a key sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Target<'a> {
+pub(super) enum SettingTarget<'a> {
     /// A flag of every engine.
     Flag(&'a str),
     /// A flag of the prefill engines.
@@ -27,14 +27,14 @@ pub(super) enum Target<'a> {
     Kv(&'a str),
 }
 
-pub(super) fn target(key: &str) -> Target<'_> {
+pub(super) fn target(key: &str) -> SettingTarget<'_> {
     match key.split_once('.') {
-        Some(("env", name)) => Target::Env(name),
-        Some(("kv", name)) => Target::Kv(name),
-        Some(("prefill", flag)) => Target::Prefill(flag),
-        Some(("decode", flag)) => Target::Decode(flag),
+        Some(("env", name)) => SettingTarget::Env(name),
+        Some(("kv", name)) => SettingTarget::Kv(name),
+        Some(("prefill", flag)) => SettingTarget::Prefill(flag),
+        Some(("decode", flag)) => SettingTarget::Decode(flag),
         // vLLM has dotted flags itself: compilation-config.level.
-        _ => Target::Flag(key),
+        _ => SettingTarget::Flag(key),
     }
 }
 
@@ -59,11 +59,13 @@ impl Settings {
     /// In words, when no engine can have it.
     pub fn insert(&mut self, key: &str, value: &str) -> Result<Option<String>, String> {
         let (role, flag) = match target(key) {
-            Target::Flag(flag) => ("", flag),
-            Target::Prefill(flag) => ("prefill.", flag),
-            Target::Decode(flag) => ("decode.", flag),
-            Target::Env("") | Target::Kv("") => return Err(format!("`{key}` names nothing")),
-            Target::Env(_) | Target::Kv(_) => return Ok(self.0.insert(key.to_string(), value.to_string())),
+            SettingTarget::Flag(flag) => ("", flag),
+            SettingTarget::Prefill(flag) => ("prefill.", flag),
+            SettingTarget::Decode(flag) => ("decode.", flag),
+            SettingTarget::Env("") | SettingTarget::Kv("") => return Err(format!("`{key}` names nothing")),
+            SettingTarget::Env(_) | SettingTarget::Kv(_) => {
+                return Ok(self.0.insert(key.to_string(), value.to_string()));
+            }
         };
         check_flag(flag)?;
         let key = format!("{role}{}", flag.replace('_', "-"));

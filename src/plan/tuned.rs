@@ -1,6 +1,6 @@
 //! Settings made part of a topology.
 
-use super::settings::{Settings, Target, target};
+use super::settings::{SettingTarget, Settings, target};
 use super::topology::{EngineGroup, KvTransfer, Shape, Topology};
 use serde_json::Value;
 
@@ -11,22 +11,22 @@ use serde_json::Value;
 pub(super) fn apply(settings: &Settings, topology: &mut Topology) -> Result<(), String> {
     for (key, value) in settings.iter() {
         match (target(key), &mut topology.shape) {
-            (Target::Env(name), _) => topology.env.insert(name, value),
-            (Target::Flag(flag), Shape::Simple { group }) => group.settings.push(argument(flag, value)),
+            (SettingTarget::Env(name), _) => topology.env.insert(name, value),
+            (SettingTarget::Flag(flag), Shape::Simple { group }) => group.settings.push(argument(flag, value)),
             // Before those of a role, which then win.
-            (Target::Flag(flag), Shape::PrefillDecode { prefill, decode, .. }) => {
+            (SettingTarget::Flag(flag), Shape::PrefillDecode { prefill, decode, .. }) => {
                 let first = |group: &mut EngineGroup| group.settings.insert(0, argument(flag, value));
                 first(prefill);
                 first(decode);
             }
-            (Target::Prefill(flag), Shape::PrefillDecode { prefill, .. }) => {
+            (SettingTarget::Prefill(flag), Shape::PrefillDecode { prefill, .. }) => {
                 prefill.settings.push(argument(flag, value));
             }
-            (Target::Decode(flag), Shape::PrefillDecode { decode, .. }) => {
+            (SettingTarget::Decode(flag), Shape::PrefillDecode { decode, .. }) => {
                 decode.settings.push(argument(flag, value));
             }
-            (Target::Kv(name), Shape::PrefillDecode { kv, .. }) => set_option(kv, name, value),
-            (Target::Prefill(_) | Target::Decode(_) | Target::Kv(_), Shape::Simple { .. }) => {
+            (SettingTarget::Kv(name), Shape::PrefillDecode { kv, .. }) => set_option(kv, name, value),
+            (SettingTarget::Prefill(_) | SettingTarget::Decode(_) | SettingTarget::Kv(_), Shape::Simple { .. }) => {
                 return Err(format!("{key} means nothing for a simple topology"));
             }
         }

@@ -37,14 +37,14 @@ pub struct LineHead {
 
 /// Serialises without cloning the record.
 #[derive(Serialize)]
-struct Line<'a> {
+struct JournalLine<'a> {
     #[serde(flatten)]
     head: &'a LineHead,
     #[serde(flatten)]
     record: &'a RequestRecord,
 }
 
-enum Message {
+enum JournalMessage {
     Line(Arc<LineHead>, Box<RequestRecord>),
     Sync(mpsc::Sender<std::io::Result<()>>),
     Close,
@@ -53,18 +53,18 @@ enum Message {
 /// The writing end. Cloneable senders come from [`Journal::sender`].
 pub struct Journal {
     path: PathBuf,
-    messages: mpsc::SyncSender<Message>,
+    messages: mpsc::SyncSender<JournalMessage>,
     writer: Option<JoinHandle<()>>,
 }
 
 /// Appends lines from any thread; waits while the disk is [`MOST_QUEUED`] lines behind.
 #[derive(Clone)]
-pub struct JournalSender(mpsc::SyncSender<Message>);
+pub struct JournalSender(mpsc::SyncSender<JournalMessage>);
 
 impl JournalSender {
     /// A write error is told by the next [`Journal::sync`], not here: whoever appends has nothing to do about it.
     pub fn append(&self, head: &Arc<LineHead>, record: RequestRecord) {
-        let _ = self.0.send(Message::Line(Arc::clone(head), Box::new(record)));
+        let _ = self.0.send(JournalMessage::Line(Arc::clone(head), Box::new(record)));
     }
 }
 
@@ -91,7 +91,7 @@ impl Journal {
     pub fn sync(&self) -> Result<(), RecordError> {
         let (reply, answer) = mpsc::channel();
         let gone = || std::io::Error::other("the journal's writer ended");
-        let sent = self.messages.send(Message::Sync(reply)).is_ok();
+        let sent = self.messages.send(JournalMessage::Sync(reply)).is_ok();
         let result = if sent { answer.recv().unwrap_or_else(|_| Err(gone())) } else { Err(gone()) };
         result.map_err(RecordError::write(&self.path))
     }
@@ -99,7 +99,7 @@ impl Journal {
 
 impl Drop for Journal {
     fn drop(&mut self) {
-        let _ = self.messages.send(Message::Close);
+        let _ = self.messages.send(JournalMessage::Close);
         if let Some(writer) = self.writer.take() {
             let _ = writer.join();
         }
@@ -107,15 +107,17 @@ impl Drop for Journal {
 }
 
 /// After an error nothing more is written: a line behind a torn one would read as damage.
-fn write_all(mut out: BufWriter<File>, inbox: &mpsc::Receiver<Message>) {
+fn write_all(mut out: BufWriter<File>, inbox: &mpsc::Receiver<JournalMessage>) {
     let mut failed: Option<std::io::Error> = None;
     let mut next = inbox.recv().ok();
     while let Some(message) = next {
         match message {
-            Message::Line(head, record) if failed.is_none() => failed = write_line(&mut out, &head, &record).err(),
-            Message::Line(..) => {}
-            Message::Close => break,
-            Message::Sync(reply) => {
+            JournalMessage::Line(head, record) if failed.is_none() => {
+                failed = write_line(&mut out, &head, &record).err()
+            }
+            JournalMessage::Line(..) => {}
+            JournalMessage::Close => break,
+            JournalMessage::Sync(reply) => {
                 if failed.is_none() {
                     failed = out.flush().and_then(|()| out.get_ref().sync_data()).err();
                 }
@@ -134,7 +136,7 @@ fn write_all(mut out: BufWriter<File>, inbox: &mpsc::Receiver<Message>) {
 }
 
 fn write_line(out: &mut BufWriter<File>, head: &LineHead, record: &RequestRecord) -> std::io::Result<()> {
-    serde_json::to_writer(&mut *out, &Line { head, record })?;
+    serde_json::to_writer(&mut *out, &JournalLine { head, record })?;
     out.write_all(b"\n")
 }
 

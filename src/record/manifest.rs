@@ -6,6 +6,7 @@ use crate::outcome::{PointFacts, PointKey, RunStatus};
 use crate::plan::load::Extent;
 use crate::plan::mask::serialize_masked_words;
 use crate::plan::strategy::Order;
+use crate::plan::workload::PrepareContext;
 use crate::plan::{ArmPlan, Sweep};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -51,6 +52,9 @@ pub struct Manifest {
     /// Names of all run directories of the session, this one among them, in the order of its arms.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub session: Vec<String>,
+    /// What the servers' limits turned out to be, which prompts were made to fit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fitted_to: Option<PrepareContext>,
 }
 
 /// One engine process, or one server that was attached to.

@@ -4,7 +4,7 @@ use crate::analyse::{ArmInput, ArmKind, Identity};
 use crate::outcome::PointKey;
 use crate::plan::deployment::{AttachPlan, Deployment, GpuAssignment};
 use crate::plan::labels::{self, Unnamed};
-use crate::plan::load::{Arrivals, Dataset, Extent, Lengths};
+use crate::plan::load::{Arrivals, Extent};
 use crate::plan::topology::Shape;
 use crate::plan::{ArmPlan, Sweep};
 use crate::record::RecordedRun;
@@ -160,37 +160,8 @@ pub fn engine(run: &RecordedRun) -> Option<String> {
 /// The dataset with its lengths: `random 1024 in, 128 out`.
 pub fn dataset(run: &RecordedRun) -> Option<String> {
     match &run.manifest {
-        Some(manifest) => Some(dataset_words(&manifest.sweep.workload.dataset)),
+        Some(manifest) => Some(manifest.sweep.workload.dataset.summary()),
         None => run.imported.as_ref()?.dataset.clone(),
-    }
-}
-
-fn dataset_words(dataset: &Dataset) -> String {
-    let name = dataset.name();
-    match dataset {
-        Dataset::Random { input, output, prefix_len, .. } => {
-            let prefix = match prefix_len.get() {
-                0 => String::new(),
-                n => format!(" after a shared prefix of {n}"),
-            };
-            format!("{name} {} in{prefix}, {} out", length_words(*input), length_words(*output))
-        }
-        Dataset::Sharegpt { output_len, .. } | Dataset::Custom { output_len, .. } | Dataset::Hf { output_len, .. } => {
-            match output_len {
-                Some(n) => format!("{name}, {n} out"),
-                None => name.to_string(),
-            }
-        }
-        Dataset::TimedTrace { path } => format!("{name} {}", words::short_model(path)),
-        Dataset::Images { output_len, .. } => format!("{name}, {output_len} out"),
-    }
-}
-
-fn length_words(lengths: Lengths) -> String {
-    match lengths {
-        Lengths::Fixed { tokens } => tokens.to_string(),
-        Lengths::Uniform { tokens, range_ratio } => format!("{tokens} ± {} %", words::decimal(range_ratio * 100.0, 1)),
-        Lengths::LogNormal { tokens, sigma } => format!("{tokens} (log-normal, sigma {})", words::decimal(sigma, 2)),
     }
 }
 

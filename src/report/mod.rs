@@ -14,6 +14,7 @@ mod hues;
 pub mod inputs;
 pub mod kept;
 pub mod page;
+#[cfg(feature = "parquet")]
 pub mod parquet;
 pub mod race;
 #[cfg(test)]

@@ -8,9 +8,11 @@ use crate::outcome::{
     TimeSum, Timeline,
 };
 use crate::plan::arm::ArmSpec;
+use crate::plan::dataset::Dataset;
 use crate::plan::deployment::{Deployment, FleetPlan};
 use crate::plan::environment::Environment;
-use crate::plan::load::{Dataset, Extent, Lengths, Load, Prefixes, Workload};
+use crate::plan::lengths::{Lengths, Prefixes};
+use crate::plan::load::{Extent, Load, Workload};
 use crate::plan::slo::{Slo, Target};
 use crate::plan::strategy::Order;
 use crate::plan::topology::Topology;
@@ -227,6 +229,7 @@ impl Made {
             gpus: vec![json!({ "name": "NVIDIA H100 80GB HBM3" }); gpus as usize],
             instances: vec![InstanceRecord { engine_version: Some("0.32.1".to_string()), ..InstanceRecord::default() }],
             traces: points.iter().map(trace).collect(),
+            fitted_to: None,
             points: points.iter().filter_map(|p| p.facts.clone()).collect(),
             engine_secs: None,
             session: Vec::new(),

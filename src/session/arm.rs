@@ -153,8 +153,7 @@ impl Arm {
         let events = warnings.kept_from(&context.events);
         let warm_up = WarmUp {
             live: &mut running.live,
-            sweep: &context.sweep,
-            workload: &context.workload,
+            context,
             nonce: &format!("{}-{}", context.nonce, self.launches),
             logs: &self.writer.logs(),
             events: &events,
@@ -165,6 +164,10 @@ impl Arm {
         };
         let Err(error) = warm else {
             self.launch_secs = Some(began.elapsed().as_secs_f64());
+            let fitted = context.workload.fitted();
+            if self.manifest().fitted_to != fitted {
+                self.writer.update(|m| m.fitted_to = fitted)?;
+            }
             return self.note(&warnings);
         };
         let error = running.live.reason_of(error).await;

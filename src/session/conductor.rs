@@ -4,12 +4,13 @@ use super::arm::{Arm, ArmRun};
 use super::context::SessionContext;
 use super::error::SessionError;
 use super::events::{EventSink, SessionEvent};
+use super::fitted::{FittedWorkload, refitted};
 use super::kept::KeptFleet;
 use super::stop::Stop;
 use crate::analyse::ArmInput;
-use crate::observe::gpu::Gpus;
+use crate::observe::gpus::Gpus;
 use crate::outcome::RunStatus;
-use crate::plan::load::Dataset;
+use crate::plan::dataset::Dataset;
 use crate::plan::strategy::StrategyPlan;
 use crate::plan::workload::{PlannedPoint, PreparedWorkload};
 use crate::plan::{ArmPlan, Plan};
@@ -19,7 +20,6 @@ use crate::record::{RunWriter, dir, export, links};
 use crate::strategy::{ArmProgress, PointOrder, SessionProgress, Step, Strategy};
 use chrono::Local;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Instant;
 
 /// One plan being carried out.
@@ -75,7 +75,7 @@ impl Session {
             let session: Vec<String> = writers.iter().map(RunWriter::name).collect();
             writers.iter_mut().try_for_each(|w| w.update(|m| m.session = session.clone()))?;
         }
-        Session::with(plan, workload, writers, events, stop)
+        Session::with(plan, FittedWorkload::new(workload, None), writers, events, stop)
     }
 
     /// Goes on with an interrupted session: the run directories of its arms, in the plan's order. Before anything is
@@ -88,9 +88,11 @@ impl Session {
         events: EventSink,
         stop: Stop,
     ) -> Result<Session, SessionError> {
-        for run in &runs {
-            check_traces(&Manifest::read(run)?, &workload)?;
-        }
+        let manifests = runs.iter().map(|run| Manifest::read(run)).collect::<Result<Vec<_>, _>>()?;
+        let fitted = manifests.iter().find_map(|manifest| manifest.fitted_to);
+        let fits = fitted.map(|context| refitted(&workload, &plan.sweep, context)).transpose()?;
+        let workload = fits.flatten().unwrap_or(workload);
+        manifests.iter().try_for_each(|manifest| check_traces(manifest, &workload))?;
         let resume = |(run, arm): (PathBuf, &ArmPlan)| {
             let mut writer = RunWriter::resume(run)?;
             export::write_missing(writer.dir(), writer.manifest())?;
@@ -103,12 +105,12 @@ impl Session {
             Ok(writer)
         };
         let writers = runs.into_iter().zip(&plan.arms).map(resume).collect::<Result<Vec<_>, SessionError>>()?;
-        Session::with(plan, workload, writers, events, stop)
+        Session::with(plan, FittedWorkload::new(workload, fitted), writers, events, stop)
     }
 
     fn with(
         plan: Plan,
-        workload: PreparedWorkload,
+        workload: FittedWorkload,
         writers: Vec<RunWriter>,
         events: EventSink,
         stop: Stop,
@@ -116,7 +118,7 @@ impl Session {
         let strategy = Strategy::of(&plan);
         let context = SessionContext {
             sweep: plan.sweep,
-            workload: Arc::new(workload),
+            workload,
             result_dir: plan.result_dir,
             nonce: format!("{:08x}", rand::random::<u32>()),
             events,
@@ -241,9 +243,9 @@ impl Session {
     /// they follow one another as they were first measured on any arm.
     fn earlier(&self, point: PointOrder) -> Result<Vec<u64>, SessionError> {
         if self.strategy.total().is_some() {
-            return Ok(self.context.workload.earlier(point.key)?);
+            return Ok(self.context.workload.current().earlier(point.key)?);
         }
-        if !self.context.workload.is_used_up() {
+        if !self.context.workload.current().is_used_up() {
             return Ok(Vec::new());
         }
         let mut traces: Vec<&TraceRecord> = self.arms.iter().flat_map(|arm| &arm.manifest().traces).collect();
@@ -315,5 +317,6 @@ fn first_manifest(plan: &Plan, arm: &ArmPlan, command: &[String]) -> Manifest {
         points: Vec::new(),
         engine_secs: None,
         session: Vec::new(),
+        fitted_to: None,
     }
 }

@@ -1,16 +1,15 @@
 //! What every part of a session needs.
 
 use super::events::EventSink;
+use super::fitted::FittedWorkload;
 use super::stop::Stop;
 use crate::plan::Sweep;
-use crate::plan::workload::PreparedWorkload;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 /// The same for all arms, from the beginning of a session to its end.
 pub(super) struct SessionContext {
     pub(super) sweep: Sweep,
-    pub(super) workload: Arc<PreparedWorkload>,
+    pub(super) workload: FittedWorkload,
     /// Where earlier runs lie.
     pub(super) result_dir: PathBuf,
     /// Unique to this session: part of every request id.

@@ -6,7 +6,9 @@ use crate::plan::ArmPlan;
 use crate::plan::connector::{self, KvDirection};
 use crate::plan::deployment::Deployment;
 use crate::plan::topology::{ProxyPolicies, Role};
+use crate::tls;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use topobench_proxy::{BackendUrl, Dispatch, Policy, Proxy, ProxyConfig, ProxyHandle, Routes};
 
 /// Where the load goes.
@@ -43,7 +45,12 @@ pub(super) fn front(arm: &ArmPlan, engines: &[EngineTarget], policies: &ProxyPol
         Routes::Balance { backends: urls(Role::Replica)?, policy: policy(&policies.decode_policy)? }
     };
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let proxy = Proxy::spawn(ProxyConfig::new(listen, routes)).map_err(|e| failed(e.to_string()))?;
+    let mut config = ProxyConfig::new(listen, routes);
+    if engines.iter().any(|e| e.base_url.starts_with("https:")) {
+        let insecure = engines.iter().any(|e| e.access.insecure);
+        config.tls = Some(Arc::new(tls::client_config(insecure).map_err(|e| failed(e.to_string()))?));
+    }
+    let proxy = Proxy::spawn(config).map_err(|e| failed(e.to_string()))?;
     Ok(Front { base_url: format!("http://{}", proxy.addr()), proxy: Some(proxy) })
 }
 

@@ -1,9 +1,8 @@
 //! What a server that somebody else runs says it is: its model list and version.
 
-use crate::observe::http;
+use crate::observe::{http, identity};
 use crate::plan::access::Access;
 use crate::tls;
-use serde::Deserialize;
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -20,22 +19,6 @@ pub(super) struct ServerIdentity {
 pub(super) struct IdentityError {
     pub(super) detail: String,
     pub(super) hint: String,
-}
-
-#[derive(Deserialize)]
-struct Models {
-    data: Vec<Model>,
-}
-
-#[derive(Deserialize)]
-struct Model {
-    id: String,
-    max_model_len: Option<u32>,
-}
-
-#[derive(Deserialize)]
-struct Version {
-    version: String,
 }
 
 /// Asks `/v1/models` for the model, and `/version` where there is one. Routers may have neither: then nothing is told.
@@ -61,9 +44,9 @@ pub(super) async fn identify(url: &str, model: &str, access: &Access) -> Result<
         return Err(malformed(format!("HTTP {}", answer.status())));
     }
     let page = http::body(answer, http::SMALL).await.map_err(|e| malformed(e.to_string()))?;
-    let models: Models = serde_json::from_slice(&page).map_err(|e| malformed(e.to_string()))?;
-    let Some(found) = models.data.iter().find(|m| m.id == model) else {
-        let known: Vec<_> = models.data.iter().take(8).map(|m| m.id.chars().take(100).collect::<String>()).collect();
+    let models = identity::served_models(&page).map_err(|e| malformed(e.to_string()))?;
+    let Some(found) = models.iter().find(|m| m.id == model) else {
+        let known: Vec<_> = models.iter().take(8).map(|m| m.id.chars().take(100).collect::<String>()).collect();
         return Err(IdentityError {
             detail: format!("it serves {} and not `{model}`", known.join(", ")),
             hint: "give the served name with --served-model-name, or --model".to_string(),
@@ -75,7 +58,7 @@ pub(super) async fn identify(url: &str, model: &str, access: &Access) -> Result<
 async fn version(get: impl Fn(&str) -> reqwest::RequestBuilder) -> Option<String> {
     let answer = get("/version").send().await.ok().filter(|answer| answer.status().is_success())?;
     let page = http::body(answer, http::SMALL).await.ok()?;
-    serde_json::from_slice::<Version>(&page).ok().map(|v| v.version)
+    identity::version(&page)
 }
 
 fn unreachable(url: &str, error: &reqwest::Error) -> IdentityError {

@@ -9,7 +9,7 @@ use super::loss::{AbortCell, Incident, Loss};
 use super::recorder::{self, Recording, Tally};
 use super::sampling::Samplers;
 use super::watchdog::{Watchdog, first_unresponsive};
-use crate::drive::{self, Deadlines, Pace, PointReport, PointSpec, Progress};
+use crate::drive::{self, Deadlines, LoadReport, Pace, PointSpec, Progress};
 use crate::observe::engine::{self, EngineWindow};
 use crate::observe::profiler;
 use crate::outcome::{EarlyStop, PointFacts, PointKey, PointStatus, Request};
@@ -53,7 +53,7 @@ impl Measurement<'_> {
     pub(super) async fn run(mut self, order: PointOrder, earlier: Vec<u64>) -> Result<PointEnd, SessionError> {
         let key = order.key;
         let planned = PlannedPoint { key, extent: order.extent, earlier };
-        let schedule = Arc::new(self.context.workload.schedule_of(&planned)?);
+        let schedule = Arc::new(self.context.workload.current().schedule_of(&planned)?);
         self.check_context(&schedule)?;
         self.note_trace(planned, &schedule)?;
         let offered = u32::try_from(schedule.requests.len()).unwrap_or(u32::MAX);
@@ -143,7 +143,8 @@ impl Measurement<'_> {
     fn note_trace(&mut self, planned: PlannedPoint, schedule: &Schedule) -> Result<(), SessionError> {
         let key = planned.key;
         let (mut hasher, mut repeats) = (TraceHasher::default(), Repeats::default());
-        let lines = self.context.workload.trace_lines(schedule).inspect(|line| {
+        let workload = self.context.workload.current();
+        let lines = workload.trace_lines(schedule).inspect(|line| {
             hasher.add(line);
             self.sent_before.count(line, &mut repeats);
         });
@@ -235,7 +236,7 @@ impl Measurement<'_> {
         let timeouts = self.context.sweep.timeouts;
         PointSpec {
             schedule: Arc::clone(schedule),
-            prompts: Arc::clone(&self.context.workload),
+            prompts: self.context.workload.current(),
             target: self.live.target.clone(),
             id_prefix: format!("tb-{}-{}-{}", self.context.nonce, key.rate.to_string().replace(':', "-"), key.attempt),
             deadlines: Deadlines { first_token: timeouts.first_token, idle: timeouts.idle },
@@ -295,7 +296,7 @@ impl Measurement<'_> {
 }
 
 struct MeasuredLoad {
-    report: PointReport,
+    report: LoadReport,
     tally: Tally,
     incident: Option<Incident>,
     /// Sends that waited until more of what had ended was on disk.

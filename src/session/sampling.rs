@@ -3,7 +3,9 @@
 use super::error::SessionError;
 use super::live::LiveArm;
 use crate::observe::engine::{EngineSampler, FleetSnapshot};
-use crate::observe::gpu::{GpuSample, GpuSampler, Gpus};
+use crate::observe::gpu::GpuSample;
+use crate::observe::gpu_sampler::GpuSampler;
+use crate::observe::gpus::Gpus;
 use crate::observe::hand_over::HandOverCourse;
 use crate::outcome::{GpuFacts, HandOverFacts};
 use crate::record::dir;

@@ -41,7 +41,7 @@ impl WarmUp<'_> {
     /// Sends requests until the hand-over is steady, or a bound is reached, which is said. Does nothing where no decode
     /// instance counts hand-overs or tells its memory, for short prompts, and where no warm-up was asked for.
     pub(super) async fn settle(&self, sent: usize) -> Result<(), SessionError> {
-        let load = &self.sweep.load;
+        let load = &self.sweep().load;
         if !self.live.is_prefill_decode() || load.warmups == 0 || load.max_warmup.is_zero() {
             return Ok(());
         }
@@ -77,7 +77,7 @@ impl WarmUp<'_> {
     /// Requests that were not sent before, after the first `sent`.
     fn fresh(&self, sent: usize, count: usize) -> Result<Vec<WarmUpRequest>, SessionError> {
         let all = u32::try_from(sent + count).unwrap_or(u32::MAX);
-        Ok(self.workload.warm_ups(all)?.split_off(sent))
+        Ok(self.context.workload.current().warm_ups(all)?.split_off(sent))
     }
 
     async fn round(&self, requests: &[WarmUpRequest], first: usize) -> Result<(), SessionError> {

@@ -4,6 +4,7 @@
 //! The first request between a pair pays the NIXL handshake, and the first burst on fresh GPUs pays kernel warm-up: 12 s
 //! were seen on an H100. It is also the proof that the hand-off hands over: decode instances must have received KV.
 
+use super::context::SessionContext;
 use super::error::SessionError;
 use super::events::{EventSink, SessionEvent};
 use super::live::LiveArm;
@@ -13,10 +14,10 @@ use crate::outcome::Failure;
 use crate::plan::Sweep;
 use crate::plan::load::{Endpoint, LengthField};
 use crate::plan::topology::Role;
-use crate::plan::workload::{PreparedWorkload, Tokenizer, WarmUpRequest};
+use crate::plan::workload::WarmUpRequest;
+use crate::units::TokenCount;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::path::Path;
-use std::sync::Arc;
 
 /// Tokens of a pair's first answer: enough to decode, not only to prefill.
 const PAIR_TOKENS: u32 = 4;
@@ -28,12 +29,18 @@ const MOST_PROBES: usize = 5;
 /// Everything a warm-up needs to know.
 pub struct WarmUp<'a> {
     pub live: &'a mut LiveArm,
-    pub sweep: &'a Sweep,
-    pub workload: &'a PreparedWorkload,
+    pub context: &'a SessionContext,
     /// Makes request ids unique to the run.
     pub nonce: &'a str,
     pub logs: &'a Path,
     pub events: &'a EventSink,
+}
+
+/// What the first request that was answered showed.
+struct Probed {
+    capabilities: Capabilities,
+    /// As we count its prompt, and as the server does.
+    prompt_tokens: Option<(TokenCount, TokenCount)>,
 }
 
 /// Pins of one request: header and index.
@@ -42,15 +49,19 @@ type Pins = Vec<(String, String)>;
 impl WarmUp<'_> {
     pub async fn run(self) -> Result<(), SessionError> {
         let pins = pins(self.live);
-        let burst = self.sweep.load.warmups as usize;
+        let burst = self.sweep().load.warmups as usize;
         let total = u32::try_from(pins.len() + burst).unwrap_or(u32::MAX);
-        let mut requests = self.workload.warm_ups(total.saturating_add(MOST_PROBES as u32))?;
-        let probes = requests.split_off(requests.len().saturating_sub(MOST_PROBES));
         (self.events)(SessionEvent::WarmingUp { arm: self.live.label.clone(), requests: total });
-        self.live.target.capabilities = self.capabilities(&probes).await?;
-        if !self.live.target.capabilities.counts_tokens {
-            self.live.counter = self.counter().await;
+        let probes = self.probes(MOST_PROBES).await?;
+        let Probed { capabilities, prompt_tokens } = self.capabilities(&probes).await?;
+        self.live.target.capabilities = capabilities;
+        if !capabilities.counts_tokens {
+            self.live.counter = self.tokenizer().await;
         }
+        self.fit(prompt_tokens)?;
+        // The first were the probes.
+        let requests = self.context.workload.current().warm_ups(total.saturating_add(MOST_PROBES as u32))?;
+        let mut requests = requests.into_iter().skip(MOST_PROBES).collect::<Vec<_>>();
         let before = self.live.scraper.snapshot().await;
         let mut longest = 0;
         let burst_requests = requests.split_off(pins.len());
@@ -67,17 +78,20 @@ impl WarmUp<'_> {
     }
 
     /// What the server understands: vLLM all of it, others less. Some refuse what they don't know, some fail on it.
-    async fn capabilities(&self, requests: &[WarmUpRequest]) -> Result<Capabilities, SessionError> {
+    async fn capabilities(&self, requests: &[WarmUpRequest]) -> Result<Probed, SessionError> {
         let mut target = self.live.target.clone();
         let mut refusal = None;
         let mut requests = requests.iter();
         loop {
-            let Some(request) = requests.next() else { return Ok(target.capabilities) };
+            let Some(request) = requests.next() else {
+                return Ok(Probed { capabilities: target.capabilities, prompt_tokens: None });
+            };
             let error = match self.send(request, PAIR_TOKENS, usize::MAX, Vec::new(), &target).await {
                 Ok(answer) => {
                     target.capabilities.counts_tokens = answer.timeline.output_tokens.is_some();
                     self.report_left_out(&target, refusal.as_deref());
-                    return Ok(target.capabilities);
+                    let prompt_tokens = answer.timeline.prompt_tokens.map(|servers| (request.prompt_tokens, servers));
+                    return Ok(Probed { capabilities: target.capabilities, prompt_tokens });
                 }
                 Err(error) => error,
             };
@@ -93,7 +107,7 @@ impl WarmUp<'_> {
     fn less(&self, target: &Target, error: &SingleError) -> Option<Capabilities> {
         let SingleError::Failed(Failure::Status { code: 400 | 422 | 500..=502, detail }) = error else { return None };
         let now = target.capabilities;
-        let may_rename = self.sweep.workload.length_field.is_none()
+        let may_rename = self.sweep().workload.length_field.is_none()
             && now.length_field == LengthField::MaxTokens
             && target.endpoint == Endpoint::Chat;
         let named = |field: &str| detail.contains(field);
@@ -138,11 +152,8 @@ impl WarmUp<'_> {
         }
     }
 
-    /// The tokenizer that counts answers where the server doesn't.
-    async fn counter(&self) -> Option<Arc<Tokenizer>> {
-        let spec = self.sweep.workload.tokenizer.clone()?;
-        let loaded = tokio::task::spawn_blocking(move || Tokenizer::load(&spec)).await;
-        loaded.ok()?.ok().map(Arc::new)
+    pub(super) fn sweep(&self) -> &Sweep {
+        &self.context.sweep
     }
 
     pub(super) async fn send(
@@ -153,7 +164,7 @@ impl WarmUp<'_> {
         headers: Pins,
         target: &Target,
     ) -> Result<Completion, SingleError> {
-        let timeouts = self.sweep.timeouts;
+        let timeouts = self.sweep().timeouts;
         let single = Single {
             prompt: request.prompt.clone(),
             max_tokens: tokens.min(request.output_tokens.get()),

@@ -10,11 +10,13 @@ use std::time::Duration;
 use tokio::sync::{Barrier, Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use topobench::drive::{
-    Completion, Deadlines, Pace, PointReport, PointSpec, Progress, Single, SingleError, Target, run_point, send_one,
+    Completion, Deadlines, LoadReport, Pace, PointSpec, Progress, Single, SingleError, Target, run_point, send_one,
 };
 use topobench::outcome::{Failure, Outcome, RequestRecord};
+use topobench::plan::dataset::Dataset;
 use topobench::plan::deployment::Secret;
-use topobench::plan::load::{Arrivals, Dataset, Endpoint, Extent, Lengths, Load, Overlong, Prefixes, Workload};
+use topobench::plan::lengths::{Lengths, Prefixes};
+use topobench::plan::load::{Arrivals, Endpoint, Extent, Load, Overlong, Workload};
 use topobench::plan::workload::{PrepareContext, PreparedWorkload, Prompt};
 use topobench::units::{RequestRate, TokenCount};
 
@@ -68,7 +70,7 @@ fn point(address: std::net::SocketAddr, requests: u32, rate: f64) -> PointSpec {
 }
 
 /// Runs the point to its end and returns the records by index.
-async fn run(spec: PointSpec, cancel: CancellationToken) -> (PointReport, Vec<RequestRecord>) {
+async fn run(spec: PointSpec, cancel: CancellationToken) -> (LoadReport, Vec<RequestRecord>) {
     let (sink, mut records) = mpsc::unbounded_channel();
     let report = run_point(spec, sink, cancel, Arc::new(Progress::default())).await.expect("the load runs");
     let mut all = Vec::new();
@@ -79,7 +81,7 @@ async fn run(spec: PointSpec, cancel: CancellationToken) -> (PointReport, Vec<Re
     (report, all)
 }
 
-async fn run_all(spec: PointSpec) -> (PointReport, Vec<RequestRecord>) {
+async fn run_all(spec: PointSpec) -> (LoadReport, Vec<RequestRecord>) {
     run(spec, CancellationToken::new()).await
 }
 

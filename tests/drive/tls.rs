@@ -90,6 +90,20 @@ async fn a_certificate_may_go_unchecked_where_that_is_asked_for_and_the_results_
     );
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn engines_behind_tls_are_measured_through_the_proxy_too() {
+    let (port, pem) = start(authority()).await;
+    let dir = tempfile::tempdir().expect("tempdir");
+    let certificate = dir.path().join("ca.pem");
+    std::fs::write(&certificate, pem).expect("write");
+    for (trusted, flags) in
+        [(Some(certificate.as_path()), &["--through-proxy"][..]), (None, &["--through-proxy", "--insecure"])]
+    {
+        let results = dir.path().join(format!("results-{}", flags.len()));
+        measured(&sweep(port, trusted, flags, &results).await, &results);
+    }
+}
+
 /// Five requests were served.
 fn measured(output: &Output, results: &Path) {
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

@@ -94,7 +94,7 @@ pub fn pair() -> Figure {
         .with_legend(Legend {
             columns: Some(3),
             extra: vec![
-                note(Key::Marker { shape: Shape::Circle, color: palette(0), hollow: true }, "invalid: client late"),
+                note(Key::Marker { shape: MarkerShape::Circle, color: palette(0), hollow: true }, "invalid: client late"),
                 note(Key::Area { color: Rgb::GREY, opacity: 0.2 }, "95 % interval"),
             ],
             ..Legend::default()

@@ -8,7 +8,7 @@ use topobench::drive::Target;
 use topobench::launch::{Fleet, InstanceExit, LaunchOptions};
 use topobench::observe::engine::{EngineTarget, Scraper};
 use topobench::plan::arm::ArmSpec;
-use topobench::plan::build::{self, Arms, Request, RunOptions};
+use topobench::plan::build::{self, Arms, PlanRequest, RunOptions};
 use topobench::plan::deployment::{Deployment, FleetPlan};
 use topobench::plan::environment::Environment;
 use topobench::plan::gpus::GpuPool;
@@ -85,7 +85,7 @@ impl Bed {
 
     fn plan(&self, arm: &str) -> (FleetPlan, Workload) {
         let minutes = Duration::from_secs(600);
-        let request = Request {
+        let request = PlanRequest {
             arms: Arms::Spawn { specs: vec![ArmSpec::parse(arm).expect("an arm")], engine: self.engine.to_string() },
             workload: WorkloadOptions {
                 model: self.model.clone(),

@@ -11,7 +11,8 @@ use topobench::outcome::{
     EngineCounters, Failure, Outcome, PointFacts, PointKey, PointStatus, RequestRecord, RunStatus,
 };
 use topobench::plan::arm::ArmSpec;
-use topobench::plan::build::{Arms, Request, RunOptions, build};
+use topobench::plan::build::{Arms, PlanRequest, RunOptions, build};
+use topobench::plan::dataset::DatasetOptions;
 use topobench::plan::environment::Environment;
 use topobench::plan::gpus::{GpuPool, Vendor};
 use topobench::plan::options::{LoadOptions, WorkloadOptions};
@@ -222,15 +223,18 @@ fn plan() -> Plan {
     let arm = |text| ArmSpec::parse(text).expect("an arm");
     let rates = "2,5,8".parse().ok();
     let second = Duration::from_secs(1);
-    let request = Request {
+    let request = PlanRequest {
         arms: Arms::Spawn {
             specs: vec![arm("simple:tp=2"), arm("nixl:prefill=1,decode=1")],
             engine: "vllm".to_string(),
         },
         workload: WorkloadOptions {
             model: Some("/models/Qwen3-8B".to_string()),
-            random_input_len: Some(2048),
-            random_output_len: Some(128),
+            dataset: DatasetOptions {
+                random_input_len: Some(2048),
+                random_output_len: Some(128),
+                ..DatasetOptions::default()
+            },
             endpoint: "/v1/completions".to_string(),
             ..WorkloadOptions::default()
         },
@@ -318,6 +322,7 @@ fn manifest(plan: &Plan, arm: usize, points: &[Point]) -> Manifest {
         gpus: vec![gpu.clone(), gpu],
         instances: names.iter().enumerate().map(instance).collect(),
         traces: points.iter().map(trace).collect(),
+        fitted_to: None,
         points: Vec::new(),
         engine_secs: None,
         session: Vec::new(),

@@ -1,17 +1,19 @@
-//! One TCP connection to a backend, and the answer read from it.
+//! One connection to a backend, and the answer read from it.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio_rustls::rustls::ClientConfig;
 
 use super::UpstreamError;
+use super::socket::Socket;
 use crate::config::BackendUrl;
 use crate::http1::{AnswerHead, Framing};
 
@@ -23,7 +25,7 @@ const MIN_READ: usize = 4 << 10;
 /// A connection that no request is using.
 #[derive(Debug)]
 pub(crate) struct Link {
-    stream: TcpStream,
+    stream: Socket,
     buffer: BytesMut,
 }
 
@@ -37,21 +39,22 @@ pub(crate) enum Written {
 }
 
 impl Link {
-    pub(crate) async fn open(url: &BackendUrl, within: Duration) -> Result<Self, UpstreamError> {
-        let stream = tokio::time::timeout(within, TcpStream::connect((url.host(), url.port())))
+    /// `tls`: whom to trust, for a backend whose URL says https.
+    pub(crate) async fn open(
+        url: &BackendUrl,
+        within: Duration,
+        tls: Option<&Arc<ClientConfig>>,
+    ) -> Result<Self, UpstreamError> {
+        let stream = tokio::time::timeout(within, Socket::open(url, tls))
             .await
             .map_err(|_| UpstreamError::ConnectTimeout(within))?
             .map_err(UpstreamError::Connect)?;
-        // With Nagle's algorithm a request written in two parts waits for a delayed acknowledgement, about 40 ms.
-        stream.set_nodelay(true).map_err(UpstreamError::Connect)?;
         Ok(Link { stream, buffer: BytesMut::new() })
     }
 
     /// False once the backend closed it, or said something nobody asked for.
-    pub(crate) fn is_quiet(&self) -> bool {
-        let mut byte = [0u8; 1];
-        self.buffer.is_empty()
-            && matches!(self.stream.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        self.buffer.is_empty() && self.stream.is_quiet()
     }
 
     /// Writes the pieces one after another, without joining them.
@@ -70,7 +73,8 @@ impl Link {
                 }
             }
         }
-        Written::Whole
+        // TLS may still hold some of it.
+        if self.stream.flush().await.is_err() { Written::Part } else { Written::Whole }
     }
 
     /// Reads the head of the answer to a request with that method.
@@ -192,15 +196,16 @@ mod tests {
     #[tokio::test]
     async fn small_writes_are_not_held_back() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let link = Link::open(&listener.local_addr().unwrap().into(), Duration::from_secs(5)).await;
-        assert!(link.unwrap().stream.nodelay().unwrap());
+        let link = Link::open(&listener.local_addr().unwrap().into(), Duration::from_secs(5), None).await;
+        let Socket::Plain(stream) = link.unwrap().stream else { panic!("no TLS was asked for") };
+        assert!(stream.nodelay().unwrap());
     }
 
     #[tokio::test]
     async fn empty_pieces_are_written_as_nothing() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = listener.local_addr().unwrap().into();
-        let mut link = Link::open(&url, Duration::from_secs(5)).await.unwrap();
+        let mut link = Link::open(&url, Duration::from_secs(5), None).await.unwrap();
         let pieces = ["", "a", "", "bc", ""].map(Bytes::from);
         assert_eq!(link.write(&pieces).await, Written::Whole);
         drop(link);

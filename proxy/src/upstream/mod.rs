@@ -1,11 +1,12 @@
 //! The proxy's own HTTP/1.1 client, cut to what a relay needs: a request written in pieces without joining them, an
 //! answer read one socket read a frame. A general client moves every chunk through a connection task and a channel;
 //! here the task that serves the client reads the backend's socket itself, so that dropping it closes the connection
-//! and a slow reader slows the backend. Deliberately absent: TLS, HTTP/2, redirects, retries, trailers.
+//! and a slow reader slows the backend. Deliberately absent: HTTP/2, redirects, retries, trailers.
 
 mod link;
 mod pool;
 mod request;
+mod socket;
 
 pub(crate) use link::{Answer, Link};
 pub(crate) use pool::Pool;

@@ -1,10 +1,11 @@
 //! Idle connections, one list a backend. Each worker thread has its own pool, so nothing wakes across threads.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Method;
+use tokio_rustls::rustls::ClientConfig;
 
 use super::link::Written;
 use super::{Answer, Link, UpstreamError};
@@ -17,6 +18,8 @@ const MAX_IDLE: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct Pool {
     keep_alive: Duration,
+    /// For backends behind https.
+    tls: Option<Arc<ClientConfig>>,
     idle: Mutex<Vec<Vec<Idle>>>,
 }
 
@@ -36,8 +39,8 @@ pub(crate) struct Sent {
 
 impl Pool {
     /// A pool for `backends` backends, numbered from 0.
-    pub(crate) fn new(backends: usize, keep_alive: Duration) -> Self {
-        Pool { keep_alive, idle: Mutex::new((0..backends).map(|_| Vec::new()).collect()) }
+    pub(crate) fn new(backends: usize, keep_alive: Duration, tls: Option<Arc<ClientConfig>>) -> Self {
+        Pool { keep_alive, tls, idle: Mutex::new((0..backends).map(|_| Vec::new()).collect()) }
     }
 
     /// Sends a request on an idle connection, or on a new one. A connection that died while idle is replaced only if
@@ -55,7 +58,7 @@ impl Pool {
                 written => return Ok(Sent { link, written }),
             }
         }
-        let mut link = Link::open(url, connect_within).await?;
+        let mut link = Link::open(url, connect_within, self.tls.as_ref()).await?;
         let written = link.write(pieces).await;
         Ok(Sent { link, written })
     }
@@ -75,14 +78,14 @@ impl Pool {
     pub(crate) fn sweep(&self) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         for links in idle.iter_mut() {
-            links.retain(|idle| idle.since.elapsed() < self.keep_alive && idle.link.is_quiet());
+            links.retain_mut(|idle| idle.since.elapsed() < self.keep_alive && idle.link.is_quiet());
         }
     }
 
     /// The freshest connection that is still open.
     fn take(&self, slot: usize) -> Option<Link> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some(Idle { since, link }) = idle[slot].pop() {
+        while let Some(Idle { since, mut link }) = idle[slot].pop() {
             if since.elapsed() >= self.keep_alive {
                 // Older ones lie below it.
                 idle[slot].clear();

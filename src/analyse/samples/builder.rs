@@ -1,11 +1,8 @@
 //! Records as they come, turned into columns: a journal of any size is read as a stream.
 
-use super::{Fates, NOT_SERVED, ONE_TOKEN_TPOT, PerSecond, Samples, UNKNOWN_TOKENS, UNKNOWN_TPOT};
+use super::{Fates, NOT_SERVED, ONE_TOKEN_TPOT, PerSecond, Samples, UNKNOWN_TOKENS, UNKNOWN_TPOT, UNRECORDED};
 use crate::outcome::{CountedBy, Failure, Outcome, RequestRecord, Timeline};
 use crate::units::TokenCount;
-
-/// Fate of a request that was offered and left no record.
-pub(super) const UNRECORDED: &str = "unrecorded";
 
 /// Builds [`Samples`] record by record.
 #[derive(Debug, Clone)]
@@ -118,6 +115,16 @@ fn fate(outcome: &Outcome) -> &'static str {
 }
 
 impl Samples {
+    /// Columns from a point's records in any order. `offered` is the schedule's length: requests of which no record
+    /// exists (the run was cut off) were offered and count as not served.
+    pub fn from_records<'a>(records: impl IntoIterator<Item = &'a RequestRecord>, offered: Option<u32>) -> Samples {
+        let mut builder = SamplesBuilder::default();
+        for record in records {
+            builder.push(record);
+        }
+        builder.finish(offered)
+    }
+
     /// A chunk of k tokens gives k gaps of gap/k; the first chunk's own tokens came with the TTFT.
     fn push_chunks(&mut self, line: &Timeline) {
         self.itl_per_token &= line.tokens_per_chunk_known;

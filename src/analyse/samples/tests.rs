@@ -1,5 +1,5 @@
 use super::*;
-use crate::outcome::{Chunk, Outcome};
+use crate::outcome::{Chunk, Outcome, RequestRecord};
 use crate::units::Offset;
 
 #[test]

@@ -226,6 +226,9 @@ pub struct ProxyArgs {
     /// Requests in flight at most; more are answered with 429
     #[arg(long)]
     pub max_in_flight: Option<usize>,
+    /// Don't check the certificates of engines behind https
+    #[arg(long)]
+    pub insecure: bool,
 }
 
 #[derive(Debug, Args)]

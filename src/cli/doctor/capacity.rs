@@ -10,7 +10,9 @@ mod server;
 
 use crate::drive::{Deadlines, DriveError, Pace, PointSpec, Progress, Target, run_point};
 use crate::outcome::RequestRecord;
-use crate::plan::load::{Dataset, Extent, Lengths, Load, Prefixes, Workload};
+use crate::plan::dataset::Dataset;
+use crate::plan::lengths::{Lengths, Prefixes};
+use crate::plan::load::{Extent, Load, Workload};
 use crate::plan::workload::{PrepareContext, PreparedWorkload, WorkloadError};
 use crate::units::{RequestRate, TokenCount};
 pub(super) use server::TOKENS;

@@ -14,7 +14,7 @@ use super::exit::{CliError, Exit};
 use super::out;
 use crate::launch::preflight;
 use crate::launch::program::{self, Program};
-use crate::observe::gpu::Gpus;
+use crate::observe::gpus::Gpus;
 use crate::plan::environment::{self, Environment};
 use crate::plan::secrecy::EngineEnv;
 use crate::record::host::HostFacts;

@@ -1,6 +1,7 @@
 //! The doctor's report in words. Writing into a `String` cannot fail.
 
 use super::facts::{DoctorReport, ProgramFacts};
+use crate::words::bytes;
 use std::fmt::Write as _;
 
 /// The report as a person reads it.
@@ -16,7 +17,7 @@ pub(super) fn of(report: &DoctorReport) -> String {
         host.os.clone().unwrap_or_else(unknown),
         host.kernel.clone().unwrap_or_else(unknown)
     );
-    let memory = host.memory_bytes.map_or_else(unknown, |b| format!("{:.0} GiB", b as f64 / f64::from(1 << 30)));
+    let memory = host.memory_bytes.map_or_else(unknown, |b| bytes(b));
     let _ = writeln!(
         out,
         "  {} x {}, {memory}",
@@ -27,8 +28,8 @@ pub(super) fn of(report: &DoctorReport) -> String {
     for program in &report.programs {
         self::program(out, program);
     }
-    if let Some(bytes) = report.shared_memory_free_bytes {
-        let _ = writeln!(out, "/dev/shm: {} MiB free", bytes >> 20);
+    if let Some(free) = report.shared_memory_free_bytes {
+        let _ = writeln!(out, "/dev/shm: {} free", bytes(free));
     }
     let _ = writeln!(out, "API key in the environment: {}", if report.api_key { "yes" } else { "no" });
     if let Some(client) = &report.client {
@@ -63,16 +64,14 @@ fn gpus(out: &mut String, report: &DoctorReport) {
         first.cuda.as_ref().map(|c| format!(", CUDA {c}")).unwrap_or_default()
     );
     for gpu in &report.gpus {
-        let gib = |bytes: Option<u64>| {
-            bytes.map_or_else(|| "?".to_string(), |b| format!("{:.1}", b as f64 / f64::from(1 << 30)))
-        };
+        let memory = |told: Option<u64>| told.map_or_else(|| "?".to_string(), bytes);
         let _ = writeln!(
             out,
-            "  {}: {}, {} of {} GiB used, {}",
+            "  {}: {}, {} of {} used, {}",
             gpu.index,
             gpu.name,
-            gib(gpu.memory_used_bytes),
-            gib(gpu.memory_total_bytes),
+            memory(gpu.memory_used_bytes),
+            memory(gpu.memory_total_bytes),
             gpu.uuid
         );
         for process in &gpu.processes {
@@ -154,11 +153,11 @@ mod tests {
         gpus(&mut words, &report);
         insta::assert_snapshot!(words, @r"
         GPUs: 3 (driver 580.159.04, CUDA 13.0)
-          0: NVIDIA H100 80GB HBM3, 0.0 of 79.6 GiB used, GPU-0
+          0: NVIDIA H100 80GB HBM3, 0 B of 79.6 GiB used, GPU-0
              to GPU 1: NVLink (NV18), P2P read and write
-          1: NVIDIA H100 80GB HBM3, 0.0 of 79.6 GiB used, GPU-1
+          1: NVIDIA H100 80GB HBM3, 0 B of 79.6 GiB used, GPU-1
              to GPU 0: NVLink, P2P read and write
-          2: NVIDIA H100 80GB HBM3, 0.0 of 79.6 GiB used, GPU-2
+          2: NVIDIA H100 80GB HBM3, 0 B of 79.6 GiB used, GPU-2
              to GPU 0: host_bridge, no P2P
         ");
     }

@@ -7,7 +7,7 @@ use pdf_writer::{Content, Filter, Finish, Name, Pdf, Rect, Ref, Str};
 use subsetter::GlyphRemapper;
 use ttf_parser::{Face, GlyphId, OutlineBuilder};
 
-use super::deflated;
+use super::deflate::deflated;
 use crate::draw::error::DrawError;
 use crate::draw::text::Weight;
 
@@ -49,7 +49,7 @@ impl EmbeddedFont {
     pub(super) fn outline(&self, content: &mut Content, text: &str, size: f32, at: (f32, f32)) -> f32 {
         let face = self.weight.face();
         let scale = size / f32::from(face.units_per_em());
-        let mut pen = Pen { content, scale, origin: at, last: at };
+        let mut pen = GlyphPen { content, scale, origin: at, last: at };
         for glyph in text.chars().filter_map(|c| face.glyph_index(c)) {
             face.outline_glyph(glyph, &mut pen);
             pen.origin.0 += advance(face, glyph) * scale;
@@ -112,20 +112,20 @@ fn thousandths(face: &Face<'_>, units: f32) -> f32 {
 }
 
 /// Draws glyphs, whose curves are quadratic, with the cubic curves of PDF.
-struct Pen<'a> {
+struct GlyphPen<'a> {
     content: &'a mut Content,
     scale: f32,
     origin: (f32, f32),
     last: (f32, f32),
 }
 
-impl Pen<'_> {
+impl GlyphPen<'_> {
     fn place(&self, x: f32, y: f32) -> (f32, f32) {
         ((self.origin.0 + x * self.scale).round(), (self.origin.1 + y * self.scale).round())
     }
 }
 
-impl OutlineBuilder for Pen<'_> {
+impl OutlineBuilder for GlyphPen<'_> {
     fn move_to(&mut self, x: f32, y: f32) {
         self.last = self.place(x, y);
         self.content.move_to(self.last.0, self.last.1);

@@ -4,10 +4,10 @@
 //! Written from the scene and not from the SVG: a general converter (krilla) handles images, variable fonts and gradients,
 //! which figures don't have, and weighs a tenth of all dependencies in a build.
 
+mod deflate;
 mod font;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
 
 use pdf_writer::types::{LineCapStyle, LineJoinStyle};
 use pdf_writer::{Content, Filter, Finish, Name, Pdf, Rect, Ref, Settings, Str, TextStr};
@@ -18,6 +18,7 @@ use super::marks::Dash;
 use super::palette::Rgb;
 use super::svg;
 use super::text::{RAISED, RAISED_BY, Weight, lowered};
+use deflate::deflated;
 use font::EmbeddedFont;
 
 /// CSS px are 1/96 inch, PDF points 1/72; the content is written in 1/100 px.
@@ -85,11 +86,6 @@ pub(super) fn document(canvas: &Canvas, title: &str) -> Result<Vec<u8>, DrawErro
         font.write(&mut pdf, ids);
     }
     Ok(pdf.finish())
-}
-
-fn deflated(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
-    encoder.write_all(bytes).and_then(|()| encoder.finish()).expect("a Vec takes every byte")
 }
 
 fn alpha_name(percent: u8) -> String {

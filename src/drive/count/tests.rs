@@ -91,9 +91,9 @@ fn served(made: &[Made], habit: Habit, closing: Closing) -> TokenCounter {
     let mut counter = TokenCounter::default();
     for (i, chunk) in made.iter().enumerate() {
         let content = match chunk {
-            Made::Role => Content::Nothing,
-            Made::Opening | Made::Textless(_) => Content::EmptyText,
-            Made::Text(_) => Content::Text,
+            Made::Role => ChunkContent::Nothing,
+            Made::Opening | Made::Textless(_) => ChunkContent::EmptyText,
+            Made::Text(_) => ChunkContent::Text,
         };
         let ends = i + 1 == made.len();
         counter.take(Offset::from_nanos(i as u64 + 1), content, count(habit, made, i), ends);
@@ -102,9 +102,9 @@ fn served(made: &[Made], habit: Habit, closing: Closing) -> TokenCounter {
     let end = Offset::from_nanos(1000);
     match closing {
         Closing::Nothing => {}
-        Closing::Total => counter.take(end, Content::Nothing, Some(total), false),
-        Closing::TotalInAChoice => counter.take(end, Content::EmptyText, Some(total), true),
-        Closing::Zero => counter.take(end, Content::Nothing, Some(0), false),
+        Closing::Total => counter.take(end, ChunkContent::Nothing, Some(total), false),
+        Closing::TotalInAChoice => counter.take(end, ChunkContent::EmptyText, Some(total), true),
+        Closing::Zero => counter.take(end, ChunkContent::Nothing, Some(0), false),
     }
     counter
 }
@@ -158,7 +158,7 @@ proptest! {
     fn no_counts_make_it_fail_or_hide_text(
         stream in prop::collection::vec(
             (
-                prop::sample::select(vec![Content::Nothing, Content::EmptyText, Content::Text, Content::ToolCall]),
+                prop::sample::select(vec![ChunkContent::Nothing, ChunkContent::EmptyText, ChunkContent::Text, ChunkContent::ToolCall]),
                 prop::option::of(prop_oneof![0u32..20, Just(u32::MAX)]),
                 any::<bool>(),
             ),

@@ -1,6 +1,6 @@
 //! Arms: topologies made concrete, or servers that somebody else runs.
 
-use super::request::{Request, Servers};
+use super::request::{PlanRequest, Servers};
 use crate::plan::ArmPlan;
 use crate::plan::access::Access;
 use crate::plan::arm::{self, ArmSpec, SizedTopology};
@@ -17,7 +17,7 @@ use crate::plan::topology::{Defaults, SearchDefaults, Shape, Topology};
 type Spawned = (Vec<ArmPlan>, Defaults, bool);
 
 pub(super) fn spawn(
-    request: &Request,
+    request: &PlanRequest,
     specs: &[ArmSpec],
     engine: &str,
     env: &Environment,
@@ -148,7 +148,7 @@ fn doubts(label: &str, topology: &Topology) -> Vec<String> {
 }
 
 fn one(
-    request: &Request,
+    request: &PlanRequest,
     topology: Topology,
     label: String,
     gpus: gpus::ArmGpus,
@@ -221,7 +221,7 @@ pub(super) fn named<'a>(given: Option<&'a str>, flag: &str) -> Result<Option<&'a
     }
 }
 
-fn model(request: &Request, default: Option<&str>) -> Result<String, PlanError> {
+fn model(request: &PlanRequest, default: Option<&str>) -> Result<String, PlanError> {
     named(request.workload.model.as_deref(), "--model")?.or(default).map(str::to_string).ok_or_else(|| {
         PlanError::Missing {
             what: "--model".to_string(),
@@ -230,7 +230,12 @@ fn model(request: &Request, default: Option<&str>) -> Result<String, PlanError> 
     })
 }
 
-pub(super) fn attach(request: &Request, servers: &Servers, name: &str, access: Access) -> Result<ArmPlan, PlanError> {
+pub(super) fn attach(
+    request: &PlanRequest,
+    servers: &Servers,
+    name: &str,
+    access: Access,
+) -> Result<ArmPlan, PlanError> {
     let urls = |urls: &[String]| urls.iter().map(|u| base_url(u)).collect::<Result<Vec<_>, _>>();
     let model = || {
         let served = named(request.workload.served_model_name.as_deref(), "--served-model-name")?;

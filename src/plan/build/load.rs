@@ -1,8 +1,9 @@
 //! Rates, extent and arrivals, from flags and the topology's defaults.
 
+use crate::plan::dataset::{DatasetName, DatasetOptions};
 use crate::plan::error::PlanError;
 use crate::plan::load::{Arrivals, Extent, Load, RampUp};
-use crate::plan::options::{DatasetName, LoadOptions, WorkloadOptions};
+use crate::plan::options::LoadOptions;
 use crate::plan::strategy::StrategyPlan;
 use crate::plan::topology::Defaults;
 use crate::plan::typed::{Levels, Prompts, Rates};
@@ -36,7 +37,7 @@ const MOST_REQUESTS: f64 = 2e7;
 
 pub(super) fn build(
     o: &LoadOptions,
-    workload: &WorkloadOptions,
+    dataset: &DatasetOptions,
     defaults: &Defaults,
     strategy: &StrategyPlan,
 ) -> Result<Load, PlanError> {
@@ -46,7 +47,7 @@ pub(super) fn build(
     let rates = if searching {
         Vec::new()
     } else if o.trace_arrivals {
-        vec![rate_of_trace(workload, extent)?]
+        vec![rate_of_trace(dataset, extent)?]
     } else if let Some(Levels(levels)) = &o.concurrency {
         levels.iter().copied().map(RequestRate::closed).collect()
     } else if let Some(Rates(rates)) = &o.request_rate {
@@ -116,7 +117,7 @@ pub(super) fn build(
         rates,
         extent,
         requests,
-        arrivals: arrivals(o, workload)?,
+        arrivals: arrivals(o, dataset)?,
         ramp_up,
         max_concurrency: o.max_concurrency,
         warmups,
@@ -204,8 +205,8 @@ fn requests(o: &LoadOptions, rates: &[RequestRate]) -> Result<Vec<u32>, PlanErro
 }
 
 /// The rate that names the one point of a trace sent as it was recorded.
-fn rate_of_trace(workload: &WorkloadOptions, extent: Extent) -> Result<RequestRate, PlanError> {
-    let (DatasetName::TimedTrace, Some(trace)) = (workload.dataset_name, &workload.dataset_path) else {
+fn rate_of_trace(dataset: &DatasetOptions, extent: Extent) -> Result<RequestRate, PlanError> {
+    let (DatasetName::TimedTrace, Some(trace)) = (dataset.dataset_name, &dataset.dataset_path) else {
         let remedy = "it needs --dataset-name timed_trace and --dataset-path; other datasets hold no times";
         return Err(PlanError::value("--trace-arrivals", true, remedy));
     };
@@ -214,8 +215,8 @@ fn rate_of_trace(workload: &WorkloadOptions, extent: Extent) -> Result<RequestRa
     Ok(RequestRate::new((rate.per_second() * 1e3).round() / 1e3).unwrap_or(rate))
 }
 
-fn arrivals(o: &LoadOptions, workload: &WorkloadOptions) -> Result<Arrivals, PlanError> {
-    if workload.dataset_name == DatasetName::TimedTrace {
+fn arrivals(o: &LoadOptions, dataset: &DatasetOptions) -> Result<Arrivals, PlanError> {
+    if dataset.dataset_name == DatasetName::TimedTrace {
         return Ok(if o.trace_arrivals { Arrivals::Recorded } else { Arrivals::Trace });
     }
     match o.burstiness {

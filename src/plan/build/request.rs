@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// What the user wants, flags still as typed.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub struct PlanRequest {
     pub arms: Arms,
     pub workload: WorkloadOptions,
     pub load: LoadOptions,

@@ -4,7 +4,8 @@ use crate::plan::arm::Sizes;
 use crate::plan::deployment::Secret;
 use crate::plan::deployment::{GpuAssignment, InstancePlan};
 use crate::plan::gpus::Vendor;
-use crate::plan::load::{Extent, Lengths};
+use crate::plan::lengths::Lengths;
+use crate::plan::load::Extent;
 use crate::plan::options::SloOptions;
 use crate::plan::options::{LoadOptions, WorkloadOptions};
 use crate::plan::secrecy::EnvValue;
@@ -55,7 +56,7 @@ fn plan_with(text: &str, env: &Environment) -> Result<Plan, String> {
     request(flags, env).and_then(|r| build(&r, env, || gpus(&["0", "1"]))).map_err(|e| e.to_string())
 }
 
-fn request(flags: Flags, env: &Environment) -> Result<Request, PlanError> {
+fn request(flags: Flags, env: &Environment) -> Result<PlanRequest, PlanError> {
     let arms = match flags.attach {
         Some(url) => Arms::Attach {
             servers: Servers::Endpoint(url),
@@ -77,7 +78,7 @@ fn request(flags: Flags, env: &Environment) -> Result<Request, PlanError> {
         limit("--tpot-slo", Metric::Tpot, &flags.slo.tpot_slo),
     ];
     let seconds = Duration::from_secs(60);
-    Ok(Request {
+    Ok(PlanRequest {
         arms,
         workload: flags.workload,
         load: flags.load,

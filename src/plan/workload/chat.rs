@@ -10,7 +10,7 @@ const ROLES: [&str; 4] = ["role", "from", "speaker", "author"];
 const TEXTS: [&str; 4] = ["content", "value", "text", "message"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Role {
+pub(super) enum Speaker {
     System,
     User,
     Assistant,
@@ -20,7 +20,7 @@ pub(super) enum Role {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Turn {
-    pub(super) role: Role,
+    pub(super) role: Speaker,
     pub(super) text: String,
 }
 
@@ -51,7 +51,9 @@ pub(super) fn turns(value: Value) -> Result<Vec<Turn>, String> {
 fn turn(number: usize, item: Value) -> Result<Turn, String> {
     match item {
         // Texts without names take turns.
-        Value::String(text) => Ok(Turn { role: if number % 2 == 1 { Role::User } else { Role::Assistant }, text }),
+        Value::String(text) => {
+            Ok(Turn { role: if number % 2 == 1 { Speaker::User } else { Speaker::Assistant }, text })
+        }
         Value::Object(mut fields) => {
             let role = ROLES.iter().find_map(|name| fields.get(*name)?.as_str()).ok_or("has no role")?;
             let role = role_of(role);
@@ -62,13 +64,13 @@ fn turn(number: usize, item: Value) -> Result<Turn, String> {
     }
 }
 
-fn role_of(name: &str) -> Role {
+fn role_of(name: &str) -> Speaker {
     match name.to_ascii_lowercase().as_str() {
-        "human" | "user" | "prompter" | "instruction" | "question" => Role::User,
-        "system" | "developer" => Role::System,
-        "tool" | "function" | "function_call" | "observation" | "tool_response" | "ipython" => Role::Other,
+        "human" | "user" | "prompter" | "instruction" | "question" => Speaker::User,
+        "system" | "developer" => Speaker::System,
+        "tool" | "function" | "function_call" | "observation" | "tool_response" | "ipython" => Speaker::Other,
         // Everybody who answers is called otherwise: gpt, chatgpt, bard, assistant, model ..
-        _ => Role::Assistant,
+        _ => Speaker::Assistant,
     }
 }
 
@@ -96,10 +98,10 @@ fn text_of(value: Value) -> Option<String> {
 
 /// Questions with the answers right after them, from the first question on, as long as the two take turns.
 pub(super) fn exchanges(turns: Vec<Turn>) -> impl Iterator<Item = (String, String)> {
-    let mut turns = turns.into_iter().filter(|t| t.role != Role::System).skip_while(|t| t.role != Role::User);
+    let mut turns = turns.into_iter().filter(|t| t.role != Speaker::System).skip_while(|t| t.role != Speaker::User);
     std::iter::from_fn(move || {
-        let question = turns.next().filter(|t| t.role == Role::User)?;
-        let answer = turns.next().filter(|t| t.role == Role::Assistant)?;
+        let question = turns.next().filter(|t| t.role == Speaker::User)?;
+        let answer = turns.next().filter(|t| t.role == Speaker::Assistant)?;
         Some((question.text, answer.text))
     })
 }
@@ -113,9 +115,9 @@ pub(super) struct LastQuestion {
 
 /// `None` if nobody asks.
 pub(super) fn last_question(turns: Vec<Turn>) -> Option<LastQuestion> {
-    let mut before: Vec<Turn> = turns.into_iter().filter(|t| t.role != Role::Other).collect();
-    let at = before.iter().rposition(|t| t.role == Role::User)?;
-    let answer = before.drain(at + 1..).find(|t| t.role == Role::Assistant).map(|t| t.text);
+    let mut before: Vec<Turn> = turns.into_iter().filter(|t| t.role != Speaker::Other).collect();
+    let at = before.iter().rposition(|t| t.role == Speaker::User)?;
+    let answer = before.drain(at + 1..).find(|t| t.role == Speaker::Assistant).map(|t| t.text);
     let question = before.pop()?.text;
     Some(LastQuestion { before, question, answer })
 }

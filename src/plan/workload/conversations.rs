@@ -21,11 +21,11 @@ use std::path::Path;
 /// A conversation as far as the model's context holds it.
 #[derive(Debug)]
 struct Conversation {
-    turns: Vec<Turn>,
+    turns: Vec<MeasuredTurn>,
 }
 
 #[derive(Debug)]
-struct Turn {
+struct MeasuredTurn {
     question: Box<str>,
     /// The dataset's answer, which the next turn's prompt contains.
     answer: Box<str>,
@@ -35,12 +35,13 @@ struct Turn {
 }
 
 /// What to look for, and how much of it.
-pub(super) struct Search<'a> {
+pub(super) struct ConversationSearch<'a> {
     pub(super) path: &'a Path,
     pub(super) tokenizer: &'a Tokenizer,
     pub(super) seed: u64,
     pub(super) output_len: Option<TokenCount>,
-    pub(super) max_model_len: Option<TokenCount>,
+    /// Tokens that a prompt and its answer may have together.
+    pub(super) room: u32,
     /// Conversations open at a time.
     pub(super) open: u32,
     /// Requests of every point of the run.
@@ -49,18 +50,18 @@ pub(super) struct Search<'a> {
 
 /// Which turn of which conversation a request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Place {
+pub(super) struct TurnPlace {
     conversation: u32,
     turn: u32,
 }
 
-impl Place {
+impl TurnPlace {
     pub(super) fn seed(self) -> u64 {
         u64::from(self.conversation) << 32 | u64::from(self.turn)
     }
 
     fn of_seed(seed: u64) -> Self {
-        Place { conversation: (seed >> 32) as u32, turn: seed as u32 }
+        TurnPlace { conversation: (seed >> 32) as u32, turn: seed as u32 }
     }
 }
 
@@ -73,13 +74,13 @@ pub(super) struct Conversations {
 
 /// A point's share of the conversations.
 pub(super) struct Share {
-    pub(super) places: Vec<Place>,
+    pub(super) places: Vec<TurnPlace>,
     /// Requests of conversations that were held before in this run.
     pub(super) repeats: u32,
 }
 
 impl Conversations {
-    pub(super) fn load(search: &Search<'_>) -> Result<(Self, PrepareReport, Skipped), WorkloadError> {
+    pub(super) fn load(search: &ConversationSearch<'_>) -> Result<(Self, PrepareReport, Skipped), WorkloadError> {
         let mut candidates = Vec::new();
         let skipped = texts::conversations(search.path, &mut |_, exchanges| {
             let exchanges: Vec<_> = exchanges.collect();
@@ -90,7 +91,7 @@ impl Conversations {
             bytes
         })?;
         let mut report = PrepareReport { candidates: candidates.len(), ..PrepareReport::default() };
-        candidates.shuffle(&mut seeds::generator(seeds::derive(seeds::Role::Shuffle, &[search.seed])));
+        candidates.shuffle(&mut seeds::generator(seeds::derive(seeds::SeedPurpose::Shuffle, &[search.seed])));
         let mut found = Conversations { all: Vec::new(), open: search.open.max(1) as usize };
         let (mut turns, mut longest) = (0u64, 0);
         let wanted: u64 = search.points.iter().sum();
@@ -122,7 +123,7 @@ impl Conversations {
         self.take_turns(&mut next, requests, |conversation, turn| {
             share.repeats += u32::from(conversation >= self.all.len());
             let conversation = (conversation % self.all.len()) as u32;
-            share.places.push(Place { conversation, turn: turn as u32 });
+            share.places.push(TurnPlace { conversation, turn: turn as u32 });
         });
         share
     }
@@ -144,14 +145,14 @@ impl Conversations {
     }
 
     /// Prompt and output tokens.
-    pub(super) fn lengths(&self, place: Place) -> (TokenCount, TokenCount) {
+    pub(super) fn lengths(&self, place: TurnPlace) -> (TokenCount, TokenCount) {
         let turn = &self.all[place.conversation as usize].turns[place.turn as usize];
         (TokenCount(turn.prompt_tokens), TokenCount(turn.output_tokens))
     }
 
-    /// The prompt named by a [`Place::seed`].
+    /// The prompt named by a [`TurnPlace::seed`].
     pub(super) fn render(&self, seed: u64, endpoint: Endpoint) -> Prompt {
-        let place = Place::of_seed(seed);
+        let place = TurnPlace::of_seed(seed);
         let turns = self.all.get(place.conversation as usize).map_or(&[][..], |c| &c.turns);
         let last = (place.turn as usize).min(turns.len().saturating_sub(1));
         let said = turns.iter().take(last + 1).enumerate().flat_map(|(i, turn)| {
@@ -163,6 +164,12 @@ impl Conversations {
             Endpoint::Chat => Prompt::Messages(messages),
             Endpoint::Completions => Prompt::Text(transcript(&messages)),
         }
+    }
+
+    /// Whether all turns are such that `fits` is true of their prompt and output tokens.
+    pub(super) fn fit(&self, fits: impl Fn(TokenCount, TokenCount) -> bool) -> bool {
+        let mut turns = self.all.iter().flat_map(|conversation| &conversation.turns);
+        turns.all(|turn| fits(TokenCount(turn.prompt_tokens), TokenCount(turn.output_tokens)))
     }
 
     /// Requests that can be made of them, each once.
@@ -178,8 +185,11 @@ impl Conversations {
 }
 
 /// Turns up to the first that is empty or beyond the model's context: a conversation ends where the model's memory does.
-fn measure(exchanges: Vec<(String, String)>, search: &Search<'_>, report: &mut PrepareReport) -> Conversation {
-    let limit = search.max_model_len.map_or(u32::MAX, TokenCount::get);
+fn measure(
+    exchanges: Vec<(String, String)>,
+    search: &ConversationSearch<'_>,
+    report: &mut PrepareReport,
+) -> Conversation {
     let mut turns = Vec::new();
     let mut history = 0u32;
     for (question, answer) in exchanges {
@@ -189,12 +199,12 @@ fn measure(exchanges: Vec<(String, String)>, search: &Search<'_>, report: &mut P
         if asked == 0 || output_tokens == 0 {
             break;
         }
-        if prompt_tokens.saturating_add(output_tokens) > limit {
+        if prompt_tokens.saturating_add(output_tokens) > search.room {
             report.clipped += 1;
             break;
         }
         history = prompt_tokens.saturating_add(answered).saturating_add(TOKENS_PER_MESSAGE);
-        turns.push(Turn { question: question.into(), answer: answer.into(), prompt_tokens, output_tokens });
+        turns.push(MeasuredTurn { question: question.into(), answer: answer.into(), prompt_tokens, output_tokens });
     }
     report.too_short += usize::from(turns.is_empty());
     Conversation { turns }

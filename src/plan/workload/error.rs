@@ -1,5 +1,6 @@
 //! What can be wrong with a workload.
 
+use super::entries::PrepareContext;
 use super::lengths::LengthError;
 use super::tokenizer::TokenizerError;
 use crate::plan::arrivals::ArrivalError;
@@ -33,7 +34,7 @@ pub enum WorkloadError {
     #[error("{which} length: {source}")]
     Lengths { which: &'static str, source: LengthError },
     #[error(
-        "{what}: {prompt} prompt + {output} output tokens exceed the model's context of {limit}; shorten the lengths, serve a longer --max-model-len, or give --overlong clip or --overlong skip"
+        "{what}: {prompt} prompt + {output} output tokens exceed the model's context of {context}; shorten the lengths, serve a longer --max-model-len, or give --overlong clip or --overlong skip"
     )]
-    Overlong { what: String, prompt: u32, output: u32, limit: u32 },
+    Overlong { what: String, prompt: u32, output: u32, context: PrepareContext },
 }

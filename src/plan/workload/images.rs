@@ -10,6 +10,7 @@ use super::texts::Text;
 use super::tokenizer::Tokenizer;
 use crate::files;
 use crate::units::TokenCount;
+use crate::words;
 use rand::seq::SliceRandom;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,7 +20,7 @@ const MOST_BYTES: usize = 1 << 30;
 const EXPECTED: &str = "expected a folder of .png, .jpg, .webp or .gif files";
 
 /// What to look for, and how much of it.
-pub(super) struct Search<'a> {
+pub(super) struct PictureSearch<'a> {
     pub(super) path: &'a Path,
     pub(super) words: &'a str,
     pub(super) output_tokens: TokenCount,
@@ -31,10 +32,10 @@ pub(super) struct Search<'a> {
 }
 
 /// Pictures in the order in which they are sent, and how many the folder holds.
-pub(super) fn load(search: &Search<'_>) -> Result<(Vec<Text>, usize), WorkloadError> {
+pub(super) fn load(search: &PictureSearch<'_>) -> Result<(Vec<Text>, usize), WorkloadError> {
     let mut files = files(search.path)?;
     let found = files.len();
-    files.shuffle(&mut seeds::generator(seeds::derive(seeds::Role::Shuffle, &[search.seed])));
+    files.shuffle(&mut seeds::generator(seeds::derive(seeds::SeedPurpose::Shuffle, &[search.seed])));
     files.truncate(search.wanted.max(1));
     // A word is a token or two.
     let count = || u32::try_from(search.words.split_whitespace().count()).unwrap_or(u32::MAX).max(1);
@@ -47,7 +48,7 @@ pub(super) fn load(search: &Search<'_>) -> Result<(Vec<Text>, usize), WorkloadEr
             .map_err(|source| WorkloadError::Read { path: path.clone(), source })?;
         bytes_so_far += bytes.len();
         if bytes_so_far > MOST_BYTES {
-            let problem = format!("the run's pictures take more than {} MiB", MOST_BYTES >> 20);
+            let problem = format!("the run's pictures take more than {}", words::bytes(MOST_BYTES as u64));
             let remedy =
                 "give a folder of fewer or smaller pictures; they are sent again where more requests need them";
             return Err(WorkloadError::File { path: search.path.into(), problem, remedy });

@@ -1,6 +1,6 @@
 //! Drawing prompt and output lengths.
 
-use crate::plan::load::Lengths;
+use crate::plan::lengths::Lengths;
 use crate::units::TokenCount;
 use rand::{Rng, RngExt};
 use rand_distr::{Distribution, LogNormal};

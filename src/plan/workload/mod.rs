@@ -19,6 +19,7 @@ mod parquet_rows;
 mod points;
 mod prepared;
 mod prompt;
+mod ranks;
 mod row;
 mod rows;
 mod seeds;

@@ -1,7 +1,7 @@
 //! Rows of a Parquet file, as Hugging Face keeps datasets. Pages may be plain or packed with Snappy or gzip, which is what
 //! is found; Zstandard, Brotli and LZ4 would each cost a C library or a crate.
 
-use super::row::{Row, Spot};
+use super::row::{DatasetRow, RowPlace};
 use parquet::basic::Compression;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
@@ -13,7 +13,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// In words, when the file as a whole can't be read.
-pub(super) fn for_each(path: &Path, each: &mut dyn FnMut(Spot, Result<Row, String>)) -> Result<(), String> {
+pub(super) fn for_each(path: &Path, each: &mut dyn FnMut(RowPlace, Result<DatasetRow, String>)) -> Result<(), String> {
     let file = File::open(path).map_err(|e| e.to_string())?;
     let reader = SerializedFileReader::new(file).map_err(|e| e.to_string())?;
     if let Some(codec) = unknown_codec(&reader) {
@@ -25,7 +25,7 @@ pub(super) fn for_each(path: &Path, each: &mut dyn FnMut(Spot, Result<Row, Strin
     let rows = reader.get_row_iter(None).map_err(|e| e.to_string())?;
     for (number, row) in (1u64..).zip(rows) {
         let fields = |row: parquet::record::Row| row.into_columns().into_iter().map(|(name, f)| (name, value(f)));
-        each(Spot::Row(number), row.map(|row| fields(row).collect::<Map<_, _>>()).map_err(|e| e.to_string()));
+        each(RowPlace::Row(number), row.map(|row| fields(row).collect::<Map<_, _>>()).map_err(|e| e.to_string()));
     }
     Ok(())
 }

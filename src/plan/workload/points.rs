@@ -1,9 +1,9 @@
 //! The points of a run, and how many requests each has.
 
 use super::error::WorkloadError;
-use super::seeds::{self, Role};
+use super::seeds::{self, SeedPurpose};
 use crate::outcome::PointKey;
-use crate::plan::arrivals::{self, Pattern};
+use crate::plan::arrivals::{self, ArrivalPattern};
 use crate::plan::load::{Extent, Load};
 use crate::units::{Offset, RequestRate};
 use serde::{Deserialize, Serialize};
@@ -27,8 +27,8 @@ pub(super) fn due_offsets(
     recorded: Option<&[Offset]>,
 ) -> Result<Vec<Offset>, WorkloadError> {
     let pattern =
-        Pattern { rate, extent: load.extent_of(rate), arrivals: load.arrivals, ramp_up: load.ramp_up, recorded };
-    let seed = seeds::derive(Role::Arrivals, &[seeds::point(load.seed, rate, attempt)]);
+        ArrivalPattern { rate, extent: load.extent_of(rate), arrivals: load.arrivals, ramp_up: load.ramp_up, recorded };
+    let seed = seeds::derive(SeedPurpose::Arrivals, &[seeds::point(load.seed, rate, attempt)]);
     Ok(arrivals::due_offsets(&pattern, seed)?)
 }
 

@@ -3,8 +3,8 @@
 use super::entries::{PrepareContext, PrepareReport};
 use super::error::WorkloadError;
 use super::points::{PlannedPoint, count, due_offsets, points};
-use super::prompt::{Prompt, Stretch};
-use super::seeds::{self, Role};
+use super::prompt::{Prompt, PromptSegment};
+use super::seeds::{self, SeedPurpose};
 use super::source::Source;
 use super::texts::Text;
 use super::tokenizer::Tokenizer;
@@ -84,6 +84,22 @@ impl PreparedWorkload {
         Ok(())
     }
 
+    /// What it was prepared for.
+    pub fn context(&self) -> PrepareContext {
+        self.context
+    }
+
+    /// Whether every request, with its answer, has so many tokens at most. Random lengths are not known before they are drawn.
+    pub fn fits(&self, room: u32) -> bool {
+        let fits = |prompt: TokenCount, output: TokenCount| prompt.get().saturating_add(output.get()) <= room;
+        match &self.source {
+            Source::Random { .. } => false,
+            Source::Texts(texts) => texts.iter().all(|t| fits(t.prompt_tokens, t.output_tokens)),
+            Source::Conversations(all) => all.fit(fits),
+            Source::Recorded { trace, .. } => trace.arrivals.iter().all(|a| fits(a.prompt_tokens, a.output_tokens)),
+        }
+    }
+
     /// What became of the dataset's entries; all zero for `random`.
     pub fn report(&self) -> PrepareReport {
         self.report
@@ -154,12 +170,12 @@ impl PreparedWorkload {
         clipped: &mut u32,
     ) -> Result<Vec<Request>, WorkloadError> {
         let Source::Random { input, output, shared, .. } = &self.source else { return Ok(Vec::new()) };
-        let mut rng = seeds::generator(seeds::derive(Role::Lengths, &[point]));
+        let mut rng = seeds::generator(seeds::derive(SeedPurpose::Lengths, &[point]));
         let drawn = (0u32..).zip(due).map(|(index, due)| {
             let prompt = TokenCount(shared.tokens.saturating_add(input.sample(&mut rng).get()));
             let output_tokens = output.sample(&mut rng);
             let prompt_tokens = self.fit_drawn(prompt, output_tokens, clipped)?;
-            let seed = seeds::derive(Role::Prompt, &[point, u64::from(index)]);
+            let seed = seeds::derive(SeedPurpose::Prompt, &[point, u64::from(index)]);
             Ok(Request { index, due, prompt_tokens, output_tokens, seed })
         });
         drawn.collect()
@@ -171,9 +187,9 @@ impl PreparedWorkload {
         match &self.source {
             Source::Random { shared, alphabet, .. } => {
                 let shared = shared.of(request.seed);
-                let shared = shared.map(|s| Stretch { tokens: s.tokens.min(prompt_tokens), ..s });
+                let shared = shared.map(|s| PromptSegment { tokens: s.tokens.min(prompt_tokens), ..s });
                 let own = prompt_tokens - shared.map_or(0, |s| s.tokens);
-                alphabet.write(shared.into_iter().chain([Stretch { seed: request.seed, tokens: own }]))
+                alphabet.write(shared.into_iter().chain([PromptSegment { seed: request.seed, tokens: own }]))
             }
             Source::Texts(texts) => match texts.get(request.seed as usize) {
                 Some(text) => text.render(self.endpoint),
@@ -197,14 +213,19 @@ impl PreparedWorkload {
         output: TokenCount,
         clipped: &mut u32,
     ) -> Result<TokenCount, WorkloadError> {
-        let limit = self.context.max_model_len.map_or(u32::MAX, TokenCount::get);
+        let limit = self.context.room();
         if prompt.get().saturating_add(output.get()) <= limit {
             return Ok(prompt);
         }
         let room = limit.saturating_sub(output.get());
         if self.context.overlong == Overlong::Refuse || room == 0 {
             let what = "random lengths".to_string();
-            return Err(WorkloadError::Overlong { what, prompt: prompt.get(), output: output.get(), limit });
+            return Err(WorkloadError::Overlong {
+                what,
+                prompt: prompt.get(),
+                output: output.get(),
+                context: self.context,
+            });
         }
         *clipped += 1;
         Ok(TokenCount(room))

@@ -96,7 +96,7 @@ impl Prompt {
 
 /// A stretch of a synthetic prompt: the same seed gives the same tokens, a shorter stretch their beginning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stretch {
+pub(super) struct PromptSegment {
     pub(super) seed: u64,
     pub(super) tokens: u32,
 }
@@ -128,7 +128,7 @@ impl Alphabet {
     }
 
     /// Exactly as many tokens as the stretches sum to.
-    pub(super) fn write(&self, stretches: impl Iterator<Item = Stretch>) -> Prompt {
+    pub(super) fn write(&self, stretches: impl Iterator<Item = PromptSegment>) -> Prompt {
         match self {
             Alphabet::Ids(ids) => Prompt::TokenIds(letters(stretches, ids.len()).map(|i| ids[i]).collect()),
             Alphabet::CommonIds => {
@@ -150,7 +150,7 @@ impl Alphabet {
 }
 
 /// Uniform indices below `size` (Lemire's multiply-shift on 32 bits; its bias below 2^-14 is of no consequence here).
-fn letters(stretches: impl Iterator<Item = Stretch>, size: usize) -> impl Iterator<Item = usize> {
+fn letters(stretches: impl Iterator<Item = PromptSegment>, size: usize) -> impl Iterator<Item = usize> {
     stretches.flat_map(move |stretch| {
         let mut rng = seeds::generator(stretch.seed);
         (0..stretch.tokens).map(move |_| ((u64::from(rng.next_u32()) * size as u64) >> 32) as usize)

@@ -4,20 +4,20 @@ use serde_json::{Map, Value};
 use std::fmt;
 
 /// A row's fields; those of CSV are strings.
-pub(super) type Row = Map<String, Value>;
+pub(super) type DatasetRow = Map<String, Value>;
 
 /// Where in its file a row stands, from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Spot {
+pub(super) enum RowPlace {
     Line(u64),
     Row(u64),
 }
 
-impl fmt::Display for Spot {
+impl fmt::Display for RowPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Spot::Line(n) => write!(f, "line {n}"),
-            Spot::Row(n) => write!(f, "row {n}"),
+            RowPlace::Line(n) => write!(f, "line {n}"),
+            RowPlace::Row(n) => write!(f, "row {n}"),
         }
     }
 }

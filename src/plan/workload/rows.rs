@@ -5,8 +5,9 @@
 use super::error::WorkloadError;
 #[cfg(feature = "parquet")]
 use super::parquet_rows;
-use super::row::{Row, Spot};
+use super::row::{DatasetRow, RowPlace};
 use crate::files::{self, Pieces};
+use crate::words;
 use serde_json::Value;
 use std::fmt;
 use std::io::{BufRead, Read};
@@ -60,7 +61,7 @@ impl Skipped {
 /// Takes a row and says how many bytes of it are kept.
 ///
 /// Errors are what is wrong with the row, in words.
-pub(super) type TakeRow<'a> = &'a mut dyn FnMut(Spot, Row) -> Result<usize, String>;
+pub(super) type TakeRow<'a> = &'a mut dyn FnMut(RowPlace, DatasetRow) -> Result<usize, String>;
 
 /// Gives every row of a file, or of every data file in a directory (by name), to `take`.
 ///
@@ -173,7 +174,7 @@ impl Reading<'_> {
         WorkloadError::File { path: self.file.clone(), problem, remedy: FORMATS }
     }
 
-    fn give(&mut self, spot: Spot, row: Result<Row, String>) {
+    fn give(&mut self, spot: RowPlace, row: Result<DatasetRow, String>) {
         self.skipped.rows += 1;
         let taken = row.and_then(|row| (self.take)(spot, row));
         match taken {
@@ -190,17 +191,17 @@ impl Reading<'_> {
         if self.kept <= MOST_KEPT {
             return Ok(());
         }
-        let problem = format!("its prompts take more than {} GiB", MOST_KEPT >> 30);
+        let problem = format!("its prompts take more than {}", words::bytes(MOST_KEPT as u64));
         Err(WorkloadError::File { path: self.file.clone(), problem, remedy: "give a part of it" })
     }
 
     fn json(&mut self, reader: impl BufRead) -> Result<(), WorkloadError> {
         for piece in Pieces::new(reader, LARGEST_ROW) {
             let piece = piece.map_err(|e| self.damaged(e.to_string()))?;
-            let spot = if piece.in_array { Spot::Row(piece.number) } else { Spot::Line(piece.number) };
+            let spot = if piece.in_array { RowPlace::Row(piece.number) } else { RowPlace::Line(piece.number) };
             match object(&piece.text) {
                 Ok(mut row) if piece.number == 1 && !piece.in_array => match wrapped(&mut row) {
-                    Some(rows) => (1..).zip(rows).for_each(|(n, row)| self.give(Spot::Row(n), as_row(row))),
+                    Some(rows) => (1..).zip(rows).for_each(|(n, row)| self.give(RowPlace::Row(n), as_row(row))),
                     None => self.give(spot, Ok(row)),
                 },
                 row => self.give(spot, row),
@@ -224,10 +225,10 @@ impl Reading<'_> {
                 Ok(true) => {
                     let line = record.position().map_or(line, csv::Position::line);
                     let fields = header.iter().zip(&record).map(|(k, v)| (k.trim().to_string(), Value::from(v)));
-                    self.give(Spot::Line(line), Ok(fields.collect()));
+                    self.give(RowPlace::Line(line), Ok(fields.collect()));
                 }
                 Err(e) if e.is_io_error() => return Err(self.damaged(e.to_string())),
-                Err(_) => self.give(Spot::Line(line), Err(NOT_UTF8.to_string())),
+                Err(_) => self.give(RowPlace::Line(line), Err(NOT_UTF8.to_string())),
             }
             self.check_room()?;
         }
@@ -245,8 +246,8 @@ impl Reading<'_> {
             if text == Ok("") {
                 continue;
             }
-            let row = text.map(|text| Row::from_iter([("prompt".to_string(), Value::from(text))]));
-            self.give(Spot::Line(number), row.map_err(|_| NOT_UTF8.to_string()));
+            let row = text.map(|text| DatasetRow::from_iter([("prompt".to_string(), Value::from(text))]));
+            self.give(RowPlace::Line(number), row.map_err(|_| NOT_UTF8.to_string()));
             self.check_room()?;
         }
         Ok(())
@@ -255,7 +256,7 @@ impl Reading<'_> {
 
 const NOT_UTF8: &str = "it is not UTF-8 (convert the file, e.g. with iconv -f latin1 -t utf-8)";
 
-fn object(text: &[u8]) -> Result<Row, String> {
+fn object(text: &[u8]) -> Result<DatasetRow, String> {
     if std::str::from_utf8(text).is_err() {
         return Err(NOT_UTF8.to_string());
     }
@@ -265,7 +266,7 @@ fn object(text: &[u8]) -> Result<Row, String> {
     }
 }
 
-fn as_row(value: Value) -> Result<Row, String> {
+fn as_row(value: Value) -> Result<DatasetRow, String> {
     match value {
         // As the Hugging Face dataset server wraps rows.
         Value::Object(mut row) => match row.remove("row") {
@@ -281,7 +282,7 @@ fn as_row(value: Value) -> Result<Row, String> {
 }
 
 /// The rows of a file that is one object around them.
-fn wrapped(row: &mut Row) -> Option<Vec<Value>> {
+fn wrapped(row: &mut DatasetRow) -> Option<Vec<Value>> {
     let holds_rows = |v: &Value| v.as_array().is_some_and(|items| items.first().is_some_and(Value::is_object));
     let name = WRAPPERS.iter().find(|name| row.get(**name).is_some_and(holds_rows))?;
     match row.remove(*name) {

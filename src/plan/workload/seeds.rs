@@ -1,15 +1,16 @@
 //! Seeds of points, requests and prefix blocks, all derived from the plan's one seed.
 //!
-//! Mixing is SplitMix64's finaliser (Steele, Lea and Flood, 2014), folded over the parts: cheap, fixed for ever, and
+//! Mixing is a step of SplitMix64 (Steele, Lea and Flood, 2014), folded over the parts: cheap, fixed for ever, and
 //! neighbouring inputs give unrelated outputs.
 
 use crate::units::RequestRate;
-use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
+use rand::{Rng, SeedableRng};
+use rand_xoshiro::SplitMix64;
 
 /// What a seed is for: the same numbers in another role give another seed.
 #[derive(Clone, Copy)]
-pub(super) enum Role {
+pub(super) enum SeedPurpose {
     Arrivals = 1,
     Lengths,
     Prompt,
@@ -19,7 +20,7 @@ pub(super) enum Role {
     PrefixChoice,
 }
 
-pub(super) fn derive(role: Role, parts: &[u64]) -> u64 {
+pub(super) fn derive(role: SeedPurpose, parts: &[u64]) -> u64 {
     parts.iter().fold(mix(role as u64), |state, part| mix(state ^ mix(*part)))
 }
 
@@ -35,8 +36,5 @@ pub(super) fn generator(seed: u64) -> Xoshiro256PlusPlus {
 }
 
 fn mix(value: u64) -> u64 {
-    let mut z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+    SplitMix64::seed_from_u64(value).next_u64()
 }

@@ -6,15 +6,17 @@ use super::error::WorkloadError;
 use super::images;
 use super::lengths::Sampler;
 use super::points::{count, points, requests_in_run};
-use super::prompt::{Alphabet, Stretch};
+use super::prompt::{Alphabet, PromptSegment};
 use super::rows::Skipped;
-use super::seeds::{self, Role};
+use super::seeds::{self, SeedPurpose};
 use super::texts::{self, Found, Text};
 use super::timed::{self, Recorded};
 use super::tokenizer::Tokenizer;
 use crate::outcome::Request;
 use crate::plan::arrivals::{self, ArrivalError};
-use crate::plan::load::{Dataset, Endpoint, Extent, Lengths, Load, Overlong, Prefixes, Workload};
+use crate::plan::dataset::Dataset;
+use crate::plan::lengths::{Lengths, Prefixes};
+use crate::plan::load::{Endpoint, Extent, Load, Overlong, Workload};
 use crate::units::{Offset, RequestRate, TokenCount};
 use rand::RngExt;
 use std::path::Path;
@@ -42,15 +44,15 @@ pub(super) struct Shared {
 
 impl Shared {
     /// The beginning of the prompt with this seed: one of the shared ones, or none.
-    pub(super) fn of(&self, prompt_seed: u64) -> Option<Stretch> {
+    pub(super) fn of(&self, prompt_seed: u64) -> Option<PromptSegment> {
         let Prefixes { count, share } = self.prefixes;
-        let mut rng = seeds::generator(seeds::derive(Role::PrefixChoice, &[prompt_seed]));
+        let mut rng = seeds::generator(seeds::derive(SeedPurpose::PrefixChoice, &[prompt_seed]));
         let number = rng.random_range(0..count.max(1));
         let shares = rng.random_bool(share.clamp(0.0, 1.0));
         // The only one keeps the name it had when there could be no others: traces stay what they were.
         let parts = [self.plan_seed, u64::from(number)];
-        let seed = seeds::derive(Role::Prefix, if count > 1 { &parts } else { &parts[..1] });
-        (shares && self.tokens > 0).then_some(Stretch { seed, tokens: self.tokens })
+        let seed = seeds::derive(SeedPurpose::Prefix, if count > 1 { &parts } else { &parts[..1] });
+        (shares && self.tokens > 0).then_some(PromptSegment { seed, tokens: self.tokens })
     }
 }
 
@@ -79,7 +81,7 @@ impl Source {
                 Ok((recorded, report, Skipped::default()))
             }
             Dataset::Images { path, prompt, output_len } => {
-                let search = images::Search {
+                let search = images::PictureSearch {
                     path: Path::new(path),
                     words: prompt,
                     output_tokens: *output_len,
@@ -92,12 +94,12 @@ impl Source {
                 Ok((Source::Texts(texts), report, Skipped::default()))
             }
             Dataset::Sharegpt { path, output_len, multi_turn: Some(open) } => {
-                let search = conversations::Search {
+                let search = conversations::ConversationSearch {
                     path: Path::new(path),
                     tokenizer: needed(tokenizer, &workload.dataset)?,
                     seed: load.seed,
                     output_len: *output_len,
-                    max_model_len: context.max_model_len,
+                    room: context.room(),
                     open: *open,
                     points: &points(load).map(|(r, a)| count(load, r, a)).collect::<Result<Vec<_>, _>>()?,
                 };
@@ -105,12 +107,11 @@ impl Source {
                 Ok((Source::Conversations(conversations), report, skipped))
             }
             dataset => {
-                let search = texts::Search {
+                let search = texts::TextSearch {
                     tokenizer: needed(tokenizer, dataset)?,
                     seed: load.seed,
                     wanted: wanted(load)?,
-                    max_model_len: context.max_model_len,
-                    overlong: context.overlong,
+                    context,
                 };
                 let Found { texts, report, skipped } = texts::load(dataset, &search)?;
                 Ok((Source::Texts(texts), report, skipped))
@@ -149,11 +150,11 @@ impl Source {
 
 impl Recorded {
     pub(super) fn request(&self, index: u32, due: Offset, seed: u64) -> Request {
-        let timed::Arrival { prompt_tokens, output_tokens, .. } = *self.arrival(index);
+        let timed::RecordedRequest { prompt_tokens, output_tokens, .. } = *self.arrival(index);
         Request { index, due, prompt_tokens, output_tokens, seed }
     }
 
-    pub(super) fn arrival(&self, index: u32) -> &timed::Arrival {
+    pub(super) fn arrival(&self, index: u32) -> &timed::RecordedRequest {
         &self.arrivals[index as usize % self.arrivals.len()]
     }
 
@@ -165,17 +166,20 @@ impl Recorded {
     }
 
     /// Named blocks first, then tokens of the request's own.
-    pub(super) fn stretches(&self, request: &Request) -> impl Iterator<Item = Stretch> {
+    pub(super) fn stretches(&self, request: &Request) -> impl Iterator<Item = PromptSegment> {
         let point = request.seed;
-        let own = Stretch { seed: seeds::derive(Role::Prompt, &[point, u64::from(request.index)]), tokens: u32::MAX };
-        let blocks = self.arrival(request.index).blocks.iter().map(move |hash| Stretch {
-            seed: seeds::derive(Role::Block, &[point, *hash]),
+        let own = PromptSegment {
+            seed: seeds::derive(SeedPurpose::Prompt, &[point, u64::from(request.index)]),
+            tokens: u32::MAX,
+        };
+        let blocks = self.arrival(request.index).blocks.iter().map(move |hash| PromptSegment {
+            seed: seeds::derive(SeedPurpose::Block, &[point, *hash]),
             tokens: timed::BLOCK_TOKENS,
         });
         blocks.chain([own]).scan(request.prompt_tokens.get(), |left, stretch| {
             let tokens = stretch.tokens.min(*left);
             *left -= tokens;
-            (tokens > 0).then_some(Stretch { tokens, ..stretch })
+            (tokens > 0).then_some(PromptSegment { tokens, ..stretch })
         })
     }
 }
@@ -195,7 +199,7 @@ fn alphabet(endpoint: Endpoint, tokenizer: Option<&Tokenizer>) -> Result<Alphabe
 /// Clips or leaves out recorded requests that the model's context can't hold.
 fn fit(trace: &mut Recorded, path: &str, context: PrepareContext) -> Result<PrepareReport, WorkloadError> {
     let mut report = PrepareReport { candidates: trace.arrivals.len(), ..PrepareReport::default() };
-    let limit = context.max_model_len.map_or(u32::MAX, TokenCount::get);
+    let limit = context.room();
     let Recorded { offsets, arrivals } = std::mem::take(trace);
     for (position, (at, mut arrival)) in offsets.into_iter().zip(arrivals).enumerate() {
         let (prompt, output) = (arrival.prompt_tokens.get(), arrival.output_tokens.get());
@@ -204,7 +208,7 @@ fn fit(trace: &mut Recorded, path: &str, context: PrepareContext) -> Result<Prep
             match context.overlong {
                 Overlong::Refuse => {
                     let what = format!("{path}, request {}", position + 1);
-                    return Err(WorkloadError::Overlong { what, prompt, output, limit });
+                    return Err(WorkloadError::Overlong { what, prompt, output, context });
                 }
                 Overlong::Clip if room > 0 => {
                     report.clipped += 1;
@@ -220,7 +224,7 @@ fn fit(trace: &mut Recorded, path: &str, context: PrepareContext) -> Result<Prep
         trace.arrivals.push(arrival);
     }
     if trace.arrivals.is_empty() {
-        let problem = format!("every request exceeds the model's context of {limit} tokens");
+        let problem = format!("every request exceeds the model's context of {context} tokens");
         return Err(WorkloadError::File { path: path.into(), problem, remedy: "serve a longer --max-model-len" });
     }
     Ok(report)

@@ -7,7 +7,9 @@ use super::source::Source;
 use super::tokenizer::tests::byte_level;
 use super::*;
 use crate::outcome::Request;
-use crate::plan::load::{Arrivals, Dataset, Endpoint, Extent, Lengths, Load, Overlong, Prefixes, Workload};
+use crate::plan::dataset::Dataset;
+use crate::plan::lengths::{Lengths, Prefixes};
+use crate::plan::load::{Arrivals, Endpoint, Extent, Load, Overlong, Workload};
 use crate::units::{RequestRate, TokenCount};
 use serde_json::json;
 use std::collections::HashSet;
@@ -126,7 +128,7 @@ fn random_chats_are_texts_of_exact_length() {
 
 #[test]
 fn overlong_random_requests_are_refused_or_clipped() {
-    let context = PrepareContext { max_model_len: Some(TokenCount(100)), overlong: Overlong::Refuse };
+    let context = PrepareContext { max_model_len: Some(TokenCount(100)), ..PrepareContext::default() };
     let refused = PreparedWorkload::prepare(&random(0), &load(50), context).expect_err("too long");
     assert!(refused.to_string().contains("context of 100"), "{refused}");
     let clip = PrepareContext { overlong: Overlong::Clip, ..context };
@@ -261,7 +263,7 @@ fn mooncake_requests_with_equal_hashes_share_their_blocks_within_a_point_only() 
 #[test]
 fn overlong_recorded_requests_can_be_left_out() {
     let trace = workload(Dataset::TimedTrace { path: fixture("azure_head.csv") });
-    let context = |overlong| PrepareContext { max_model_len: Some(TokenCount(600)), overlong };
+    let context = |overlong| PrepareContext { max_model_len: Some(TokenCount(600)), overlong, template_tokens: 0 };
     let refused = PreparedWorkload::prepare(&trace, &load(8), context(Overlong::Refuse)).expect_err("too long");
     assert!(refused.to_string().contains("azure_head.csv, request 3: 879 prompt + 55 output"), "{refused}");
     let skipping = PreparedWorkload::prepare(&trace, &load(8), context(Overlong::Skip)).expect("skips");

@@ -3,15 +3,16 @@
 //! Candidates are shuffled by the plan's seed, then tokenised only until as many are found as the whole run needs:
 //! tokenising all of ShareGPT would take minutes for a run of a few hundred requests.
 
-use super::chat::{self, LastQuestion, Role, Turn};
-use super::entries::PrepareReport;
+use super::chat::{self, LastQuestion, Speaker, Turn};
+use super::entries::{PrepareContext, PrepareReport};
 use super::error::WorkloadError;
 use super::prompt::{Message, Picture, Prompt, TOKENS_PER_MESSAGE, Vision, transcript};
-use super::row::{Row, Spot};
+use super::row::{DatasetRow, RowPlace};
 use super::rows::{self, Skipped};
 use super::seeds;
 use super::tokenizer::Tokenizer;
-use crate::plan::load::{Dataset, Endpoint, Overlong};
+use crate::plan::dataset::Dataset;
+use crate::plan::load::{Endpoint, Overlong};
 use crate::units::TokenCount;
 use rand::seq::SliceRandom;
 use std::path::Path;
@@ -56,32 +57,31 @@ impl Text {
 struct Candidate {
     before: Vec<Message>,
     prompt: String,
-    output: Output,
-    spot: Spot,
+    output: AnswerLength,
+    spot: RowPlace,
 }
 
 impl Candidate {
     fn bytes(&self) -> usize {
-        let answer = if let Output::LikeText(text) = &self.output { text.len() } else { 0 };
+        let answer = if let AnswerLength::LikeText(text) = &self.output { text.len() } else { 0 };
         self.prompt.len() + answer + self.before.iter().map(|m| m.content.len()).sum::<usize>()
     }
 }
 
 #[derive(Debug)]
-enum Output {
+enum AnswerLength {
     Tokens(TokenCount),
     /// As long as this answer.
     LikeText(String),
 }
 
 /// What to look for, and how much of it.
-pub(super) struct Search<'a> {
+pub(super) struct TextSearch<'a> {
     pub(super) tokenizer: &'a Tokenizer,
     pub(super) seed: u64,
     /// Enough for the whole run.
     pub(super) wanted: usize,
-    pub(super) max_model_len: Option<TokenCount>,
-    pub(super) overlong: Overlong,
+    pub(super) context: PrepareContext,
 }
 
 /// What was found of a dataset.
@@ -93,7 +93,7 @@ pub(super) struct Found {
 }
 
 /// Reads a dataset of texts; others hold none.
-pub(super) fn load(dataset: &Dataset, search: &Search<'_>) -> Result<Found, WorkloadError> {
+pub(super) fn load(dataset: &Dataset, search: &TextSearch<'_>) -> Result<Found, WorkloadError> {
     let mut candidates = Vec::new();
     let (path, filter, skipped) = match dataset {
         Dataset::Sharegpt { path, output_len, .. } => {
@@ -110,7 +110,7 @@ pub(super) fn load(dataset: &Dataset, search: &Search<'_>) -> Result<Found, Work
             return Ok(Found { texts: Vec::new(), report: PrepareReport::default(), skipped: Skipped::default() });
         }
     };
-    candidates.shuffle(&mut seeds::generator(seeds::derive(seeds::Role::Shuffle, &[search.seed])));
+    candidates.shuffle(&mut seeds::generator(seeds::derive(seeds::SeedPurpose::Shuffle, &[search.seed])));
     let mut report = PrepareReport { candidates: candidates.len(), ..PrepareReport::default() };
     let mut texts = Vec::new();
     for candidate in candidates {
@@ -150,14 +150,14 @@ fn measure(
     candidate: Candidate,
     path: &Path,
     filter: &Filter,
-    search: &Search<'_>,
+    search: &TextSearch<'_>,
     report: &mut PrepareReport,
 ) -> Result<Option<Text>, WorkloadError> {
     let before_tokens = tokens_before(&candidate.before, search.tokenizer);
     let prompt_tokens = search.tokenizer.count(&candidate.prompt).saturating_add(before_tokens);
     let output_tokens = match &candidate.output {
-        Output::Tokens(tokens) => tokens.get(),
-        Output::LikeText(answer) => search.tokenizer.count(answer),
+        AnswerLength::Tokens(tokens) => tokens.get(),
+        AnswerLength::LikeText(answer) => search.tokenizer.count(answer),
     };
     if prompt_tokens < filter.min_prompt || output_tokens < filter.min_output {
         report.too_short += 1;
@@ -174,12 +174,12 @@ fn measure(
         output_tokens: TokenCount(output_tokens),
         picture: None,
     };
-    let limit = search.max_model_len.map_or(u32::MAX, TokenCount::get);
+    let limit = search.context.room();
     if prompt_tokens.saturating_add(output_tokens) <= limit {
         return Ok(Some(text));
     }
     let room = limit.saturating_sub(output_tokens).saturating_sub(before_tokens);
-    match search.overlong {
+    match search.context.overlong {
         Overlong::Clip if room > 0 => {
             report.clipped += 1;
             let prompt = search.tokenizer.clip(&text.prompt, room);
@@ -194,7 +194,7 @@ fn measure(
             what: format!("{}, {}", path.display(), candidate.spot),
             prompt: prompt_tokens,
             output: output_tokens,
-            limit,
+            context: search.context,
         }),
     }
 }
@@ -224,8 +224,8 @@ fn prompts(
         let LastQuestion { before, question, answer } = question(&mut row, column)?;
         let answer = answer.or_else(|| ANSWERS.iter().find_map(|name| text(&row, name).map(str::to_string)));
         let output = match (length, answer) {
-            (Some(tokens), _) => Output::Tokens(tokens),
-            (None, Some(answer)) => Output::LikeText(answer),
+            (Some(tokens), _) => AnswerLength::Tokens(tokens),
+            (None, Some(answer)) => AnswerLength::LikeText(answer),
             (None, None) => {
                 return Err(
                     "no output length: add output_tokens to every row, or give --output-len for all".to_string()
@@ -240,7 +240,7 @@ fn prompts(
 }
 
 /// A row's prompt: a text, or the last question of a conversation.
-fn question(row: &mut Row, column: Option<&str>) -> Result<LastQuestion, String> {
+fn question(row: &mut DatasetRow, column: Option<&str>) -> Result<LastQuestion, String> {
     let asked =
         |turns: Vec<Turn>| chat::last_question(turns).ok_or_else(|| "nobody asks in its conversation".to_string());
     let plain = |text: &str| LastQuestion { before: Vec::new(), question: text.to_string(), answer: None };
@@ -265,21 +265,21 @@ fn question(row: &mut Row, column: Option<&str>) -> Result<LastQuestion, String>
 }
 
 /// A column's text, unless it is empty.
-fn text<'a>(row: &'a Row, name: &str) -> Option<&'a str> {
+fn text<'a>(row: &'a DatasetRow, name: &str) -> Option<&'a str> {
     row.get(name)?.as_str().filter(|text| !text.trim().is_empty())
 }
 
 fn messages(turns: Vec<Turn>) -> Vec<Message> {
     let role = |role| match role {
-        Role::System => "system",
-        Role::Assistant => "assistant",
-        Role::User | Role::Other => "user",
+        Speaker::System => "system",
+        Speaker::Assistant => "assistant",
+        Speaker::User | Speaker::Other => "user",
     };
     turns.into_iter().map(|turn| Message { role: role(turn.role), content: turn.text }).collect()
 }
 
 /// The row's own output length.
-fn row_length(row: &Row) -> Result<Option<TokenCount>, String> {
+fn row_length(row: &DatasetRow) -> Result<Option<TokenCount>, String> {
     let Some(value) = LENGTHS.iter().find_map(|name| row.get(*name)).filter(|v| !v.is_null()) else { return Ok(None) };
     let number = value.as_u64().or_else(|| value.as_str().and_then(|s| s.trim().parse().ok()));
     let number = number.or_else(|| value.as_f64().filter(|n| n.fract() == 0.0 && *n > 0.0).map(|n| n as u64));
@@ -298,7 +298,7 @@ fn sharegpt(
     conversations(path, &mut |spot, exchanges| {
         // A conversation of one turn, or none, is nothing to measure, and nothing to complain of.
         let Some((prompt, answer)) = exchanges.next() else { return 0 };
-        let output = output_len.map_or(Output::LikeText(answer), Output::Tokens);
+        let output = output_len.map_or(AnswerLength::LikeText(answer), AnswerLength::Tokens);
         let candidate = Candidate { before: Vec::new(), prompt, output, spot };
         let bytes = candidate.bytes();
         candidates.push(candidate);
@@ -307,7 +307,7 @@ fn sharegpt(
 }
 
 /// What is done with the exchanges of a conversation; says how many bytes of them are kept.
-type TakeExchanges<'a> = &'a mut dyn FnMut(Spot, &mut dyn Iterator<Item = (String, String)>) -> usize;
+type TakeExchanges<'a> = &'a mut dyn FnMut(RowPlace, &mut dyn Iterator<Item = (String, String)>) -> usize;
 
 /// Calls `take` for every conversation of a file.
 pub(super) fn conversations(path: &Path, take: TakeExchanges<'_>) -> Result<Skipped, WorkloadError> {

@@ -20,7 +20,7 @@ const AZURE: &str = "expected Azure's CSV: TIMESTAMP,ContextTokens,GeneratedToke
 
 /// A recorded request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Arrival {
+pub(super) struct RecordedRequest {
     pub(super) prompt_tokens: TokenCount,
     pub(super) output_tokens: TokenCount,
     /// Names of its prefix blocks; empty where the trace has none.
@@ -31,7 +31,7 @@ pub(super) struct Arrival {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Recorded {
     pub(super) offsets: Vec<Offset>,
-    pub(super) arrivals: Vec<Arrival>,
+    pub(super) arrivals: Vec<RecordedRequest>,
 }
 
 pub(super) fn load(path: &Path) -> Result<Recorded, WorkloadError> {
@@ -49,7 +49,7 @@ pub(super) fn load(path: &Path) -> Result<Recorded, WorkloadError> {
 }
 
 /// Seconds since whenever, and the request.
-type Timed = Vec<(f64, Arrival)>;
+type Timed = Vec<(f64, RecordedRequest)>;
 
 #[derive(Deserialize)]
 struct MooncakeLine {
@@ -73,7 +73,7 @@ fn mooncake(path: &Path, reader: impl BufRead) -> Result<Timed, WorkloadError> {
         if !row.timestamp.is_finite() {
             return Err(bad(format!("timestamp {}", row.timestamp)));
         }
-        let arrival = Arrival {
+        let arrival = RecordedRequest {
             // A request of no prompt or no output can't be sent; one token is the nearest that can.
             prompt_tokens: TokenCount(row.input_length.max(1)),
             output_tokens: TokenCount(row.output_length.max(1)),
@@ -110,7 +110,7 @@ fn azure(path: &Path, reader: impl Read) -> Result<Timed, WorkloadError> {
                 problem: format!("timestamp `{}`: {e}", row.timestamp),
                 remedy: AZURE,
             })?;
-        let arrival = Arrival {
+        let arrival = RecordedRequest {
             prompt_tokens: TokenCount(row.context.max(1)),
             output_tokens: TokenCount(row.generated.max(1)),
             blocks: Box::default(),

@@ -1,6 +1,10 @@
 //! The model's tokenizer: found on this machine, never downloaded.
 
+use super::ranks;
 use crate::files;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Bytes of a tokenizer's file; those of large vocabularies take some twenty million.
@@ -14,12 +18,20 @@ const MANY_WORDS: usize = 4096;
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerError {
     #[error(
-        "no tokenizer `{spec}`: looked for {}; give a directory with tokenizer.json, the file itself, or an id in the Hugging Face cache",
+        "no tokenizer `{spec}`: looked for {}; give a directory with tokenizer.json, tekken.json or a tiktoken file, the file itself, or an id in the Hugging Face cache",
         shown(looked)
     )]
     NotFound { spec: String, looked: Vec<PathBuf> },
-    #[error("tokenizer {origin} is unreadable: {detail}; it must be a Hugging Face tokenizer.json")]
+    #[error(
+        "tokenizer {origin} is unreadable: {detail}; it must be a Hugging Face tokenizer.json, Mistral's tekken.json or a tiktoken file"
+    )]
     Unreadable { origin: String, detail: String },
+    #[error(
+        "tokenizer {origin} is a SentencePiece model, which is not read here; write it as tokenizer.json once, in Python: transformers.AutoTokenizer.from_pretrained(\"{}\").save_pretrained(\"{}\")",
+        folder(origin),
+        folder(origin)
+    )]
+    SentencePiece { origin: String },
     #[error(
         "tokenizer {origin} has only {found} words that survive being joined and split again, too few for random text of exact length; use /v1/completions, which takes token ids"
     )]
@@ -29,6 +41,10 @@ pub enum TokenizerError {
 fn shown(paths: &[PathBuf]) -> String {
     let shown: Vec<_> = paths.iter().map(|p| p.display().to_string()).collect();
     shown.join(", ")
+}
+
+fn folder(file: &str) -> String {
+    Path::new(file).parent().map_or_else(|| file.to_string(), |dir| dir.display().to_string())
 }
 
 /// A loaded tokenizer and where it came from.
@@ -51,12 +67,13 @@ pub fn embedded(name: &str) -> Option<&'static [u8]> {
 }
 
 impl Tokenizer {
-    /// Whether [`Tokenizer::load`] would find one.
+    /// Whether [`Tokenizer::load`] would find one, in a format that is read.
     pub fn is_here(spec: &str) -> bool {
-        embedded(spec).is_some() || locate(spec, hub_cache().as_deref()).is_ok()
+        let found = || locate(spec, hub_cache().as_deref());
+        embedded(spec).is_some() || found().is_ok_and(|path| !is_sentence_piece(&beginning(&path)))
     }
 
-    /// `spec`: the name of an embedded tokenizer, a tokenizer.json, a directory that holds one, or a Hugging Face id in
+    /// `spec`: the name of an embedded tokenizer, a tokenizer's file, a directory that holds one, or a Hugging Face id in
     /// the local cache (`HF_HUB_CACHE`, `HF_HOME/hub`, `~/.cache/huggingface/hub`).
     pub fn load(spec: &str) -> Result<Self, TokenizerError> {
         if let Some(bytes) = embedded(spec) {
@@ -70,9 +87,17 @@ impl Tokenizer {
     }
 
     fn parse(bytes: &[u8], origin: String) -> Result<Self, TokenizerError> {
-        match tokenizers::Tokenizer::from_bytes(bytes) {
+        if is_sentence_piece(bytes) {
+            return Err(TokenizerError::SentencePiece { origin });
+        }
+        let parsed = match () {
+            () if ranks::is_tiktoken(bytes) => ranks::of_tiktoken(bytes).and_then(|json| whole(&json)),
+            () if is_tekken(bytes) => ranks::of_tekken(bytes).and_then(|json| whole(&json)),
+            () => whole(bytes),
+        };
+        match parsed {
             Ok(inner) => Ok(Tokenizer { inner, origin }),
-            Err(e) => Err(TokenizerError::Unreadable { origin, detail: e.to_string() }),
+            Err(detail) => Err(TokenizerError::Unreadable { origin, detail }),
         }
     }
 
@@ -142,6 +167,48 @@ impl Tokenizer {
     }
 }
 
+fn whole(json: &[u8]) -> Result<tokenizers::Tokenizer, String> {
+    tokenizers::Tokenizer::from_bytes(json).map_err(|e| e.to_string())
+}
+
+/// Which fields a tokenizer in JSON has.
+#[derive(Deserialize)]
+struct Fields {
+    #[serde(default)]
+    config: Option<IgnoredAny>,
+    #[serde(default)]
+    model: Option<IgnoredAny>,
+}
+
+fn is_tekken(bytes: &[u8]) -> bool {
+    serde_json::from_slice::<Fields>(bytes).is_ok_and(|fields| fields.config.is_some() && fields.model.is_none())
+}
+
+/// A protocol buffer whose first field is a piece: a message that begins with its text, mostly `<unk>`.
+fn is_sentence_piece(bytes: &[u8]) -> bool {
+    matches!(bytes, [0x0a, length, 0x0a, text, ..] if *text < *length)
+}
+
+/// A file's first bytes, of a regular file.
+fn beginning(path: &Path) -> Vec<u8> {
+    let mut start = vec![0; 64];
+    let read = files::open(path).and_then(|mut file| file.read(&mut start)).unwrap_or(0);
+    start.truncate(read);
+    start
+}
+
+/// Files that hold a tokenizer, those that say the most first.
+const FILES: [&str; 4] = ["tokenizer.json", "tekken.json", "tiktoken.model", "tokenizer.model"];
+
+/// The tokenizer's file in a model's directory.
+fn in_folder(dir: &Path) -> Option<PathBuf> {
+    let named = FILES.iter().map(|name| dir.join(name)).find(|file| file.is_file());
+    named.or_else(|| {
+        let files = std::fs::read_dir(dir).ok()?.flatten().map(|entry| entry.path());
+        files.filter(|file| file.extension().is_some_and(|end| end == "tiktoken") && file.is_file()).min()
+    })
+}
+
 fn hub_cache() -> Option<PathBuf> {
     let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     var("HF_HUB_CACHE")
@@ -151,16 +218,17 @@ fn hub_cache() -> Option<PathBuf> {
 
 fn locate(spec: &str, hub: Option<&Path>) -> Result<PathBuf, TokenizerError> {
     let given = Path::new(spec);
-    let mut looked = vec![given.to_path_buf(), given.join("tokenizer.json")];
-    if given.is_file() {
+    // What is there and no folder is what was meant: a pipe or a device is refused when it is opened.
+    if given.exists() && !given.is_dir() {
         return Ok(given.to_path_buf());
     }
-    if looked[1].is_file() {
-        return Ok(looked.swap_remove(1));
+    if let Some(file) = in_folder(given) {
+        return Ok(file);
     }
+    let mut looked = vec![given.to_path_buf(), given.join("tokenizer.json")];
     let Some(hub) = hub else { return Err(TokenizerError::NotFound { spec: spec.into(), looked }) };
     let repository = hub.join(format!("models--{}", spec.replace('/', "--")));
-    let cached = snapshots(&repository).into_iter().map(|dir| dir.join("tokenizer.json")).find(|file| file.is_file());
+    let cached = snapshots(&repository).iter().find_map(|dir| in_folder(dir));
     looked.push(repository.join("snapshots/*/tokenizer.json"));
     cached.ok_or_else(|| TokenizerError::NotFound { spec: spec.into(), looked })
 }
@@ -227,6 +295,25 @@ pub(super) mod tests {
         assert_eq!(tokenizer.count(&text) as usize, words.len());
         assert_eq!(tokenizer.count(&tokenizer.clip(&text, 7)), 7);
         assert!(matches!(byte_level(10).words(), Err(TokenizerError::FewWords { found: 10, .. })));
+    }
+
+    #[test]
+    fn a_folder_may_hold_a_tokenizer_of_any_kind_and_sentence_piece_is_refused_by_name() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let spec = dir.path().display().to_string();
+        let piece = b"\x0a\x0e\x0a\x05<unk>\x15\0\0\0\0\x18\x02".as_slice();
+        std::fs::write(dir.path().join("tokenizer.model"), piece).expect("written");
+        let refused = Tokenizer::load(&spec).err().expect("SentencePiece").to_string();
+        assert!(refused.contains("SentencePiece") && refused.contains("save_pretrained"), "{refused}");
+        assert!(!Tokenizer::is_here(&spec));
+        std::fs::write(dir.path().join("my.tiktoken"), "YQ== 0\nYg== 1\nYWI= 2\n").expect("written");
+        assert!(!Tokenizer::is_here(&spec), "the file that vLLM would take");
+        std::fs::remove_file(dir.path().join("tokenizer.model")).expect("removed");
+        let tokenizer = Tokenizer::load(&spec).expect("ranks");
+        assert!(tokenizer.origin().ends_with("my.tiktoken"));
+        assert_eq!((tokenizer.count("ab"), tokenizer.count("ba")), (1, 2));
+        let refused = Tokenizer::load("/dev/zero").err().expect("a device").to_string();
+        assert!(refused.contains("a device"), "{refused}");
     }
 
     #[test]

@@ -30,7 +30,7 @@ impl PreparedWorkload {
     /// random prompts' common prefix, these share too.
     pub fn warm_ups(&self, count: u32) -> Result<Vec<WarmUpRequest>, WorkloadError> {
         let any = self.load.rates.first().map_or(0, |rate| seeds::point(self.load.seed, *rate, 0));
-        let point = if any == 0 { seeds::derive(seeds::Role::Prompt, &[self.load.seed]) } else { any };
+        let point = if any == 0 { seeds::derive(seeds::SeedPurpose::Prompt, &[self.load.seed]) } else { any };
         match &self.source {
             Source::Random { .. } => {
                 let mut cut = 0;

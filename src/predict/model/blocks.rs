@@ -4,6 +4,8 @@
 //! hash of the whole prefix that it ends, until it is handed out again.
 //! Deliberately absent: caching of generated tokens (prompts only), several KV cache groups.
 
+use rand::{Rng, SeedableRng};
+use rand_xoshiro::SplitMix64;
 use std::collections::{BTreeMap, HashMap};
 
 /// Identifies a physical block.
@@ -35,12 +37,9 @@ pub fn contiguous_pieces(local: &[BlockId], remote: &[BlockId]) -> u32 {
     (0..local.len()).filter(|&i| i == 0 || !(follows(local, i) && follows(remote, i))).count() as u32
 }
 
-/// One round of a multiply-xorshift hash (constants of splitmix64).
+/// One round of a hash.
 pub fn mix(hash: u64, value: u32) -> u64 {
-    let mut mixed = (hash ^ u64::from(value)).wrapping_add(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
+    SplitMix64::seed_from_u64(hash ^ u64::from(value)).next_u64()
 }
 
 #[derive(Debug, Default, Clone)]

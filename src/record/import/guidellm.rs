@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Report {
+pub(super) struct GuidellmReport {
     benchmarks: Vec<Benchmark>,
     #[serde(default)]
     args: Value,
@@ -36,15 +36,15 @@ struct Benchmark {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Requests {
-    successful: Option<Vec<Request>>,
-    incomplete: Option<Vec<Request>>,
-    errored: Option<Vec<Request>>,
+    successful: Option<Vec<GuidellmRequest>>,
+    incomplete: Option<Vec<GuidellmRequest>>,
+    errored: Option<Vec<GuidellmRequest>>,
 }
 
 /// Old reports have their times beside the counts, new ones below `info.timings`. Seconds since the epoch.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Request {
+struct GuidellmRequest {
     prompt_tokens: Loose,
     output_tokens: Loose,
     start_time: Loose,
@@ -78,7 +78,7 @@ struct Timings {
     request_end: Loose,
 }
 
-impl Report {
+impl GuidellmReport {
     /// # Errors
     /// When none of its benchmarks can be used; the reasons of each.
     pub(super) fn points(&self) -> Result<Vec<ImportedPoint>, String> {
@@ -101,7 +101,7 @@ impl Benchmark {
     fn point(&self, args: &Value) -> Result<ImportedPoint, String> {
         let rate = self.rate()?;
         self.check_sampling()?;
-        let of = |list: &Option<Vec<Request>>| list.as_ref().map_or(0, Vec::len);
+        let of = |list: &Option<Vec<GuidellmRequest>>| list.as_ref().map_or(0, Vec::len);
         let all = of(&self.requests.successful) + of(&self.requests.incomplete) + of(&self.requests.errored);
         if all == 0 {
             return Err("it holds no request".to_string());
@@ -150,7 +150,7 @@ impl Benchmark {
         let served = successful.iter().flatten().map(|r| (r, Outcome::Completed));
         let failed = errored.iter().flatten().map(|r| (r, Outcome::Failed(r.failure())));
         let cut_off = incomplete.iter().flatten().map(|r| (r, Outcome::Unfinished));
-        let mut all: Vec<(&Request, Outcome)> = served.chain(failed).chain(cut_off).collect();
+        let mut all: Vec<(&GuidellmRequest, Outcome)> = served.chain(failed).chain(cut_off).collect();
         // Requests that ended before they were sent have no time; they come last.
         all.sort_by(|(a, _), (b, _)| a.due().unwrap_or(f64::MAX).total_cmp(&b.due().unwrap_or(f64::MAX)));
         let begin = all.first().and_then(|(r, _)| r.due()).ok_or("its requests have no times")?;
@@ -159,7 +159,7 @@ impl Benchmark {
     }
 }
 
-impl Request {
+impl GuidellmRequest {
     /// A time, from wherever this version of the report keeps it.
     fn timing(&self, pick: impl Fn(&Timings) -> Loose) -> Option<f64> {
         let places = [&self.info.timings, &self.info.request_timings, &self.scheduler_info.request_timings];

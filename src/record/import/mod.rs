@@ -16,7 +16,7 @@ pub use point::{ImportedFacts, ImportedPoint};
 pub use vllm::VllmFile;
 
 use crate::files::{self, Pieces};
-use guidellm::Report;
+use guidellm::GuidellmReport;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
@@ -30,7 +30,7 @@ pub(super) fn facts_of(path: &Path) -> Option<ImportedFacts> {
     let piece = Pieces::new(files::open(path).ok()?, LARGEST_OBJECT).next()?.ok()?;
     let file = VllmFile::parse(&piece.text).ok().filter(VllmFile::is_result);
     file.map(|file| file.facts()).or_else(|| {
-        files::parse::<Report>(&piece.text).ok()?.points().ok()?.into_iter().next().map(|point| point.facts)
+        files::parse::<GuidellmReport>(&piece.text).ok()?.points().ok()?.into_iter().next().map(|point| point.facts)
     })
 }
 
@@ -95,7 +95,7 @@ struct Probe {
 fn points_of(object: &str) -> Result<Vec<ImportedPoint>, String> {
     let probe: Probe = serde_json::from_str(object).map_err(|_| not_a_result())?;
     if probe.benchmarks.is_some() {
-        return serde_json::from_str::<Report>(object).map_err(|e| format!("guidellm's report: {e}"))?.points();
+        return serde_json::from_str::<GuidellmReport>(object).map_err(|e| format!("guidellm's report: {e}"))?.points();
     }
     if probe.ttfts.is_none() && probe.request_rate.is_none() {
         return Err(not_a_result());

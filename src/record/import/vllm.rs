@@ -15,7 +15,7 @@ use std::num::NonZeroU32;
 /// nobody knows its TPOT.
 const WHOLE_SHARE: f64 = 0.01;
 
-type Column = Option<Vec<Loose>>;
+type NumberColumn = Option<Vec<Loose>>;
 
 /// What the file says, detail arrays typed, everything else kept as it stands.
 #[derive(Debug, Clone, Deserialize)]
@@ -29,22 +29,22 @@ pub struct VllmFile {
     #[serde(default)]
     duration: Loose,
     #[serde(default)]
-    input_lens: Column,
+    input_lens: NumberColumn,
     #[serde(default)]
-    output_lens: Column,
+    output_lens: NumberColumn,
     #[serde(default)]
-    ttfts: Column,
+    ttfts: NumberColumn,
     /// Ours: TTFT from due.
     #[serde(default)]
-    ttfts_due: Column,
+    ttfts_due: NumberColumn,
     #[serde(default)]
-    tpots: Column,
+    tpots: NumberColumn,
     #[serde(default)]
     itls: Option<Vec<Option<Vec<Loose>>>>,
     #[serde(default)]
-    latencies: Column,
+    latencies: NumberColumn,
     #[serde(default)]
-    start_times: Column,
+    start_times: NumberColumn,
     #[serde(default)]
     errors: Option<Vec<Value>>,
     /// Often the largest part of a file, and never looked at.
@@ -271,7 +271,7 @@ impl VllmFile {
     }
 }
 
-fn at(column: &Column, i: usize) -> Option<f64> {
+fn at(column: &NumberColumn, i: usize) -> Option<f64> {
     column.as_ref().and_then(|c| c[i].get())
 }
 

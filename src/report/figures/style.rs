@@ -1,7 +1,7 @@
 //! What all figures of a study share: an arm's colour and marker, the unit of rates, titles and captions.
 
 use crate::analyse::{ArmInput, ArmReport, Comparison};
-use crate::draw::{Axis, Dash, Direction, Key, LegendEntry, Rgb, Rule, Shape, Stroke, marker, palette};
+use crate::draw::{Axis, Dash, Direction, Key, LegendEntry, MarkerShape, Rgb, Rule, Stroke, marker, palette};
 use crate::report::hues::hues;
 use crate::report::{Study, inputs};
 use crate::units::RequestRate;
@@ -11,7 +11,7 @@ use crate::words;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct ArmLook {
     pub(super) color: Rgb,
-    pub(super) shape: Shape,
+    pub(super) shape: MarkerShape,
 }
 
 /// Of the arms' lines where nothing else needs dashes: arms that do the same must not hide each other.

@@ -2,7 +2,9 @@
 
 use super::gauges::{GaugeSeries, Gauges};
 use crate::analyse::{Row as Request, Samples};
-use crate::draw::{Axis, Figure, Legend, LegendPlace, Line, Panel, Point, Rgb, Scatter, Shape, Spot, Stroke, palette};
+use crate::draw::{
+    Axis, Figure, Legend, LegendPlace, Line, MarkerShape, Panel, Point, Rgb, Scatter, Spot, Stroke, palette,
+};
 use crate::record::{RecordedPoint, RecordedRun};
 use crate::report::inputs;
 use crate::words;
@@ -136,7 +138,7 @@ fn ttfts(samples: &Samples) -> Strip {
     let served: Vec<(f64, f64)> = samples.rows().filter_map(|r| Some((r.due, r.ttft?.as_millis()))).collect();
     let stride = served.len().div_ceil(SPOTS).max(1);
     let spots = served.iter().step_by(stride).map(|&(x, y)| Spot { point: Point::new(x, y), text: None });
-    let scatter = Scatter { spots: spots.collect(), shape: Shape::Circle, color: Rgb::GREY, label: None };
+    let scatter = Scatter { spots: spots.collect(), shape: MarkerShape::Circle, color: Rgb::GREY, label: None };
     let scatter = (!served.is_empty()).then_some(scatter);
     Strip { axis: Axis::linear("TTFT (ms)").including(0.0), marks: Vec::new(), scatter }
 }

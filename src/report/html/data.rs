@@ -3,7 +3,7 @@
 //! A column is base64 of little-endian u32. Latencies are rounded up to whole units, but never across the report's own
 //! limit, so that the page counts exactly the requests that `analyse` counted.
 
-use super::{ArmPage, HtmlError, PageInput};
+use super::input::{ArmPage, HtmlError, PageInput};
 use crate::analyse::input::{Censored, SloMillis};
 use crate::analyse::{ArmReport, ByLimit, Interval, PointReport, Row, Samples};
 use crate::record::RecordedPoint;
@@ -49,13 +49,13 @@ struct ArmData {
     hue: usize,
     gpus: Option<u32>,
     /// What `analyse` found, for the page's check of itself.
-    max_rate: Found,
-    scale: Found,
+    max_rate: FoundValue,
+    scale: FoundValue,
     points: Vec<PointData>,
 }
 
 #[derive(Debug, Serialize)]
-struct Found {
+struct FoundValue {
     value: Option<f64>,
     censored: Option<Censored>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -91,12 +91,12 @@ impl PageData {
                 name: report.name.clone(),
                 hue,
                 gpus: report.gpus.filter(|n| *n > 0),
-                max_rate: Found {
+                max_rate: FoundValue {
                     value: report.max_rate.value,
                     censored: report.max_rate.censored,
                     all: report.max_rate.all.clone(),
                 },
-                scale: Found { value: report.scale.value, censored: report.scale.censored, all: Vec::new() },
+                scale: FoundValue { value: report.scale.value, censored: report.scale.censored, all: Vec::new() },
                 points: report.points.iter().map(of).collect::<Result<_, HtmlError>>()?,
             })
         });
@@ -123,7 +123,7 @@ impl PointData {
         dues: &mut Vec<String>,
     ) -> Result<PointData, HtmlError> {
         let same = |p: &&RecordedPoint| p.key.rate == report.rate && p.key.attempt == report.attempt;
-        let columns = page.run.points.iter().find(same).map(|p| Columns::new(&p.samples, slo)).unwrap_or_default();
+        let columns = page.run.points.iter().find(same).map(|p| PointColumns::new(&p.samples, slo)).unwrap_or_default();
         if columns.ttft.len() != report.offered {
             return Err(HtmlError::Stale {
                 arm: arm.name.clone(),
@@ -156,7 +156,7 @@ impl PointData {
 
 /// One point in whole units, in the order of due; what left no record was offered and not served.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Columns {
+pub(super) struct PointColumns {
     pub(super) due: Vec<u32>,
     pub(super) ttft: Vec<u32>,
     pub(super) tpot: Vec<u32>,
@@ -164,9 +164,9 @@ pub(super) struct Columns {
     sent: bool,
 }
 
-impl Columns {
-    pub(super) fn new(samples: &Samples, slo: &SloMillis) -> Columns {
-        let mut columns = Columns::default();
+impl PointColumns {
+    pub(super) fn new(samples: &Samples, slo: &SloMillis) -> PointColumns {
+        let mut columns = PointColumns::default();
         for column in [&mut columns.due, &mut columns.ttft, &mut columns.tpot, &mut columns.e2el] {
             column.reserve_exact(samples.len());
         }

@@ -1,17 +1,17 @@
 //! What is shown of an arm's setup: a name, and where the value lies. `None`: not recorded.
 
-use super::ArmPage;
+use super::input::ArmPage;
 use super::words;
 use crate::plan::ArmPlan;
 use crate::plan::deployment::{AttachPlan, Deployment, GpuAssignment};
-use crate::plan::load::{Arrivals, Dataset, Extent, Lengths, Load, Workload};
+use crate::plan::load::{Arrivals, Extent, Load, Workload};
 use crate::plan::slo::Slo;
 use crate::plan::strategy::Order;
 use crate::plan::topology::{Shape, Topology};
 use crate::record::Manifest;
 use crate::record::manifest::InstanceRecord;
 use crate::record::read::ImportedFacts;
-use crate::words::{distinct, listed, number, rate};
+use crate::words::{bytes, distinct, listed, number, rate};
 use std::collections::BTreeMap;
 
 pub(super) type SetupRow = (&'static str, fn(&ArmPage<'_>) -> Option<String>);
@@ -40,7 +40,9 @@ pub(super) const WORKLOAD: [SetupRow; 16] = [
     ("Model", |arm| arm.run.model().map(str::to_string)),
     ("Served as", |arm| manifest(arm).map(|m| m.sweep.served_model_name.clone())),
     ("Tokenizer", |arm| workload(arm).and_then(|w| w.tokenizer.clone())),
-    ("Dataset", |arm| workload(arm).map(dataset).or_else(|| imported(arm).and_then(|i| i.dataset.clone()))),
+    ("Dataset", |arm| {
+        workload(arm).map(|w| w.dataset.description()).or_else(|| imported(arm).and_then(|i| i.dataset.clone()))
+    }),
     ("Endpoint", |arm| workload(arm).map(|w| w.endpoint.path().to_string())),
     ("Answers end", |arm| workload(arm).map(|w| ending(w.ignore_eos))),
     ("Temperature", |arm| workload(arm).and_then(|w| w.temperature).map(number)),
@@ -77,7 +79,7 @@ pub(super) const MACHINE: [SetupRow; 8] = [
     ("Kernel", |arm| manifest(arm).and_then(|m| m.host.kernel.clone())),
     ("CPU", |arm| manifest(arm).and_then(|m| m.host.cpu.clone())),
     ("Processors", |arm| manifest(arm).and_then(|m| m.host.cpus).map(|n| n.to_string())),
-    ("Memory", |arm| manifest(arm).and_then(|m| m.host.memory_bytes).map(words::bytes)),
+    ("Memory", |arm| manifest(arm).and_then(|m| m.host.memory_bytes).map(bytes)),
     ("GPUs", |arm| manifest(arm).and_then(gpus)),
     ("GPU driver", |arm| manifest(arm).and_then(driver)),
 ];
@@ -177,34 +179,6 @@ fn ready(manifest: &Manifest) -> Option<String> {
     Some(format!("{} s at most", number(slowest)))
 }
 
-fn dataset(workload: &Workload) -> String {
-    let out = |n: &Option<crate::units::TokenCount>| n.map(|n| format!(", {n} tokens out")).unwrap_or_default();
-    let name = workload.dataset.name();
-    match &workload.dataset {
-        Dataset::Random { input, output, prefix_len, .. } => {
-            let prefix = if prefix_len.get() > 0 { format!(" after {prefix_len} shared") } else { String::new() };
-            format!("{name}: {} tokens in{prefix}, {} out", lengths(*input), lengths(*output))
-        }
-        Dataset::Sharegpt { path, output_len, .. } | Dataset::Custom { path, output_len } => {
-            format!("{name}: {path}{}", out(output_len))
-        }
-        Dataset::Hf { path, column, output_len } => {
-            let column = column.as_ref().map(|c| format!(", column {c}")).unwrap_or_default();
-            format!("{name}: {path}{column}{}", out(output_len))
-        }
-        Dataset::TimedTrace { path } => format!("{name}: {path}"),
-        Dataset::Images { path, output_len, .. } => format!("{name}: {path}, {output_len} tokens out"),
-    }
-}
-
-fn lengths(lengths: Lengths) -> String {
-    match lengths {
-        Lengths::Fixed { tokens } => tokens.to_string(),
-        Lengths::Uniform { tokens, range_ratio } => format!("{tokens} ± {} %", number(100.0 * range_ratio)),
-        Lengths::LogNormal { tokens, sigma } => format!("{tokens} (log-normal, sigma {})", number(sigma)),
-    }
-}
-
 fn ending(ignore_eos: bool) -> String {
     if ignore_eos { "at the length asked for" } else { "where the model ends them" }.to_string()
 }
@@ -273,7 +247,7 @@ fn slo(slo: &Slo) -> String {
 fn gpus(manifest: &Manifest) -> Option<String> {
     let one = |gpu: &serde_json::Value| {
         let name = gpu.get("name")?.as_str()?;
-        let memory = gpu.get("memory_total_bytes").and_then(serde_json::Value::as_u64).map(words::bytes);
+        let memory = gpu.get("memory_total_bytes").and_then(serde_json::Value::as_u64).map(bytes);
         Some(memory.map_or_else(|| name.to_string(), |m| format!("{name}, {m}")))
     };
     let each: Vec<String> = manifest.gpus.iter().filter_map(one).collect();

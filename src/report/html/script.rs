@@ -1,6 +1,6 @@
 //! What makes data and scripts safe inside HTML.
 
-use super::{ArmPage, HtmlError};
+use super::input::{ArmPage, HtmlError};
 use crate::draw::palette;
 use crate::report::hues::hues;
 use base64::Engine;

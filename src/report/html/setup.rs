@@ -1,11 +1,11 @@
 //! How the arms were set up, side by side with the differences marked; how to do it again; where the files lie.
 
+use super::input::{ArmPage, PageInput};
 use super::rows::{self, SetupRow};
 use super::words;
-use super::{ArmPage, PageInput};
 use crate::outcome::PointKey;
 use crate::record::dir;
-use crate::words::distinct;
+use crate::words::{distinct, shell};
 
 /// One line below the title.
 pub(super) struct Fact {
@@ -128,7 +128,7 @@ pub(super) fn engine_commands(input: &PageInput<'_>) -> Vec<ShellCommand> {
         let instances = rows::manifest(arm).into_iter().flat_map(rows::launched_once);
         let command = |i: &crate::record::manifest::InstanceRecord| ShellCommand {
             title: format!("{name}, {}", i.name),
-            line: words::shell(&i.argv),
+            line: shell(&i.argv),
         };
         instances.filter(|i| !i.argv.is_empty()).map(command).collect()
     };
@@ -140,7 +140,7 @@ pub(super) fn reproduce(input: &PageInput<'_>) -> Vec<ShellCommand> {
     let mut all: Vec<ShellCommand> = Vec::new();
     for (name, arm) in named(input) {
         let Some(manifest) = rows::manifest(arm).filter(|m| !m.command.is_empty()) else { continue };
-        let line = words::shell(&manifest.command);
+        let line = shell(&manifest.command);
         match all.iter_mut().find(|c| c.line == line) {
             // Arms that were measured by one command.
             Some(known) => known.title += &format!(" and {name}"),
@@ -148,10 +148,7 @@ pub(super) fn reproduce(input: &PageInput<'_>) -> Vec<ShellCommand> {
         }
     }
     if !input.command.is_empty() {
-        all.push(ShellCommand {
-            title: "This report from the recorded runs".to_string(),
-            line: words::shell(input.command),
-        });
+        all.push(ShellCommand { title: "This report from the recorded runs".to_string(), line: shell(input.command) });
     }
     all
 }

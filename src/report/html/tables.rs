@@ -1,7 +1,7 @@
 //! The tables of results: key numbers, latencies, validity.
 
+use super::input::{ArmPage, PageInput};
 use super::words::{self, UNKNOWN, millis};
-use super::{ArmPage, PageInput};
 use crate::analyse::percentiles::Distribution;
 use crate::analyse::{ArmInput, ArmReport, Comparison, Interval, PointInput, Ratio};
 use crate::plan::slo::Slo;
@@ -15,11 +15,11 @@ pub(super) struct TableCell {
 }
 
 pub(super) struct KeyNumbers {
-    pub columns: Vec<Column>,
+    pub columns: Vec<TableColumn>,
     pub rows: Vec<KeyRow>,
 }
 
-pub(super) struct Column {
+pub(super) struct TableColumn {
     pub name: String,
     /// Position of the arm for its colour; `None` for ratios.
     pub arm: Option<usize>,
@@ -34,9 +34,9 @@ pub(super) struct KeyRow {
 pub(super) fn key_numbers(comparison: &Comparison) -> KeyNumbers {
     let arms = &comparison.arms;
     let base = arms.first().map_or("", |arm| arm.name.as_str());
-    let columns = arms.iter().enumerate().map(|(i, arm)| Column { name: arm.name.clone(), arm: Some(i) });
+    let columns = arms.iter().enumerate().map(|(i, arm)| TableColumn { name: arm.name.clone(), arm: Some(i) });
     let ratios =
-        comparison.ratios.iter().map(|r| Column { name: format!("{} against {base}", arms[r.b].name), arm: None });
+        comparison.ratios.iter().map(|r| TableColumn { name: format!("{} against {base}", arms[r.b].name), arm: None });
     let at = arms.iter().find_map(|arm| arm.scale.at_rate).map(offered);
     let scale_name = at.map_or("Tightest SLO scale".to_string(), |at| format!("Tightest SLO scale at {at}"));
     let row = |name: String, of: &dyn Fn(&ArmReport) -> TableCell, ratio: &dyn Fn(usize) -> TableCell| KeyRow {

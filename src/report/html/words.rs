@@ -2,7 +2,7 @@
 
 use crate::analyse::Interval;
 use crate::analyse::input::{Censored, SloMillis};
-use crate::words::{decimal, shell_word};
+use crate::words::decimal;
 
 /// What stands where nothing is known.
 pub(super) const UNKNOWN: &str = "–";
@@ -37,18 +37,6 @@ pub(super) fn slo(slo: &SloMillis) -> String {
     format!("TTFT {} ms, TPOT {} ms{e2el}", decimal(slo.ttft_ms, 3), decimal(slo.tpot_ms, 3))
 }
 
-/// `503.7 GiB`.
-pub(super) fn bytes(n: u64) -> String {
-    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let power = (n.max(1).ilog2() / 10).min(4);
-    format!("{} {}", decimal(n as f64 / 1024f64.powi(power as i32), 1), units[power as usize])
-}
-
-/// A command line that a POSIX shell splits into these words again.
-pub(super) fn shell<S: AsRef<str>>(words: &[S]) -> String {
-    words.iter().map(|w| shell_word(w.as_ref())).collect::<Vec<_>>().join(" ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,20 +48,5 @@ mod tests {
         assert_eq!(of(Some(3.1), Some(3.7)), "3.1 to 3.7");
         assert_eq!(of(Some(3.1), None), "from 3.1");
         assert_eq!(of(None, None), "");
-    }
-
-    #[test]
-    fn a_shell_reads_the_same_words() {
-        let line = ["topobench", "--extra-body", r#"{"a": 1}"#, "it's", ""];
-        assert_eq!(shell(&line), r#"topobench --extra-body '{"a": 1}' 'it'\''s' ''"#);
-        let out = std::process::Command::new("sh").args(["-c", &format!("printf '%s\\n' {}", shell(&line))]).output();
-        let out = String::from_utf8(out.expect("a shell").stdout).expect("text");
-        assert_eq!(out.lines().collect::<Vec<_>>(), line);
-    }
-
-    #[test]
-    fn memory_is_told_in_binary_units() {
-        assert_eq!(bytes(540_836_122_624), "503.7 GiB");
-        assert_eq!(bytes(0), "0 B");
     }
 }

@@ -14,7 +14,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use topobench::drive::{Deadlines, Pace, PointSpec, Progress, Target, run_point};
 use topobench::outcome::RequestRecord;
-use topobench::plan::load::{Arrivals, Dataset, Extent, Lengths, Load, Prefixes, Workload};
+use topobench::plan::dataset::Dataset;
+use topobench::plan::lengths::{Lengths, Prefixes};
+use topobench::plan::load::{Arrivals, Extent, Load, Workload};
 use topobench::plan::workload::{PrepareContext, PreparedWorkload};
 use topobench::units::{RequestRate, TokenCount};
 

@@ -4,7 +4,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
-use topobench::plan::load::{Dataset, Extent, Load, Workload};
+use topobench::plan::dataset::Dataset;
+use topobench::plan::load::{Extent, Load, Workload};
 use topobench::plan::workload::{PrepareContext, PreparedWorkload};
 use topobench::units::{RequestRate, TokenCount};
 

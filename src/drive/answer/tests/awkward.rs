@@ -3,19 +3,19 @@
 use super::*;
 
 /// Reads the events, each a read of its own, and judges them against `tokens` asked for with `ignore_eos`.
-fn judged(events: &[&str], tokens: u32) -> Judged {
+fn judged(events: &[&str], tokens: u32) -> JudgedAnswer {
     let lines = events.iter().map(|e| format!("data: {e}\n\n"));
     raw(&lines.collect::<Vec<_>>(), tokens)
 }
 
-fn raw(pieces: &[String], max_tokens: u32) -> Judged {
+fn raw(pieces: &[String], max_tokens: u32) -> JudgedAnswer {
     let body = pieces.iter().map(|p| format!("{:x}\r\n{p}\r\n", p.len()).into_bytes());
     let all: Vec<Vec<u8>> = [HEAD.as_bytes().to_vec()].into_iter().chain(body).chain([b"0\r\n\r\n".to_vec()]).collect();
     judge(all.iter().map(Vec::as_slice), Asked { max_tokens, full_length: true })
 }
 
 /// Times are reads: the head is the first, the first event the second.
-fn first_and_last(judged: &Judged) -> (u64, u64) {
+fn first_and_last(judged: &JudgedAnswer) -> (u64, u64) {
     let at = |offset: Option<Offset>| offset.expect("a token").as_nanos();
     (at(judged.timeline.first_token), at(judged.timeline.last_token))
 }
