@@ -112,7 +112,7 @@ mod tests {
         let out = std::process::Command::new("sh").args(["-c", &format!("printf '%s\\0' {}", shell(&line))]).output();
         let out = String::from_utf8(out.expect("a shell").stdout).expect("text");
         assert_eq!(out.split_terminator('\0').collect::<Vec<_>>(), line);
-        assert_eq!(shell(&["--request-rate", "0.5,1", "a=b", "/x/y.z"]), "--request-rate 0.5,1 a=b /x/y.z");
+        assert_eq!(shell(&["--request-rate", "0.5,1", "--tp", "2", "/x/y.z"]), "--request-rate '0.5,1' --tp 2 /x/y.z");
     }
 
     #[test]

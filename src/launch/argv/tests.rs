@@ -58,7 +58,7 @@ fn a_replica_has_no_side_channel_and_its_secrets_are_masked() {
         gpus: GpuAssignment::Cuda(vec!["0".into(), "1".into()]),
         ..instance(Role::Replica)
     };
-    insta::assert_snapshot!(line(&fleet, &replica, None), @"CUDA_DEVICE_ORDER=PCI_BUS_ID CUDA_VISIBLE_DEVICES=0,1 HF_TOKEN=*** TOKENIZERS_PARALLELISM=false VLLM_API_KEY=*** VLLM_PORT=20100 vllm serve Qwen/Qwen3-8B --host 127.0.0.1 --port 8101 --tensor-parallel-size 2 --served-model-name 'qwen 8b' --gpu-memory-utilization 0.8");
+    insta::assert_snapshot!(line(&fleet, &replica, None), @"CUDA_DEVICE_ORDER=PCI_BUS_ID CUDA_VISIBLE_DEVICES='0,1' HF_TOKEN=*** TOKENIZERS_PARALLELISM=false VLLM_API_KEY=*** VLLM_PORT=20100 vllm serve Qwen/Qwen3-8B --host 127.0.0.1 --port 8101 --tensor-parallel-size 2 --served-model-name 'qwen 8b' --gpu-memory-utilization 0.8");
     let command = command(&fleet, &replica, PORTS, None).expect("a sound plan");
     let manifest = serde_json::to_string(&command).expect("serialises");
     for secret in ["sk-very-secret", "hf_abc"] {
@@ -111,7 +111,7 @@ fn flags_that_fight_with_ours_are_refused_however_they_are_spelt() {
 fn the_error_for_a_flag_names_instance_flag_and_remedy() {
     let instance = InstancePlan { args: vec!["--kv-transfer-config={}".into()], ..instance(Role::Decode) };
     let error = command(&fleet(None), &instance, PORTS, None).expect_err("is refused");
-    insta::assert_snapshot!(error, @"decode-0: --kv-transfer-config among the engine's arguments fights with topobench's own: leave it out; use the [kv] table of the topology file");
+    insta::assert_snapshot!(error, @"decode-0: --kv-transfer-config is set by topobench: leave it out of the engine's arguments; use the [kv] table of the topology file");
 }
 
 #[test]
