@@ -19,8 +19,9 @@ pub(super) fn apply(name: &str, workload: &mut WorkloadOptions, load: &mut LoadO
     let typed = (workload.clone(), load.clone());
     run.apply(workload, load);
     let (typed_workload, typed_load) = typed;
-    workload.random_input_len = typed_workload.random_input_len.or(workload.random_input_len);
-    workload.random_output_len = typed_workload.random_output_len.or(workload.random_output_len);
+    workload.dataset.random_input_len = typed_workload.dataset.random_input_len.or(workload.dataset.random_input_len);
+    workload.dataset.random_output_len =
+        typed_workload.dataset.random_output_len.or(workload.dataset.random_output_len);
     let other_load = typed_load.request_rate.is_some() || typed_load.concurrency.is_some() || typed_load.trace_arrivals;
     if other_load {
         (load.request_rate, load.concurrency) = (typed_load.request_rate.clone(), typed_load.concurrency.clone());

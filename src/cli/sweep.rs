@@ -48,8 +48,8 @@ struct NamedGrid {
 fn read(args: &GridArgs) -> Result<NamedGrid, CliError> {
     let load = &args.sweep.load;
     let overrides = Overrides {
-        input: args.sweep.workload.random_input_len,
-        output: args.sweep.workload.random_output_len,
+        input: args.sweep.workload.dataset.random_input_len,
+        output: args.sweep.workload.dataset.random_output_len,
         levels: load.concurrency.as_ref().map(|levels| levels.0.iter().map(|n| n.get()).collect()),
         prompts: load.num_prompts.clone(),
         rates: load.request_rate.as_ref().map(|rates| rates.0.clone()),

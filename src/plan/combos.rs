@@ -61,8 +61,8 @@ impl GridRun {
 
     /// Puts lengths and loads in the place of what flags say.
     pub fn apply(&self, workload: &mut WorkloadOptions, load: &mut LoadOptions) {
-        workload.random_input_len = Some(self.input);
-        workload.random_output_len = Some(self.output);
+        workload.dataset.random_input_len = Some(self.input);
+        workload.dataset.random_output_len = Some(self.output);
         match &self.load {
             RunLoad::Closed { levels, prompts } => {
                 load.concurrency = Some(Levels(levels.clone()));

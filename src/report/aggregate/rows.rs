@@ -2,7 +2,8 @@
 
 use crate::analyse::percentiles::Distribution;
 use crate::analyse::{PointInput, PointReport, Question};
-use crate::plan::load::{Dataset, Lengths};
+use crate::plan::dataset::Dataset;
+use crate::plan::lengths::Lengths;
 use crate::record::{Numbers, RecordedRun};
 use crate::report::{PERCENTILES, inputs, summary_of};
 use serde::{Deserialize, Serialize};
