@@ -178,8 +178,7 @@ fn describe_engines(raced: &[Raced], answer: &Answer) -> Result<(), CliError> {
     let Some(Raced { manifest, .. }) = winner else { return Ok(()) };
     let last = manifest.instances.iter().map(|i| i.launch).max().unwrap_or(0);
     for instance in manifest.instances.iter().filter(|i| i.launch == last) {
-        let words: Vec<String> = instance.argv.iter().map(|word| words::shell_word(word)).collect();
-        out::line(format!("{}: {}", instance.name, words.join(" ")))?;
+        out::line(format!("{}: {}", instance.name, words::shell(&instance.argv)))?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use crate::cli::args::BestArgs;
 use crate::cli::exit::CliError;
 use crate::cli::{dry_run, out, prepare};
 use crate::launch::program::Program;
-use crate::observe::gpu::Gpus;
+use crate::observe::gpus::Gpus;
 use crate::plan::Plan;
 use crate::plan::arm::ArmSpec;
 use crate::plan::candidates::{self, Candidate, Layout, LayoutKind, MinorVersion, Tuning};

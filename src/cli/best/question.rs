@@ -4,9 +4,9 @@ use crate::cli::args::BestArgs;
 use crate::cli::exit::CliError;
 use crate::cli::gpu_pool;
 use crate::cli::slo;
-use crate::observe::gpu::Gpus;
+use crate::observe::gpus::Gpus;
 use crate::plan::arm::ArmSpec;
-use crate::plan::build::{self, Arms, Request, RunOptions};
+use crate::plan::build::{self, Arms, PlanRequest, RunOptions};
 use crate::plan::candidates::LayoutKind;
 use crate::plan::environment::Environment;
 use crate::plan::options::LoadOptions;
@@ -51,7 +51,7 @@ impl Asked {
     /// A plan for deployments that take turns on the same GPUs.
     pub(super) fn plan(&self, args: &BestArgs, arms: &[String]) -> Result<Plan, CliError> {
         let specs = arms.iter().map(|arm| ArmSpec::parse(arm)).collect::<Result<Vec<_>, _>>()?;
-        let request = Request {
+        let request = PlanRequest {
             arms: Arms::Candidates { specs, engine: args.race.engine.clone(), gpus: self.gpus },
             workload: args.workload.clone(),
             load: LoadOptions {

@@ -94,12 +94,12 @@ fn command(args: &BestArgs, prepared: &Preparation, arm: &str) -> String {
     let engine = &args.race.engine;
     flag("engine", Some(engine.clone()).filter(|e| e != crate::plan::topology_file::DEFAULT_ENGINE));
     flag("model", Some(sweep.model.clone()));
-    flag("dataset-path", workload.dataset_path.clone());
-    flag("random-input-len", workload.random_input_len.map(|n| n.to_string()));
-    flag("random-output-len", workload.random_output_len.map(|n| n.to_string()));
+    flag("dataset-path", workload.dataset.dataset_path.clone());
+    flag("random-input-len", workload.dataset.random_input_len.map(|n| n.to_string()));
+    flag("random-output-len", workload.dataset.random_output_len.map(|n| n.to_string()));
     flag("ttft-slo", Some(sweep.slo.ttft.as_millis().to_string()));
     flag("tpot-slo", Some(sweep.slo.tpot.as_millis().to_string()));
     flag("e2el-slo", sweep.slo.e2el.map(|limit| limit.as_millis().to_string()));
     flag("target", Some(sweep.target.percent().get().to_string()));
-    words.iter().map(|word| words::shell_word(word)).collect::<Vec<_>>().join(" ")
+    words::shell(&words)
 }

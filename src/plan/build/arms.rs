@@ -50,7 +50,7 @@ pub(super) fn spawn(
 /// Arms that take the same GPUs, the first of those that there are, one at a time. That they differ in size and settings
 /// is what they are there for, and nothing to warn of.
 pub(super) fn candidates(
-    request: &Request,
+    request: &PlanRequest,
     specs: &[ArmSpec],
     engine: &str,
     gpus: u32,
@@ -78,7 +78,7 @@ fn pool_of(topologies: &[Topology], detect: impl Fn() -> GpuPool) -> GpuPool {
 }
 
 fn made(
-    request: &Request,
+    request: &PlanRequest,
     topologies: Vec<Topology>,
     labels: Vec<String>,
     assigned: Vec<gpus::ArmGpus>,

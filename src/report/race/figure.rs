@@ -2,8 +2,8 @@
 
 use super::answer::{Answer, Bounds};
 use crate::draw::{
-    Axis, Direction, ErrorBars, Figure, Key, Legend, LegendEntry, LegendPlace, Panel, Point, Rgb, Scatter, Shape, Spot,
-    Spread, palette,
+    Axis, Direction, ErrorBars, Figure, Key, Legend, LegendEntry, LegendPlace, MarkerShape, Panel, Point, Rgb, Scatter,
+    Spot, Spread, palette,
 };
 use crate::record::race::RaceRecord;
 
@@ -21,7 +21,7 @@ pub fn figure(record: &RaceRecord, answer: &Answer) -> Option<Figure> {
     let predicted =
         raced.iter().enumerate().filter_map(|(row, i)| Some(place(row, record.candidates[*i].predicted?, true)));
     let spots = predicted.collect();
-    panel = panel.with(Scatter { spots, shape: Shape::Diamond, color: Rgb::GREY, label: None });
+    panel = panel.with(Scatter { spots, shape: MarkerShape::Diamond, color: Rgb::GREY, label: None });
     for kind in kinds {
         let of_kind = || raced.iter().enumerate().filter(|(_, i)| record.candidates[**i].kind == kind);
         let intervals = of_kind().filter_map(|(row, i)| {
@@ -37,7 +37,8 @@ pub fn figure(record: &RaceRecord, answer: &Answer) -> Option<Figure> {
             })
             .collect();
         if !spots.is_empty() {
-            panel = panel.with(bars).with(Scatter { spots, shape: Shape::Circle, color: color(kind), label: None });
+            panel =
+                panel.with(bars).with(Scatter { spots, shape: MarkerShape::Circle, color: color(kind), label: None });
         }
     }
     let entry = |shape, color, hollow, label: &str| LegendEntry {
@@ -45,10 +46,10 @@ pub fn figure(record: &RaceRecord, answer: &Answer) -> Option<Figure> {
         label: label.to_string(),
     };
     let extra = vec![
-        entry(Shape::Diamond, Rgb::GREY, true, "predicted, not measured"),
-        entry(Shape::Circle, color("simple"), false, "simple, measured (95 % interval)"),
-        entry(Shape::Circle, color("nixl"), false, "prefill/decode, measured"),
-        entry(Shape::Circle, Rgb::GREY, true, "measured on one side of the target only"),
+        entry(MarkerShape::Diamond, Rgb::GREY, true, "predicted, not measured"),
+        entry(MarkerShape::Circle, color("simple"), false, "simple, measured (95 % interval)"),
+        entry(MarkerShape::Circle, color("nixl"), false, "prefill/decode, measured"),
+        entry(MarkerShape::Circle, Rgb::GREY, true, "measured on one side of the target only"),
     ];
     let legend = Legend { place: LegendPlace::Above, columns: Some(2), extra };
     let height = 40.0 + 22.0 * raced.len() as f64;
