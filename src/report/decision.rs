@@ -2,7 +2,7 @@
 //! claimed.
 
 use crate::analyse::goodput::{self, GoodputRatio};
-use crate::analyse::{ArmInput, ClaimKind, Comparison, Interval, PointInput, Question, Samples};
+use crate::analyse::{ArmInput, ClaimKind, Comparison, Interval, PointInput, PointReport, Question, Samples};
 use crate::draw::{Axis, Cell, Cells, ColorKey, Figure, Panel, Ramp, palette};
 use crate::report::hues::hues;
 use crate::units::RequestRate;
@@ -61,7 +61,8 @@ impl DecisionMap {
         let per_gpu = first.arms.iter().all(|arm| arm.gpus.is_some_and(|n| n > 0));
         let hues = hues(&first.arms);
         let mut levels: Vec<Level> = pairs.iter().flat_map(|pair| levels(pair, question, per_gpu)).collect();
-        goodput::claim(levels.iter_mut().map(|level| &mut level.ratio));
+        // Nothing is claimed from points that may not be believed.
+        goodput::claim(levels.iter_mut().filter(|level| level.believed).map(|level| &mut level.ratio));
         let closed = levels.into_iter().map(|level| level.cell(&arms));
         let open = pairs.iter().filter_map(|pair| crossing(pair, question, per_gpu, &arms));
         let mut cells: Vec<DecisionCell> = closed.chain(open).collect();
@@ -149,7 +150,7 @@ impl DecisionMap {
         };
         let caption = format!(
             "Each cell: {} over {} in {}. {}. A colour is a claim: the 95 % interval, corrected for the number of cells, \
-             excludes 1. Hatched: nothing can be claimed. Intervals speak of the launches that were measured.",
+             excludes 1. Hatched: nothing can be claimed, also where a point is invalid. Intervals speak of the launches that were measured.",
             self.arms[1], self.arms[0], self.measure, self.slo
         );
         let (columns, width) = if panels.len() == 1 { (1, 560.0) } else { (2, 860.0) };
@@ -214,12 +215,18 @@ struct Level {
     output: u32,
     in_flight: u32,
     ratio: GoodputRatio,
+    /// Whether no point of it is invalid.
+    believed: bool,
 }
 
 impl Level {
     fn cell(self, arms: &[String; 2]) -> DecisionCell {
         let winner = self.ratio.value.filter(|_| self.ratio.claimed).map(|v| arms[usize::from(v > 1.0)].clone());
-        let note = if self.ratio.value.is_none() { "no goodput".to_string() } else { String::new() };
+        let note = match self.ratio.value {
+            None => "no goodput",
+            Some(_) if !self.believed => "an invalid point",
+            Some(_) => "",
+        };
         DecisionCell {
             input_len: self.input,
             output_len: self.output,
@@ -227,7 +234,7 @@ impl Level {
             ratio: self.ratio.value,
             ci95: self.ratio.ci95,
             winner,
-            note,
+            note: note.to_string(),
         }
     }
 }
@@ -236,8 +243,8 @@ fn levels(pair: &GridPair, question: &Question, per_gpu: bool) -> Vec<Level> {
     let [a, b] = &pair.arms;
     let rates: Vec<RequestRate> = words::distinct(a.points.iter().map(|p| p.rate));
     let repeats = |arm: &ArmInput, rate: RequestRate| -> Vec<Arc<Samples>> {
-        let believed = |p: &&PointInput| p.rate == rate;
-        arm.points.iter().filter(believed).map(|p| Arc::clone(&p.samples)).collect()
+        let of_rate = |p: &&PointInput| p.rate == rate;
+        arm.points.iter().filter(of_rate).map(|p| Arc::clone(&p.samples)).collect()
     };
     let gpus = |arm: &ArmInput| arm.gpus.filter(|_| per_gpu).unwrap_or(1);
     let level = |rate: RequestRate| {
@@ -249,9 +256,15 @@ fn levels(pair: &GridPair, question: &Question, per_gpu: bool) -> Vec<Level> {
         let of_a: Vec<&Samples> = of_a.iter().map(AsRef::as_ref).collect();
         let of_b: Vec<&Samples> = of_b.iter().map(AsRef::as_ref).collect();
         let ratio = GoodputRatio::new((&of_a, gpus(a)), (&of_b, gpus(b)), in_flight, &question.slo);
-        Some(Level { input: pair.input, output: pair.output, in_flight, ratio })
+        let believed = pair.arms.iter().all(|arm| believed(arm, rate, question));
+        Some(Level { input: pair.input, output: pair.output, in_flight, ratio, believed })
     };
     rates.into_iter().filter_map(level).collect()
+}
+
+fn believed(arm: &ArmInput, rate: RequestRate, question: &Question) -> bool {
+    let of_rate = arm.points.iter().filter(|p| p.rate == rate);
+    of_rate.into_iter().all(|p| PointReport::new(p, arm.kind, question).is_some_and(|report| report.valid != Some(false)))
 }
 
 /// Rates were offered: the crossings are compared, as `compare` does.
@@ -307,5 +320,34 @@ mod tests {
         assert!(map.sentence().starts_with("Of 2 cells simple TP2 wins "), "{}", map.sentence());
         let svg = map.figure().draw().expect("draws").svg().expect("an SVG");
         assert!(svg.contains("Decision map"));
+    }
+
+    #[test]
+    fn a_closed_loop_with_an_invalid_point_claims_nothing() {
+        let closed = |made: Made, seconds: f64| {
+            let mut arm = inputs::arm(&made.run(), None);
+            for point in &mut arm.points {
+                point.rate = RequestRate::closed(std::num::NonZeroU32::new(4).expect("a level"));
+                point.duration_secs = Some(seconds);
+            }
+            arm
+        };
+        let slow = || closed(Made { rates: vec![2.0], ..Made::simple() }, 60.0);
+        let fast = |why: &str| {
+            let mut arm = closed(Made { rates: vec![8.0], ..Made::nixl() }, 15.0);
+            let facts = arm.points[0].facts.as_mut().expect("facts");
+            facts.engine_restarts = u32::from(!why.is_empty());
+            arm
+        };
+        let map = |why: &str| {
+            let pair = GridPair { input: 512, output: 32, arms: [slow(), fast(why)] };
+            DecisionMap::new(&[pair], &question(60_000.0, 60_000.0)).expect("a map")
+        };
+        let good = map("");
+        assert_eq!(good.cells[0].concurrency, Some(4));
+        assert_eq!(good.cells[0].winner.as_deref(), Some("nixl 1P1D"), "{:?}", good.cells);
+        let doubtful = map("an engine restarted");
+        assert_eq!((&doubtful.cells[0].winner, doubtful.cells[0].note.as_str()), (&None, "an invalid point"));
+        assert!(doubtful.cells[0].text().ends_with('?'));
     }
 }
