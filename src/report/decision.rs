@@ -264,7 +264,9 @@ fn levels(pair: &GridPair, question: &Question, per_gpu: bool) -> Vec<Level> {
 
 fn believed(arm: &ArmInput, rate: RequestRate, question: &Question) -> bool {
     let of_rate = arm.points.iter().filter(|p| p.rate == rate);
-    of_rate.into_iter().all(|p| PointReport::new(p, arm.kind, question).is_some_and(|report| report.valid != Some(false)))
+    of_rate
+        .into_iter()
+        .all(|p| PointReport::new(p, arm.kind, question).is_some_and(|report| report.valid != Some(false)))
 }
 
 /// Rates were offered: the crossings are compared, as `compare` does.
