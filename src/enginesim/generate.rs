@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
 
 use crate::enginesim::answer::{Answer, FinishReason, KvPrint, Sampling};
 use crate::enginesim::args::LoadFailurePolicy;
@@ -242,8 +243,9 @@ impl Generation {
                 .await
                 .map(|(print, posted)| (print, Arrived::Fetched(Fetched { fetch, posted }))),
             KvUse::Await(remote, request_id) => {
-                let (id, registered) = (fetch.id, side.register(remote, request_id, fetch).await);
-                registered.map(|print| (print, Arrived::Pushed(id)))
+                let id = fetch.id;
+                let pushed = pushed(&server, remote.clone(), request_id.clone(), fetch).await;
+                pushed.map(|print| (print, Arrived::Pushed(id)))
             }
             KvUse::Local | KvUse::Offer(_) => return Err(GenerationError::Engine),
         };
@@ -262,6 +264,9 @@ impl Generation {
             (Err(error), _) => {
                 let message = format!("Request {}: {error}; failing", self.job.id);
                 log::error(Source::EngineCore, "scheduler.py:2101", &message);
+                // Nobody was told of its blocks.
+                server.engine.abort(choice.id);
+                server.engine.release(choice.id);
                 return Err(error.into());
             }
         };
@@ -296,6 +301,26 @@ impl Generation {
             _ => None,
         })
     }
+}
+
+/// Waits for pushed KV, also when the client has gone: as with vLLM its blocks are free only then.
+async fn pushed(
+    server: &Arc<Server>,
+    remote: RemoteKv,
+    request_id: String,
+    fetch: Fetch,
+) -> Result<KvPrint, TransferError> {
+    let (told, telling) = oneshot::channel();
+    let (server, id) = (Arc::clone(server), fetch.id);
+    tokio::spawn(async move {
+        let Some(side) = &server.decode_side else { return };
+        let registered = side.register(&remote, &request_id, fetch).await;
+        if told.send(registered).is_err() {
+            server.engine.release(id);
+        }
+    });
+    // Only an instance with a connector has requests that wait.
+    telling.await.unwrap_or(Err(TransferError::Parameters("a connector")))
 }
 
 impl Drop for Generation {

@@ -3,7 +3,7 @@
 
 use crate::analyse::attribution::{Attribution, Binding, Shift, TimeSpent};
 use crate::analyse::hand_over::{BoundBy, HandOver};
-use crate::analyse::{ArmInput, ArmReport, PointInput};
+use crate::analyse::{ArmInput, ArmReport, PointInput, PointReport};
 use crate::plan::slo::Slo;
 use crate::units::RequestRate;
 use crate::words;
@@ -109,10 +109,11 @@ fn hand_over(report: &ArmReport) -> Option<String> {
 /// told: the engines' sums count prompts in one step several times, and TPOT grows with what the hand-over costs too.
 fn hint(report: &ArmReport, input: &ArmInput, slo: &Slo) -> Option<String> {
     let of = |p: &PointInput| report.points.iter().find(|r| r.rate == p.rate && r.attempt == p.attempt);
+    // Posting stalls a decode batch, however many instances share the requests.
+    let bound = |r: &PointReport| r.kv.as_ref().and_then(|kv| kv.bound_by) == Some(BoundBy::Descriptors);
+    let stalled = report.points.iter().any(bound);
     let toward = |p: &PointInput| {
-        let (shift, judged) = (Attribution::of(p, slo).shift?, of(p).filter(|r| r.valid != Some(false))?);
-        // Posting stalls a decode batch, however many instances share the requests.
-        let stalled = judged.kv.as_ref().is_some_and(|kv| kv.bound_by == Some(BoundBy::Descriptors));
+        let shift = Attribution::of(p, slo).shift.filter(|_| of(p).is_some_and(|r| r.valid != Some(false)))?;
         (shift == Shift::MorePrefill || !stalled).then_some((p.rate, shift))
     };
     let found = input.points.iter().filter(|p| p.rate != RequestRate::INFINITE).filter_map(toward);

@@ -103,6 +103,9 @@ fn a_request_under_another_id_is_never_matched() {
     assert_eq!(d.metric("vllm:num_requests_waiting", ""), 1.0, "it waits on");
     drop(decoding);
     eventually("its client is gone", || (d.metric("vllm:num_requests_waiting", "") == 0.0).then_some(()));
+    assert!(d.metric("vllm:kv_cache_usage_perc", "") > 0.0, "its blocks may still be written to");
+    send(&p, "one", &prefilling(A));
+    eventually("they were", || (d.metric("vllm:kv_cache_usage_perc", "") == 0.0).then_some(()));
 }
 
 #[test]

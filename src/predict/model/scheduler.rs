@@ -199,11 +199,15 @@ impl Scheduler {
         }
         self.waiting.retain(|other| *other != id);
         self.running.retain(|other| *other != id);
-        self.pool.give_back(sequence.blocks);
+        match sequence.spec.kv == KvOrigin::Pushed && !sequence.blocks.is_empty() {
+            // Whoever was told of these blocks may still write into them: kept until they are released.
+            true => drop(self.held.insert(id, sequence.blocks)),
+            false => self.pool.give_back(sequence.blocks),
+        }
         true
     }
 
-    /// Frees the blocks that a finished sequence held for a decode instance.
+    /// Frees the blocks that a finished sequence held for a decode instance, or an aborted one for a prefill instance.
     pub fn release(&mut self, id: SequenceId) {
         if let Some(blocks) = self.held.remove(&id) {
             self.pool.give_back(blocks);

@@ -225,3 +225,15 @@ fn pushed_kv_names_its_blocks_and_costs_decode_no_step() {
     assert_eq!(outputs.len(), 2);
     assert_eq!(outputs[0].1.first, Some(PromptKv { computed: 0, cached: 0, transferred: 160 }));
 }
+
+#[test]
+fn blocks_that_a_push_was_promised_outlive_their_sequence() {
+    let mut scheduler = scheduler(2048, 400);
+    scheduler.submit(NewSequence { kv: KvOrigin::Pushed, ..sequence(1, 1, 160, 2) }, Duration::ZERO);
+    scheduler.begin_step(Duration::ZERO);
+    assert!(scheduler.abort(1));
+    assert_eq!(scheduler.loading(), 0);
+    assert!(scheduler.kv_usage() > 0.0);
+    scheduler.release(1);
+    assert_eq!(scheduler.kv_usage(), 0.0);
+}
