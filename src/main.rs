@@ -2,10 +2,10 @@ mod enginesim;
 
 use std::process::ExitCode;
 use topobench::launch::guardian;
-use topobench::launch::program::{self, Carried};
+use topobench::launch::program::{self, CarriedProgram};
 
 /// The programs that this one is too, when it is started under their names.
-const CARRIED: [Carried; 1] = [Carried { name: "enginesim", main: enginesim::main }];
+const CARRIED: [CarriedProgram; 1] = [CarriedProgram { name: "enginesim", main: enginesim::main }];
 
 fn main() -> ExitCode {
     program::run_if_asked(&CARRIED).or_else(guardian::run_if_asked).unwrap_or_else(topobench::cli::main)

@@ -49,8 +49,8 @@ pub struct PointReport {
     /// Requests a second as they fell due; `None` with fewer than two, or where all were due at once.
     pub realised_rate: Option<f64>,
     pub offered: usize,
-    /// Percent of the requests offered.
-    pub attainment: ByLimit<f64>,
+    /// Percent of the requests offered; `None` where TPOT is needed and not known of every request that was served.
+    pub attainment: ByLimit<Option<f64>>,
     /// Percent; they know that misses come in clusters.
     pub ci95: ByLimit<Interval>,
     /// Percent: Wilson's intervals, which hold if requests were independent.
@@ -386,6 +386,7 @@ fn point_report(
 ) -> Option<PointReport> {
     let a = PointAttainment::of(&point.samples, &question.slo)?;
     let energy = energy::of_point(point);
+    let known = point.samples.uncounted() == 0;
     let clustered = |limits| Attempt::by(&point.samples, &question.slo, question.target, limits).clustered95();
     Some(PointReport {
         rate: point.rate,
@@ -397,21 +398,21 @@ fn point_report(
         realised_rate: realised_rate(&point.samples),
         offered: point.samples.len(),
         attainment: ByLimit {
-            both: a.both.percent(),
-            ttft: a.ttft.percent(),
-            tpot: a.tpot.percent(),
-            e2el: a.e2el.map(|x| x.percent()),
+            both: known.then(|| a.both.percent()),
+            ttft: Some(a.ttft.percent()),
+            tpot: known.then(|| a.tpot.percent()),
+            e2el: a.e2el.map(|x| Some(x.percent())),
         },
         ci95: ByLimit {
-            both: attempt.clustered95(),
+            both: if known { attempt.clustered95() } else { NOTHING },
             ttft: clustered(Limits::Ttft),
-            tpot: clustered(Limits::Tpot),
+            tpot: if known { clustered(Limits::Tpot) } else { NOTHING },
             e2el: a.e2el.map(|_| clustered(Limits::E2el)),
         },
         wilson95: ByLimit {
-            both: a.both.wilson95(),
+            both: if known { a.both.wilson95() } else { NOTHING },
             ttft: a.ttft.wilson95(),
-            tpot: a.tpot.wilson95(),
+            tpot: if known { a.tpot.wilson95() } else { NOTHING },
             e2el: a.e2el.map(|x| x.wilson95()),
         },
         status: validity.status,
@@ -423,6 +424,8 @@ fn point_report(
         served: point.samples.served(),
     })
 }
+
+const NOTHING: Interval = Interval { lo: None, hi: None };
 
 fn max_rate(found: Option<&Crossing>, gpus: Option<u32>, fitted: Interval) -> MaxRate {
     let value = found.and_then(Crossing::first).map(RequestRate::per_second);

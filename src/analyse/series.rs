@@ -10,7 +10,8 @@ use crate::units::RequestRate;
 /// Points of one rate, in the order of their attempts, ascending in rate. Without points that sent nothing: they
 /// measured nothing.
 pub(super) fn by_rate(points: &[PointInput]) -> Vec<(RequestRate, Vec<&PointInput>)> {
-    let mut sorted: Vec<&PointInput> = points.iter().filter(|p| p.samples.sent() > 0).collect();
+    let mut sorted: Vec<&PointInput> =
+        points.iter().filter(|p| p.samples.sent() > 0 && p.samples.uncounted() == 0).collect();
     sorted.sort_by(|a, b| a.rate.total_cmp(&b.rate).then(a.attempt.cmp(&b.attempt)));
     let mut groups: Vec<(RequestRate, Vec<&PointInput>)> = Vec::new();
     for point in sorted {

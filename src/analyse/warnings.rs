@@ -110,7 +110,10 @@ fn within(arm: &ArmInput, report: &ArmReport, question: &Question) -> Vec<String
     };
     say(rates(&|p| p.status == PointStatus::Degraded), "a fault hit some requests, which count as missed");
     say(rates(&|p| p.offered < FEW_REQUESTS), "fewer than 100 requests, so that little can be claimed");
-    let near = |p: &PointReport| p.attainment.both < 100.0 && p.ci95.both.contains(question.target.percent().get());
+    let near = |p: &PointReport| {
+        p.attainment.both.is_some_and(|percent| percent < 100.0)
+            && p.ci95.both.contains(question.target.percent().get())
+    };
     say(
         rates(&|p| p.offered >= FEW_REQUESTS && near(p) && p.effective_requests < FEW_EFFECTIVE),
         "misses come in so few clusters that longer points are needed for a firm claim",

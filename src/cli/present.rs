@@ -181,7 +181,8 @@ pub fn style() -> console::Style {
 pub fn judge(comparison: &Comparison, gate: Option<Percent>) -> Exit {
     let points = || comparison.arms.iter().flat_map(|a| &a.points);
     let doubtful = points().any(|p| p.status != PointStatus::Measured || p.valid == Some(false));
-    let missed = gate.is_some_and(|gate| points().any(|p| p.attainment.both < gate.get()));
+    let missed =
+        gate.is_some_and(|gate| points().any(|p| p.attainment.both.is_none_or(|percent| percent < gate.get())));
     let of = |condition: bool, exit: Exit| if condition { exit } else { Exit::Good };
     of(doubtful, Exit::PointDoubtful).and(of(missed, Exit::GateMissed))
 }

@@ -4,7 +4,7 @@ use super::exit::CliError;
 use crate::plan::environment::Environment;
 use crate::plan::options::SloOptions;
 use crate::plan::slo::{Slo, Target};
-use crate::plan::slo_words::{self, Metric, Word};
+use crate::plan::slo_words::{self, Metric, SloWord};
 use clap::ArgMatches;
 
 /// The SLO and target that flags and environment ask for; the last flag given for a metric wins.
@@ -13,7 +13,7 @@ pub fn resolve(options: &SloOptions, matches: &ArgMatches, env: &Environment) ->
     // Words of a preset stand nowhere on the command line, and so before everything on it.
     let positions = matches.indices_of("goodput").into_iter().flatten().chain(std::iter::repeat(0));
     for (word, position) in options.goodput.iter().zip(positions) {
-        words.push(Word { position, shown: word.to_string(), metric: word.metric, value: word.value.clone() });
+        words.push(SloWord { position, shown: word.to_string(), metric: word.metric, value: word.value.clone() });
     }
     let single = [
         ("ttft_slo", "--ttft-slo", Metric::Ttft, &options.ttft_slo),
@@ -23,7 +23,7 @@ pub fn resolve(options: &SloOptions, matches: &ArgMatches, env: &Environment) ->
     for (id, flag, metric, value) in single {
         if let Some(value) = value {
             let position = matches.index_of(id).unwrap_or_default();
-            words.push(Word { position, shown: format!("{flag} {value}"), metric, value: value.clone() });
+            words.push(SloWord { position, shown: format!("{flag} {value}"), metric, value: value.clone() });
         }
     }
     Ok((slo_words::resolve(words, env)?, slo_words::target(options.target, env)?))

@@ -18,7 +18,7 @@ pub fn until(text: &str) -> Result<DateTime<Local>, String> {
 fn parse(text: &str, now: DateTime<Local>, time_of_day: NaiveTime) -> Result<DateTime<Local>, String> {
     let text = text.trim();
     if let Some(age) = age(text) {
-        return now.checked_sub_signed(age).ok_or_else(|| format!("`{text}` lies before all calendars"));
+        return now.checked_sub_signed(age).ok_or_else(|| format!("`{text}` is too long ago"));
     }
     let dated = FORMATS.iter().find_map(|format| NaiveDateTime::parse_from_str(text, format).ok());
     let moment =
@@ -31,7 +31,7 @@ fn parse(text: &str, now: DateTime<Local>, time_of_day: NaiveTime) -> Result<Dat
             .or_else(|| Local.from_local_datetime(&(m - TimeDelta::hours(1))).latest())
     });
     local.ok_or_else(|| {
-        format!("`{text}` is no date such as 2026-11-21 or \"2026-11-21 15:30\", and no age such as 30d, 12h or 45m")
+        format!("`{text}` must be a date such as 2026-11-21 or \"2026-11-21 15:30\", or an age such as 30d, 12h or 45m")
     })
 }
 

@@ -37,7 +37,7 @@ pub enum Command {
 }
 
 #[derive(Debug, Args)]
-#[command(after_long_help = crate::enginesim::faults::HELP)]
+#[command(args_override_self = true, after_long_help = crate::enginesim::faults::HELP)]
 pub struct ServeArgs {
     /// Model preset, Hugging Face id or path whose last part names a preset.
     #[arg(value_name = "MODEL")]

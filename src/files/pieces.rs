@@ -21,7 +21,7 @@ fn is_blank(text: &[u8]) -> bool {
 pub struct Pieces<R> {
     reader: R,
     most: usize,
-    layout: Layout,
+    layout: PieceLayout,
     /// Lines read, or elements given out.
     count: u64,
     /// A line that was read too early.
@@ -29,7 +29,7 @@ pub struct Pieces<R> {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Layout {
+enum PieceLayout {
     Unknown,
     Lines,
     Array,
@@ -39,26 +39,26 @@ enum Layout {
 impl<R: BufRead> Pieces<R> {
     /// Values of at most so many bytes each.
     pub fn new(reader: R, most: usize) -> Self {
-        Pieces { reader, most, layout: Layout::Unknown, count: 0, held: None }
+        Pieces { reader, most, layout: PieceLayout::Unknown, count: 0, held: None }
     }
 
     fn advance(&mut self) -> io::Result<Option<Piece>> {
-        if self.layout == Layout::Unknown {
+        if self.layout == PieceLayout::Unknown {
             self.layout = self.detect()?;
         }
         match self.layout {
-            Layout::Array => self.element(),
-            Layout::Lines => self.line(),
-            Layout::Unknown | Layout::Ended => Ok(None),
+            PieceLayout::Array => self.element(),
+            PieceLayout::Lines => self.line(),
+            PieceLayout::Unknown | PieceLayout::Ended => Ok(None),
         }
     }
 
     /// Skips white space and the bracket of an array.
-    fn detect(&mut self) -> io::Result<Layout> {
+    fn detect(&mut self) -> io::Result<PieceLayout> {
         loop {
             let chunk = self.reader.fill_buf()?;
             if chunk.is_empty() {
-                return Ok(Layout::Ended);
+                return Ok(PieceLayout::Ended);
             }
             let blank = chunk.iter().take_while(|b| b.is_ascii_whitespace()).count();
             let first = chunk.get(blank).copied();
@@ -67,9 +67,9 @@ impl<R: BufRead> Pieces<R> {
             match first {
                 Some(b'[') => {
                     self.count = 0;
-                    return Ok(Layout::Array);
+                    return Ok(PieceLayout::Array);
                 }
-                Some(_) => return Ok(Layout::Lines),
+                Some(_) => return Ok(PieceLayout::Lines),
                 None => {}
             }
         }
@@ -87,7 +87,7 @@ impl<R: BufRead> Pieces<R> {
             self.reader.consume(used + usize::from(end.is_some()));
             self.check_size(text.len())?;
             if last {
-                self.layout = Layout::Ended;
+                self.layout = PieceLayout::Ended;
             }
             if !last && end.is_none() {
                 continue;
@@ -147,7 +147,7 @@ impl<R: BufRead> Pieces<R> {
         if bytes <= self.most {
             return Ok(());
         }
-        let what = if self.layout == Layout::Array { "element" } else { "line" };
+        let what = if self.layout == PieceLayout::Array { "element" } else { "line" };
         let text = format!("{what} {} is longer than {}", self.count + 1, words::bytes(self.most as u64));
         Err(Error::new(ErrorKind::FileTooLarge, text))
     }
@@ -159,7 +159,7 @@ impl<R: BufRead> Iterator for Pieces<R> {
     fn next(&mut self) -> Option<io::Result<Piece>> {
         let next = self.advance().transpose();
         if let Some(Err(_)) = next {
-            self.layout = Layout::Ended;
+            self.layout = PieceLayout::Ended;
         }
         next
     }

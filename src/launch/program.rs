@@ -16,16 +16,16 @@ pub const THIS: &str = "/proc/self/exe";
 
 /// A program that topobench carries.
 #[derive(Debug)]
-pub struct Carried {
+pub struct CarriedProgram {
     pub name: &'static str,
     pub main: fn() -> ExitCode,
 }
 
-static CARRIED: OnceLock<&'static [Carried]> = OnceLock::new();
+static CARRIED: OnceLock<&'static [CarriedProgram]> = OnceLock::new();
 
 /// Makes `programs` known, and runs the one under whose name this process was started: to be asked before anything
 /// else looks at the arguments.
-pub fn run_if_asked(programs: &'static [Carried]) -> Option<ExitCode> {
+pub fn run_if_asked(programs: &'static [CarriedProgram]) -> Option<ExitCode> {
     let programs = CARRIED.get_or_init(|| programs);
     let argv0 = std::env::args_os().next()?;
     let name = Path::new(&argv0).file_name()?;

@@ -19,7 +19,7 @@ pub enum Metric {
 
 /// A limit as typed, with the place it was typed in so that the last one wins.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Word {
+pub struct SloWord {
     /// Position on the command line.
     pub position: usize,
     /// As typed with its flag, for messages.
@@ -64,12 +64,15 @@ impl fmt::Display for GoodputWord {
 }
 
 /// Environment below flags, flags in the order they were typed.
-pub fn resolve(mut words: Vec<Word>, env: &Environment) -> Result<Slo, PlanError> {
+pub fn resolve(mut words: Vec<SloWord>, env: &Environment) -> Result<Slo, PlanError> {
     let mut slo = Slo::default();
     let ambient = [(environment::TTFT_SLO, Metric::Ttft), (environment::TPOT_SLO, Metric::Tpot)];
     for (name, metric) in ambient {
         if let Some(value) = env.get(name) {
-            set(&mut slo, &Word { position: 0, shown: format!("{name}={value}"), metric, value: value.to_string() })?;
+            set(
+                &mut slo,
+                &SloWord { position: 0, shown: format!("{name}={value}"), metric, value: value.to_string() },
+            )?;
         }
     }
     words.sort_by_key(|w| w.position);
@@ -79,7 +82,7 @@ pub fn resolve(mut words: Vec<Word>, env: &Environment) -> Result<Slo, PlanError
     Ok(slo)
 }
 
-fn set(slo: &mut Slo, word: &Word) -> Result<(), PlanError> {
+fn set(slo: &mut Slo, word: &SloWord) -> Result<(), PlanError> {
     let ms = milliseconds(word)?;
     match word.metric {
         Metric::Ttft => slo.ttft = Ttft::from_millis(ms),
@@ -91,7 +94,7 @@ fn set(slo: &mut Slo, word: &Word) -> Result<(), PlanError> {
 
 /// Limits are milliseconds; `ms` and `s` may be said. Values that only make sense in another unit are refused, because
 /// `--ttft-slo 0.125` measured as 0.125 ms would quietly fail every request.
-fn milliseconds(word: &Word) -> Result<f64, PlanError> {
+fn milliseconds(word: &SloWord) -> Result<f64, PlanError> {
     let refuse = |detail: String, remedy: String| PlanError::Slo { word: word.shown.clone(), detail, remedy };
     let example = || "limits are milliseconds above 0, e.g. 125 or 0.125s".to_string();
     let text = word.value.trim();
@@ -135,8 +138,8 @@ pub fn target(flag: Option<f64>, env: &Environment) -> Result<Target, PlanError>
 mod tests {
     use super::*;
 
-    fn word(position: usize, metric: Metric, value: &str) -> Word {
-        Word { position, shown: value.to_string(), metric, value: value.to_string() }
+    fn word(position: usize, metric: Metric, value: &str) -> SloWord {
+        SloWord { position, shown: value.to_string(), metric, value: value.to_string() }
     }
 
     #[test]

@@ -255,5 +255,12 @@ fn measured(fleet: &mut Fleet, work: &Work, rate: f64, attempt: u32, launch: u32
     let question = Question { slo: work.slo, ..Question::default() };
     let report = PointReport::new(&input, ArmKind::Unknown, &question).expect("requests");
     let offered = report.realised_rate.unwrap_or(rate);
-    Seen { rate, offered, attempt, launch, met: report.attainment.both / 100.0, weight: report.effective_requests }
+    Seen {
+        rate,
+        offered,
+        attempt,
+        launch,
+        met: report.attainment.both.expect("counted") / 100.0,
+        weight: report.effective_requests,
+    }
 }

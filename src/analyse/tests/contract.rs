@@ -103,7 +103,10 @@ fn an_e2el_limit_joins_the_conjunction() {
     let c = Comparison::new(&[arm("simple", "TP2", vec![point(2.0, 400, 0)])], &Question { slo: limits, ..question() });
     // TTFT 100 ms and 127 gaps of 8 ms: 1116 ms.
     let shares = c.arms[0].points[0].attainment;
-    assert_eq!((shares.both, shares.ttft, shares.tpot, shares.e2el), (0.0, 100.0, 100.0, Some(0.0)));
+    assert_eq!(
+        (shares.both, shares.ttft, shares.tpot, shares.e2el),
+        (Some(0.0), Some(100.0), Some(100.0), Some(Some(0.0)))
+    );
     assert_eq!(c.slo.e2el_ms, Some(1000.0));
 }
 

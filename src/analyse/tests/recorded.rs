@@ -69,7 +69,7 @@ fn crossings_at_250_and_9_ms() {
     near(c.arms[0].max_rate.per_gpu, 3.342);
     assert_eq!(c.arms[1].max_rate.censored, Some(Censored::AboveTested));
     assert_eq!(c.arms[1].max_rate.value, None);
-    let both: Vec<f64> = c.arms[0].points.iter().map(|p| p.attainment.both).collect();
+    let both: Vec<f64> = c.arms[0].points.iter().filter_map(|p| p.attainment.both).collect();
     assert_eq!(both, [100.0, 98.0, 83.75]);
 }
 
@@ -78,7 +78,7 @@ fn crossings_at_150_and_10_ms() {
     let c = compared(150.0, 10.0, None);
     near(c.arms[0].max_rate.value, 7.286);
     assert_eq!(c.arms[1].max_rate.censored, Some(Censored::BelowTested));
-    let both: Vec<f64> = c.arms[1].points.iter().map(|p| p.attainment.both).collect();
+    let both: Vec<f64> = c.arms[1].points.iter().filter_map(|p| p.attainment.both).collect();
     assert_eq!(both, [85.0, 76.0, 65.0]);
 }
 
@@ -95,7 +95,7 @@ fn a_file_of_failures_attains_nothing_and_is_no_number() {
     let arms = [imported("simple", "TP2", "all-failed", &[11.0])];
     let c = Comparison::new(&arms, &question());
     let point = &c.arms[0].points[0];
-    assert_eq!((point.offered, point.attainment.both, point.valid), (110, 0.0, Some(false)));
+    assert_eq!((point.offered, point.attainment.both, point.valid), (110, Some(0.0), Some(false)));
     assert_eq!(point.status, PointStatus::Failed);
     assert_eq!(c.verdict, "No verdict: simple TP2 served none of the 110 requests offered");
     assert!(latencies::Latencies::of(&arms[0].points[0].samples, &[50.0]).ttft.is_none());

@@ -205,6 +205,10 @@ fn an_answer_that_nobody_counted_has_no_tpot_and_makes_its_point_doubtful() {
     let judged = judge(&measured(&uncounted, |_| ()), ArmKind::Simple, &easy);
     assert_eq!(judged.valid, Some(false));
     assert!(judged.why.iter().any(|why| why.contains("1 of 2 answers")), "{:?}", judged.why);
+    let question = crate::analyse::Question { slo: easy, ..Default::default() };
+    let report = crate::analyse::PointReport::new(&measured(&uncounted, |_| ()), ArmKind::Simple, &question);
+    let attained = report.expect("offered").attainment;
+    assert_eq!((attained.both, attained.ttft, attained.tpot), (None, Some(100.0), None), "unknown, not missed");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! From the question to candidates with predictions, and to the race that is planned for them.
 
-use super::question::Asked;
+use super::question::BestQuestion;
 use crate::cli::args::BestArgs;
 use crate::cli::exit::CliError;
 use crate::cli::{dry_run, out, prepare};
@@ -41,7 +41,7 @@ pub(super) struct Preparation {
 }
 
 impl Preparation {
-    pub(super) fn prepare(args: &BestArgs, asked: &Asked) -> Result<Preparation, CliError> {
+    pub(super) fn prepare(args: &BestArgs, asked: &BestQuestion) -> Result<Preparation, CliError> {
         let layouts: Vec<Layout> =
             Layout::all(asked.gpus).into_iter().filter(|l| args.race.shapes.contains(&l.kind())).collect();
         if layouts.is_empty() {
@@ -100,7 +100,7 @@ impl Preparation {
 
 fn entrants(
     args: &BestArgs,
-    asked: &Asked,
+    asked: &BestQuestion,
     layouts: &[Layout],
     version: Option<MinorVersion>,
 ) -> Result<Vec<Entrant>, CliError> {
@@ -127,7 +127,7 @@ fn entrants(
 /// What a candidate's engines are given, those that see a request first and those that decode; and whether KV is pushed.
 fn engine_settings(
     args: &BestArgs,
-    asked: &Asked,
+    asked: &BestQuestion,
     candidate: &Candidate,
 ) -> Result<([EngineSettings; 2], bool), CliError> {
     let topology = ArmSpec::parse(&candidate.arm())?.load(&args.race.engine, &asked.env)?.topology;

@@ -11,7 +11,7 @@ use super::exit::{CliError, Exit};
 use super::given;
 use clap::ArgMatches;
 use field::Preparation;
-use question::Asked;
+use question::BestQuestion;
 
 /// Flags that mean something beside --resume.
 const OF_A_RESUME: [&str; 5] = ["resume", "result_dir", "budget", "json", "need"];
@@ -31,7 +31,7 @@ pub(super) fn run(args: &BestArgs, matches: &ArgMatches) -> Result<Exit, CliErro
         let budget = given::flags(matches, |id| id == "budget");
         return race::resume(args, word, !budget.is_empty());
     }
-    let prepared = Preparation::prepare(args, &Asked::of(args, matches)?)?;
+    let prepared = Preparation::prepare(args, &BestQuestion::of(args, matches)?)?;
     match args.race.dry_run {
         true => dry_run::show(&prepared, args.race.json),
         false => race::run(args, prepared),

@@ -25,7 +25,7 @@ const POINT_SECS: f64 = 30.0;
 const REQUESTS: f64 = 180.0;
 
 /// The question, with what is needed to make plans for it.
-pub(super) struct Asked {
+pub(super) struct BestQuestion {
     pub(super) gpus: u32,
     pub(super) slo: Slo,
     pub(super) target: Target,
@@ -33,8 +33,8 @@ pub(super) struct Asked {
     pub(super) env: Environment,
 }
 
-impl Asked {
-    pub(super) fn of(args: &BestArgs, matches: &ArgMatches) -> Result<Asked, CliError> {
+impl BestQuestion {
+    pub(super) fn of(args: &BestArgs, matches: &ArgMatches) -> Result<BestQuestion, CliError> {
         let env = Environment::of_process()?.without_sizes();
         let (slo, target) = slo::resolve(&args.slo, matches, &env)?;
         let gpus = args.gpus.ok_or_else(|| CliError::usage("--gpus is missing\nhint: say how many GPUs to spend"))?;
@@ -45,7 +45,7 @@ impl Asked {
                 "invalid value `{point_secs}` for --point\nhint: give seconds from 1 to 3600"
             )));
         }
-        Ok(Asked { gpus, slo, target, point_secs, env })
+        Ok(BestQuestion { gpus, slo, target, point_secs, env })
     }
 
     /// A plan for deployments that take turns on the same GPUs.

@@ -9,7 +9,7 @@ use crate::plan::load::Extent;
 use crate::plan::options::SloOptions;
 use crate::plan::options::{LoadOptions, WorkloadOptions};
 use crate::plan::secrecy::EnvValue;
-use crate::plan::slo_words::{self, Metric, Word};
+use crate::plan::slo_words::{self, Metric, SloWord};
 use crate::plan::typed::number;
 use crate::plan::{MetricChoice, OnFailure, Timeouts};
 use crate::units::{RequestRate, TokenCount};
@@ -71,7 +71,7 @@ fn request(flags: Flags, env: &Environment) -> Result<PlanRequest, PlanError> {
         }
     };
     let limit = |flag: &str, metric, value: &Option<String>| {
-        value.clone().map(|value| Word { position: 1, shown: format!("{flag} {value}"), metric, value })
+        value.clone().map(|value| SloWord { position: 1, shown: format!("{flag} {value}"), metric, value })
     };
     let slo = [
         limit("--ttft-slo", Metric::Ttft, &flags.slo.ttft_slo),

@@ -54,14 +54,14 @@ impl Text {
 
 /// A prompt before its tokens are counted.
 #[derive(Debug)]
-struct Candidate {
+struct TextCandidate {
     before: Vec<Message>,
     prompt: String,
     output: AnswerLength,
     spot: RowPlace,
 }
 
-impl Candidate {
+impl TextCandidate {
     fn bytes(&self) -> usize {
         let answer = if let AnswerLength::LikeText(text) = &self.output { text.len() } else { 0 };
         self.prompt.len() + answer + self.before.iter().map(|m| m.content.len()).sum::<usize>()
@@ -147,7 +147,7 @@ impl Filter {
 }
 
 fn measure(
-    candidate: Candidate,
+    candidate: TextCandidate,
     path: &Path,
     filter: &Filter,
     search: &TextSearch<'_>,
@@ -217,7 +217,7 @@ fn prompts(
     path: &str,
     column: Option<&str>,
     output_len: Option<TokenCount>,
-    candidates: &mut Vec<Candidate>,
+    candidates: &mut Vec<TextCandidate>,
 ) -> Result<Skipped, WorkloadError> {
     rows::for_each(Path::new(path), &mut |spot, mut row| {
         let length = output_len.map_or_else(|| row_length(&row), |tokens| Ok(Some(tokens)))?;
@@ -232,7 +232,7 @@ fn prompts(
                 );
             }
         };
-        let candidate = Candidate { before: messages(before), prompt: question, output, spot };
+        let candidate = TextCandidate { before: messages(before), prompt: question, output, spot };
         let bytes = candidate.bytes();
         candidates.push(candidate);
         Ok(bytes)
@@ -293,13 +293,13 @@ fn row_length(row: &DatasetRow) -> Result<Option<TokenCount>, String> {
 fn sharegpt(
     path: &Path,
     output_len: Option<TokenCount>,
-    candidates: &mut Vec<Candidate>,
+    candidates: &mut Vec<TextCandidate>,
 ) -> Result<Skipped, WorkloadError> {
     conversations(path, &mut |spot, exchanges| {
         // A conversation of one turn, or none, is nothing to measure, and nothing to complain of.
         let Some((prompt, answer)) = exchanges.next() else { return 0 };
         let output = output_len.map_or(AnswerLength::LikeText(answer), AnswerLength::Tokens);
-        let candidate = Candidate { before: Vec::new(), prompt, output, spot };
+        let candidate = TextCandidate { before: Vec::new(), prompt, output, spot };
         let bytes = candidate.bytes();
         candidates.push(candidate);
         bytes

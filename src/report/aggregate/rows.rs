@@ -155,7 +155,7 @@ fn of_point(point: &PointInput, report: &PointReport, planned: Option<(f64, f64)
     let facts = point.facts.as_ref();
     let joules = facts.and_then(|f| f.gpus.as_ref()?.energy_joules);
     let engines = facts.and_then(|f| f.engines);
-    let met = report.attainment.both / 100.0 * report.offered as f64;
+    let met = report.attainment.both.map(|percent| percent / 100.0 * report.offered as f64);
     let row = AggregateRow {
         input_len,
         output_len,
@@ -168,12 +168,12 @@ fn of_point(point: &PointInput, report: &PointReport, planned: Option<(f64, f64)
         failed: count(report.offered - report.served),
         status: facts.map(|_| report.status.word().to_string()),
         valid: report.valid,
-        attainment_percent: Some(report.attainment.both),
-        ttft_attainment_percent: Some(report.attainment.ttft),
-        tpot_attainment_percent: Some(report.attainment.tpot),
+        attainment_percent: report.attainment.both,
+        ttft_attainment_percent: report.attainment.ttft,
+        tpot_attainment_percent: report.attainment.tpot,
         duration_s: summary.duration_secs,
         request_throughput: summary.request_throughput,
-        request_goodput: summary.duration_secs.map(|secs| met / secs),
+        request_goodput: summary.duration_secs.zip(met).map(|(secs, met)| met / secs),
         output_throughput: summary.output_throughput,
         total_token_throughput: summary.total_throughput,
         joules_per_request: joules.filter(|_| report.served > 0).map(|j| j / report.served as f64),

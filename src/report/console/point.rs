@@ -138,12 +138,16 @@ fn attainment(page: &mut Page, point: &PointInput, kind: ArmKind, question: &Que
         return;
     };
     let (found, ci95) = (report.attainment, report.ci95);
-    let value = |percent: f64, ci: Interval| {
+    let value = |percent: Option<f64>, ci: Interval| {
+        let Some(percent) = percent else { return "unknown".to_string() };
         format!("{percent:.2} (95 % CI {}-{})", or_missing(ci.lo, 1), or_missing(ci.hi, 1))
     };
     let target = question.target.percent();
-    let met = found.both >= target.get();
-    let (word, tint) = if met { ("met", Tint::Good) } else { ("missed", Tint::Bad) };
+    let (word, tint) = match found.both.map(|percent| percent >= target.get()) {
+        Some(true) => ("met", Tint::Good),
+        Some(false) => ("missed", Tint::Bad),
+        None => ("unknown", Tint::Doubtful),
+    };
     page.row("SLO attainment (%):", &value(found.both, ci95.both));
     page.row("  TTFT alone (%):", &value(found.ttft, ci95.ttft));
     page.row("  TPOT alone (%):", &value(found.tpot, ci95.tpot));

@@ -40,7 +40,8 @@ fn ended_early(report: &ArmReport) -> String {
 
 fn row(JudgedPoint { report: p, summary, .. }: JudgedPoint<'_>, several: bool, study: &Study) -> TableRow {
     let rate = words::rate(p.rate);
-    let met = p.attainment.both >= study.question.target.percent().get();
+    let met = p.attainment.both.is_some_and(|percent| percent >= study.question.target.percent().get());
+    let percent = |x: Option<f64>| x.map_or("unknown".to_string(), |x| format!("{x:.1}"));
     let (valid, tint) = match (p.valid, p.status) {
         (_, PointStatus::Failed) => ("failed", Some(Tint::Bad)),
         (Some(false), _) => ("no", Some(Tint::Bad)),
@@ -52,10 +53,10 @@ fn row(JudgedPoint { report: p, summary, .. }: JudgedPoint<'_>, several: bool, s
         if several { format!("{rate} ({})", p.attempt) } else { rate },
         p.offered.to_string(),
         p.served.to_string(),
-        format!("{:.1}", p.attainment.both),
+        percent(p.attainment.both),
         percent_interval(p.ci95.both),
-        format!("{:.1}", p.attainment.ttft),
-        format!("{:.1}", p.attainment.tpot),
+        percent(p.attainment.ttft),
+        percent(p.attainment.tpot),
         triple(summary.latencies.ttft.as_ref(), 0),
         triple(summary.latencies.tpot.as_ref(), 1),
         valid.to_string(),

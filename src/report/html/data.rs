@@ -70,7 +70,7 @@ struct PointData {
     /// Whether any request left the client: a point without any measured nothing.
     sent: bool,
     valid: Option<bool>,
-    attainment: ByLimit<f64>,
+    attainment: ByLimit<Option<f64>>,
     ci95: Interval,
     /// Index into `dues`.
     due: usize,
@@ -139,7 +139,7 @@ impl PointData {
             rate: report.rate,
             attempt: report.attempt,
             offered: report.offered,
-            sent: columns.sent,
+            sent: columns.sent && report.attainment.both.is_some(),
             valid: report.valid,
             attainment: report.attainment,
             ci95: report.ci95.both,

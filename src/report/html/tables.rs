@@ -225,6 +225,7 @@ fn each<'a>(input: &PageInput<'a>) -> impl Iterator<Item = (usize, &'a ArmReport
 
 pub(super) fn measured(input: &PageInput<'_>) -> Vec<MeasuredRow> {
     let percent = |x: f64| decimal(x, 1);
+    let percent_known = |x: Option<f64>| x.map_or(UNKNOWN.to_string(), percent);
     let three = |d: &Option<Distribution>| {
         let at =
             |i: usize| d.as_ref().and_then(|d| d.percentiles.get(i)).map_or(UNKNOWN.to_string(), |(_, x)| millis(*x));
@@ -240,11 +241,11 @@ pub(super) fn measured(input: &PageInput<'_>) -> Vec<MeasuredRow> {
                 offered: point.offered,
                 served: point.served,
                 both: TableCell {
-                    value: percent(point.attainment.both),
+                    value: percent_known(point.attainment.both),
                     note: words::interval(point.ci95.both, percent),
                 },
-                ttft_met: percent(point.attainment.ttft),
-                tpot_met: percent(point.attainment.tpot),
+                ttft_met: percent_known(point.attainment.ttft),
+                tpot_met: percent_known(point.attainment.tpot),
                 ttft: three(&summary.latencies.ttft),
                 tpot: three(&summary.latencies.tpot),
                 throughput: summary.output_throughput.map_or(UNKNOWN.to_string(), |x| decimal(x, 0)),

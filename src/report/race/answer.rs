@@ -190,7 +190,7 @@ fn bounds_of(arm: &ArmReport, question: &Question) -> Option<Bounds> {
     let finite = || arm.points.iter().filter(|p| !p.rate.is_infinite());
     let rates = |meets: bool| {
         finite()
-            .filter(move |p| met(p.attainment.both) == meets)
+            .filter(move |p| p.attainment.both.is_some_and(|percent| met(percent) == meets))
             .map(|p| p.realised_rate.unwrap_or(p.rate.per_second()))
     };
     match rates(true).reduce(f64::max) {

@@ -80,18 +80,21 @@ fn racers<'a>(arms: &[ArmProgress<'_>], seen: &'a [Vec<Seen>]) -> Vec<Racer<'a>>
 }
 
 fn seen(arm: &ArmInput, question: &Question) -> Vec<Seen> {
-    let measured = arm.points.iter().filter(|point| point.samples.sent() > 0).filter_map(|point| {
-        let report = PointReport::new(point, ArmKind::Unknown, question)?;
-        let rate = point.rate.per_second();
-        Some(Seen {
-            rate,
-            offered: report.realised_rate.unwrap_or(rate),
-            attempt: point.attempt,
-            launch: point.launch,
-            met: report.attainment.both / 100.0,
-            weight: report.effective_requests,
-        })
-    });
+    let measured =
+        arm.points.iter().filter(|point| point.samples.sent() > 0 && point.samples.uncounted() == 0).filter_map(
+            |point| {
+                let report = PointReport::new(point, ArmKind::Unknown, question)?;
+                let rate = point.rate.per_second();
+                Some(Seen {
+                    rate,
+                    offered: report.realised_rate.unwrap_or(rate),
+                    attempt: point.attempt,
+                    launch: point.launch,
+                    met: report.attainment.both? / 100.0,
+                    weight: report.effective_requests,
+                })
+            },
+        );
     let stopped = arm.stopped.iter().map(|point| Seen {
         rate: point.rate.per_second(),
         offered: point.rate.per_second(),
