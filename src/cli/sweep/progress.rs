@@ -70,13 +70,14 @@ pub(super) fn counted(
         let mut grid = progress.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             SessionEvent::PointStarted { arm, key, offered, .. } => {
-                let (number, of) = (grid.done + 1, Some(grid.total));
+                let (number, of) = ((grid.done + 1).min(grid.total), Some(grid.total));
                 events(SessionEvent::PointStarted { arm, key, offered, number, of });
             }
             event @ SessionEvent::PointFinished { .. } => {
-                let work = points.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-                grid.finish(work.unwrap_or(1.0));
                 events(event);
+                // A search measures as many points as it needs, and counts as one.
+                let Some(work) = points.lock().unwrap_or_else(PoisonError::into_inner).pop_front() else { return };
+                grid.finish(work);
                 events(SessionEvent::GridProgress { done: grid.done, total: grid.total, secs_left: grid.secs_left() });
             }
             event => events(event),
