@@ -30,7 +30,7 @@ pub fn run(args: &ProxyArgs) -> Result<Exit, CliError> {
         config.tls = Some(Arc::new(trusted));
     }
     if !args.host.is_loopback() {
-        out::warn(format!("listening on {}: whoever reaches it can use the engines behind it", args.host));
+        out::warn(format!("listening on {}: anyone who can reach it can use the engines behind it", args.host));
     }
     let mut proxy = Proxy::spawn(config).map_err(|e| {
         let holder = port_holder(args.port).map(|h| format!("\nhint: pid {} listens there: {}", h.pid, h.command));

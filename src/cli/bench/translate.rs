@@ -121,7 +121,7 @@ impl BenchWords {
                 self.body.extend(fields);
                 Ok(())
             }
-            _ => Err(format!("--extra-body `{json}` is no JSON object")),
+            _ => Err(format!("--extra-body `{json}` is not a JSON object")),
         }
     }
 

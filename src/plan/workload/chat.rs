@@ -43,7 +43,7 @@ pub(super) fn turns(value: Value) -> Result<Vec<Turn>, String> {
     let items = match value {
         Value::Array(items) => items,
         Value::String(text) => serde_json::from_str(&text).map_err(|e| format!("it is not JSON: {e}"))?,
-        _ => return Err("it is no list of turns".to_string()),
+        _ => return Err("it is not a list of turns".to_string()),
     };
     (1..).zip(items).map(|(number, item)| turn(number, item).map_err(|e| format!("turn {number} {e}"))).collect()
 }
@@ -60,7 +60,7 @@ fn turn(number: usize, item: Value) -> Result<Turn, String> {
             let text = TEXTS.iter().find_map(|name| fields.remove(*name)).ok_or("has no text")?;
             Ok(Turn { role, text: text_of(text).ok_or("has no text")? })
         }
-        _ => Err("is no object".to_string()),
+        _ => Err("is not an object".to_string()),
     }
 }
 
@@ -158,7 +158,7 @@ mod tests {
         let refused = |turns: Value| read(json!({"conversations": turns})).expect_err("damaged");
         assert_eq!(refused(json!([{"from": "human"}])), "`conversations`: turn 1 has no text");
         assert_eq!(refused(json!([{"from": "human", "value": null}])), "`conversations`: turn 1 has no text");
-        assert_eq!(refused(json!(["q", 5])), "`conversations`: turn 2 is no object");
+        assert_eq!(refused(json!(["q", 5])), "`conversations`: turn 2 is not an object");
         assert_eq!(refused(json!([{"value": "q"}])), "`conversations`: turn 1 has no role");
     }
 

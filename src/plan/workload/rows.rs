@@ -277,7 +277,7 @@ fn as_row(value: Value) -> Result<DatasetRow, String> {
             }
             None => Ok(row),
         },
-        _ => Err("it is no JSON object".to_string()),
+        _ => Err("it is not a JSON object".to_string()),
     }
 }
 

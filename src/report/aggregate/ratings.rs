@@ -37,8 +37,7 @@ impl std::str::FromStr for Ratings {
 
     /// `100/20,200/40,500/80`.
     fn from_str(text: &str) -> Result<Self, String> {
-        let refuse =
-            || format!("`{text}` is no list of three bounds TTFT/TPOT in ms that rise, such as 100/20,200/40,500/80");
+        let refuse = || format!("`{text}` must be three rising bounds TTFT/TPOT in ms, such as 100/20,200/40,500/80");
         let bound = |word: &str| {
             let (ttft, tpot) = word.split_once('/')?;
             Some((ttft.trim().parse::<f64>().ok()?, tpot.trim().parse::<f64>().ok()?))

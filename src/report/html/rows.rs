@@ -106,9 +106,9 @@ fn load<'a>(arm: &ArmPage<'a>) -> Option<&'a Load> {
 
 fn kind(arm: &ArmPlan) -> String {
     match (&arm.topology.as_ref().map(|t| &t.shape), &arm.deployment) {
-        (_, Deployment::Attach(AttachPlan::Endpoint { url, .. })) => format!("somebody else's server at {url}"),
+        (_, Deployment::Attach(AttachPlan::Endpoint { url, .. })) => format!("an attached server at {url}"),
         (_, Deployment::Attach(AttachPlan::PrefillDecode { prefill, decode, .. })) => {
-            format!("somebody else's engines: prefill {}, decode {}", prefill.join(", "), decode.join(", "))
+            format!("attached engines: prefill {}, decode {}", prefill.join(", "), decode.join(", "))
         }
         (Some(Shape::PrefillDecode { .. }), _) => "prefill and decode instances".to_string(),
         _ => "whole requests on one kind of instance".to_string(),
