@@ -9,10 +9,11 @@ use super::hand_over::HandOver;
 use super::input::{ArmInput, ArmKind, Censored, KvWay, PointInput, Question, StoppedPoint};
 use super::interval::Interval;
 use super::latencies::median_ttft;
+use super::lateness::Lateness;
 use super::launches::{Reach, launches};
 use super::samples::Samples;
 use super::scale::{Limits, ScaleCurve};
-use super::series::{Attempt, by_rate};
+use super::series::{Attempt, by_rate, pooled_scale, pooled95};
 use super::summary::realised_rate;
 use super::validity::{self, Validity};
 use crate::outcome::PointStatus;
@@ -55,9 +56,15 @@ pub struct PointReport {
     pub ci95: ByLimit<Interval>,
     /// Percent: Wilson's intervals, which hold if requests were independent.
     pub wilson95: ByLimit<Interval>,
+    /// What every limit would have to be multiplied by for the target to be just met here: below 1 there was room left,
+    /// `None` where too few requests were served for any.
+    pub slo_scale: Option<f64>,
     pub status: PointStatus,
     pub valid: Option<bool>,
     pub why: Vec<String>,
+    /// Sends that the client made late; absent where none was, or nothing tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub late_sends: Option<Lateness>,
     /// How KV was handed over; absent where no engine counts it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kv: Option<HandOver>,
@@ -127,6 +134,10 @@ pub struct ScaleReport {
 pub struct RateReport {
     pub rate: RequestRate,
     pub attainment: PointAttainment,
+    /// Of all limits together, percent: it knows of clusters, and of launches where the comparison covers them.
+    pub ci95: Interval,
+    /// As in [`PointReport`].
+    pub slo_scale: Option<f64>,
     /// Of served requests, seconds from due.
     pub median_ttft: Option<f64>,
 }
@@ -218,7 +229,7 @@ impl<'a> Judged<'a> {
         let rates: Vec<Rate> = by_rate(&input.points).into_iter().filter_map(|g| Rate::new(g, question)).collect();
         let finite = rates.iter().filter(|r| !r.rate.is_infinite());
         let curve = finite.map(|r| (r.rate.per_second(), r.attainment.both.percent())).collect();
-        let validity = input.points.iter().map(|p| validity::judge(p, input.kind, &question.slo)).collect();
+        let validity = input.points.iter().map(|p| validity::judge(p, input.kind, question)).collect();
         Judged { input, gpus, rates, curve, validity }
     }
 
@@ -281,12 +292,14 @@ impl<'a> Judged<'a> {
         found.unwrap_or_else(|| Rc::new(Attempt::new(point.attempt, &point.samples, &question.slo, question.target)))
     }
 
+    /// `between_launches`: by finite rate, the standard error that launches add to a share.
     pub(super) fn report(
         &self,
         question: &Question,
         scale_rate: Option<RequestRate>,
         fitted: Fitted,
         scale: Interval,
+        between_launches: &[f64],
     ) -> ArmReport {
         let target = question.target;
         let found = crossing(&self.curve, target.percent().get());
@@ -319,10 +332,15 @@ impl<'a> Judged<'a> {
             fitted,
             scale: scale_report(scale_rate, scale_curves.as_ref(), target, scale),
             name,
-            rates: self.rates.iter().map(Rate::report).collect(),
+            rates: self.rate_reports(target, between_launches),
             crossing: found,
             scale_curves,
         }
+    }
+
+    fn rate_reports(&self, target: Target, between_launches: &[f64]) -> Vec<RateReport> {
+        let between = between_launches.iter().copied().chain(std::iter::repeat(0.0));
+        self.rates.iter().zip(between).map(|(rate, between)| rate.report(target, between)).collect()
     }
 
     fn scale_curves(&self, rate: RequestRate, question: &Question) -> Option<ScaleCurves> {
@@ -357,9 +375,15 @@ impl<'a> Rate<'a> {
         Some(Rate { rate, attempts: points.iter().map(attempt).collect(), points, attainment })
     }
 
-    fn report(&self) -> RateReport {
+    fn report(&self, target: Target, between_launches: f64) -> RateReport {
         let samples: Vec<&Samples> = self.points.iter().map(|p| p.samples.as_ref()).collect();
-        RateReport { rate: self.rate, attainment: self.attainment, median_ttft: median_ttft(&samples) }
+        RateReport {
+            rate: self.rate,
+            attainment: self.attainment,
+            ci95: pooled95(&self.attempts, between_launches),
+            slo_scale: Some(pooled_scale(&self.attempts, target)).filter(|s| s.is_finite()),
+            median_ttft: median_ttft(&samples),
+        }
     }
 }
 
@@ -367,7 +391,7 @@ impl PointReport {
     /// One point by itself; `None` if it offered nothing.
     pub fn new(point: &PointInput, kind: ArmKind, question: &Question) -> Option<PointReport> {
         let attempt = Attempt::new(point.attempt, &point.samples, &question.slo, question.target);
-        let report = point_report(point, &validity::judge(point, kind, &question.slo), question, &attempt)?;
+        let report = point_report(point, &validity::judge(point, kind, question), question, &attempt)?;
         Some(report.with_hand_over(HandOver::of(point, None, &KvWay::default())))
     }
 
@@ -415,9 +439,11 @@ fn point_report(
             tpot: if known { a.tpot.wilson95() } else { NOTHING },
             e2el: a.e2el.map(|x| x.wilson95()),
         },
+        slo_scale: Some(attempt.needed_scale).filter(|s| s.is_finite()),
         status: validity.status,
         valid: validity.valid,
         why: validity.why.clone(),
+        late_sends: validity.late,
         kv: None,
         notes: validity.notes.clone(),
         effective_requests: attempt.effective_size(),

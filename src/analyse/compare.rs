@@ -47,7 +47,7 @@ impl Comparison {
         let reports: Vec<ArmReport> = judged
             .iter()
             .zip(&evidence.arms)
-            .map(|(arm, known)| arm.report(question, scale_rate, known.fitted, known.scale))
+            .map(|(arm, known)| arm.report(question, scale_rate, known.fitted, known.scale, &known.between_launches))
             .collect();
         let mut ratios: Vec<RatioReport> =
             evidence.pairs.iter().zip(1..).map(|(known, b)| RatioReport::new(0, b, &reports, known)).collect();

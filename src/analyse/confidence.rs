@@ -24,7 +24,7 @@ use std::rc::Rc;
 pub const ROUNDS: u32 = 1000;
 
 /// What the spread of a resample falls short of that of another run, on top of Student's factor; found by simulation.
-const WIDEN: f64 = 1.1;
+const WIDEN: f64 = 1.05;
 
 /// Attempts at one rate of one arm.
 #[derive(Debug, Clone)]
@@ -124,7 +124,8 @@ impl ArmSweep {
             }
         }
         let effects: Vec<f64> = points.iter().map(|p| p.attempt.design_effect(p.block)).collect();
-        let smooth = smoothed(&points, &effects);
+        let whole: Vec<f64> = points.iter().map(|p| p.attempt.whole_effect(p.block)).collect();
+        let smooth = smoothed(&points, &whole);
         let mut observations: Vec<Observation> = points
             .iter()
             .zip(&smooth)

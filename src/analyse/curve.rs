@@ -2,7 +2,8 @@
 //!
 //! The log-odds of a miss are a quadratic in the realised rate, fitted to every point at once by quasi-likelihood: each
 //! point weighs as many requests as its clusters leave of it, and less the further it lies from the target, since the
-//! curve need only be right where it crosses. Curvature has a weak prior, so that a few noisy points give a line. The
+//! curve need only be right where it crosses. Curvature has a weak prior, so that a few noisy points give a line; what
+//! few independent requests exaggerate is taken back. The
 //! crossing is looked for to the right of the curve's lowest miss: attainment only falls with rate.
 //! docs/METHODOLOGY.md says what else was tried.
 
@@ -32,6 +33,12 @@ pub(super) struct Curve {
 
 /// Points this far from the target in log-odds count a quarter.
 const BAND: f64 = 4.0;
+/// How far a share is pulled towards one half, in independent requests. With few of them a logistic fit exaggerates: small
+/// shares come out too small, and the crossing 3 to 5 % too high with 300 requests a point (Firth, Biometrika 80, 1993,
+/// pulls by half of a point's leverage; misses in clusters, whose number is skewed, ask for more). Found by simulation.
+const PULL: f64 = 0.8;
+/// At most by this part of the share that may miss: a handful of requests must not decide by themselves.
+const MOST_PULL: f64 = 0.5;
 /// Precision of the priors around zero: slope (hardly any), curvature (standard deviation 3.2).
 const PRIOR: [f64; 3] = [0.0, 0.003, 0.1];
 /// Shares are kept this far from 0 and 1.
@@ -80,6 +87,7 @@ impl Curve {
     /// solution.
     fn improved(&self, points: &[Observation], expected: impl Fn(&Observation) -> f64) -> Curve {
         let mut rows = [[0.0; 4]; 3];
+        let most = MOST_PULL / (1.0 + (-self.target).exp());
         for (i, precision) in PRIOR.iter().enumerate() {
             rows[i][i] = *precision;
         }
@@ -89,6 +97,7 @@ impl Curve {
             let missed = if point.at_least { point.missed.max(share) } else { point.missed };
             let (variance, above) = (share * (1.0 - share), log_odds(share) - self.target);
             let near = (1.0 + (above / BAND).powi(2)).powi(-2);
+            let missed = missed + (PULL * (0.5 - share) / point.weight).clamp(-most, most);
             let (weight, value) = (point.weight * variance * near, above + (missed - share) / variance);
             let powers = self.powers(point.rate);
             for (row, a) in rows.iter_mut().zip(powers) {
@@ -203,7 +212,8 @@ mod tests {
         let shares: Vec<(f64, f64)> = (1..=7).map(|r| (f64::from(r), missed(f64::from(r)))).collect();
         let (lo, hi) = crossing(&shares);
         let truth = (6.0 - 9f64.ln()) / 1.2;
-        assert!(lo == hi && (lo - truth).abs() < 0.01, "{lo} {hi} {truth}");
+        // 400 requests a point are pulled down a little.
+        assert!(lo == hi && lo < truth && (lo - truth).abs() < 0.02, "{lo} {hi} {truth}");
     }
 
     #[test]

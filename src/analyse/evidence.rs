@@ -5,11 +5,12 @@ use super::claim::CommonRate;
 use super::confidence::{ArmSweep, Blocks, Bound, RateSeries, Resampling, own_error, paired_error, scales};
 use super::curve::Curve;
 use super::fitted::Fitted;
-use super::holm::{Hypothesis, holm};
+use super::holm::{Hypothesis, RISK, holm};
 use super::input::Question;
 use super::interval::{Interval, Z95};
 use super::launches::{LaunchSpread, Reach};
 use super::normal::{p_of, z_of};
+use super::power::Precision;
 use super::replicates::Replicates;
 use crate::units::RequestRate;
 use std::rc::Rc;
@@ -25,6 +26,8 @@ pub(super) struct Evidence {
 pub(super) struct ArmEvidence {
     pub(super) fitted: Fitted,
     pub(super) scale: Interval,
+    /// By finite rate: the standard error that launches add to the share that meets the limits.
+    pub(super) between_launches: Vec<f64>,
 }
 
 /// The second arm of a pair against the first.
@@ -36,6 +39,8 @@ pub(super) struct PairEvidence {
     pub(super) crossing_claimed: bool,
     /// Standard errors that separate the crossings.
     pub(super) separation: f64,
+    /// `None` where an end is open.
+    pub(super) precision: Option<Precision>,
 }
 
 const NOTHING: Interval = Interval { lo: None, hi: None };
@@ -91,12 +96,14 @@ impl Evidence {
             ArmEvidence {
                 fitted: Fitted { value: own.crossing, ci95: own.interval().stretched(own.crossing, wide) },
                 scale: scale.map_or(NOTHING, |s| s.interval(scale_value(arm))),
+                between_launches: own.series.iter().map(|r| own.between_launches(r.rate, spread)).collect(),
             }
         });
         let mut pairs: Vec<PairEvidence> = (1..own.len())
             .map(|b| {
                 let values = scale_value(&arms[0]).zip(scale_value(&arms[b]).filter(|s| *s > 0.0));
-                Pair { a: &own[0], b: &own[b], how: pairing.pair(b), stream: b as u64, spread }
+                let share = ON_CROSSINGS / (own.len() - 1) as f64;
+                Pair { a: &own[0], b: &own[b], how: pairing.pair(b), stream: b as u64, spread, share }
                     .judged(question, values.map(|(a, b)| a / b))
             })
             .collect();
@@ -165,6 +172,12 @@ impl Own {
         }
     }
 
+    /// Standard error of a share that launches add at a rate: how far the curve moves there.
+    fn between_launches(&self, rate: f64, spread: Option<LaunchSpread>) -> f64 {
+        let slope = self.sweep.curve.as_ref().map_or(0.0, |curve| curve.steepness(rate));
+        spread.map_or(0.0, |spread| slope * spread.half_width(&[self.launches]) / Z95)
+    }
+
     /// Without what another launch would change. A lucky arm looks calm as well as good, so its lower end needs more
     /// room than resampling gives it: half of what mirroring the upper end would give.
     fn interval(&self) -> Interval {
@@ -204,6 +217,8 @@ struct Pair<'a> {
     /// Where b's random numbers come from if it doesn't draw as a does.
     stream: u64,
     spread: Option<LaunchSpread>,
+    /// Of the risk of a false claim.
+    share: f64,
 }
 
 impl Pair<'_> {
@@ -217,9 +232,10 @@ impl Pair<'_> {
         let (a, b) = (resampled(self.a, 0), resampled(self.b, stream));
         let ratio = b.over(&a);
         let value = self.b.crossing.zip(self.a.crossing).map(|(b, a)| b / a);
-        let (fitted, separation) = self.ratio(&ratio, value);
+        let (fitted, separation, precision) = self.ratio(&ratio, value);
         PairEvidence {
             fitted,
+            precision,
             scale: self.scale(question, scale_value),
             rates: self.rates(),
             crossing_claimed: false,
@@ -227,7 +243,7 @@ impl Pair<'_> {
         }
     }
 
-    fn ratio(&self, drawn: &Replicates, value: Option<f64>) -> (Fitted, f64) {
+    fn ratio(&self, drawn: &Replicates, value: Option<f64>) -> (Fitted, f64, Option<Precision>) {
         let narrow = drawn.interval(value);
         let wide = self.spread.map_or(0.0, |s| s.half_width(&[self.a.launches, self.b.launches]));
         let ci95 = narrow.stretched(value, wide);
@@ -235,7 +251,8 @@ impl Pair<'_> {
         let facing = |i: &Interval| if value.is_none_or(|v| v >= 1.0) { i.lo } else { i.hi };
         let reach = |i: &Interval| Some((value? / facing(i)?).ln().abs());
         let share = reach(&narrow).zip(reach(&ci95)).filter(|(_, wide)| *wide > 0.0).map_or(1.0, |(n, w)| n / w);
-        (Fitted { value, ci95 }, z_of(drawn.p_of_one()) * share)
+        let precision = reach(&narrow).map(|half| Precision::new(half / Z95, wide / Z95, self.share * RISK));
+        (Fitted { value, ci95 }, z_of(drawn.p_of_one()) * share, precision)
     }
 
     /// Scale of a over scale of b: above 1, b keeps tighter limits.
@@ -260,7 +277,8 @@ impl Pair<'_> {
         let (paired, (a, b)) = (shared.is_some(), shared.as_ref().map_or((a, b), |(a, b)| (a, b)));
         let difference = 100.0 * (b.attained() - a.attained());
         let within = 100.0 * if paired { paired_error(a, b) } else { own_error(a).hypot(own_error(b)) };
-        let error = within.hypot(self.between_launches(a.rate));
+        let launches = |own: &Own| 100.0 * own.between_launches(a.rate, self.spread);
+        let error = within.hypot(launches(self.a)).hypot(launches(self.b));
         let end = |sign: f64| (difference + sign * Z95 * error).clamp(-100.0, 100.0);
         Some(CommonRate {
             rate: RequestRate::new(a.rate)?,
@@ -271,13 +289,4 @@ impl Pair<'_> {
         })
     }
 
-    /// Standard error in points that launches add at a rate: how far a curve moves there.
-    fn between_launches(&self, rate: f64) -> f64 {
-        let Some(spread) = self.spread else { return 0.0 };
-        let moved = |own: &Own| {
-            let slope = own.sweep.curve.as_ref().map_or(0.0, |curve| curve.steepness(rate));
-            100.0 * slope * spread.half_width(&[own.launches]) / Z95
-        };
-        moved(self.a).hypot(moved(self.b))
-    }
 }

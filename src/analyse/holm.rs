@@ -10,7 +10,7 @@ pub(super) struct Hypothesis<'a> {
 }
 
 /// All false claims of a comparison together are to have this risk.
-const RISK: f64 = 0.05;
+pub(super) const RISK: f64 = 0.05;
 
 /// Holm's procedure with weights (Scandinavian Journal of Statistics 6, 1979): whatever is claimed frees its part of the
 /// risk for the rest.

@@ -154,7 +154,7 @@ impl ArmInput {
 pub struct Question {
     pub slo: Slo,
     pub target: Target,
-    /// Rate of the scale panel; `None`: the highest common rate at which the first arm meets the target, else the lowest.
+    /// Rate of the scale panel; `None`: the highest common rate at which any arm meets the target, else the lowest.
     pub scale_rate: Option<RequestRate>,
     /// Overrides the arms' GPUs in their order; shorter lists leave the rest alone.
     pub gpus: Vec<u32>,

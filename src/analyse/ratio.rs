@@ -6,6 +6,7 @@ use super::evidence::PairEvidence;
 use super::fitted::Fitted;
 use super::input::Censored;
 use super::interval::Interval;
+use super::power::{Advice, Precision};
 use serde::Serialize;
 
 /// A ratio with its interval. Without a value, `censored` says on which side of the interval's finite end it lies.
@@ -44,6 +45,17 @@ pub struct RatioReport {
     /// Ascending in rate.
     pub at_common_rates: Vec<CommonRate>,
     pub claim: Claim,
+    /// How well the ratio of the fitted crossings is known; `None` where its interval is open.
+    #[serde(skip)]
+    pub precision: Option<Precision>,
+}
+
+impl RatioReport {
+    /// What it would take to tell the arms apart, by the fitted crossings, for `max_rate` or for what it is per GPU.
+    pub fn advice(&self, ratio: &Ratio) -> Option<Advice> {
+        let per_unit = ratio.value? / self.max_rate.value?;
+        Some(self.precision?.advice(self.fitted.value? * per_unit))
+    }
 }
 
 impl RatioReport {
@@ -71,6 +83,7 @@ impl RatioReport {
             fitted: known.fitted,
             claim: claim(a, b, known.crossing_claimed && max_rate.claims(), &max_rate, &at_common_rates),
             at_common_rates,
+            precision: known.precision,
         }
     }
 }

@@ -6,6 +6,7 @@ use super::samples::Samples;
 use super::scale::{Limits, needed, per_request};
 use crate::plan::slo::{Slo, Target};
 use crate::units::RequestRate;
+use std::rc::Rc;
 
 /// Points of one rate, in the order of their attempts, ascending in rate. Without points that sent nothing: they
 /// measured nothing.
@@ -34,10 +35,14 @@ pub(super) struct Attempt {
     due: Vec<f64>,
     /// Requests that met the SLO.
     pub(super) met: usize,
+    /// The scale of the limits at which the target is just met; infinite where too few were served.
+    pub(super) needed_scale: f64,
     /// Prefix sums of "among the best p N": the point as it would be if it just met the target.
     at_target: Vec<u32>,
     /// Requests that belong together: block length of the resampling.
     pub(super) block: usize,
+    /// By how much the block would be longer if the point were; 1 where it is long enough.
+    cut: f64,
 }
 
 /// How far a resample lies from the attempt itself.
@@ -60,7 +65,9 @@ impl Attempt {
         let order = best_first(&scales);
         let met = scales.iter().filter(|s| **s <= 1.0).count();
         let at_target = at_target(&scales, &order, target);
-        Attempt { number: 1, block: block_length(&at_target), at_target, met, scales, due: samples.due.clone() }
+        let needed_scale = scale_at_target(&scales, &order, target);
+        let (block, cut) = block_length(&at_target);
+        Attempt { number: 1, block, cut, at_target, met, needed_scale, scales, due: samples.due.clone() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -121,24 +128,31 @@ impl Attempt {
     /// Variance of the mean of the at-target series by its blocks, over what independent requests would have; 1 for a
     /// series without variance.
     pub(super) fn design_effect(&self, block: usize) -> f64 {
-        let (n, block) = (self.len(), block.min(self.len()));
-        let centre = self.centre();
-        let unit = centre * (1.0 - centre);
-        if unit <= 0.0 {
-            return 1.0;
-        }
-        let square = |start: usize| {
-            let end = start + block;
-            let wrapped = if end <= n { 0 } else { self.at_target[end - n] };
-            let sum = self.at_target[end.min(n)] - self.at_target[start] + wrapped;
-            (f64::from(sum) / block as f64 - centre).powi(2)
-        };
-        ((0..n).map(square).sum::<f64>() / n as f64 * block as f64 / unit).max(LEAST_EFFECT)
+        design_effect(&self.at_target, block)
+    }
+
+    /// The design effect with what blocks cut off of it: what it grew from half the block on goes on half as far, and a
+    /// memory that outlasts the longest block allowed adds its square root. Both found by simulation.
+    pub(super) fn whole_effect(&self, block: usize) -> f64 {
+        let seen = self.design_effect(block);
+        let grown = seen - self.design_effect((block / 2).max(1));
+        (seen + 0.5 * grown).clamp(seen, 2.0 * seen) * self.cut.sqrt()
     }
 
     /// How many independent requests would tell as much: n over the design effect of the clusters.
     pub(super) fn effective_size(&self) -> f64 {
-        let widened = self.design_effect(self.block) * self.student(self.block).powi(2);
+        self.effective_under(self.design_effect(self.block))
+    }
+
+    /// The same for attainment with every limit multiplied by `scale`: by the clusters of those misses, which tell less
+    /// than those at the target where there are few of them.
+    pub(super) fn effective_size_at(&self, scale: f64) -> f64 {
+        let among = running_sum(self.scales.iter().map(|s| u32::from(*s <= scale)));
+        self.effective_under(design_effect(&among, self.block).max(self.design_effect(self.block)))
+    }
+
+    fn effective_under(&self, effect: f64) -> f64 {
+        let widened = effect * self.student(self.block).powi(2);
         self.len() as f64 / widened.max(1.0)
     }
 
@@ -146,6 +160,46 @@ impl Attempt {
     pub(super) fn clustered95(&self) -> Interval {
         wilson(self.attained(), self.effective_size().max(1.0))
     }
+}
+
+/// The interval in percent of attempts taken together, as [`Attempt::clustered95`] is of one. `between`: the standard
+/// error that launches add to the share.
+pub(super) fn pooled95(attempts: &[Rc<Attempt>], between: f64) -> Interval {
+    let (met, all) = attempts.iter().fold((0, 0), |(met, all), a| (met + a.met, all + a.len()));
+    let effective: f64 = attempts.iter().map(|a| a.effective_size()).sum();
+    let share = met as f64 / all.max(1) as f64;
+    // Not the share itself: a rate without a miss may have some in another launch.
+    let likely = (met as f64 + 0.5) / (all as f64 + 1.0);
+    let unit = likely * (1.0 - likely);
+    wilson(share, (unit / (unit / effective.max(1.0) + between * between)).max(1.0))
+}
+
+/// Variance of the mean of a series of 0 and 1 by circular blocks, over what independent ones would have; 1 for a series
+/// without variance. `among`: its running sum.
+fn design_effect(among: &[u32], block: usize) -> f64 {
+    let n = among.len().saturating_sub(1);
+    let block = block.min(n);
+    let centre = f64::from(among[n]) / n.max(1) as f64;
+    let unit = centre * (1.0 - centre);
+    if unit <= 0.0 {
+        return 1.0;
+    }
+    let square = |start: usize| {
+        let end = start + block;
+        let wrapped = if end <= n { 0 } else { among[end - n] };
+        let sum = among[end.min(n)] - among[start] + wrapped;
+        (f64::from(sum) / block as f64 - centre).powi(2)
+    };
+    ((0..n).map(square).sum::<f64>() / n as f64 * block as f64 / unit).max(LEAST_EFFECT)
+}
+
+fn running_sum(series: impl Iterator<Item = u32>) -> Vec<u32> {
+    let mut sum = 0;
+    let next = |x: u32| {
+        sum += x;
+        sum
+    };
+    std::iter::once(0).chain(series.map(next)).collect()
 }
 
 /// With few blocks their spread is itself uncertain (t instead of z) and too small by (b-1)/b.
@@ -180,6 +234,21 @@ const HIDDEN: f64 = 0.1;
 /// Misses that keep their distance from each other tell more than independent ones, but few blocks may look so by chance.
 const LEAST_EFFECT: f64 = 0.3;
 
+/// The order statistic ceil(p n) of s*.
+fn scale_at_target(scales: &[f64], order: &[u32], target: Target) -> f64 {
+    order.get(needed(target, scales.len()) - 1).map_or(f64::INFINITY, |&i| scales[i as usize].max(0.0))
+}
+
+/// The same of attempts taken together.
+pub(super) fn pooled_scale(attempts: &[Rc<Attempt>], target: Target) -> f64 {
+    if let [one] = attempts {
+        return one.needed_scale;
+    }
+    let mut all: Vec<f64> = attempts.iter().flat_map(|a| a.scales.iter().copied()).collect();
+    let at = needed(target, all.len()) - 1;
+    if at < all.len() { all.select_nth_unstable_by(at, f64::total_cmp).1.max(0.0) } else { f64::INFINITY }
+}
+
 /// Indices by ascending s*; ties in an order that has nothing to do with arrival.
 fn best_first(scales: &[f64]) -> Vec<u32> {
     let scatter = |i: u32| i.wrapping_mul(0x9E37_79B9).rotate_left(13).wrapping_mul(0x85EB_CA6B);
@@ -194,14 +263,9 @@ fn at_target(scales: &[f64], order: &[u32], target: Target) -> Vec<u32> {
     let served = scales.iter().filter(|s| s.is_finite() || **s < 0.0).count();
     // At a target of 100 % the series still needs a miss to show how misses cluster.
     let kept = needed(target, scales.len()).min(scales.len().saturating_sub(1)).min(served);
-    let mut among = vec![0u32; scales.len() + 1];
-    for &i in &order[..kept] {
-        among[i as usize + 1] = 1;
-    }
-    for i in 1..among.len() {
-        among[i] += among[i - 1];
-    }
-    among
+    let mut among = vec![0u32; scales.len()];
+    order[..kept].iter().for_each(|&i| among[i as usize] = 1);
+    running_sum(among.into_iter())
 }
 
 /// Block length: 0.45 tau^1.2 n^(1/3), at least n^(1/3), at most n/6, where tau is the integrated autocorrelation time
@@ -210,16 +274,25 @@ fn at_target(scales: &[f64], order: &[u32], target: Target) -> Vec<u32> {
 /// blocks too long where TPOT binds. n^(1/3) is the block bootstrap's of a variance, which would have tau^(2/3) beside it
 /// (Lahiri, Resampling Methods for Dependent Data, 2003); intervals want blocks that grow faster with the memory, since
 /// short blocks cut its clusters and long ones without it leave too few: factor and exponent are found by simulation.
-fn block_length(at_target: &[u32]) -> usize {
+///
+/// Beside it, by how much longer it would be without the upper end.
+fn block_length(at_target: &[u32]) -> (usize, f64) {
     let met: Vec<f64> = at_target.windows(2).map(|pair| f64::from(pair[1] - pair[0])).collect();
-    block_of(&met)
+    let (wanted, longest) = (wanted_block(&met), longest_block(&met));
+    (wanted.min(longest).round().max(1.0) as usize, (wanted / longest).max(1.0))
 }
 
 fn block_of(series: &[f64]) -> usize {
-    let n = series.len() as f64;
-    let third = n.cbrt();
-    let wanted = 0.45 * autocorrelation_time(series).powf(1.2) * third;
-    wanted.max(third).min(n / 6.0).round().max(1.0) as usize
+    wanted_block(series).min(longest_block(series)).round().max(1.0) as usize
+}
+
+fn wanted_block(series: &[f64]) -> f64 {
+    let third = (series.len() as f64).cbrt();
+    (0.45 * autocorrelation_time(series).powf(1.2) * third).max(third)
+}
+
+fn longest_block(series: &[f64]) -> f64 {
+    (series.len() as f64 / 6.0).max(1.0)
 }
 
 /// Longest series whose autocorrelation is computed request by request; longer ones are averaged in pairs, triples...
@@ -268,7 +341,9 @@ mod tests {
             let target = Target::default();
             let met = scales.iter().filter(|s| **s <= 1.0).count();
             let at_target = at_target(&scales, &order, target);
-            Attempt { number: 1, block: block_length(&at_target), at_target, met, scales, due: Vec::new() }
+            let needed_scale = scale_at_target(&scales, &order, target);
+            let (block, cut) = block_length(&at_target);
+            Attempt { number: 1, block, cut, at_target, met, needed_scale, scales, due: Vec::new() }
         };
         let miss = |bad: fn(u32) -> bool| of((0..500).map(|i| if bad(i) { 2.0 } else { 0.5 }).collect());
         let (burst, even) =

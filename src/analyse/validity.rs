@@ -1,14 +1,14 @@
 //! Whether a point may be believed. Judged here, from recorded facts and under an SLO, and never stored as truth.
 //!
-//! A point is invalid when what it measured was not the deployment: a late client, a KV transfer that failed and was
-//! papered over, an engine that restarted, a GPU that throttled, nothing served. Imported files carry no evidence and are
+//! A point is invalid when what it measured was not the deployment: a client whose lateness matters ([`super::lateness`]), a
+//! KV transfer that failed and was papered over, an engine that restarted, a GPU that throttled, nothing served. Imported files carry no evidence and are
 //! neither valid nor invalid.
 
-use super::input::{ArmKind, PointInput};
+use super::input::{ArmKind, PointInput, Question};
+use super::lateness::{Lateness, allowed_lag};
 use super::samples::Samples;
-use super::summary::lag;
 use crate::outcome::{EngineCounters, PointFacts, PointStatus};
-use crate::plan::slo::Slo;
+use crate::plan::slo::{Slo, Target};
 
 /// A point's status and validity, with a sentence for each reason.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,21 +19,22 @@ pub struct Validity {
     pub why: Vec<String>,
     /// What doesn't invalidate the point and must be known to whoever reads it.
     pub notes: Vec<String>,
+    /// `None` where no send of the client was late.
+    pub late: Option<Lateness>,
 }
 
-/// Client lag that no TTFT limit is tight enough to notice, seconds.
-const LAG_FLOOR_SECS: f64 = 0.002;
-/// Share of the TTFT limit that the client's own lag may take.
-const LAG_SHARE: f64 = 0.02;
 /// Share of the sends scheduled that must have been sent in their window.
 const SENT_SHARE: f64 = 0.98;
+/// A client that falls behind by this part of a point offers so much less than the rate on the label.
+const BEHIND_SHARE: f64 = 0.02;
 /// Share of prompt tokens that a decode instance may compute itself.
 const RECOMPUTE_SHARE: f64 = 0.02;
 /// Share of prompt tokens from a prefix cache above which it is said.
 const CACHED_SHARE: f64 = 0.05;
 
 /// Judges one point.
-pub fn judge(point: &PointInput, kind: ArmKind, slo: &Slo) -> Validity {
+pub fn judge(point: &PointInput, kind: ArmKind, question: &Question) -> Validity {
+    let late = Lateness::of(&point.samples, &question.slo);
     let nothing_served = point.samples.served() == 0;
     let recorded = point.facts.as_ref().map_or(PointStatus::Measured, |f| f.status);
     let status = if nothing_served { PointStatus::Failed } else { recorded };
@@ -42,8 +43,8 @@ pub fn judge(point: &PointInput, kind: ArmKind, slo: &Slo) -> Validity {
         reasons.push(format!("none of the {} requests offered was served", point.samples.len()));
     }
     if let Some(facts) = &point.facts {
-        reasons.extend(late_client(point, slo));
-        reasons.extend(unsent(point, slo));
+        reasons.extend(late.and_then(|late| late_client(&late, question.target)));
+        reasons.extend(unsent(&point.samples, &question.slo));
         reasons.extend(engine_faults(facts, kind, point.samples.len()));
         reasons.extend(uncounted(&point.samples));
         notes = remarks(facts, kind);
@@ -67,32 +68,24 @@ pub fn judge(point: &PointInput, kind: ArmKind, slo: &Slo) -> Validity {
         None => None,
     };
     let recorded_why = point.facts.iter().flat_map(|f| f.why.iter().cloned());
-    Validity { status, valid, why: recorded_why.chain(reasons).collect(), notes }
+    Validity { status, valid, why: recorded_why.chain(reasons).collect(), notes, late }
 }
 
-fn allowed_lag(slo: &Slo) -> f64 {
-    (LAG_SHARE * slo.ttft.as_secs()).max(LAG_FLOOR_SECS)
+/// Sends that were late, where they leave it open what attainment is.
+fn late_client(late: &Lateness, target: Target) -> Option<String> {
+    let why = || format!("the client was late: {}; give it more CPU, or lower the rate", late.told());
+    late.matters(target).then(why)
 }
 
-fn late_client(point: &PointInput, slo: &Slo) -> Option<String> {
-    let (p99, allowed) = (lag(&point.samples)?.p99, allowed_lag(slo));
-    (p99 > allowed).then(|| {
-        format!(
-            "the client was late: lag p99 {:.1} ms, at most {:.1} ms (2 % of the TTFT limit, 2 ms at least) would do; \
-             give it more CPU, or lower the rate",
-            p99 * 1e3,
-            allowed * 1e3
-        )
-    })
-}
-
-/// Sends that never happened, or only after the last due: the offered rate was not the one on the label.
-fn unsent(point: &PointInput, slo: &Slo) -> Option<String> {
-    let samples = &point.samples;
-    let window_end = samples.due.last()? + allowed_lag(slo);
-    let scheduled = samples.excused.iter().filter(|excused| !**excused).count();
-    let in_window = samples.sent.iter().zip(&samples.excused).filter(|(t, x)| !**x && **t <= window_end).count();
-    let share = in_window as f64 / scheduled.max(1) as f64;
+/// Sends that never happened, or only after the point's end: the offered rate was not the one on the label. A single last
+/// send that is late makes no other rate.
+fn unsent(samples: &Samples, slo: &Slo) -> Option<String> {
+    let (first, last) = (samples.due.first()?, samples.due.last()?);
+    let end = last + allowed_lag(slo).max(BEHIND_SHARE * (last - first));
+    let sends = || samples.sent.iter().zip(&samples.excused).filter(|(_, excused)| !**excused).map(|(sent, _)| *sent);
+    let (scheduled, never) = (sends().count(), sends().filter(|sent| sent.is_infinite()).count());
+    let after_the_end = sends().filter(|sent| sent.is_finite() && *sent > end).count();
+    let share = 1.0 - (never + after_the_end.saturating_sub(1)) as f64 / scheduled.max(1) as f64;
     (scheduled > 0 && share < SENT_SHARE).then(|| {
         format!("only {:.1} % of the {scheduled} sends scheduled were sent within the point's window", 100.0 * share)
     })

@@ -125,6 +125,7 @@ fn within(arm: &ArmInput, report: &ArmReport, question: &Question) -> Vec<String
     }
     all.extend(notes(name, points));
     all.extend(unfelt::of(arm, report));
+    all.extend(late(name, points));
     if imported {
         all.push(format!("{name} was imported from result files: nothing tells whether its points are valid"));
     }
@@ -152,6 +153,13 @@ fn off_the_name(name: &str, points: &[PointReport]) -> Option<String> {
     (!each.is_empty()).then(|| {
         format!("{name} at {each} req/s: requests came at a rate more than 5 % off the point's name, and so is a crossing between such points")
     })
+}
+
+/// Late sends that change a point a little; those that make it doubtful are told with the invalid points.
+fn late<'a>(name: &'a str, points: &'a [PointReport]) -> impl Iterator<Item = String> + 'a {
+    let believed = points.iter().filter(|p| p.valid != Some(false));
+    let late = believed.filter_map(|p| Some((p, p.late_sends.filter(|late| late.attainment_less_lag > late.attainment)?)));
+    late.map(move |(p, late)| format!("{name} at {} req/s: {}", words::rate(p.rate), late.told()))
 }
 
 /// The same remark at several rates is said once.

@@ -36,6 +36,7 @@ fn header() -> Vec<String> {
         "attainment_ci95_high_percent",
         "ttft_attainment_percent",
         "tpot_attainment_percent",
+        "slo_scale",
         "duration_s",
         "request_throughput_per_s",
         "output_throughput_tok_per_s",
@@ -43,6 +44,8 @@ fn header() -> Vec<String> {
         "due_rate_req_per_s",
         "sent_rate_req_per_s",
         "client_lag_p99_s",
+        "late_sends",
+        "attainment_less_lag_percent",
     ];
     let mut all = fixed.map(String::from).to_vec();
     for metric in ["ttft", "tpot", "itl", "e2el"] {
@@ -77,6 +80,7 @@ fn line(arm: &ArmReport, JudgedPoint { report, summary, input }: JudgedPoint<'_>
         number(report.ci95.both.hi),
         number(report.attainment.ttft),
         number(report.attainment.tpot),
+        number(report.slo_scale),
         number(summary.duration_secs),
         number(summary.request_throughput),
         number(summary.output_throughput),
@@ -84,6 +88,9 @@ fn line(arm: &ArmReport, JudgedPoint { report, summary, input }: JudgedPoint<'_>
         number(summary.due_rate),
         number(summary.sent_rate),
         number(summary.lag.map(|lag| lag.p99)),
+        // Known to be none where lags are known.
+        report.late_sends.map_or(summary.lag.map(|_| 0), |late| Some(late.sends)).map_or_else(String::new, |n| n.to_string()),
+        number(report.late_sends.map(|late| late.attainment_less_lag)),
     ];
     let latencies = &summary.latencies;
     // A gap between chunks of unknown size is no ITL.

@@ -1,7 +1,7 @@
 //! Do the 95 % intervals keep their promise? Simulated sweeps whose truth is known, judged by the same code as real ones.
 //!
 //! `cargo bench --bench intervals [-- SWEEPS [REQUESTS,..]]` (default 600 sweeps a row of 300, 1000 and 2000 requests a
-//! point; some ten minutes on two cores). For every scene: how often the interval of the crossing covers the truth, its mean
+//! point; some hours on two cores, minutes on many). For every scene: how often the interval of the crossing covers the truth, its mean
 //! width over the crossing (an open end counts as 2), how many sweeps have no crossing; how often a claim is made of equal
 //! arms, and how often one that carries 1.15 or 1.3 times the rate is found, by any claim. Arms answer the same arrivals,
 //! with the same work or each with its own. Then the same with launches that differ by 5 %, a third as
@@ -13,8 +13,8 @@ mod sweeps;
 
 use kit::queue::Dice;
 use mg1::{SWEEP, Scene, scenes};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use sweeps::{arm, judged, point};
 use topobench::analyse::{ArmInput, Comparison, PointInput};
 
@@ -47,24 +47,9 @@ fn main() {
     });
 }
 
-/// Rows in their order, worked on side by side.
-fn print<T: Sync>(rows: Vec<T>, work: impl Fn(&T) -> String + Sync) {
-    let done: Vec<OnceLock<String>> = rows.iter().map(|_| OnceLock::new()).collect();
-    let next = AtomicUsize::new(0);
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| {
-                while let Some(row) = rows.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let text = work(row);
-                    eprintln!("{text}");
-                    let at = rows.iter().position(|other| std::ptr::eq(other, row)).expect("one of them");
-                    done[at].set(text).expect("each row once");
-                }
-            });
-        }
-    });
-    done.iter().filter_map(OnceLock::get).for_each(|row| println!("{row}"));
+/// Rows in their order.
+fn print<T>(rows: Vec<T>, work: impl Fn(&T) -> String) {
+    rows.iter().for_each(|row| println!("{}", work(row)));
 }
 
 /// Sums over sweeps, column by column.
@@ -88,16 +73,35 @@ enum Seen {
     Measured(f64),
 }
 
-fn tally(sweeps: u64, one: impl Fn(u64) -> Vec<Seen>) -> Tally {
+/// Sweeps are worked on side by side.
+fn tally(sweeps: u64, one: impl Fn(u64) -> Vec<Seen> + Sync) -> Tally {
+    let (next, all) = (AtomicU64::new(1), Mutex::new(Vec::new()));
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                loop {
+                    let sweep = next.fetch_add(1, Ordering::Relaxed);
+                    if sweep > sweeps {
+                        break;
+                    }
+                    let seen = one(sweep);
+                    all.lock().expect("no sweep panics").push(seen);
+                }
+            });
+        }
+    });
+    let all = all.into_inner().expect("no sweep panics");
     let mut columns: Vec<(f64, bool)> = Vec::new();
-    for sweep in 1..=sweeps {
-        let seen = one(sweep).into_iter().map(|seen| match seen {
-            Seen::Counted(hit) => (f64::from(u8::from(hit)), true),
-            Seen::Measured(value) => (value, false),
-        });
-        let seen: Vec<(f64, bool)> = seen.collect();
-        columns =
-            if columns.is_empty() { seen } else { columns.iter().zip(seen).map(|(a, b)| (a.0 + b.0, b.1)).collect() };
+    for sweep in all {
+        columns.resize(sweep.len(), (0.0, false));
+        for (column, seen) in columns.iter_mut().zip(sweep) {
+            let (value, share) = match seen {
+                Seen::Counted(hit) => (f64::from(u8::from(hit)), true),
+                Seen::Measured(value) => (value, false),
+            };
+            *column = (column.0 + value, share);
+        }
     }
     Tally { columns, sweeps }
 }

@@ -14,6 +14,7 @@ mod grids;
 mod hand_over;
 mod help;
 mod hostile;
+mod lateness;
 mod list;
 mod measure;
 mod plans;

@@ -38,6 +38,7 @@ fn fields_stand_in_the_order_of_the_contract() {
         "attainment",
         "ci95",
         "wilson95",
+        "slo_scale",
         "status",
         "valid",
         "why",
@@ -61,11 +62,12 @@ fn values_are_where_readers_look_for_them() {
     assert_eq!(json["arms"][0]["points"][1]["valid"], true);
     let ci = json["arms"][0]["points"][1]["wilson95"]["both"].as_array().expect("a pair");
     assert!((ci[0].as_f64().expect("lo") - 89.49).abs() < 0.01 && (ci[1].as_f64().expect("hi") - 94.70).abs() < 0.01);
+    assert_eq!(json["arms"][0]["points"][0]["slo_scale"], 0.8, "TPOT 8 of 10 ms: there was room left");
     assert_eq!(json["covers"], "these launches");
     assert_eq!(json["arms"][0]["points"][1]["launch"], 1);
     let realised = json["arms"][0]["points"][1]["realised_rate"].as_f64().expect("a rate");
     assert!((realised - 4.0).abs() < 1e-9, "{realised}");
-    // The highest common rate at which the first arm meets the target.
+    // The highest common rate at which any arm meets the target.
     assert_eq!(json["arms"][1]["scale"]["at_rate"], 4.0);
     let (a, b) = (&json["arms"][0]["max_rate"]["value"], &json["arms"][1]["max_rate"]["value"]);
     let ratio = json["ratios"][0]["max_rate"]["value"].as_f64().expect("a number");

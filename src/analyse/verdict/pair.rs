@@ -6,17 +6,16 @@ use super::words::{few, floored, name, odd_crossings, reach, rises, rounded_up, 
 use crate::analyse::arm::ArmReport;
 use crate::analyse::claim::{ClaimKind, CommonRate};
 use crate::analyse::input::Censored;
+use crate::analyse::power::Advice;
 use crate::analyse::ratio::{Ratio, RatioReport};
 use crate::words::{self, number};
 
 /// Above this many requests a point, more requests are no advice.
 const PATIENCE: f64 = 100_000.0;
-/// Arms closer than this are told to be level, and get no advice for telling them apart.
-const LEVEL: f64 = 1.05;
-/// An interval's half-width comes to this multiple of its standard error; a difference is found in 80 % of all runs
-/// if it is (1.96 + 0.84) standard errors wide. Requests grow with the square.
-const FOR_POWER: f64 = 2.04;
-
+/// And beyond this many times as many launches.
+const MOST_LAUNCHES: f64 = 10.0;
+/// A factor above this is no number to quote.
+const MOST_FACTOR: f64 = 10.0;
 /// b against a, read from the better one's side.
 pub(super) struct Duel<'a> {
     pub(super) winner: &'a ArmReport,
@@ -24,6 +23,8 @@ pub(super) struct Duel<'a> {
     /// Winner over loser.
     pub(super) ratio: Ratio,
     unit: &'static str,
+    /// Whether it is per GPU.
+    gpus: bool,
     /// Whether a crossing may be claimed.
     pub(super) claimed: bool,
 }
@@ -47,7 +48,7 @@ impl<'a> Duel<'a> {
             _ => true,
         };
         let (winner, loser) = if b_wins { (b, a) } else { (a, b) };
-        Duel { winner, loser, ratio: if b_wins { ratio } else { inverse(ratio) }, unit, claimed }
+        Duel { winner, loser, ratio: if b_wins { ratio } else { inverse(ratio) }, unit, gpus, claimed }
     }
 
     /// `1.8x (95 % CI 1.6-2.1)`, `at least 1.6x`.
@@ -76,7 +77,7 @@ pub(in crate::analyse) fn claim(arms: &[ArmReport], report: &RatioReport, paired
         ClaimKind::None => String::new(),
         ClaimKind::Crossing => {
             let ratio = if better == report.b { report.max_rate } else { inverse(report.max_rate) };
-            let duel = Duel { winner, loser, ratio, unit: "requests", claimed: true };
+            let duel = Duel { winner, loser, ratio, unit: "requests", gpus: false, claimed: true };
             format!("{} carries {} the requests of {}", name(winner), duel.factor(), name(loser))
         }
         ClaimKind::AttainmentAtCommonRates => {
@@ -188,7 +189,7 @@ fn unclaimed(duel: &Duel<'_>, case: &Case<'_>, report: &RatioReport) -> (String,
         times(value, duel.ratio.ci95),
         duel.unit
     );
-    (first, vec![effort(duel, value, n)])
+    (first, vec![effort(report, duel.gpus, n)])
 }
 
 /// Each arm wins somewhere.
@@ -237,17 +238,22 @@ fn level(duel: &Duel<'_>, goal: &str, reach: &str, case: &Case<'_>, report: &Rat
 }
 
 /// What it would take to tell the arms apart, for four chances in five.
-fn effort(duel: &Duel<'_>, value: f64, n: usize) -> String {
-    if value < LEVEL {
-        return "As measured they are level within 5 %".to_string();
-    }
-    let wanted = duel.ratio.ci95.lo.map(|lo| FOR_POWER * n as f64 * ((value / lo).ln() / value.ln()).powi(2));
-    match wanted {
-        Some(wanted) if wanted <= PATIENCE => {
-            format!("If it is real, about {} requests a point would show it in four runs of five", rounded_up(wanted))
+fn effort(report: &RatioReport, gpus: bool, n: usize) -> String {
+    let ratio = if gpus { &report.max_rate_per_gpu } else { &report.max_rate };
+    match report.advice(ratio) {
+        None => "More requests a point would bound it".to_string(),
+        Some(Advice::Level(from)) if from < MOST_FACTOR => {
+            format!("Differences from about {from:.2}x on would have shown in four runs of five")
+        }
+        Some(Advice::Level(_)) => "Only a very large difference would have shown".to_string(),
+        Some(Advice::Requests(times)) if times * n as f64 <= PATIENCE => {
+            let wanted = rounded_up(times * n as f64);
+            format!("If it is real, about {wanted} requests a point would show it in four runs of five")
+        }
+        Some(Advice::Launches(times)) if times <= MOST_LAUNCHES => {
+            format!("If it is real, about {:.0} times as many launches would show it in four runs of five", times.ceil())
         }
         Some(_) => "No practical number of requests would tell them apart".to_string(),
-        None => "More requests a point would bound it".to_string(),
     }
 }
 

@@ -23,7 +23,7 @@ pub struct CompareArgs {
     pub nixl_dir: Option<String>,
     #[command(flatten)]
     pub slo: SloOptions,
-    /// Rate of the SLO-scale panel [default: the highest common rate at which the first arm meets the target]
+    /// Rate of the SLO-scale panel [default: the highest common rate at which any arm meets the target]
     #[arg(long, value_name = "RATE")]
     pub scale_rate: Option<RequestRate>,
     /// GPUs of each arm, where the runs don't know

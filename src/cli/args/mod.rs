@@ -171,7 +171,7 @@ pub struct AbArgs {
     /// Directory of the comparison [default: RESULT_DIR/comparisons/<stamp>] [env: PLOT_OUTPUT_DIR]
     #[arg(long, value_name = "DIR")]
     pub output: Option<PathBuf>,
-    /// Rate of the SLO-scale panel [default: the highest common rate at which the first arm meets the target]
+    /// Rate of the SLO-scale panel [default: the highest common rate at which any arm meets the target]
     #[arg(long, value_name = "RATE")]
     pub scale_rate: Option<crate::units::RequestRate>,
     #[command(flatten)]

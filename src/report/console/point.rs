@@ -20,7 +20,7 @@ pub fn point(point: &PointInput, kind: ArmKind, question: &Question, choice: &Me
     latencies(&mut page, &summary, choice);
     drafts(&mut page, point);
     attainment(&mut page, point, kind, question);
-    verdict(&mut page, &validity::judge(point, kind, &question.slo));
+    verdict(&mut page, &validity::judge(point, kind, question));
     page.text.push_str(&"=".repeat(WIDTH));
     page.text.push('\n');
     page.text
@@ -166,7 +166,8 @@ fn verdict(page: &mut Page, found: &Validity) {
     };
     let word = page.style.paint(word, tint);
     page.row("Valid:", &word);
-    for line in found.why.iter().chain(&found.notes) {
+    let told = found.late.filter(|_| found.valid != Some(false)).map(|late| late.told());
+    for line in found.why.iter().chain(&found.notes).chain(&told) {
         page.text.push_str(&format!("  {line}\n"));
     }
 }

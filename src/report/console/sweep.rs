@@ -1,6 +1,6 @@
 //! The points of one arm, one line each.
 
-use super::{MISSING, Style, TableRow, Tint, table};
+use super::{MISSING, Style, TableRow, Tint, or_missing, table};
 use crate::analyse::percentiles::Distribution;
 use crate::analyse::{ArmReport, Interval, StoppedPoint};
 use crate::outcome::PointStatus;
@@ -17,7 +17,7 @@ pub fn sweep(study: &Study, arm: usize, style: Style) -> String {
     let mut text = format!("{title}: attainment of {goal}\n");
     let several = report.points.iter().any(|p| p.attempt > 1);
     let mut header =
-        vec![if closed { "load" } else { "req/s" }, "offered", "served", "attained %", "95 % CI", "TTFT %", "TPOT %"];
+        vec![if closed { "load" } else { "req/s" }, "offered", "served", "attained %", "95 % CI", "TTFT %", "TPOT %", "SLO scale"];
     header.extend(["TTFT ms p50/p90/p99", "TPOT ms p50/p90/p99", "valid"]);
     let rows = study.points(arm).map(|p| row(p, several, study)).collect();
     text.push_str(&table(header, rows, style));
@@ -57,6 +57,7 @@ fn row(JudgedPoint { report: p, summary, .. }: JudgedPoint<'_>, several: bool, s
         percent_interval(p.ci95.both),
         percent(p.attainment.ttft),
         percent(p.attainment.tpot),
+        or_missing(p.slo_scale, 2),
         triple(summary.latencies.ttft.as_ref(), 0),
         triple(summary.latencies.tpot.as_ref(), 1),
         valid.to_string(),

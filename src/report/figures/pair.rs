@@ -1,9 +1,8 @@
 //! DistServe's Figure 9: SLO attainment over the rate, and over the scale of the SLO at one rate.
 
 use super::style::{self, ArmLook, RateUnit, attainment_axis, dressed, target_rule};
-use crate::analyse::interval::wilson;
 use crate::analyse::scale::ScaleCurve;
-use crate::analyse::{ArmReport, Censored, PointAttainment, PointReport, RateReport};
+use crate::analyse::{ArmReport, Censored, Interval, PointAttainment, RateReport, Samples, scale_band};
 use crate::draw::{
     Axis, Band, Callout, Direction, Drop, ErrorBars, Figure, Key, Legend, LegendEntry, Line, Note, Panel, Point, Rgb,
     Rule, Scatter, Spot, Spread, Stroke,
@@ -68,7 +67,7 @@ fn over_rate(mut panel: Panel, study: &Study, arm: &ArmReport, (look, unit): (Ar
     let curve = |pick: fn(&PointAttainment) -> f64| -> Vec<Point> {
         placed.iter().map(|(x, r)| Point { x: *x, y: pick(&r.attainment), hollow: invalid(arm, r.rate) }).collect()
     };
-    let intervals: Vec<Spread> = placed.iter().map(|(x, r)| spread(*x, arm, r)).collect();
+    let intervals: Vec<Spread> = placed.iter().map(|(x, r)| spread(*x, r.ci95)).collect();
     if let [only] = intervals.as_slice() {
         panel =
             panel.with(ErrorBars { intervals: vec![*only], direction: Direction::Y, color: look.color, label: None });
@@ -90,13 +89,7 @@ fn invalid(arm: &ArmReport, rate: RequestRate) -> bool {
     arm.invalid_points().any(|p| p.rate == rate)
 }
 
-fn spread(at: f64, arm: &ArmReport, rate: &RateReport) -> Spread {
-    let repeats: Vec<&PointReport> = arm.points.iter().filter(|p| p.rate == rate.rate).collect();
-    let effective: f64 = repeats.iter().map(|p| p.effective_requests).sum();
-    let found = match repeats.as_slice() {
-        [one] => one.ci95.both,
-        _ => wilson(rate.attainment.both.fraction(), effective.max(1.0)),
-    };
+fn spread(at: f64, found: Interval) -> Spread {
     Spread { at, low: found.lo.unwrap_or(0.0), high: found.hi.unwrap_or(100.0) }
 }
 
@@ -137,8 +130,10 @@ fn scale_panel(study: &Study, unit: RateUnit) -> Panel {
         let stroke = Stroke { width: 0.8, ..Stroke::solid(Rgb::GREY.mix(Rgb::WHITE, 0.4)) };
         panel = panel.with(Rule { at: 1.0, direction: Direction::Y, stroke, text: None, label: None });
     }
-    for (arm, look) in dressed(study) {
-        panel = over_scale(panel, study, arm, (look, high));
+    for (i, (arm, look)) in dressed(study).enumerate() {
+        let at_rate = study.points(i).filter(|p| Some(p.report.rate) == arm.scale.at_rate);
+        let repeats: Vec<&Samples> = at_rate.map(|p| p.input.samples.as_ref()).collect();
+        panel = over_scale(panel, study, (arm, &repeats), (look, high));
     }
     panel
 }
@@ -165,25 +160,26 @@ fn scale_window(study: &Study) -> f64 {
     (widest / step).ceil() * step
 }
 
-fn over_scale(mut panel: Panel, study: &Study, arm: &ArmReport, (look, high): (ArmLook, f64)) -> Panel {
+fn over_scale(
+    mut panel: Panel,
+    study: &Study,
+    (arm, repeats): (&ArmReport, &[&Samples]),
+    (look, high): (ArmLook, f64),
+) -> Panel {
     let Some(curves) = &arm.scale_curves else { return panel };
     let line = |curve: &ScaleCurve, stroke| Line::new(staircase(curve, high), stroke).stepped();
     // Below the tightest scale that any request kept, an interval around zero says nothing.
     let served = |scale: &f64| curves.both.attainment_at(*scale) > 0.0;
-    let places = (0..=BAND_PLACES).map(|i| high * i as f64 / BAND_PLACES as f64).filter(served);
-    let trials: f64 =
-        arm.points.iter().filter(|p| Some(p.rate) == arm.scale.at_rate).map(|p| p.effective_requests).sum();
-    let interval = |scale: f64| {
-        let found = wilson(curves.both.attainment_at(scale) / 100.0, trials.max(1.0));
-        Spread { at: scale, low: found.lo.unwrap_or(0.0), high: found.hi.unwrap_or(100.0) }
-    };
+    let places: Vec<f64> = (0..=BAND_PLACES).map(|i| high * i as f64 / BAND_PLACES as f64).filter(served).collect();
+    let band = scale_band(repeats, &study.question, &places);
+    let intervals = places.iter().zip(band).map(|(at, found)| spread(*at, found)).collect();
     let hollow = arm.scale.at_rate.is_some_and(|rate| invalid(arm, rate));
     let spots = (1..=MARKERS)
         .map(|i| high * i as f64 / (MARKERS + 1) as f64)
         .filter(served)
         .map(|scale| Spot { point: Point { x: scale, y: curves.both.attainment_at(scale), hollow }, text: None });
     panel = panel
-        .with(Band { intervals: places.map(interval).collect(), color: look.color, label: None })
+        .with(Band { intervals, color: look.color, label: None })
         .with(line(&curves.ttft, Stroke::dashed(look.color)))
         .with(line(&curves.tpot, Stroke::dotted(look.color)))
         .with(line(&curves.both, Stroke::solid(look.color)))

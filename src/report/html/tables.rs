@@ -3,7 +3,7 @@
 use super::input::{ArmPage, PageInput};
 use super::words::{self, UNKNOWN, millis};
 use crate::analyse::percentiles::Distribution;
-use crate::analyse::{ArmInput, ArmReport, Comparison, Interval, PointInput, Ratio};
+use crate::analyse::{ArmInput, ArmReport, Comparison, Interval, PointInput, PointReport, Ratio};
 use crate::plan::slo::Slo;
 use crate::report::{self, JudgedPoint, why};
 use crate::words::{decimal, number, offered, rate};
@@ -192,6 +192,7 @@ pub(super) struct MeasuredRow {
     pub both: TableCell,
     pub ttft_met: String,
     pub tpot_met: String,
+    pub slo_scale: String,
     pub ttft: [String; 3],
     pub tpot: [String; 3],
     pub throughput: String,
@@ -246,6 +247,7 @@ pub(super) fn measured(input: &PageInput<'_>) -> Vec<MeasuredRow> {
                 },
                 ttft_met: percent_known(point.attainment.ttft),
                 tpot_met: percent_known(point.attainment.tpot),
+                slo_scale: point.slo_scale.map_or(UNKNOWN.to_string(), |x| decimal(x, 2)),
                 ttft: three(&summary.latencies.ttft),
                 tpot: three(&summary.latencies.tpot),
                 throughput: summary.output_throughput.map_or(UNKNOWN.to_string(), |x| decimal(x, 0)),
@@ -270,7 +272,7 @@ pub(super) fn validity(input: &PageInput<'_>) -> Vec<ValidityRow> {
                     Some(false) => "no",
                     None => "no evidence",
                 },
-                remarks: point.why.iter().chain(&point.notes).cloned().collect(),
+                remarks: remarks(point),
                 lag: summary.lag.map_or(UNKNOWN.to_string(), |lag| millis(lag.p99)),
                 cached: cached(judged).map_or(UNKNOWN.to_string(), |share| decimal(100.0 * share, 1)),
                 achieved: summary.sent_rate.map_or(UNKNOWN.to_string(), number),
@@ -278,6 +280,12 @@ pub(super) fn validity(input: &PageInput<'_>) -> Vec<ValidityRow> {
             }
         };
     each(input).map(row).collect()
+}
+
+/// Reasons first; late sends are one of them where they matter.
+fn remarks(point: &PointReport) -> Vec<String> {
+    let late = point.late_sends.filter(|_| point.valid != Some(false)).map(|late| late.told());
+    point.why.iter().chain(&point.notes).cloned().chain(late).collect()
 }
 
 /// Share of prompt tokens that came from a prefix cache.

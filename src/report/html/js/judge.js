@@ -59,7 +59,7 @@ function attainment(points, limits) {
 }
 
 // Where a curve of [rate, percent] crosses the target: sign changes between neighbours, by linear interpolation.
-// The first is the value; without any, only the side is known.
+// The first is the value; without any, only the side is known. A last point exactly at the target meets it.
 function crossing(curve, target) {
   if (curve.length === 0) return { value: null, censored: null, all: [] };
   const all = [];
@@ -71,8 +71,6 @@ function crossing(curve, target) {
     const [d0, d1] = [a0 - target, a1 - target];
     if (d0 >= 0 !== d1 >= 0) add(r0 + (r1 - r0) * (d0 / (d0 - d1)));
   }
-  const last = curve.at(-1);
-  if (last[1] === target) add(last[0]);
   if (all.length > 0) return { value: all[0], censored: null, all };
   return { value: null, censored: curve[0][1] >= target ? "above_tested" : "below_tested", all };
 }
