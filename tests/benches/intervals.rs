@@ -1,11 +1,12 @@
 //! Do the 95 % intervals keep their promise? Simulated sweeps whose truth is known, judged by the same code as real ones.
 //!
 //! `cargo bench --bench intervals [-- SWEEPS [REQUESTS,..]]` (default 600 sweeps a row of 300, 1000 and 2000 requests a
-//! point; some hours on two cores, minutes on many). For every scene: how often the interval of the crossing covers the truth, its mean
-//! width over the crossing (an open end counts as 2), how many sweeps have no crossing; how often a claim is made of equal
-//! arms, and how often one that carries 1.15 or 1.3 times the rate is found, by any claim. Arms answer the same arrivals,
-//! with the same work or each with its own. Then the same with launches that differ by 5 %, a third as
-//! many.
+//! point; some hours on two cores, minutes on many). For every scene: how often the interval of the crossing covers the
+//! truth, its mean width over the crossing (an open end counts as 2), how many sweeps have no crossing; how often a claim
+//! is made of equal arms, and how often one that carries 1.15 or 1.3 times the rate is found, by any claim. Arms answer the
+//! same arrivals,
+//! with the same work or each with its own. Then whether the verdict's advice holds, and the same with launches that
+//! differ by 5 %, in fewer sweeps.
 //! docs/METHODOLOGY.md has the tables and what was tried.
 
 mod mg1;
@@ -16,7 +17,7 @@ use mg1::{SWEEP, Scene, scenes};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use sweeps::{arm, judged, point};
-use topobench::analyse::{ArmInput, Comparison, PointInput};
+use topobench::analyse::{Advice, ArmInput, Comparison, PointInput};
 
 /// Of a point, where launches are compared.
 const LAUNCH_REQUESTS: usize = 1000;
@@ -35,6 +36,9 @@ fn main() {
         let truth = scene.truth(*n);
         tally(sweeps, |sweep| one(scene, *n, truth, sweep)).row(&format!("{scene} | {n}"))
     });
+    if let Some(first) = requests.first() {
+        follow(&scenes, *first, sweeps.div_ceil(6));
+    }
     if !requests.contains(&LAUNCH_REQUESTS) {
         return;
     }
@@ -68,6 +72,7 @@ impl Tally {
     }
 }
 
+#[derive(Clone, Copy)]
 enum Seen {
     Counted(bool),
     Measured(f64),
@@ -136,6 +141,53 @@ fn one(scene: &Scene, n: usize, truth: f64, seed: u64) -> Vec<Seen> {
 fn claims(comparison: &Comparison, better: Option<usize>) -> bool {
     let found = comparison.ratios[0].claim.better;
     found.is_some() && (better.is_none() || found == better)
+}
+
+/// Most requests a point that advice is followed with.
+const PATIENCE: f64 = 8000.0;
+
+/// Whether advice holds: sweeps without a claim are measured again with as many requests as the verdict advises.
+fn follow(scenes: &[Scene], n: usize, sweeps: u64) {
+    println!("\n{sweeps} sweeps a row with {n} requests a point; of those without a claim: how many get advice, and of the");
+    println!("ones that follow it (up to {PATIENCE} requests), how many then find the difference\n");
+    println!("| scene | arms | advised | claimed then |\n| --- | --- | --- | --- |");
+    for scene in scenes {
+        let [some, more] = scene.speeds;
+        for (name, speed, shared) in
+            [("equal, same work", 1.0, true), ("equal, own work", 1.0, false), ("1.15x same", some, true), ("1.3x own", more, false)]
+        {
+            let seen = tally(sweeps, |sweep| followed(scene, n, (speed, shared), sweep));
+            let [(unclaimed, _), (advised, _), (tried, _), (found, _)] = seen.columns[..] else { return };
+            let share = |part: f64, of: f64| if of > 0.0 { format!("{:.0} of {of:.0}", part) } else { "-".to_string() };
+            let then = if speed > 1.0 { share(found, tried) } else { "-".to_string() };
+            println!("| {scene} | {name} | {} | {then} |", share(advised, unclaimed));
+        }
+    }
+}
+
+fn followed(scene: &Scene, n: usize, (speed, shared): (f64, bool), seed: u64) -> Vec<Seen> {
+    let measured = |n: usize, seed: u64| {
+        let mut dice = Dice::seeded(seed);
+        let mut points: [Vec<PointInput>; 2] = [Vec::new(), Vec::new()];
+        for multiple in SWEEP {
+            let load = scene.load(&mut dice, multiple * scene.load, n);
+            for (arm, (speed, shared)) in points.iter_mut().zip([(1.0, true), (speed, shared)]) {
+                let times = scene.serve(&mut dice, &load, speed, shared);
+                arm.push(point(multiple * scene.load, &load.due, &times, vec![0.0; n]));
+            }
+        }
+        judged(&points.map(arm))
+    };
+    let first = measured(n, seed);
+    let ratio = &first.ratios[0];
+    let unclaimed = ratio.claim.better.is_none();
+    let times = match ratio.advice(&ratio.max_rate).filter(|_| unclaimed) {
+        Some(Advice::Requests(times)) => Some(times),
+        _ => None,
+    };
+    let wanted = times.map(|times| times * n as f64).filter(|wanted| speed > 1.0 && *wanted <= PATIENCE);
+    let found = wanted.is_some_and(|wanted| claims(&measured(wanted as usize, seed + 1_000_000), Some(1)));
+    [unclaimed, times.is_some(), wanted.is_some(), found].map(Seen::Counted).to_vec()
 }
 
 /// Several launches of a plain arm, its twin and faster ones on the same traces, each launch with a speed of its own.
