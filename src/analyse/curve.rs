@@ -97,7 +97,10 @@ impl Curve {
             let missed = if point.at_least { point.missed.max(share) } else { point.missed };
             let (variance, above) = (share * (1.0 - share), log_odds(share) - self.target);
             let near = (1.0 + (above / BAND).powi(2)).powi(-2);
-            let missed = missed + (PULL * (0.5 - share) / point.weight).clamp(-most, most);
+            // What the curve itself has filled in is nothing that was seen.
+            let seen = missed <= point.missed;
+            let pull = if seen { (PULL * (0.5 - share) / point.weight).clamp(-most, most) } else { 0.0 };
+            let missed = missed + pull;
             let (weight, value) = (point.weight * variance * near, above + (missed - share) / variance);
             let powers = self.powers(point.rate);
             for (row, a) in rows.iter_mut().zip(powers) {

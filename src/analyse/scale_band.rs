@@ -8,7 +8,7 @@ use super::series::Attempt;
 /// Intervals in percent of the attainment of a rate's repeats together, with every limit multiplied by each of `scales`.
 /// They know that misses come in clusters, at every scale in its own.
 pub fn scale_band(repeats: &[&Samples], question: &Question, scales: &[f64]) -> Vec<Interval> {
-    let attempts: Vec<Attempt> = repeats.iter().map(|s| Attempt::new(s, &question.slo, question.target)).collect();
+    let attempts: Vec<Attempt> = repeats.iter().map(|s| Attempt::new(1, s, &question.slo, question.target)).collect();
     let offered: usize = attempts.iter().map(Attempt::len).sum();
     let one = |scale: &f64| {
         let kept: usize = attempts.iter().map(|a| a.scales.iter().filter(|s| **s <= *scale).count()).sum();

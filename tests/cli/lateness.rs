@@ -39,7 +39,7 @@ fn with_lags(lags: &[f64]) -> Place {
 fn one_send_late_by_milliseconds_is_told_and_leaves_its_point_good() {
     for lag in [0.003, 0.045] {
         let place = with_lags(&[lag]);
-        let json = place.type_in("compare late --ttft-slo 149 --tpot-slo 20 --json").expect(0).json();
+        let json = place.type_in("compare late late --ttft-slo 149 --tpot-slo 20 --json").expect(0).json();
         let point = &json["arms"][0]["points"][0];
         assert_eq!((&point["valid"], &point["why"]), (&json!(true), &json!([])), "{point}");
         let told = place.type_in("show late --ttft-slo 149 --tpot-slo 20").expect(0).stdout;
@@ -53,11 +53,11 @@ fn one_send_late_by_milliseconds_is_told_and_leaves_its_point_good() {
 #[test]
 fn late_sends_that_decide_what_attainment_is_make_the_point_doubtful() {
     let place = with_lags(&[0.06; 5]);
-    let ended = place.type_in("compare late --ttft-slo 150 --tpot-slo 20 --json").expect(4);
+    let ended = place.type_in("compare late late --ttft-slo 150 --tpot-slo 20 --json").expect(4);
     let json = ended.json();
     let point = &json["arms"][0]["points"][0];
     assert_eq!(point["late_sends"]["attainment_less_lag"], 100.0);
     let why = point["why"].to_string();
     assert!(why.contains("5 sends were late, by 60.0 ms at most; attainment would be 100.0 % and not 91.7 %"), "{why}");
-    place.type_in("compare late --ttft-slo 200 --tpot-slo 20 --json").expect(0);
+    place.type_in("compare late late --ttft-slo 200 --tpot-slo 20 --json").expect(0);
 }
