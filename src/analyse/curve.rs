@@ -43,7 +43,7 @@ const MOST_PULL: f64 = 0.5;
 const PRIOR: [f64; 3] = [0.0, 0.003, 0.1];
 /// Shares are kept this far from 0 and 1.
 const EDGE: f64 = 1e-4;
-const FROM_NOTHING: usize = 8;
+const FROM_NOTHING: usize = 32;
 const FROM_A_NEIGHBOUR: usize = 3;
 
 fn log_odds(share: f64) -> f64 {
