@@ -288,5 +288,4 @@ impl Pair<'_> {
             p: if error > 0.0 { p_of(difference / error) } else { 1.0 },
         })
     }
-
 }

@@ -158,7 +158,8 @@ fn off_the_name(name: &str, points: &[PointReport]) -> Option<String> {
 /// Late sends that change a point a little; those that make it doubtful are told with the invalid points.
 fn late<'a>(name: &'a str, points: &'a [PointReport]) -> impl Iterator<Item = String> + 'a {
     let believed = points.iter().filter(|p| p.valid != Some(false));
-    let late = believed.filter_map(|p| Some((p, p.late_sends.filter(|late| late.attainment_less_lag > late.attainment)?)));
+    let late =
+        believed.filter_map(|p| Some((p, p.late_sends.filter(|late| late.attainment_less_lag > late.attainment)?)));
     late.map(move |(p, late)| format!("{name} at {} req/s: {}", words::rate(p.rate), late.told()))
 }
 

@@ -89,7 +89,10 @@ fn line(arm: &ArmReport, JudgedPoint { report, summary, input }: JudgedPoint<'_>
         number(summary.sent_rate),
         number(summary.lag.map(|lag| lag.p99)),
         // Known to be none where lags are known.
-        report.late_sends.map_or(summary.lag.map(|_| 0), |late| Some(late.sends)).map_or_else(String::new, |n| n.to_string()),
+        report
+            .late_sends
+            .map_or(summary.lag.map(|_| 0), |late| Some(late.sends))
+            .map_or_else(String::new, |n| n.to_string()),
         number(report.late_sends.map(|late| late.attainment_less_lag)),
     ];
     let latencies = &summary.latencies;

@@ -148,14 +148,19 @@ const PATIENCE: f64 = 8000.0;
 
 /// Whether advice holds: sweeps without a claim are measured again with as many requests as the verdict advises.
 fn follow(scenes: &[Scene], n: usize, sweeps: u64) {
-    println!("\n{sweeps} sweeps a row with {n} requests a point; of those without a claim: how many get advice, and of the");
+    println!(
+        "\n{sweeps} sweeps a row with {n} requests a point; of those without a claim: how many get advice, and of the"
+    );
     println!("ones that follow it (up to {PATIENCE} requests), how many then find the difference\n");
     println!("| scene | arms | advised | claimed then |\n| --- | --- | --- | --- |");
     for scene in scenes {
         let [some, more] = scene.speeds;
-        for (name, speed, shared) in
-            [("equal, same work", 1.0, true), ("equal, own work", 1.0, false), ("1.15x same", some, true), ("1.3x own", more, false)]
-        {
+        for (name, speed, shared) in [
+            ("equal, same work", 1.0, true),
+            ("equal, own work", 1.0, false),
+            ("1.15x same", some, true),
+            ("1.3x own", more, false),
+        ] {
             let seen = tally(sweeps, |sweep| followed(scene, n, (speed, shared), sweep));
             let [(unclaimed, _), (advised, _), (tried, _), (found, _)] = seen.columns[..] else { return };
             let share = |part: f64, of: f64| if of > 0.0 { format!("{:.0} of {of:.0}", part) } else { "-".to_string() };

@@ -251,7 +251,10 @@ fn effort(report: &RatioReport, gpus: bool, n: usize) -> String {
             format!("If it is real, about {wanted} requests a point would show it in four runs of five")
         }
         Some(Advice::Launches(times)) if times <= MOST_LAUNCHES => {
-            format!("If it is real, about {:.0} times as many launches would show it in four runs of five", times.ceil())
+            format!(
+                "If it is real, about {:.0} times as many launches would show it in four runs of five",
+                times.ceil()
+            )
         }
         Some(_) => "No practical number of requests would tell them apart".to_string(),
     }

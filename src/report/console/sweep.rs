@@ -16,8 +16,16 @@ pub fn sweep(study: &Study, arm: usize, style: Style) -> String {
     let goal = format!("{}, target {}{kind}", study.question.slo, study.question.target.percent());
     let mut text = format!("{title}: attainment of {goal}\n");
     let several = report.points.iter().any(|p| p.attempt > 1);
-    let mut header =
-        vec![if closed { "load" } else { "req/s" }, "offered", "served", "attained %", "95 % CI", "TTFT %", "TPOT %", "SLO scale"];
+    let mut header = vec![
+        if closed { "load" } else { "req/s" },
+        "offered",
+        "served",
+        "attained %",
+        "95 % CI",
+        "TTFT %",
+        "TPOT %",
+        "SLO scale",
+    ];
     header.extend(["TTFT ms p50/p90/p99", "TPOT ms p50/p90/p99", "valid"]);
     let rows = study.points(arm).map(|p| row(p, several, study)).collect();
     text.push_str(&table(header, rows, style));
