@@ -1,6 +1,6 @@
 //! From the runs of a race to its answer.
 
-use crate::analyse::{ArmReport, Covers, Question};
+use crate::analyse::{ArmReport, Covers, Question, StoppedPoint};
 use crate::record::RecordedRun;
 use crate::record::race::{CandidateRecord, MeasuredRate, RaceRecord};
 use crate::report::Study;
@@ -42,8 +42,9 @@ impl Answer {
         for (at, run) in runs.iter().filter(|(_, run)| !run.points.is_empty()) {
             let study = Study::new(vec![run.clone()], question.clone());
             let Some(arm) = study.comparison.arms.first() else { continue };
-            bounds[*at] = bounds_of(arm, question);
-            measured[*at] = Some(measured_rate(arm, record.question.gpus));
+            let stopped = study.arms.first().map_or(&[][..], |arm| arm.stopped.as_slice());
+            bounds[*at] = bounds_of(arm, stopped, question);
+            measured[*at] = Some(measured_rate(arm, stopped, record.question.gpus));
         }
         let ranked = |among: &dyn Fn(&CandidateRecord) -> bool| {
             let known = record.candidates.iter().enumerate().filter(|(_, c)| among(c));
@@ -182,7 +183,7 @@ impl Bounds {
     }
 }
 
-fn bounds_of(arm: &ArmReport, question: &Question) -> Option<Bounds> {
+fn bounds_of(arm: &ArmReport, stopped: &[StoppedPoint], question: &Question) -> Option<Bounds> {
     if let Some(rate) = arm.fitted.value {
         return Some(Bounds::At(rate));
     }
@@ -195,18 +196,21 @@ fn bounds_of(arm: &ArmReport, question: &Question) -> Option<Bounds> {
     };
     match rates(true).reduce(f64::max) {
         Some(highest) => Some(Bounds::Above(highest)),
-        None => rates(false).reduce(f64::min).map(Bounds::Below),
+        None => {
+            let ended_early = stopped.iter().map(|point| point.rate.per_second());
+            rates(false).chain(ended_early).reduce(f64::min).map(Bounds::Below)
+        }
     }
 }
 
-fn measured_rate(arm: &ArmReport, gpus: u32) -> MeasuredRate {
+fn measured_rate(arm: &ArmReport, stopped: &[StoppedPoint], gpus: u32) -> MeasuredRate {
     let value = arm.fitted.value;
     MeasuredRate {
         max_rate: value,
         max_rate_per_gpu: value.map(|rate| rate / f64::from(gpus.max(1))),
         ci95: [arm.fitted.ci95.lo, arm.fitted.ci95.hi],
-        launches: arm.launches,
-        points: arm.points.len(),
+        launches: stopped.iter().map(|point| point.launch).fold(arm.launches, u32::max),
+        points: arm.points.len() + stopped.len(),
     }
 }
 
