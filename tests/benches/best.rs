@@ -7,7 +7,6 @@
 //! once and measured at five rates would. Printed for each workload: how often the named winner carries at least 95 % of
 //! what the truly best one does, what it loses on average and at the worst, the time it took beside the exhaustive one;
 //! and the same for the best by prediction alone.
-//! docs/METHODOLOGY.md has the numbers.
 
 mod sweeps;
 
