@@ -6,6 +6,7 @@ mod gpus;
 mod hostile;
 mod kill;
 mod resume;
+mod search;
 mod secrets;
 mod signals;
 mod startup;

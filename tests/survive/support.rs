@@ -103,7 +103,13 @@ impl Bench {
 
     /// Resumes a run of this bench, in the same directory.
     pub fn resuming(&self, run: &Path) -> Self {
-        let mut bench = Bench::within(Rc::clone(&self.dir), "run --resume").arg(&run.display().to_string());
+        self.resuming_as("run", run)
+    }
+
+    /// Resumes with this command.
+    pub fn resuming_as(&self, command: &str, run: &Path) -> Self {
+        let mut bench =
+            Bench::within(Rc::clone(&self.dir), &format!("{command} --resume")).arg(&run.display().to_string());
         // The flag's value follows it.
         let value = bench.args.pop().expect("just given");
         bench.args.insert(2, value);
