@@ -164,7 +164,7 @@ impl std::fmt::Display for HandOver {
             Some(BoundBy::Link) => write!(f, "; bound by the link between the GPUs")?,
             Some(BoundBy::HostStaging) => write!(f, "; staged through the host's memory")?,
             Some(BoundBy::Steps) if self.pushed => {
-                write!(f, "; the rest ends with prefill's next step, which nobody waits for")?
+                write!(f, "; the rest ends with prefill's next step, which nobody waits for")?;
             }
             Some(BoundBy::Steps) => write!(f, "; the rest is waiting for decode's next step")?,
             None => {}

@@ -27,7 +27,7 @@ mod tests {
     #[test]
     fn a_cluster_widens_the_band_where_it_decides() {
         let ttft = |i: usize| if (200..300).contains(&i) { 0.225 } else { 0.075 };
-        let scattered = |i: usize| if i % 3 == 0 { 0.225 } else { 0.075 };
+        let scattered = |i: usize| if i.is_multiple_of(3) { 0.225 } else { 0.075 };
         let of = |pick: &dyn Fn(usize) -> f64| {
             let ttfts: Vec<f64> = (0..300).map(pick).collect();
             let loose = Question { slo: crate::analyse::tests::slo(150.0, 1e6), ..question() };

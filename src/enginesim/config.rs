@@ -274,7 +274,7 @@ mod tests {
             ("qwen3-8b --gpu-memory-utilization 1.5", "at most 1"),
             ("qwen3-8b --sim-speed 0", "--sim-speed must be above 0"),
             ("qwen3-8b --block-size 0", "--block-size must be above 0"),
-            ("qwen3-8b --sim-gpu tpu", "choose one of: h100, h100-vllm-0.22, h100x4-vllm-0.22, a100, l4"),
+            ("qwen3-8b --sim-gpu tpu", "choose one of: h100, h100-vllm-0.22, h100x4-vllm-0.22, h200, a100, l4"),
         ] {
             let error = resolve(words).unwrap_err().to_string();
             assert!(error.contains(expected), "{words}: {error}");

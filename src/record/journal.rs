@@ -113,7 +113,7 @@ fn write_all(mut out: BufWriter<File>, inbox: &mpsc::Receiver<JournalMessage>) {
     while let Some(message) = next {
         match message {
             JournalMessage::Line(head, record) if failed.is_none() => {
-                failed = write_line(&mut out, &head, &record).err()
+                failed = write_line(&mut out, &head, &record).err();
             }
             JournalMessage::Line(..) => {}
             JournalMessage::Close => break,

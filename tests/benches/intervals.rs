@@ -163,7 +163,7 @@ fn follow(scenes: &[Scene], n: usize, sweeps: u64) {
         ] {
             let seen = tally(sweeps, |sweep| followed(scene, n, (speed, shared), sweep));
             let [(unclaimed, _), (advised, _), (tried, _), (found, _)] = seen.columns[..] else { return };
-            let share = |part: f64, of: f64| if of > 0.0 { format!("{:.0} of {of:.0}", part) } else { "-".to_string() };
+            let share = |part: f64, of: f64| if of > 0.0 { format!("{part:.0} of {of:.0}") } else { "-".to_string() };
             let then = if speed > 1.0 { share(found, tried) } else { "-".to_string() };
             println!("| {scene} | {name} | {} | {then} |", share(advised, unclaimed));
         }

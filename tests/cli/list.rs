@@ -87,7 +87,7 @@ fn json_and_long_know_sizes() {
     assert_eq!((&run["files"], &run["plots"], &run["config"]["tp"]), (&5.into(), &1.into(), &"2x2".into()));
     let long = place.type_in("list --long").expect(0).stdout;
     let last = long.lines().last().unwrap_or_default();
-    assert!(last.starts_with("  Size: ") && last.contains(" kB, Status: imported, Path: results/sharegpt/"), "{last}");
+    assert!(last.starts_with("  Size: ") && last.contains(" KiB, Status: imported, Path: results/sharegpt/"), "{last}");
 }
 
 #[test]

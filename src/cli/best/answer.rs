@@ -126,8 +126,16 @@ fn why(manifest: Option<&Manifest>, answer: &Answer, at: usize) -> String {
     match answer.measured[at] {
         None => "not launched: others were likelier to carry more".to_string(),
         Some(_) if answer.second == Some(at) => "reached the final".to_string(),
+        Some(_) if is_as_good(answer, at) => "as good as the answer, as far as was measured".to_string(),
         Some(_) => "fell behind".to_string(),
     }
+}
+
+/// Whether what is known of a candidate does not set it apart from the winner.
+fn is_as_good(answer: &Answer, at: usize) -> bool {
+    let rate = |i: usize| answer.measured[i].as_ref()?.max_rate;
+    let most = answer.measured[at].as_ref().and_then(|m| m.max_rate.and(m.ci95[1]));
+    most.zip(answer.winner.and_then(rate)).is_some_and(|(most, winner)| most >= winner)
 }
 
 /// The figure and the report.

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 /// Races anew.
 pub(super) fn run(args: &BestArgs, prepared: Preparation) -> Result<Exit, CliError> {
-    let place = race::create(&args.race.result_dir, Local::now()).map_err(|e| CliError::usage(e))?;
+    let place = race::create(&args.race.result_dir, Local::now()).map_err(CliError::usage)?;
     record(args, &prepared).write(&place)?;
     let mut plan = prepared.plan;
     plan.result_dir = place.join(race::CANDIDATES);
@@ -72,7 +72,7 @@ fn record(args: &BestArgs, prepared: &Preparation) -> RaceRecord {
             label: entrant.candidate.to_string(),
             arm: entrant.candidate.arm(),
             kind: entrant.candidate.layout.kind().name().to_string(),
-            command: command(args, prepared, &entrant.candidate.arm()),
+            command: command(prepared, &entrant.candidate.arm()),
             predicted: prepared.field.carried[at].map(|c| c.rate),
             dir: arm.map(|arm| dir::plain_name(&arm.label)),
             measured: None,
@@ -83,23 +83,31 @@ fn record(args: &BestArgs, prepared: &Preparation) -> RaceRecord {
     RaceRecord::new(question, prepared.race.budget.as_secs_f64(), candidates)
 }
 
-/// What measures a candidate by itself, as a shell takes it.
-fn command(args: &BestArgs, prepared: &Preparation, arm: &str) -> String {
-    let sweep = &prepared.plan.sweep;
-    let workload = &args.workload;
+/// Flags of the race alone that take a value, and those that don't.
+const OF_THE_RACE: [&str; 9] =
+    ["--gpus", "--budget", "--shapes", "--tune", "--preset", "--point", "--need", "--result-dir", "--resume"];
+const SWITCHES: [&str; 3] = ["--allow-other-answers", "--dry-run", "--json"];
+
+/// What measures a candidate by itself, as a shell takes it: what was typed, less what is the race's.
+fn command(prepared: &Preparation, arm: &str) -> String {
     let mut words = vec!["topobench".to_string(), "run".to_string(), arm.to_string()];
-    let mut flag = |name: &str, value: Option<String>| {
-        words.extend(value.into_iter().flat_map(|value| [format!("--{name}"), value]));
-    };
-    let engine = &args.race.engine;
-    flag("engine", Some(engine.clone()).filter(|e| e != crate::plan::topology_file::DEFAULT_ENGINE));
-    flag("model", Some(sweep.model.clone()));
-    flag("dataset-path", workload.dataset.dataset_path.clone());
-    flag("random-input-len", workload.dataset.random_input_len.map(|n| n.to_string()));
-    flag("random-output-len", workload.dataset.random_output_len.map(|n| n.to_string()));
-    flag("ttft-slo", Some(sweep.slo.ttft.as_millis().to_string()));
-    flag("tpot-slo", Some(sweep.slo.tpot.as_millis().to_string()));
-    flag("e2el-slo", sweep.slo.e2el.map(|limit| limit.as_millis().to_string()));
-    flag("target", Some(sweep.target.percent().get().to_string()));
-    words::shell(&words)
+    let mut typed = given::command_line().into_iter().skip_while(|word| word != "best").skip(1);
+    while let Some(word) = typed.next() {
+        let flag = word.split('=').next().unwrap_or_default();
+        if OF_THE_RACE.contains(&flag) {
+            if !word.contains('=') {
+                typed.next();
+            }
+        } else if !SWITCHES.contains(&flag) {
+            words.push(word);
+        }
+    }
+    let slo = ["--goodput", "--ttft-slo", "--tpot-slo", "--e2el-slo"];
+    if !words.iter().any(|word| slo.iter().any(|flag| word.starts_with(flag))) {
+        let sweep = &prepared.plan.sweep;
+        let limits = [("--ttft-slo", sweep.slo.ttft.as_millis()), ("--tpot-slo", sweep.slo.tpot.as_millis())];
+        // A flag that takes several words would swallow what follows it.
+        words.splice(3..3, limits.iter().flat_map(|(flag, ms)| [(*flag).to_string(), ms.to_string()]));
+    }
+    words::shell(&masked_words(&words))
 }

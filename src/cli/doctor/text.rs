@@ -17,7 +17,7 @@ pub(super) fn of(report: &DoctorReport) -> String {
         host.os.clone().unwrap_or_else(unknown),
         host.kernel.clone().unwrap_or_else(unknown)
     );
-    let memory = host.memory_bytes.map_or_else(unknown, |b| bytes(b));
+    let memory = host.memory_bytes.map_or_else(unknown, bytes);
     let _ = writeln!(
         out,
         "  {} x {}, {memory}",

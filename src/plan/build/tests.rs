@@ -191,6 +191,11 @@ fn a_bad_load_is_refused_with_the_value() {
         "simple --burstiness=-inf",
         "simple --ramp-up-strategy linear --ramp-up-start-rps 0 --ramp-up-end-rps 5",
         "simple --ramp-up-strategy linear --ramp-up-start-rps 1 --ramp-up-end-rps inf",
+        "simple --strategy search --request-rate 1",
+        "simple --strategy search --concurrency 4",
+        "simple --request-rate 1 --precision 5",
+        "simple --strategy grid --budget 5m",
+        "simple --gate 90",
     ]));
 }
 
@@ -262,7 +267,7 @@ fn a_bad_place_to_attach_to_is_refused_and_a_password_is_not_repeated() {
         "--attach http://user:pa55@host:8000 --model m --request-rate 1",
         "--attach http://host:8000/?key=1 --model m --request-rate 1",
         "--attach http://host:8000 --request-rate 1",
-        "--attach http://host:8000 --model m",
+        "--attach http://host:8000 --model m --strategy grid",
     ]));
     assert!(!refusals(&["--attach http://user:pa55@host:8000 --model m"]).lines().skip(1).any(|l| l.contains("pa55")));
 }
@@ -353,9 +358,11 @@ fn what_nobody_says_is_the_documented_default() {
     let sweep = &plan.sweep;
     assert_eq!(sweep.slo.to_string(), "TTFT 125 ms, TPOT 200 ms");
     assert_eq!(sweep.target.percent().get(), 90.0);
-    assert_eq!(sweep.load.extent, Extent::Requests(100));
-    let rates: Vec<f64> = sweep.load.rates.iter().map(|r| r.per_second()).collect();
-    assert_eq!(rates, [0.5, 1.0, 2.0, 4.0, 8.0]);
+    // The rates are looked for.
+    let strategy::StrategyPlan::Search(search) = &sweep.strategy else { panic!("{:?}", sweep.strategy) };
+    assert_eq!((search.precision, search.budget), (0.1, Duration::from_secs(20 * 60)));
+    assert_eq!((search.first_rate.per_second(), search.pilot), (1.0, Duration::from_secs(6)));
+    assert_eq!((&sweep.load.rates, sweep.load.extent), (&Vec::new(), Extent::Duration(Duration::from_secs(60))));
     let fixed = |tokens| Lengths::Fixed { tokens: TokenCount(tokens) };
     let Dataset::Random { input, output, .. } = sweep.workload.dataset else { panic!("random is the default") };
     assert_eq!((input, output), (fixed(1024), fixed(128)));
@@ -368,6 +375,14 @@ fn what_nobody_says_is_the_documented_default() {
     assert_eq!(instances(&plan, 0)[0].args, ["--gpu-memory-utilization", "0.8"]);
     // Whether the model's tokenizer is here is the machine's affair.
     assert!(plan.warnings.iter().all(|w| w.starts_with("no tokenizer of")), "{:?}", plan.warnings);
+}
+
+#[test]
+fn a_grid_has_the_files_rates_and_a_hundred_requests_a_point() {
+    let plan = plan("simple --engine vllm --strategy grid");
+    let load = &plan.sweep.load;
+    assert_eq!((&plan.sweep.strategy, load.extent), (&strategy::StrategyPlan::Grid, Extent::Requests(100)));
+    assert_eq!(load.rates.iter().map(|r| r.per_second()).collect::<Vec<_>>(), [0.5, 1.0, 2.0, 4.0, 8.0]);
 }
 
 #[test]

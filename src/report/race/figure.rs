@@ -7,13 +7,18 @@ use crate::draw::{
 };
 use crate::record::race::RaceRecord;
 
+/// A label with the long names of settings cut down to what tells them apart beside an axis.
+fn short(label: &str) -> String {
+    label.replace("max-num-", "").replace("kv.connector ", "").replace("Connector", "")
+}
+
 /// `None` where nothing was measured.
 pub fn figure(record: &RaceRecord, answer: &Answer) -> Option<Figure> {
     let raced: Vec<usize> = (0..record.candidates.len()).filter(|i| record.candidates[*i].dir.is_some()).collect();
     answer.winner?;
     let kinds = ["simple", "nixl"];
     let color = |kind: &str| palette(kinds.iter().position(|k| *k == kind).unwrap_or(0));
-    let names = raced.iter().map(|i| record.candidates[*i].label.clone());
+    let names = raced.iter().map(|i| short(&record.candidates[*i].label));
     let y = Axis::categories("", names).reversed();
     let mut panel = Panel::new(Axis::linear("Requests a second that meet the target").including(0.0), y);
     let place =
