@@ -139,7 +139,14 @@ impl Search {
         let (above, below) = self.open_sides(judged);
         let first = FIRST_PLACES.get(judged.points.len() + judged.stopped.len());
         let mut rates = match first {
-            Some(place) => nearest_step(about * place).into_iter().collect(),
+            // A rate that was measured is no foot and no slope of its own.
+            Some(place) => {
+                nearest_of(steps_between(about * place / STEP, about * place * STEP), about * place, |rate| {
+                    judged.points.iter().all(|p| p.rate != rate) && judged.stopped.iter().all(|p| p.rate != rate)
+                })
+                .into_iter()
+                .collect()
+            }
             None => steps_between(about * REACH.0, about * REACH.1),
         };
         if first.is_none() {
@@ -252,8 +259,12 @@ fn steps_between(low: f64, high: f64) -> Vec<RequestRate> {
 }
 
 fn nearest_step(rate: f64) -> Option<RequestRate> {
+    nearest_of(steps_between(rate / STEP, rate * STEP), rate, |_| true)
+}
+
+fn nearest_of(steps: Vec<RequestRate>, rate: f64, fits: impl Fn(RequestRate) -> bool) -> Option<RequestRate> {
     let distance = |a: &RequestRate| (a.per_second() / rate).ln().abs();
-    steps_between(rate / STEP, rate * STEP).into_iter().min_by(|a, b| distance(a).total_cmp(&distance(b)))
+    steps.into_iter().filter(|step| fits(*step)).min_by(|a, b| distance(a).total_cmp(&distance(b)))
 }
 
 /// Two significant digits, for people to read.
