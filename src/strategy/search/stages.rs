@@ -48,7 +48,10 @@ impl Search {
             if !over && let Some(choice) = self.best(known, &[up], left) {
                 return Some(choice.into());
             }
-            return Some(Step::Launch(vec![next_arm(known, up)]));
+            let next = next_arm(known, up);
+            if self.is_worthwhile(known, &[next], left) {
+                return Some(Step::Launch(vec![next]));
+            }
         }
         if self.is_precise(known) {
             return None;

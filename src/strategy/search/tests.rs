@@ -183,6 +183,13 @@ fn in_turn_it_goes_there_and_back() {
 }
 
 #[test]
+fn nobody_is_launched_for_a_budget_that_is_used_up() {
+    let mut arms = Arms::new(&[6.0, 7.0]);
+    arms.walk(&search(2, Order::Abba, 2, 0.001, 9), 20);
+    assert_eq!(arms.walked, ["launch A", "end"]);
+}
+
+#[test]
 fn interrupted_it_goes_on_with_the_arm_whose_turn_it_was() {
     let goal = search(2, Order::Abba, 2, 0.001, 1600);
     let mut arms = Arms::new(&[6.0, 7.0]);
