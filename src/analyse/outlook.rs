@@ -20,23 +20,21 @@ impl Outlook {
     /// `None` before two rates were measured.
     pub fn of(arm: &ArmInput, question: &Question) -> Option<Outlook> {
         let allowed = (1.0 - question.target.percent().as_fraction()).max(LEAST_ALLOWED);
-        let measured = arm.points.iter().chain(&arm.pilots).filter(|p| p.samples.sent() > 0 && !p.rate.is_infinite());
-        let (mut observations, mut clustering) = (Vec::new(), Vec::new());
-        for point in measured {
-            let (observation, effect) = observed(point, question);
-            observations.push(observation);
-            clustering.push(((observation.missed - allowed).abs(), effect));
-        }
+        let usable = |p: &&PointInput| p.samples.sent() > 0 && !p.rate.is_infinite();
+        let each = |points: &[PointInput]| -> Vec<(Observation, f64)> {
+            points.iter().filter(usable).map(|point| observed(point, question)).collect()
+        };
+        let (points, pilots) = (each(&arm.points), each(&arm.pilots));
+        let all = || points.iter().chain(&pilots);
+        let mut clustering: Vec<(f64, f64)> = all().map(|(o, effect)| ((o.missed - allowed).abs(), *effect)).collect();
         clustering.sort_by(|a, b| a.0.total_cmp(&b.0));
         let near = clustering.iter().take(NEAREST).map(|(_, effect)| *effect);
         let clustering = near.fold(1.0, f64::max);
         let bounds = arm.stopped.iter().filter(|p| !p.rate.is_infinite());
         let bounds = bounds.map(|p| Bound { rate: p.rate.per_second(), stop: p.stop }.observation(clustering));
-        observations.extend(bounds);
+        let observations: Vec<Observation> = all().map(|(o, _)| *o).chain(bounds).collect();
         let curve = Curve::fit(&observations, allowed)?;
-        let pilots = arm.pilots.iter().map(|p| observed(p, question).0);
-        let pilots: Vec<Observation> = pilots.collect();
-        let judged = observations.into_iter().filter(|o| !o.at_least && !pilots.contains(o)).collect();
+        let judged = points.into_iter().map(|(o, _)| o).collect();
         Some(Outlook { curve, judged, clustering })
     }
 

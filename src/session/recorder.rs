@@ -201,10 +201,11 @@ impl Recorder {
 
     fn write(&mut self, mut record: RequestRecord) {
         self.point.progress.backlog.take_off(&record);
-        let stopped = self.point.lookout.as_ref().is_some_and(|l| l.stopped().is_some());
-        if stopped && !self.point.lookout.as_ref().is_some_and(|l| l.was_offered(record.timeline.due)) {
+        let lookout = self.point.lookout.as_ref();
+        if lookout.is_some_and(|l| !l.was_offered(record.timeline.due)) {
             return;
         }
+        let stopped = lookout.is_some_and(|l| l.stopped().is_some());
         if let Some(tokenizer) = &self.point.counter {
             count(&mut record, tokenizer);
         }
@@ -212,7 +213,7 @@ impl Recorder {
         if let Some(Some(abort)) = self.point.abort.get() {
             explain(&mut record, abort, self.point.stamps.is_some());
         }
-        if let Some(lookout) = &self.point.lookout {
+        if let Some(lookout) = lookout {
             lookout.count(&record);
         }
         let tally = &mut self.tally;

@@ -92,7 +92,13 @@ const SWITCHES: [&str; 3] = ["--allow-other-answers", "--dry-run", "--json"];
 fn command(prepared: &Preparation, arm: &str) -> String {
     let mut words = vec!["topobench".to_string(), "run".to_string(), arm.to_string()];
     let mut typed = given::command_line().into_iter().skip_while(|word| word != "best").skip(1);
+    let mut of_engines = Vec::new();
     while let Some(word) = typed.next() {
+        if word == "--" {
+            of_engines.push(word);
+            of_engines.extend(typed);
+            break;
+        }
         let flag = word.split('=').next().unwrap_or_default();
         if OF_THE_RACE.contains(&flag) {
             if !word.contains('=') {
@@ -109,5 +115,6 @@ fn command(prepared: &Preparation, arm: &str) -> String {
         // A flag that takes several words would swallow what follows it.
         words.splice(3..3, limits.iter().flat_map(|(flag, ms)| [(*flag).to_string(), ms.to_string()]));
     }
+    words.extend(of_engines);
     words::shell(&masked_words(&words))
 }

@@ -29,8 +29,11 @@ impl PreparedWorkload {
     /// Exactly so many, each prompt different from all others of the run. What the dataset lets prompts share, such as
     /// random prompts' common prefix, these share too.
     pub fn warm_ups(&self, count: u32) -> Result<Vec<WarmUpRequest>, WorkloadError> {
-        let any = self.load.rates.first().map_or(0, |rate| seeds::point(self.load.seed, *rate, 0));
-        let point = if any == 0 { seeds::derive(seeds::SeedPurpose::Prompt, &[self.load.seed]) } else { any };
+        let point = match self.load.rates.first() {
+            Some(rate) => seeds::point(self.load.seed, *rate, 0),
+            // Nobody knows the rates of a search.
+            None => seeds::derive(seeds::SeedPurpose::Prompt, &[self.load.seed]),
+        };
         match &self.source {
             Source::Random { .. } => {
                 let mut cut = 0;
