@@ -67,7 +67,7 @@ impl FromStr for Rates {
 pub struct Levels(pub Vec<NonZeroU32>);
 
 impl Levels {
-    /// Requests for each in flight, where nobody says how many.
+    /// Requests for each in flight by default.
     pub const PROMPTS_EACH: u32 = 10;
 }
 

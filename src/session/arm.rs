@@ -106,7 +106,7 @@ impl Arm {
         self.kept = Some(live);
     }
 
-    /// The fleet, if it is up, for another session of this deployment. It is nobody's until then.
+    /// The fleet, if it is up, for another session of this deployment. No session owns it until then.
     pub(super) fn release(&mut self) -> Result<Option<LiveArm>, SessionError> {
         self.wanted = false;
         let launch = self.launches;

@@ -91,7 +91,7 @@ impl RowSource {
         }
     }
 
-    /// Where files go if nobody says.
+    /// Where files go by default.
     fn place(&self) -> PathBuf {
         match self {
             RowSource::Table(path) => {

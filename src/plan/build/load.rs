@@ -15,11 +15,11 @@ use std::time::Duration;
 /// Launches and attempts of a run at most: beyond any measurement, and small enough to list.
 const MOST_REPEATS: u32 = 1000;
 
-/// Requests of a point, where nobody says how many.
+/// Requests of a point by default.
 const DEFAULT_REQUESTS: u32 = 100;
 /// Seconds of a point at most: some four months.
 const LONGEST_POINT_SECS: f64 = 1e7;
-/// How long a point of a search lasts where nobody says: a queue near its limit forgets slowly, and bursts have to come and
+/// How long a point of a search lasts by default: a queue near its limit forgets slowly, and bursts have to come and
 /// go.
 const DEFAULT_POINT_SECS: f64 = 60.0;
 /// Points of a run at most: rates times attempts times launches.
