@@ -97,7 +97,7 @@ mod compact_chunks {
         tokens: Vec<u32>,
     }
 
-    pub fn serialize<S: Serializer>(chunks: &[Chunk], serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(chunks: &[Chunk], serializer: S) -> Result<S::Ok, S::Error> {
         let mut before = 0;
         let gaps_us = chunks
             .iter()
@@ -114,7 +114,7 @@ mod compact_chunks {
         Compact { gaps_us, tokens }.serialize(serializer)
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Chunk>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Chunk>, D::Error> {
         let compact = Compact::deserialize(deserializer)?;
         if !compact.tokens.is_empty() && compact.tokens.len() != compact.gaps_us.len() {
             return Err(serde::de::Error::custom("chunks: as many token counts as gaps are needed"));

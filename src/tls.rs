@@ -15,7 +15,7 @@ use rustls_platform_verifier::Verifier;
 use std::sync::Arc;
 
 /// A client's TLS; `insecure`: whoever answers is believed.
-pub fn client_config(insecure: bool) -> Result<ClientConfig, Error> {
+pub(crate) fn client_config(insecure: bool) -> Result<ClientConfig, Error> {
     let provider = Arc::new(ring::default_provider());
     let verifier: Arc<dyn ServerCertVerifier> = match insecure {
         true => Arc::new(Unchecked(Arc::clone(&provider))),
@@ -29,7 +29,7 @@ pub fn client_config(insecure: bool) -> Result<ClientConfig, Error> {
 }
 
 /// What a TLS library's words mean and what helps; `None` for other errors.
-pub fn in_words(error: &str) -> Option<&'static str> {
+pub(crate) fn in_words(error: &str) -> Option<&'static str> {
     let meanings = [
         ("CaUsedAsEndEntity", UNKNOWN),
         ("UnknownIssuer", UNKNOWN),

@@ -22,12 +22,12 @@ const OF_ENGINES: [&str; 12] = [
     "ready_timeout",
 ];
 
-pub fn is_asked(args: &AttachArgs) -> bool {
+pub(super) fn is_asked(args: &AttachArgs) -> bool {
     args.attach.is_some() || !args.prefill_url.is_empty()
 }
 
 /// The servers that `command` is to measure; `None` where it starts its own.
-pub fn servers(command: &str, args: &AttachArgs, matches: &ArgMatches) -> Result<Option<Servers>, CliError> {
+pub(super) fn servers(command: &str, args: &AttachArgs, matches: &ArgMatches) -> Result<Option<Servers>, CliError> {
     if !is_asked(args) {
         if !args.header.is_empty() || args.insecure {
             let flag = if args.insecure { "--insecure" } else { "--header" };

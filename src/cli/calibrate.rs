@@ -18,7 +18,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub fn run(args: &CalibrateArgs, matches: &ArgMatches) -> Result<Exit, CliError> {
+pub(super) fn run(args: &CalibrateArgs, matches: &ArgMatches) -> Result<Exit, CliError> {
     let (slo, target) = slo::resolve(&args.slo, matches, &Environment::of_process()?)?;
     let start = *gpu(&args.gpu)?;
     let (fitted_to, held_out) = (read(&args.runs)?, read(&args.hold_out)?);

@@ -13,7 +13,7 @@ use chrono::Local;
 use clap::ArgMatches;
 use std::path::PathBuf;
 
-pub fn run(args: &CompareArgs, matches: &ArgMatches) -> Result<Exit, CliError> {
+pub(super) fn run(args: &CompareArgs, matches: &ArgMatches) -> Result<Exit, CliError> {
     present::check_parquet(args.parquet)?;
     let env = Environment::of_process()?;
     let (slo, target) = slo::resolve(&args.slo, matches, &env)?;

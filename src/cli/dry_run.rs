@@ -55,7 +55,7 @@ struct DryPoint {
     trace_sha256: String,
 }
 
-pub fn show(plan: &Plan, json: bool) -> Result<Exit, CliError> {
+pub(super) fn show(plan: &Plan, json: bool) -> Result<Exit, CliError> {
     let workload = prepare::workload(plan)?;
     let points = points(plan, &workload)?;
     let arms = plan.arms.iter().map(|arm| dry_arm(arm, plan.order)).collect::<Result<Vec<_>, _>>()?;

@@ -4,7 +4,7 @@ use clap::ArgMatches;
 use clap::parser::ValueSource;
 
 /// Names of the flags (`--tp`) and positions (`-- ARGS`) on the command line, those that `wanted` picks by id.
-pub fn flags(matches: &ArgMatches, wanted: impl Fn(&str) -> bool) -> Vec<String> {
+pub(super) fn flags(matches: &ArgMatches, wanted: impl Fn(&str) -> bool) -> Vec<String> {
     let typed = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
     // Groups of flags are ids too, named as the structs are.
     let is_flag = |id: &str| id.starts_with(|c: char| c.is_ascii_lowercase());

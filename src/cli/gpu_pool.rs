@@ -5,7 +5,7 @@ use crate::plan::environment::{self, Environment};
 use crate::plan::gpus::{GpuPool, Vendor};
 
 /// The inherited visible devices (UUIDs kept), else what the driver lists in its order.
-pub fn of(env: &Environment, known: &[GpuInfo]) -> GpuPool {
+pub(super) fn of(env: &Environment, known: &[GpuInfo]) -> GpuPool {
     if known.is_empty() {
         return GpuPool::none();
     }

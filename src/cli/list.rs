@@ -6,7 +6,7 @@ use super::listing::lines;
 use super::{out, prune};
 use crate::record::catalog::{self, CatalogEntry};
 
-pub fn run(args: &ListArgs) -> Result<Exit, CliError> {
+pub(super) fn run(args: &ListArgs) -> Result<Exit, CliError> {
     let mut entries = catalog::list(&args.result_dir)?;
     entries.retain(|e| wanted(e, args));
     if args.prune.is_asked() {

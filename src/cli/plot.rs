@@ -3,7 +3,7 @@
 mod named;
 mod one;
 
-pub use one::question;
+pub(super) use one::question;
 
 use super::args::PlotArgs;
 use super::exit::{CliError, Exit};
@@ -13,7 +13,7 @@ use crate::record::catalog;
 use clap::ArgMatches;
 use std::path::PathBuf;
 
-pub fn run(args: &PlotArgs, matches: &ArgMatches) -> Result<Exit, CliError> {
+pub(super) fn run(args: &PlotArgs, matches: &ArgMatches) -> Result<Exit, CliError> {
     present::check_parquet(args.parquet)?;
     if args.named.any() {
         return named::run(args, matches);

@@ -12,7 +12,7 @@ use crate::predict::workload::Poisson;
 use clap::ArgMatches;
 use std::fmt::Write as _;
 
-pub fn run(args: &PredictArgs, matches: &ArgMatches) -> Result<Exit, CliError> {
+pub(super) fn run(args: &PredictArgs, matches: &ArgMatches) -> Result<Exit, CliError> {
     let (slo, _) = slo::resolve(&args.slo, matches, &Environment::of_process()?)?;
     let gpu = gpu(&args.gpu)?;
     let model = Model::find(&args.model).ok_or_else(|| {
@@ -81,7 +81,7 @@ fn arms(args: &PredictArgs) -> Vec<Arm> {
 }
 
 /// The preset of this name.
-pub fn gpu(name: &str) -> Result<&'static Gpu, CliError> {
+pub(super) fn gpu(name: &str) -> Result<&'static Gpu, CliError> {
     Gpu::find(name).ok_or_else(|| {
         let known = preset::names(preset::GPUS.iter().map(|gpu| gpu.name));
         CliError::usage(format!("--gpu {name}: not known to the model of the engines; it knows {known}"))

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 const REPORT: &str = "report.html";
 
 /// After a single arm's sweep: its points, its table, its figures.
-pub fn alone(runs: &[ArmRun], plan: &Plan, json: bool) -> Result<Exit, CliError> {
+pub(super) fn alone(runs: &[ArmRun], plan: &Plan, json: bool) -> Result<Exit, CliError> {
     let mut exit = Exit::Good;
     for run in runs {
         let recorded = RecordedRun::read(&run.dir)?;
@@ -43,7 +43,7 @@ pub fn alone(runs: &[ArmRun], plan: &Plan, json: bool) -> Result<Exit, CliError>
 }
 
 /// After all arms' sweeps: the comparison, and each arm's own figures.
-pub fn compared(
+pub(super) fn compared(
     runs: &[ArmRun],
     plan: &Plan,
     scale_rate: Option<RequestRate>,
@@ -70,7 +70,7 @@ fn question(plan: &Plan, scale_rate: Option<RequestRate>) -> Question {
 }
 
 /// Makes the directory that somebody named for a comparison: before hours of measuring, not after.
-pub fn make_output(output: &Path) -> Result<(), CliError> {
+pub(super) fn make_output(output: &Path) -> Result<(), CliError> {
     let made = std::fs::create_dir_all(output).and_then(|()| tempfile::tempfile_in(output).map(drop));
     made.map_err(|e| {
         CliError::usage(format!("cannot write to {}: {e}\nhint: choose another --output", output.display()))
@@ -78,7 +78,7 @@ pub fn make_output(output: &Path) -> Result<(), CliError> {
 }
 
 /// Prints a comparison and fills its directory.
-pub fn comparison(study: &Study, output: &Path, json: bool) -> Result<(), CliError> {
+pub(super) fn comparison(study: &Study, output: &Path, json: bool) -> Result<(), CliError> {
     let mut bytes = serde_json::to_vec_pretty(&study.comparison).map_err(|e| CliError::new(Exit::Internal, e))?;
     bytes.push(b'\n');
     dir::write_atomically(&output.join("compare.json"), &bytes)?;
@@ -99,7 +99,7 @@ pub fn comparison(study: &Study, output: &Path, json: bool) -> Result<(), CliErr
 }
 
 /// Figures, table and report of one run, into the run's own directory. What can't be drawn is told.
-pub fn write_run(run: &Path, study: &Study) -> Result<figures::Written, CliError> {
+pub(super) fn write_run(run: &Path, study: &Study) -> Result<figures::Written, CliError> {
     study.runs.iter().try_for_each(|recorded| write_gpus(run, recorded))?;
     let (drawn, undrawn) = figures::draw(figures::of_run(study));
     let mut written = figures::write(&run.join(dir::PLOTS), &drawn)?;
@@ -110,7 +110,7 @@ pub fn write_run(run: &Path, study: &Study) -> Result<figures::Written, CliError
 }
 
 /// What the samples of the GPUs come to, where there are any.
-pub fn write_gpus(output: &Path, run: &RecordedRun) -> Result<(), CliError> {
+pub(super) fn write_gpus(output: &Path, run: &RecordedRun) -> Result<(), CliError> {
     let table = gpus::table(run).map_err(|e| CliError::new(Exit::Internal, e))?;
     table.map_or(Ok(()), |table| Ok(dir::write_atomically(&output.join(dir::GPU_SUMMARY), &table)?))
 }
@@ -120,7 +120,7 @@ fn warn_of<'a>(failed: impl IntoIterator<Item = &'a figures::FigureError>) {
 }
 
 /// The block for each point that people know from `vllm bench serve`.
-pub fn points(study: &Study, choice: &MetricChoice) -> String {
+pub(super) fn points(study: &Study, choice: &MetricChoice) -> String {
     let arms = study.arms.iter();
     let of_arm = |arm: &crate::analyse::ArmInput| {
         let points = arm.points.iter();
@@ -141,7 +141,7 @@ fn write_texts(output: &Path, study: &Study, figures: &[figures::Drawn]) -> Resu
 }
 
 /// The table of all requests, into the directory of the figures.
-pub fn write_requests(output: &Path, study: &Study) -> Result<PathBuf, CliError> {
+pub(super) fn write_requests(output: &Path, study: &Study) -> Result<PathBuf, CliError> {
     let path = output.join("requests.parquet");
     let bytes = requests(study)?;
     dir::write_atomically(&path, &bytes)?;
@@ -152,7 +152,7 @@ pub fn write_requests(output: &Path, study: &Study) -> Result<PathBuf, CliError>
 ///
 /// # Errors
 /// Where this program can't write such files.
-pub fn check_parquet(asked: bool) -> Result<(), CliError> {
+pub(super) fn check_parquet(asked: bool) -> Result<(), CliError> {
     match asked && cfg!(not(feature = "parquet")) {
         true => Err(CliError::usage(WITHOUT_PARQUET)),
         false => Ok(()),
@@ -173,12 +173,12 @@ fn requests(_: &Study) -> Result<Vec<u8>, CliError> {
 }
 
 /// Colours only for a person who hasn't declined them.
-pub fn style() -> console::Style {
+pub(super) fn style() -> console::Style {
     console::Style { color: out::colours_are_welcome() }
 }
 
 /// 4 for any point that can't be trusted, 5 for any below the gate.
-pub fn judge(comparison: &Comparison, gate: Option<Percent>) -> Exit {
+pub(super) fn judge(comparison: &Comparison, gate: Option<Percent>) -> Exit {
     let points = || comparison.arms.iter().flat_map(|a| &a.points);
     let doubtful = points().any(|p| p.status != PointStatus::Measured || p.valid == Some(false));
     let missed =

@@ -14,7 +14,7 @@ use topobench_proxy::{BackendUrl, Dispatch, Policy, Proxy, ProxyConfig, Routes};
 /// Streams may take minutes; a proxy that is stopped lets them.
 const GRACE: Duration = Duration::from_secs(600);
 
-pub fn run(args: &ProxyArgs) -> Result<Exit, CliError> {
+pub(super) fn run(args: &ProxyArgs) -> Result<Exit, CliError> {
     let mut config = ProxyConfig::new(SocketAddr::new(args.host, args.port), routes(args)?);
     if let Some(limit) = args.max_in_flight {
         config.limits.max_in_flight = limit;

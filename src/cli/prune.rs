@@ -16,13 +16,13 @@ use std::io::{BufRead as _, IsTerminal as _};
 const CURATED: &str = "curated/";
 
 impl PruneArgs {
-    pub fn is_asked(&self) -> bool {
+    pub(super) fn is_asked(&self) -> bool {
         self.keep.is_some() || self.older_than.is_some()
     }
 }
 
 /// `entries`: newest first, as listed.
-pub fn run(entries: &[CatalogEntry], args: &ListArgs) -> Result<Exit, CliError> {
+pub(super) fn run(entries: &[CatalogEntry], args: &ListArgs) -> Result<Exit, CliError> {
     let doomed = doomed(entries, args);
     if doomed.is_empty() {
         out::note("nothing to remove");

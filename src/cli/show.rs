@@ -11,7 +11,7 @@ use clap::ArgMatches;
 use serde_json::json;
 use std::fmt::Write as _;
 
-pub fn run(args: &ShowArgs, matches: &ArgMatches) -> Result<Exit, CliError> {
+pub(super) fn run(args: &ShowArgs, matches: &ArgMatches) -> Result<Exit, CliError> {
     let dir = catalog::resolve(&args.result_dir, &args.run)?;
     let run = RecordedRun::read_within(&dir, args.slo.window)?;
     let question = plot::question(&run, &args.slo, matches, &Environment::of_process()?)?;

@@ -8,7 +8,11 @@ use crate::plan::slo_words::{self, Metric, SloWord};
 use clap::ArgMatches;
 
 /// The SLO and target that flags and environment ask for; the last flag given for a metric wins.
-pub fn resolve(options: &SloOptions, matches: &ArgMatches, env: &Environment) -> Result<(Slo, Target), CliError> {
+pub(super) fn resolve(
+    options: &SloOptions,
+    matches: &ArgMatches,
+    env: &Environment,
+) -> Result<(Slo, Target), CliError> {
     let mut words = Vec::new();
     // Words of a preset stand nowhere on the command line, and so before everything on it.
     let positions = matches.indices_of("goodput").into_iter().flatten().chain(std::iter::repeat(0));
@@ -30,7 +34,7 @@ pub fn resolve(options: &SloOptions, matches: &ArgMatches, env: &Environment) ->
 }
 
 /// Whether anybody named a limit on the command line.
-pub fn given(options: &SloOptions) -> bool {
+pub(super) fn given(options: &SloOptions) -> bool {
     !options.goodput.is_empty()
         || options.ttft_slo.is_some()
         || options.tpot_slo.is_some()

@@ -5,12 +5,12 @@ use chrono::{DateTime, Local, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Ti
 const FORMATS: [&str; 4] = ["%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M"];
 
 /// The moment itself; a day begins at midnight.
-pub fn since(text: &str) -> Result<DateTime<Local>, String> {
+pub(super) fn since(text: &str) -> Result<DateTime<Local>, String> {
     parse(text, Local::now(), NaiveTime::MIN)
 }
 
 /// The moment itself; a day ends where the next begins.
-pub fn until(text: &str) -> Result<DateTime<Local>, String> {
+pub(super) fn until(text: &str) -> Result<DateTime<Local>, String> {
     let last = NaiveTime::from_hms_nano_opt(23, 59, 59, 999_999_999).unwrap_or_default();
     parse(text, Local::now(), last)
 }

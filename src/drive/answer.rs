@@ -52,7 +52,7 @@ pub fn judge<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, asked: Asked) -> Ju
 
 /// Reads one response.
 #[derive(Debug)]
-pub struct AnswerReader {
+pub(super) struct AnswerReader {
     response: ResponseReader,
     sse: SseParser,
     content: Content,
@@ -71,7 +71,7 @@ struct Content {
 }
 
 impl AnswerReader {
-    pub fn new(timeline: TimelineBuilder) -> Self {
+    pub(super) fn new(timeline: TimelineBuilder) -> Self {
         let content = Content {
             timeline,
             pattern: Pattern::default(),
@@ -86,17 +86,17 @@ impl AnswerReader {
 
     /// Refuses an answer that goes far beyond what was asked for: one without end would eat the memory. Some room is
     /// left for servers that count otherwise.
-    pub fn bounded(mut self, max_tokens: u32) -> Self {
+    pub(super) fn bounded(mut self, max_tokens: u32) -> Self {
         self.content.most_chunks = (max_tokens as usize).saturating_mul(2).saturating_add(64);
         self
     }
 
-    pub fn timeline(&mut self) -> &mut TimelineBuilder {
+    pub(super) fn timeline(&mut self) -> &mut TimelineBuilder {
         &mut self.content.timeline
     }
 
     /// Bytes that one read brought at `at`.
-    pub fn feed(&mut self, bytes: &[u8], at: Offset) {
+    pub(super) fn feed(&mut self, bytes: &[u8], at: Offset) {
         let AnswerReader { response, sse, content } = self;
         let (mut too_long, mut refused) = (None, None);
         let read = response.feed(bytes, |status, piece| {
@@ -123,7 +123,7 @@ impl AnswerReader {
     }
 
     /// The connection ended; `error` if it didn't close in order.
-    pub fn close(&mut self, error: Option<&std::io::Error>, at: Offset) {
+    pub(super) fn close(&mut self, error: Option<&std::io::Error>, at: Offset) {
         if self.response.status().is_none() {
             let detail = error.map_or_else(|| "closed before the status line".to_string(), ToString::to_string);
             self.content.fail(Failure::Connect { detail });
@@ -162,26 +162,26 @@ impl AnswerReader {
     }
 
     /// Whether the outcome can't change any more.
-    pub fn is_known(&self) -> bool {
+    pub(super) fn is_known(&self) -> bool {
         self.content.done || self.content.failure.is_some()
     }
 
     /// Whether the whole response was read and the connection may serve again.
-    pub fn is_reusable(&self) -> bool {
+    pub(super) fn is_reusable(&self) -> bool {
         self.response.is_reusable()
     }
 
     /// Events so far: what proves that the stream advances. Comments don't.
-    pub fn events(&self) -> u64 {
+    pub(super) fn events(&self) -> u64 {
         self.content.events
     }
 
-    pub fn tokens(&self) -> u32 {
+    pub(super) fn tokens(&self) -> u32 {
         self.content.timeline.counter().tokens()
     }
 
     /// What became of it. To be asked once the outcome is known.
-    pub fn outcome(&self, asked: Asked) -> Outcome {
+    pub(super) fn outcome(&self, asked: Asked) -> Outcome {
         let Content { timeline, failure, .. } = &self.content;
         if let Some(failure) = failure {
             return Outcome::Failed(failure.clone());
@@ -214,7 +214,7 @@ impl AnswerReader {
     }
 
     /// The timeline and the kept text, taken out; the reader can still read the rest of the response.
-    pub fn finish(&mut self, end: Offset) -> (Timeline, Option<String>) {
+    pub(super) fn finish(&mut self, end: Offset) -> (Timeline, Option<String>) {
         std::mem::take(&mut self.content.timeline).finish(end)
     }
 }

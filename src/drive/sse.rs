@@ -12,11 +12,11 @@ const MAX_EVENT_BYTES: usize = 1 << 20;
 /// A line or event beyond 1 MiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an event longer than {MAX_EVENT_BYTES} bytes")]
-pub struct TooLong;
+pub(super) struct TooLong;
 
 /// Splits a byte stream into the data of its events.
 #[derive(Debug, Default)]
-pub struct SseParser {
+pub(super) struct SseParser {
     /// Beginning of a line whose end hasn't come yet.
     line: Vec<u8>,
     /// Data lines so far of the event being read, where they couldn't be handed on as they lay.
@@ -33,7 +33,7 @@ enum SseLine<'a> {
 
 impl SseParser {
     /// Calls `each` with the data of every event that `input` completes.
-    pub fn feed(&mut self, mut input: &[u8], mut each: impl FnMut(&[u8])) -> Result<(), TooLong> {
+    pub(super) fn feed(&mut self, mut input: &[u8], mut each: impl FnMut(&[u8])) -> Result<(), TooLong> {
         // The event's only data line so far, still where it lies in the input.
         let mut lying: Option<&[u8]> = None;
         while let Some(end) = memchr(b'\n', input) {
@@ -58,7 +58,7 @@ impl SseParser {
     }
 
     /// The stream has ended: hands on the event that a server left without its blank line.
-    pub fn finish(&mut self, mut each: impl FnMut(&[u8])) {
+    pub(super) fn finish(&mut self, mut each: impl FnMut(&[u8])) {
         if self.finish_cut_line(&mut each).is_ok() {
             self.emit(None, &mut each);
         }

@@ -9,17 +9,17 @@ use topobench::predict::model::blocks::mix;
 
 /// Stands for the KV cache of a prompt: equal prompts, equal prints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KvPrint(pub u64);
+pub(super) struct KvPrint(pub u64);
 
 impl KvPrint {
-    pub fn of(prompt: &[u32]) -> Self {
+    pub(super) fn of(prompt: &[u32]) -> Self {
         Self(prompt.iter().fold(0x5851_f42d, |hash, token| mix(hash, *token)))
     }
 }
 
 /// The sampling parameters that shape an answer.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Sampling {
+pub(super) struct Sampling {
     pub max_tokens: u32,
     pub min_tokens: u32,
     pub ignore_eos: bool,
@@ -30,7 +30,7 @@ pub struct Sampling {
 
 /// Why an answer ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FinishReason {
+pub(super) enum FinishReason {
     /// `max_tokens` reached.
     Length,
     /// End-of-text sampled.
@@ -41,7 +41,7 @@ pub enum FinishReason {
 
 impl FinishReason {
     /// vLLM's `finish_reason`.
-    pub fn name(&self) -> &'static str {
+    pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Length => "length",
             Self::EndOfText | Self::StopString(_) => "stop",
@@ -49,7 +49,7 @@ impl FinishReason {
     }
 
     /// vLLM's `stop_reason`.
-    pub fn stop_reason(&self) -> Option<&str> {
+    pub(super) fn stop_reason(&self) -> Option<&str> {
         match self {
             Self::StopString(stop) => Some(stop),
             Self::Length | Self::EndOfText => None,
@@ -59,14 +59,14 @@ impl FinishReason {
 
 /// One token and the text that it adds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Piece {
+pub(super) struct Piece {
     pub token: u32,
     pub text: String,
 }
 
 /// A whole answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub(super) struct Answer {
     /// At least one.
     pub pieces: Vec<Piece>,
     pub finish: FinishReason,
@@ -74,7 +74,7 @@ pub struct Answer {
 
 impl Answer {
     /// The answer to the prompt behind `kv`.
-    pub fn compose(vocabulary: &Vocabulary, kv: KvPrint, sampling: &Sampling) -> Self {
+    pub(super) fn compose(vocabulary: &Vocabulary, kv: KvPrint, sampling: &Sampling) -> Self {
         let seed = sampling.noise.map_or(kv.0, |noise| mix(kv.0 ^ noise, 1));
         let natural = natural_length(seed).max(sampling.min_tokens.saturating_add(1));
         let ends = !sampling.ignore_eos && natural <= sampling.max_tokens;
@@ -96,7 +96,7 @@ impl Answer {
         answer
     }
 
-    pub fn tokens(&self) -> u32 {
+    pub(super) fn tokens(&self) -> u32 {
         self.pieces.len() as u32
     }
 

@@ -18,13 +18,13 @@ const VERSION: &str = concat!("0.32.0+enginesim.", env!("CARGO_PKG_VERSION"), " 
 
 #[derive(Debug, Parser)]
 #[command(name = "enginesim", version = VERSION, about = "A simulated vLLM: its command line, HTTP surface, KV hand-off and timing, without a GPU")]
-pub struct Cli {
+pub(super) struct Cli {
     #[command(subcommand)]
     pub command: Command,
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Serve a simulated model on vLLM's HTTP surface.
     Serve(Box<ServeArgs>),
     /// Sleep for ever: the stray process that some faults leave behind.
@@ -38,7 +38,7 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 #[command(args_override_self = true, after_long_help = crate::enginesim::faults::HELP)]
-pub struct ServeArgs {
+pub(super) struct ServeArgs {
     /// Model preset, Hugging Face id or path whose last part names a preset.
     #[arg(value_name = "MODEL")]
     pub model_tag: Option<String>,
@@ -88,7 +88,7 @@ pub struct ServeArgs {
 /// vLLM's flags that change nothing in a simulation.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Accepted for vLLM's sake, without effect")]
-pub struct InertArgs {
+pub(super) struct InertArgs {
     #[arg(long)]
     pub dtype: Option<String>,
     #[arg(long)]
@@ -135,7 +135,7 @@ pub struct InertArgs {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Simulation")]
-pub struct SimArgs {
+pub(super) struct SimArgs {
     /// GPU to simulate: h100, a100 or l4.
     #[arg(long, default_value = "h100")]
     pub sim_gpu: String,
@@ -156,7 +156,7 @@ pub struct SimArgs {
 /// What to do when the KV of a request cannot be fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum LoadFailurePolicy {
+pub(super) enum LoadFailurePolicy {
     /// Answer with an error.
     #[default]
     Fail,
@@ -168,7 +168,7 @@ pub enum LoadFailurePolicy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(clippy::enum_variant_names, reason = "these are the names on vLLM's command line")]
-pub enum KvRole {
+pub(super) enum KvRole {
     KvProducer,
     KvConsumer,
     KvBoth,
@@ -176,7 +176,7 @@ pub enum KvRole {
 
 /// `--kv-transfer-config`; keys that a simulation has no use for are ignored.
 #[derive(Debug, Clone, Deserialize)]
-pub struct KvTransferConfig {
+pub(super) struct KvTransferConfig {
     pub kv_connector: String,
     pub kv_role: KvRole,
     pub engine_id: Option<String>,
@@ -187,7 +187,7 @@ pub struct KvTransferConfig {
 }
 
 #[derive(Debug, Clone, Deserialize, Default)]
-pub struct KvExtraConfig {
+pub(super) struct KvExtraConfig {
     /// Seconds that a prefill instance keeps blocks for a decode instance.
     pub kv_lease_duration: Option<f64>,
     /// Those inside a `MultiConnector`.
@@ -203,7 +203,7 @@ struct InnerConnector {
 /// Which side moves the KV. vLLM's two NIXL connectors never shake hands with each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum TransferMode {
+pub(super) enum TransferMode {
     Pull,
     Push,
 }
@@ -224,7 +224,7 @@ impl KvTransferConfig {
         }
     }
 
-    pub fn mode(&self) -> TransferMode {
+    pub(super) fn mode(&self) -> TransferMode {
         self.known_mode().unwrap_or(TransferMode::Pull)
     }
 }
@@ -238,7 +238,7 @@ fn parse_kv_config(text: &str) -> Result<KvTransferConfig, String> {
 }
 
 /// Parses argv; prints help or an error and exits where argparse would.
-pub fn parse(argv: impl Iterator<Item = OsString>) -> Cli {
+pub(super) fn parse(argv: impl Iterator<Item = OsString>) -> Cli {
     let argv: Vec<OsString> = argv.map(canonical).collect();
     Cli::try_parse_from(argv).unwrap_or_else(|error| {
         if error.kind() == ErrorKind::UnknownArgument {

@@ -16,7 +16,7 @@ const DEFAULT_LEASE: f64 = 30.0;
 
 /// Why an instance cannot start. The words begin as vLLM's exceptions do.
 #[derive(Debug, Error)]
-pub enum ConfigError {
+pub(super) enum ConfigError {
     #[error(
         "OSError: {0} is not a local folder and is not a valid model identifier. enginesim knows: {known}",
         known = names()
@@ -56,7 +56,7 @@ fn gpus() -> String {
 
 /// Everything that one instance needs to know about itself.
 #[derive(Debug)]
-pub struct Config {
+pub(super) struct Config {
     pub model: &'static Model,
     pub gpu: &'static Gpu,
     /// As given on the command line.
@@ -83,7 +83,7 @@ pub struct Config {
 
 /// The KV connector of an instance.
 #[derive(Debug)]
-pub struct KvSide {
+pub(super) struct KvSide {
     pub transfer: KvTransferConfig,
     pub engine_id: String,
     /// Address that decode instances connect to.
@@ -93,7 +93,7 @@ pub struct KvSide {
 }
 
 impl Config {
-    pub fn resolve(args: ServeArgs) -> Result<Self, ConfigError> {
+    pub(super) fn resolve(args: ServeArgs) -> Result<Self, ConfigError> {
         let tag = args.model_tag.or(args.model);
         let model_path = tag.ok_or(ConfigError::NoModel)?;
         let model = Model::find(&model_path).ok_or_else(|| ConfigError::UnknownModel(model_path.clone()))?;
@@ -151,17 +151,17 @@ impl Config {
         })
     }
 
-    pub fn cost(&self) -> CostModel {
+    pub(super) fn cost(&self) -> CostModel {
         CostModel::new(self.model, self.gpu, self.tensor_parallel)
     }
 
-    pub fn scheduler(&self) -> Scheduler {
+    pub(super) fn scheduler(&self) -> Scheduler {
         let pool = BlockPool::new(self.kv_blocks, self.prefix_caching);
         Scheduler::new(self.limits, self.cost(), pool)
     }
 
     /// Labels of `vllm:cache_config_info`, in alphabetical order.
-    pub fn cache_labels(&self) -> Vec<(&'static str, String)> {
+    pub(super) fn cache_labels(&self) -> Vec<(&'static str, String)> {
         let python = |value: bool| if value { "True" } else { "False" }.to_owned();
         vec![
             ("block_size", self.limits.block_size.to_string()),
@@ -176,7 +176,7 @@ impl Config {
     }
 
     /// Tokens that the KV cache holds.
-    pub fn kv_tokens(&self) -> u64 {
+    pub(super) fn kv_tokens(&self) -> u64 {
         u64::from(self.kv_blocks) * u64::from(self.limits.block_size)
     }
 }

@@ -27,29 +27,29 @@ const STALL: Duration = Duration::from_millis(20);
 
 /// Simulated time, counted from the start of the engine.
 #[derive(Debug, Clone, Copy)]
-pub struct Clock {
+pub(super) struct Clock {
     start: Instant,
     speed: f64,
 }
 
 impl Clock {
     /// `speed` is simulated seconds per real second, above 0.
-    pub fn new(speed: f64) -> Self {
+    pub(super) fn new(speed: f64) -> Self {
         Self { start: Instant::now(), speed }
     }
 
     /// Simulated time since the start.
-    pub fn now(&self) -> Duration {
+    pub(super) fn now(&self) -> Duration {
         self.start.elapsed().mul_f64(self.speed)
     }
 
     /// Real duration of a simulated one.
-    pub fn real(&self, simulated: Duration) -> Duration {
+    pub(super) fn real(&self, simulated: Duration) -> Duration {
         simulated.div_f64(self.speed)
     }
 
     /// Simulated duration of a real one.
-    pub fn simulated(&self, real: Duration) -> Duration {
+    pub(super) fn simulated(&self, real: Duration) -> Duration {
         real.mul_f64(self.speed)
     }
 
@@ -61,7 +61,7 @@ impl Clock {
 
 /// A sequence for the engine and who wants to hear of it.
 #[derive(Debug)]
-pub struct Submission {
+pub(super) struct Submission {
     pub spec: NewSequence,
     /// Position of this sequence among those that share `events`.
     pub index: usize,
@@ -74,7 +74,7 @@ pub struct Submission {
 
 /// News of a sequence.
 #[derive(Debug)]
-pub enum Event {
+pub(super) enum Event {
     /// Blocks are set aside: the KV is to be fetched.
     Fetch(Fetch),
     /// One more token; the report comes with the last one, its durations in real time.
@@ -83,7 +83,7 @@ pub enum Event {
 
 /// KV that this instance moved: into its own blocks, or into another's.
 #[derive(Debug, Clone)]
-pub struct Fetched {
+pub(super) struct Fetched {
     pub fetch: Fetch,
     /// Simulated time at which its transfer was posted.
     pub posted: Duration,
@@ -91,7 +91,7 @@ pub struct Fetched {
 
 /// KV that has come in.
 #[derive(Debug)]
-pub enum Arrived {
+pub(super) enum Arrived {
     Fetched(Fetched),
     /// Written by the prefill instance. Its notice is taken in during one step and seen by the next: one later than what
     /// this instance fetched itself.
@@ -110,14 +110,14 @@ enum Command {
 
 /// Handle to the engine's thread.
 #[derive(Debug)]
-pub struct Engine {
+pub(super) struct Engine {
     commands: Sender<Command>,
     next_id: AtomicU64,
     clock: Clock,
 }
 
 /// What an engine is made of.
-pub struct Parts {
+pub(super) struct Parts {
     pub scheduler: Scheduler,
     pub cost: CostModel,
     pub clock: Clock,
@@ -130,7 +130,7 @@ pub struct Parts {
 
 impl Engine {
     /// Starts the thread.
-    pub fn start(parts: Parts) -> io::Result<Self> {
+    pub(super) fn start(parts: Parts) -> io::Result<Self> {
         let (commands, inbox) = mpsc::channel();
         let clock = parts.clock;
         let worker = Worker::new(parts, inbox);
@@ -138,38 +138,38 @@ impl Engine {
         Ok(Self { commands, next_id: AtomicU64::new(1), clock })
     }
 
-    pub fn clock(&self) -> Clock {
+    pub(super) fn clock(&self) -> Clock {
         self.clock
     }
 
     /// An id that no other sequence of this engine has.
-    pub fn next_id(&self) -> SequenceId {
+    pub(super) fn next_id(&self) -> SequenceId {
         self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub fn submit(&self, submission: Submission) {
+    pub(super) fn submit(&self, submission: Submission) {
         self.send(Command::Submit(Box::new(submission)));
     }
 
-    pub fn kv_loaded(&self, arrived: Arrived, output_tokens: u32) {
+    pub(super) fn kv_loaded(&self, arrived: Arrived, output_tokens: u32) {
         self.send(Command::KvLoaded(arrived, output_tokens));
     }
 
     /// The KV of a sequence kept here was pushed: its blocks are free.
-    pub fn kv_sent(&self, sent: Fetched) {
+    pub(super) fn kv_sent(&self, sent: Fetched) {
         self.send(Command::KvSent(sent));
     }
 
-    pub fn kv_recompute(&self, id: SequenceId, output_tokens: u32) {
+    pub(super) fn kv_recompute(&self, id: SequenceId, output_tokens: u32) {
         self.send(Command::KvRecompute(id, output_tokens));
     }
 
-    pub fn abort(&self, id: SequenceId) {
+    pub(super) fn abort(&self, id: SequenceId) {
         self.send(Command::Abort(id));
     }
 
     /// Frees blocks that were kept for a decode instance.
-    pub fn release(&self, id: SequenceId) {
+    pub(super) fn release(&self, id: SequenceId) {
         self.send(Command::Release(id));
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// What `--sim-fault` can ask for.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Fault {
+pub(super) enum Fault {
     DieBeforeReady(i32),
     NeverReady,
     SlowReady(Duration),
@@ -37,7 +37,7 @@ pub enum Fault {
 }
 
 /// The end of `serve --help`.
-pub const HELP: &str = "\
+pub(super) const HELP: &str = "\
 Faults (--sim-fault KIND[=ARG], repeatable):
   die-before-ready[=RC]   exit RC (1) instead of becoming ready
   never-ready             start for ever
@@ -95,7 +95,7 @@ const KINDS: &[&str] = &[
 
 impl Fault {
     /// Reads `KIND[=ARG]`.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
         let (kind, argument) = match text.split_once('=') {
             Some((kind, argument)) => (kind, Some(argument)),
             None => (text, None),
@@ -168,20 +168,20 @@ fn parse_status(argument: Option<&str>) -> Result<Fault, String> {
 
 /// The faults of one instance, by what they ask.
 #[derive(Debug, Clone, Default)]
-pub struct Faults(Vec<Fault>);
+pub(super) struct Faults(Vec<Fault>);
 
 impl Faults {
-    pub fn new(faults: Vec<Fault>) -> Self {
+    pub(super) fn new(faults: Vec<Fault>) -> Self {
         Self(faults)
     }
 
     /// Whether this argument-less fault is on.
-    pub fn has(&self, fault: &Fault) -> bool {
+    pub(super) fn has(&self, fault: &Fault) -> bool {
         self.0.contains(fault)
     }
 
     /// The first value that `pick` finds.
-    pub fn find<T>(&self, pick: impl Fn(&Fault) -> Option<T>) -> Option<T> {
+    pub(super) fn find<T>(&self, pick: impl Fn(&Fault) -> Option<T>) -> Option<T> {
         self.0.iter().find_map(pick)
     }
 }

@@ -25,7 +25,7 @@ use topobench::predict::model::scheduler::Fetch;
 use topobench::predict::model::sequence::{KvOrigin, NewSequence, Report, SequenceId};
 
 /// One instance, as its request handlers see it.
-pub struct Server {
+pub(super) struct Server {
     pub config: Config,
     pub vocabulary: Vocabulary,
     pub engine: Arc<Engine>,
@@ -40,12 +40,12 @@ pub struct Server {
 
 impl Server {
     /// Where the profiler's traces go; `None`: there is no profiler.
-    pub fn traces(&self) -> Option<PathBuf> {
+    pub(super) fn traces(&self) -> Option<PathBuf> {
         std::env::var_os("VLLM_TORCH_PROFILER_DIR").map(PathBuf::from)
     }
 
     /// A trace in Chrome's format with nothing in it but its process: a simulated engine has no kernels.
-    pub fn write_trace(&self) -> std::io::Result<()> {
+    pub(super) fn write_trace(&self) -> std::io::Result<()> {
         let Some(dir) = self.traces() else { return Ok(()) };
         let pid = std::process::id();
         let process = serde_json::json!({
@@ -56,7 +56,7 @@ impl Server {
     }
 
     /// A number that this instance has not used before, for ids and sampling.
-    pub fn fresh(&self) -> u64 {
+    pub(super) fn fresh(&self) -> u64 {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         let count = COUNTER.fetch_add(1, Ordering::Relaxed);
         mix(self.config.seed ^ u64::from(std::process::id()) << 32, count as u32)
@@ -65,7 +65,7 @@ impl Server {
 
 /// A validated request.
 #[derive(Debug, Clone)]
-pub struct Job {
+pub(super) struct Job {
     /// Id as the client sees it, `cmpl-...` or `chatcmpl-...`.
     pub id: String,
     pub prompts: Vec<Arc<[u32]>>,
@@ -77,7 +77,7 @@ pub struct Job {
 
 /// What a request does with KV caches of other instances.
 #[derive(Debug, Clone)]
-pub enum KvUse {
+pub(super) enum KvUse {
     Local,
     /// Keep the KV under this remote request id.
     Offer(String),
@@ -88,7 +88,7 @@ pub enum KvUse {
 
 /// One token for the client.
 #[derive(Debug, Clone)]
-pub struct Delta {
+pub(super) struct Delta {
     /// Position among the choices of the response.
     pub choice: usize,
     pub token: u32,
@@ -98,7 +98,7 @@ pub struct Delta {
 
 /// Why no more tokens come.
 #[derive(Debug, thiserror::Error)]
-pub enum GenerationError {
+pub(super) enum GenerationError {
     #[error("KV transfer failed: {0}")]
     Transfer(#[from] TransferError),
     #[error("the engine failed")]
@@ -118,7 +118,7 @@ struct Choice {
 }
 
 /// A request on its way through the engine.
-pub struct Generation {
+pub(super) struct Generation {
     server: Arc<Server>,
     job: Job,
     choices: Vec<Choice>,
@@ -129,7 +129,7 @@ pub struct Generation {
 }
 
 impl Generation {
-    pub fn new(server: Arc<Server>, job: Job) -> Self {
+    pub(super) fn new(server: Arc<Server>, job: Job) -> Self {
         let (sender, events) = unbounded_channel();
         let fetches = matches!(job.kv, KvUse::Fetch(_) | KvUse::Await(..));
         let mut choices = Vec::new();
@@ -146,7 +146,7 @@ impl Generation {
     }
 
     /// The next token of any choice; `None` when all choices have ended.
-    pub async fn next(&mut self) -> Option<Result<Delta, GenerationError>> {
+    pub(super) async fn next(&mut self) -> Option<Result<Delta, GenerationError>> {
         if let Some(sender) = self.sender.take() {
             self.submit(sender).await;
         }
@@ -172,7 +172,7 @@ impl Generation {
     }
 
     /// `kv_transfer_params` of the answer: where a decode instance finds the KV.
-    pub fn kv_params(&self) -> Option<Value> {
+    pub(super) fn kv_params(&self) -> Option<Value> {
         let (KvUse::Offer(request_id), Some(report)) = (&self.job.kv, &self.held) else {
             return None;
         };

@@ -26,7 +26,7 @@ enum State {
 
 /// The KV of a finished prompt.
 #[derive(Debug, Clone)]
-pub struct Offer {
+pub(super) struct Offer {
     pub sequence: SequenceId,
     pub print: KvPrint,
     /// In the prompt's order.
@@ -41,7 +41,7 @@ struct Entry {
 
 /// What a notification did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Notice {
+pub(super) enum Notice {
     /// The blocks of this sequence can be freed.
     Release(SequenceId),
     /// They were already.
@@ -50,7 +50,7 @@ pub enum Notice {
 
 /// All hand-offs of one prefill instance, by request id.
 #[derive(Debug, Default)]
-pub struct HandOffs(Mutex<Table>);
+pub(super) struct HandOffs(Mutex<Table>);
 
 #[derive(Debug, Default)]
 struct Table {
@@ -66,7 +66,7 @@ impl HandOffs {
     }
 
     /// Keeps the KV of a finished prompt, or gives it to who registered for it.
-    pub fn offer(&self, request_id: String, offer: Offer) {
+    pub(super) fn offer(&self, request_id: String, offer: Offer) {
         let mut table = self.table();
         let unclaimed = match table.registered.remove(base_id(&request_id)) {
             Some(waiting) => waiting.send(offer).err(),
@@ -78,7 +78,7 @@ impl HandOffs {
     }
 
     /// The KV of a prompt, once it is there. `request_id` is without its random end.
-    pub fn register(&self, request_id: &str) -> oneshot::Receiver<Offer> {
+    pub(super) fn register(&self, request_id: &str) -> oneshot::Receiver<Offer> {
         let (found, finding) = oneshot::channel();
         let mut table = self.table();
         let held = |(id, entry): &(&String, &Entry)| base_id(id) == request_id && entry.state == State::Held;
@@ -92,7 +92,7 @@ impl HandOffs {
     }
 
     /// Reads the KV, once.
-    pub fn read(&self, request_id: &str) -> Option<KvPrint> {
+    pub(super) fn read(&self, request_id: &str) -> Option<KvPrint> {
         let mut table = self.table();
         let entry = table.entries.get_mut(request_id)?;
         match entry.state {
@@ -106,7 +106,7 @@ impl HandOffs {
     }
 
     /// The reader is done.
-    pub fn notify(&self, request_id: &str) -> Notice {
+    pub(super) fn notify(&self, request_id: &str) -> Notice {
         match self.table().entries.remove(request_id) {
             Some(Entry { state: State::Expired, .. }) | None => Notice::AfterExpiry,
             Some(entry) => Notice::Release(entry.offer.sequence),
@@ -114,7 +114,7 @@ impl HandOffs {
     }
 
     /// The lease of `request_id` ended; true when nobody had fetched it.
-    pub fn expire(&self, request_id: &str) -> bool {
+    pub(super) fn expire(&self, request_id: &str) -> bool {
         let mut table = self.table();
         let Some(entry) = table.entries.get_mut(request_id) else {
             return false;

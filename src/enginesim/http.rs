@@ -30,13 +30,17 @@ use stream::EventWriter;
 use wire::Endpoint;
 
 /// Body of any response.
-pub type Body = BoxBody<Bytes, io::Error>;
+pub(super) type Body = BoxBody<Bytes, io::Error>;
 
 /// Events of one stream that may wait for a slow reader.
 const STREAM_BUFFER: usize = 256;
 
 /// Answers one request; an error makes the connection break off.
-pub async fn handle(server: Arc<Server>, peer: SocketAddr, request: Request<Incoming>) -> io::Result<Response<Body>> {
+pub(super) async fn handle(
+    server: Arc<Server>,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+) -> io::Result<Response<Body>> {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let response = if authorised(&server, &request) {
         route(&server, request).await

@@ -7,7 +7,7 @@ use std::io::Write;
 
 /// Process of vLLM that a line claims to come from.
 #[derive(Debug, Clone, Copy)]
-pub enum Source {
+pub(super) enum Source {
     ApiServer,
     EngineCore,
 }
@@ -22,15 +22,15 @@ impl Source {
 }
 
 /// One line of vLLM's own logger.
-pub fn info(source: Source, place: &str, message: &str) {
+pub(super) fn info(source: Source, place: &str, message: &str) {
     line(source, "INFO", place, message);
 }
 
-pub fn warning(source: Source, place: &str, message: &str) {
+pub(super) fn warning(source: Source, place: &str, message: &str) {
     line(source, "WARNING", place, message);
 }
 
-pub fn error(source: Source, place: &str, message: &str) {
+pub(super) fn error(source: Source, place: &str, message: &str) {
     line(source, "ERROR", place, message);
 }
 
@@ -42,7 +42,7 @@ fn line(source: Source, level: &str, place: &str, message: &str) {
 }
 
 /// One line of uvicorn's logger.
-pub fn uvicorn(message: &str) {
+pub(super) fn uvicorn(message: &str) {
     raw(Source::ApiServer, &format!("INFO:     {message}"));
 }
 
@@ -53,7 +53,7 @@ fn raw(source: Source, text: &str) {
 }
 
 /// Lines of a traceback, as an exception in Python prints them.
-pub fn traceback(lines: &[&str]) {
+pub(super) fn traceback(lines: &[&str]) {
     let text = format!("Traceback (most recent call last):\n{}\n", lines.join("\n"));
     // As above.
     let _ = std::io::stderr().lock().write_all(text.as_bytes());

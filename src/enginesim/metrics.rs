@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-pub use catalogue::{Counter, Distribution, Gauge};
+pub(super) use catalogue::{Counter, Distribution, Gauge};
 use catalogue::{FAMILIES, Family, Label, Series};
 use histogram::Histogram;
 
@@ -17,7 +17,7 @@ use topobench::predict::model::sequence::Report;
 
 /// All values of one instance.
 #[derive(Debug)]
-pub struct Metrics {
+pub(super) struct Metrics {
     model: String,
     nixl: bool,
     /// Labels of `vllm:cache_config_info`.
@@ -28,7 +28,7 @@ pub struct Metrics {
 
 /// The values under the lock.
 #[derive(Debug, Default)]
-pub struct Values {
+pub(super) struct Values {
     gauges: BTreeMap<Gauge, f64>,
     counters: BTreeMap<Counter, f64>,
     histograms: BTreeMap<Distribution, Histogram>,
@@ -37,31 +37,31 @@ pub struct Values {
 }
 
 impl Values {
-    pub fn set(&mut self, gauge: Gauge, value: f64) {
+    pub(super) fn set(&mut self, gauge: Gauge, value: f64) {
         self.gauges.insert(gauge, value);
     }
 
-    pub fn add(&mut self, counter: Counter, value: f64) {
+    pub(super) fn add(&mut self, counter: Counter, value: f64) {
         *self.counters.entry(counter).or_default() += value;
     }
 
     /// Sets a counter that somebody else counts.
-    pub fn mirror(&mut self, counter: Counter, value: u64) {
+    pub(super) fn mirror(&mut self, counter: Counter, value: u64) {
         self.counters.insert(counter, value as f64);
     }
 
-    pub fn observe(&mut self, which: Distribution, value: f64) {
+    pub(super) fn observe(&mut self, which: Distribution, value: f64) {
         if let Some(histogram) = self.histograms.get_mut(&which) {
             histogram.observe(value);
         }
     }
 
-    pub fn observe_seconds(&mut self, which: Distribution, value: Duration) {
+    pub(super) fn observe_seconds(&mut self, which: Distribution, value: Duration) {
         self.observe(which, value.as_secs_f64());
     }
 
     /// Books the end of a sequence; `admission` is the time before it reached the engine.
-    pub fn finished(&mut self, report: &Report, reason: &FinishReason, admission: Duration) {
+    pub(super) fn finished(&mut self, report: &Report, reason: &FinishReason, admission: Duration) {
         let inference = report.prefill + report.decode;
         self.observe_seconds(Distribution::Queue, report.queued);
         self.observe_seconds(Distribution::Prefill, report.prefill);
@@ -87,7 +87,7 @@ impl Values {
 }
 
 impl Metrics {
-    pub fn new(model: String, nixl: bool, cache_config: Vec<(&'static str, String)>) -> Self {
+    pub(super) fn new(model: String, nixl: bool, cache_config: Vec<(&'static str, String)>) -> Self {
         let mut values = Values::default();
         for family in FAMILIES {
             if let Series::Histogram(which, bounds) = family.series {
@@ -106,19 +106,19 @@ impl Metrics {
     }
 
     /// Locks the values for a batch of changes.
-    pub fn values(&self) -> MutexGuard<'_, Values> {
+    pub(super) fn values(&self) -> MutexGuard<'_, Values> {
         self.values.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts an answered HTTP request.
-    pub fn http(&self, handler: &str, method: &str, status: u16) {
+    pub(super) fn http(&self, handler: &str, method: &str, status: u16) {
         let class = format!("{}xx", status / 100);
         let key = (handler.to_owned(), method.to_owned(), class);
         *self.values().http.entry(key).or_default() += 1;
     }
 
     /// The whole page.
-    pub fn render(&self) -> String {
+    pub(super) fn render(&self) -> String {
         let values = self.values();
         let mut page = String::with_capacity(32 * 1024);
         for family in FAMILIES.iter().filter(|family| self.nixl || !family.nixl) {

@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use args::Command;
 
 /// Runs the program on this process's arguments.
-pub fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     match args::parse(std::env::args_os()).command {
         Command::Serve(args) => serve::run(*args),
         Command::Linger { own_session } => linger(own_session),

@@ -37,7 +37,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(5);
 const BACKLOG: u32 = 2048;
 
 /// Runs an instance to its end.
-pub fn run(args: ServeArgs) -> ExitCode {
+pub(super) fn run(args: ServeArgs) -> ExitCode {
     startup::banner(&args);
     let config = match Config::resolve(args) {
         Ok(config) => config,

@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What both sides must agree on, and who the prefill side is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
+pub(super) struct Identity {
     pub engine_id: String,
     pub model: String,
     pub block_size: u32,
@@ -65,7 +65,7 @@ enum Reply {
 
 /// Why KV could not be fetched.
 #[derive(Debug, Error)]
-pub enum TransferError {
+pub(super) enum TransferError {
     #[error("hand-off parameters lack {0}")]
     Parameters(&'static str),
     #[error("side channel {address}: {source}")]
@@ -78,7 +78,7 @@ pub enum TransferError {
 
 /// Where a prompt's KV lies, as `kv_transfer_params` say it.
 #[derive(Debug, Clone, Default, Deserialize)]
-pub struct RemoteKv {
+pub(super) struct RemoteKv {
     #[serde(default)]
     pub do_remote_prefill: bool,
     #[serde(default)]
@@ -94,7 +94,7 @@ pub struct RemoteKv {
 
 impl RemoteKv {
     /// Blocks of the prefill instance in the prompt's order; none where they were not told.
-    pub fn blocks(&self) -> Vec<BlockId> {
+    pub(super) fn blocks(&self) -> Vec<BlockId> {
         let first = self.remote_block_ids.as_ref().and_then(|groups| groups.get(0));
         let ids = first.and_then(serde_json::Value::as_array).into_iter().flatten();
         ids.filter_map(|id| id.as_u64().and_then(|id| BlockId::try_from(id).ok())).collect()
@@ -102,7 +102,7 @@ impl RemoteKv {
 }
 
 /// The prefill side: answers decode instances.
-pub struct PrefillSide {
+pub(super) struct PrefillSide {
     pub identity: Identity,
     pub hand_offs: Arc<HandOffs>,
     pub engine: Arc<Engine>,
@@ -114,7 +114,7 @@ pub struct PrefillSide {
 
 impl PrefillSide {
     /// Serves connections for ever.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener) {
+    pub(super) async fn serve(self: Arc<Self>, listener: TcpListener) {
         loop {
             // Out of descriptors and the like: the next one may succeed.
             let Ok((stream, _)) = listener.accept().await else {
@@ -200,7 +200,7 @@ async fn write_line(stream: &mut BufReader<TcpStream>, value: &impl Serialize) -
 }
 
 /// The decode side: fetches KV from prefill instances.
-pub struct DecodeSide {
+pub(super) struct DecodeSide {
     /// Model, block size and connector of this instance.
     pub model: String,
     pub block_size: u32,
@@ -217,7 +217,7 @@ pub struct DecodeSide {
 
 impl DecodeSide {
     /// Fetches KV; takes as long as that takes. The KV, and the simulated time at which its transfer was posted.
-    pub async fn fetch(&self, kv: &RemoteKv, fetch: &Fetch) -> Result<(KvPrint, Duration), TransferError> {
+    pub(super) async fn fetch(&self, kv: &RemoteKv, fetch: &Fetch) -> Result<(KvPrint, Duration), TransferError> {
         let result = self.try_fetch(kv, fetch).await;
         if result.is_err() {
             self.metrics.values().add(Counter::FailedTransfers, 1.0);
@@ -227,7 +227,12 @@ impl DecodeSide {
 
     /// Has KV pushed here, under this request id; waits as long as that takes. Nobody tells a decode instance that its
     /// prefill instance has died, or computes no such prompt.
-    pub async fn register(&self, kv: &RemoteKv, request_id: &str, fetch: Fetch) -> Result<KvPrint, TransferError> {
+    pub(super) async fn register(
+        &self,
+        kv: &RemoteKv,
+        request_id: &str,
+        fetch: Fetch,
+    ) -> Result<KvPrint, TransferError> {
         let met = self.meet(kv).await;
         if met.is_err() {
             self.metrics.values().add(Counter::FailedTransfers, 1.0);

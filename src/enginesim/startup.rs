@@ -11,7 +11,7 @@ use crate::enginesim::faults::Fault;
 use crate::enginesim::log::{self, Source};
 
 /// First lines: who this is and what was asked.
-pub fn banner(args: &ServeArgs) {
+pub(super) fn banner(args: &ServeArgs) {
     let model = args.model_tag.as_deref().or(args.model.as_deref()).unwrap_or("none");
     let version = concat!("0.32.0+enginesim.", env!("CARGO_PKG_VERSION"));
     let text = format!("version {version} (simulated)   model {model}");
@@ -35,7 +35,7 @@ pub fn banner(args: &ServeArgs) {
 }
 
 /// The time until ready; an exit code when it never comes.
-pub async fn wait(config: &Config) -> Option<ExitCode> {
+pub(super) async fn wait(config: &Config) -> Option<ExitCode> {
     describe(config);
     leave_children(config);
     if config.faults.has(&Fault::LeaveFiles)
@@ -116,7 +116,7 @@ fn leave_files() -> std::io::Result<()> {
 }
 
 /// The last lines before requests are answered.
-pub fn ready(config: &Config) {
+pub(super) fn ready(config: &Config) {
     let address = format!("http://{}:{}", config.host, config.port);
     let text = format!("Starting vLLM server on {address}");
     log::info(Source::ApiServer, "api_server.py:596", &text);
@@ -143,7 +143,7 @@ fn flood(megabytes: u64) {
 }
 
 /// What vLLM prints before it hangs on a side channel that somebody else has.
-pub fn side_channel_taken(kv: &KvSide, error: &std::io::Error) {
+pub(super) fn side_channel_taken(kv: &KvSide, error: &std::io::Error) {
     let last = format!("zmq.error.ZMQError: Address already in use (addr='tcp://{}:{}') [{error}]", kv.host, kv.port);
     let text = "Exception in thread nixl_handshake_listener:\n";
     // A reader that went away must not end the engine.

@@ -10,20 +10,20 @@ use tokenizers::Tokenizer;
 static VOCABULARY: &[u8] = include_bytes!("../../topologies/tokenizers/small-bpe.json");
 
 /// Ends an answer; has no text.
-pub const END_OF_TEXT: u32 = 0;
+pub(super) const END_OF_TEXT: u32 = 0;
 const SPECIAL: [&str; 3] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
 /// Prompts may hold ids up to the largest vocabulary of the presets' models, padding included.
-pub const VOCABULARY_LIMIT: u32 = 151_936;
+pub(super) const VOCABULARY_LIMIT: u32 = 151_936;
 
 /// One role and text of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
+pub(super) struct Message {
     pub role: String,
     pub text: String,
 }
 
 /// The vocabulary in both directions.
-pub struct Vocabulary {
+pub(super) struct Vocabulary {
     tokenizer: Tokenizer,
     bytes: Vec<Vec<u8>>,
     /// Tokens that are one lower-case English word after a space.
@@ -32,7 +32,7 @@ pub struct Vocabulary {
 
 impl Vocabulary {
     /// Loads the embedded vocabulary; an error means a broken build.
-    pub fn load() -> Result<Self, tokenizers::Error> {
+    pub(super) fn load() -> Result<Self, tokenizers::Error> {
         let tokenizer = Tokenizer::from_bytes(VOCABULARY)?;
         let by_char = byte_alphabet();
         let mut bytes = vec![Vec::new(); tokenizer.get_vocab_size(true)];
@@ -45,12 +45,12 @@ impl Vocabulary {
         Ok(Self { tokenizer, bytes, words })
     }
 
-    pub fn encode(&self, text: &str) -> Result<Vec<u32>, tokenizers::Error> {
+    pub(super) fn encode(&self, text: &str) -> Result<Vec<u32>, tokenizers::Error> {
         Ok(self.tokenizer.encode_fast(text, true)?.get_ids().to_vec())
     }
 
     /// Tokens of a conversation in ChatML, ready for the assistant to speak.
-    pub fn encode_chat(&self, messages: &[Message]) -> Result<Vec<u32>, tokenizers::Error> {
+    pub(super) fn encode_chat(&self, messages: &[Message]) -> Result<Vec<u32>, tokenizers::Error> {
         let mut text = String::new();
         for message in messages {
             text.push_str(&format!("<|im_start|>{}\n{}<|im_end|>\n", message.role, message.text));
@@ -60,15 +60,15 @@ impl Vocabulary {
     }
 
     /// Number of tokens with a text of their own.
-    pub fn size(&self) -> u32 {
+    pub(super) fn size(&self) -> u32 {
         self.bytes.len() as u32
     }
 
-    pub fn words(&self) -> &[u32] {
+    pub(super) fn words(&self) -> &[u32] {
         &self.words
     }
 
-    pub fn special_tokens() -> u32 {
+    pub(super) fn special_tokens() -> u32 {
         SPECIAL.len() as u32
     }
 
@@ -100,13 +100,13 @@ fn byte_alphabet() -> HashMap<char, u8> {
 
 /// Turns tokens into text one by one.
 #[derive(Debug, Default)]
-pub struct Detokenizer {
+pub(super) struct Detokenizer {
     pending: Vec<u8>,
 }
 
 impl Detokenizer {
     /// Text that `token` completes; bytes that may still become a character stay behind.
-    pub fn push(&mut self, vocabulary: &Vocabulary, token: u32) -> String {
+    pub(super) fn push(&mut self, vocabulary: &Vocabulary, token: u32) -> String {
         self.pending.extend_from_slice(vocabulary.bytes_of(token));
         let mut text = String::new();
         loop {
@@ -131,7 +131,7 @@ impl Detokenizer {
     }
 
     /// What is left when no more tokens come.
-    pub fn finish(&mut self) -> &'static str {
+    pub(super) fn finish(&mut self) -> &'static str {
         if std::mem::take(&mut self.pending).is_empty() { "" } else { "\u{fffd}" }
     }
 }

@@ -12,7 +12,7 @@ const REPLACEMENT: &[u8] = b"\\ufffd";
 ///
 /// # Errors
 /// In the words of the strict parser.
-pub fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, serde_json::Error> {
+pub(crate) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, serde_json::Error> {
     serde_json::from_slice(text).or_else(|error| match strict(text) {
         Cow::Borrowed(_) => Err(error),
         Cow::Owned(text) => serde_json::from_slice(&text),
@@ -21,7 +21,7 @@ pub fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, serde_json::Error> {
 
 /// JSON that a strict parser takes: `NaN` is null, `Infinity` the string "inf", and a lone half of a surrogate pair
 /// U+FFFD. Text without any of these is given back as it is.
-pub fn strict(text: &[u8]) -> Cow<'_, [u8]> {
+pub(crate) fn strict(text: &[u8]) -> Cow<'_, [u8]> {
     let mut out = Vec::new();
     let mut copied = 0;
     let mut at = 0;

@@ -9,6 +9,6 @@ mod pieces;
 mod utf16;
 mod zstd;
 
-pub use json::{parse, strict};
-pub use open::{open, read, read_text};
-pub use pieces::Pieces;
+pub(crate) use json::{parse, strict};
+pub(crate) use open::{open, read, read_text};
+pub(crate) use pieces::Pieces;

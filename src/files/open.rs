@@ -17,7 +17,7 @@ const UTF8_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
 ///
 /// # Errors
 /// Also for what is no regular file: a pipe would be waited for, and a device has no end.
-pub fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {
+pub(crate) fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {
     let kind = std::fs::metadata(path)?.file_type();
     if !kind.is_file() {
         return Err(Error::new(ErrorKind::InvalidInput, format!("it is {}, and a file is needed", name_of(kind))));
@@ -29,7 +29,7 @@ pub fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {
 ///
 /// # Errors
 /// As [`open`], and for a larger file.
-pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut contents = Vec::new();
     open(path)?.take(most.saturating_add(1)).read_to_end(&mut contents)?;
     if contents.len() as u64 > most {
@@ -42,7 +42,7 @@ pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// As [`read`], and for what is not UTF-8.
-pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
+pub(crate) fn read_text(path: &Path, most: u64) -> io::Result<String> {
     String::from_utf8(read(path, most)?).map_err(|e| {
         Error::new(ErrorKind::InvalidData, format!("it is not UTF-8 (byte {})", e.utf8_error().valid_up_to()))
     })

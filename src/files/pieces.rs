@@ -6,7 +6,7 @@ use std::io::{self, BufRead, Error, ErrorKind, Read};
 
 /// One value, still as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Piece {
+pub(crate) struct Piece {
     /// The line it begins in, from 1; its position in an array.
     pub number: u64,
     pub in_array: bool,
@@ -18,7 +18,7 @@ fn is_blank(text: &[u8]) -> bool {
 }
 
 /// The values of a file.
-pub struct Pieces<R> {
+pub(crate) struct Pieces<R> {
     reader: R,
     most: usize,
     layout: PieceLayout,
@@ -38,7 +38,7 @@ enum PieceLayout {
 
 impl<R: BufRead> Pieces<R> {
     /// Values of at most so many bytes each.
-    pub fn new(reader: R, most: usize) -> Self {
+    pub(crate) fn new(reader: R, most: usize) -> Self {
         Pieces { reader, most, layout: PieceLayout::Unknown, count: 0, held: None }
     }
 

@@ -22,7 +22,7 @@ pub(super) struct Inventory {
 
 impl Inventory {
     /// What these processes use now.
-    pub fn of(pids: &[i32]) -> Self {
+    pub(super) fn of(pids: &[i32]) -> Self {
         let mut files = BTreeSet::new();
         let mut sockets = HashSet::new();
         for process in pids.iter().filter_map(|&pid| Process::new(pid).ok()) {
@@ -36,12 +36,12 @@ impl Inventory {
         Inventory { files }
     }
 
-    pub fn add(&mut self, other: Inventory) {
+    pub(super) fn add(&mut self, other: Inventory) {
         self.files.extend(other.files);
     }
 
     /// Removes what is still there and used by nobody; to be called when the tree is gone.
-    pub fn remove(&self) -> Vec<PathBuf> {
+    pub(super) fn remove(&self) -> Vec<PathBuf> {
         let there: BTreeSet<&PathBuf> = self.files.iter().filter(|file| is_mine(file)).collect();
         if there.is_empty() {
             return Vec::new();

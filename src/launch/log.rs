@@ -40,7 +40,7 @@ pub(super) struct LogState {
 impl EngineLog {
     /// Drains `pipe` into `path` (nowhere, if `None`) until every writer is gone. A log that is there already is kept:
     /// the same instance may be started again in one run.
-    pub fn drain(pipe: PipeReader, path: Option<&Path>) -> io::Result<Self> {
+    pub(super) fn drain(pipe: PipeReader, path: Option<&Path>) -> io::Result<Self> {
         let file = path.map(|path| File::options().create(true).append(true).open(path)).transpose()?;
         let followed = Arc::new(Mutex::new(Followed::default()));
         let (finish, finished) = watch::channel(false);
@@ -52,7 +52,7 @@ impl EngineLog {
         Ok(EngineLog { followed, finished })
     }
 
-    pub fn state(&self) -> LogState {
+    pub(super) fn state(&self) -> LogState {
         let followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
         LogState {
             phase: followed.progress.phase(),
@@ -63,13 +63,13 @@ impl EngineLog {
     }
 
     /// The last lines, oldest first.
-    pub fn tail(&self) -> Vec<String> {
+    pub(super) fn tail(&self) -> Vec<String> {
         let followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
         followed.lines.iter().cloned().chain(followed.unfinished_line()).collect()
     }
 
     /// Returns when every writer of the log is gone and all of it was read.
-    pub async fn finished(&self) {
+    pub(super) async fn finished(&self) {
         // An error means that the thread is gone, which is as finished as it gets.
         let _ = self.finished.clone().wait_for(|done| *done).await;
     }

@@ -22,7 +22,7 @@ pub(super) struct FleetMember {
 }
 
 impl FleetMember {
-    pub fn new(instance: Instance, process: EngineProcess) -> Self {
+    pub(super) fn new(instance: Instance, process: EngineProcess) -> Self {
         FleetMember {
             instance,
             process,
@@ -33,7 +33,7 @@ impl FleetMember {
     }
 
     /// Takes over what the proof brought to light.
-    pub async fn ready(&mut self, proof: Proof, after: Duration) {
+    pub(super) async fn ready(&mut self, proof: Proof, after: Duration) {
         self.instance.version = proof.version;
         self.instance.max_model_len = proof.max_model_len;
         self.instance.ready_after = after;
@@ -41,7 +41,7 @@ impl FleetMember {
         self.ready.store(true, Ordering::Relaxed);
     }
 
-    pub fn state(&self) -> EngineState {
+    pub(super) fn state(&self) -> EngineState {
         if self.process.exit_status().is_some() {
             EngineState::Exited
         } else if self.stopping.load(Ordering::Relaxed) {
@@ -53,17 +53,17 @@ impl FleetMember {
         }
     }
 
-    pub fn death_was_told(&self) -> bool {
+    pub(super) fn death_was_told(&self) -> bool {
         self.death_told.load(Ordering::Relaxed)
     }
 
-    pub async fn died(&self) -> &Self {
+    pub(super) async fn died(&self) -> &Self {
         self.process.ended().await;
         self
     }
 
     /// Tells the death; told, it is not told again.
-    pub async fn death(&self) -> Death {
+    pub(super) async fn death(&self) -> Death {
         let status = self.process.ended().await;
         let _ = timeout(LAST_WORDS, self.process.log().finished()).await;
         self.death_told.store(true, Ordering::Relaxed);
@@ -71,7 +71,7 @@ impl FleetMember {
         Death { instance: self.instance.name.clone(), status, cause: diagnose(&log_tail), log_tail }
     }
 
-    pub async fn stop(&self, grace: Duration) -> InstanceExit {
+    pub(super) async fn stop(&self, grace: Duration) -> InstanceExit {
         self.stopping.store(true, Ordering::Relaxed);
         let unasked = self.process.exit_status().is_some();
         let stopped = self.process.stop(grace).await;

@@ -68,7 +68,7 @@ const SHAPES: usize = 8192;
 
 /// Follows a log line by line.
 #[derive(Debug)]
-pub struct LoadingProgress {
+pub(super) struct LoadingProgress {
     phase: Phase,
     seen: HashSet<u64>,
 }
@@ -80,12 +80,12 @@ impl Default for LoadingProgress {
 }
 
 impl LoadingProgress {
-    pub fn phase(&self) -> Phase {
+    pub(super) fn phase(&self) -> Phase {
         self.phase
     }
 
     /// Takes the next line; true if the start got on.
-    pub fn advance(&mut self, line: &str) -> bool {
+    pub(super) fn advance(&mut self, line: &str) -> bool {
         let announced = Phase::announced_by(line).filter(|phase| *phase > self.phase);
         if let Some(phase) = announced {
             self.phase = phase;

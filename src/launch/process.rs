@@ -92,7 +92,11 @@ pub(super) struct EngineProcess {
 impl EngineProcess {
     /// Starts `command` behind the guardian program (see [`guardian`]). The log goes to `log_path`, or only to the
     /// tail in memory.
-    pub async fn spawn(command: &EngineCommand, guardian: &Path, log_path: Option<&Path>) -> Result<Self, SpawnError> {
+    pub(super) async fn spawn(
+        command: &EngineCommand,
+        guardian: &Path,
+        log_path: Option<&Path>,
+    ) -> Result<Self, SpawnError> {
         let marker = format!("{:032x}", rand::random::<u128>());
         let (pipe, writer) = io::pipe()?;
         let log = EngineLog::drain(pipe, log_path).map_err(|source| match log_path {
@@ -121,26 +125,26 @@ impl EngineProcess {
     }
 
     /// The engine's first process, leader of its group.
-    pub fn pid(&self) -> i32 {
+    pub(super) fn pid(&self) -> i32 {
         self.pid
     }
 
-    pub fn log(&self) -> &EngineLog {
+    pub(super) fn log(&self) -> &EngineLog {
         &self.log
     }
 
     /// Every living process of the engine.
-    pub fn tree(&self) -> Vec<i32> {
+    pub(super) fn tree(&self) -> Vec<i32> {
         ProcTable::read().descendants(self.guardian).iter().filter(|p| !p.zombie).map(|p| p.pid).collect()
     }
 
     /// How the first process ended; `None` while it lives.
-    pub fn exit_status(&self) -> Option<ExitStatus> {
+    pub(super) fn exit_status(&self) -> Option<ExitStatus> {
         *self.ended.borrow()
     }
 
     /// Waits for the end of the first process.
-    pub async fn ended(&self) -> ExitStatus {
+    pub(super) async fn ended(&self) -> ExitStatus {
         match self.ended.clone().wait_for(Option::is_some).await {
             Ok(status) => status.unwrap_or(ExitStatus::Unseen),
             // The supervisor was dropped with its runtime.
@@ -150,7 +154,7 @@ impl EngineProcess {
 
     /// Brings the engine down: SIGTERM to its group, `grace` for the first process to exit, then SIGKILL to the whole
     /// tree until nothing is left of it.
-    pub async fn stop(&self, grace: Duration) -> Stopped {
+    pub(super) async fn stop(&self, grace: Duration) -> Stopped {
         let forced = self.exit_status().is_none() && !self.terminate(grace).await;
         if !forced {
             let _ = timeout(HELPERS_PATIENCE, self.tree_gone()).await;
@@ -174,7 +178,7 @@ impl EngineProcess {
     }
 
     /// Has the guardian note which files the engine uses, for the time after it.
-    pub async fn note_files(&self) {
+    pub(super) async fn note_files(&self) {
         self.request(guardian::LOOK).await;
     }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 /// One process of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Proc {
+pub(super) struct Proc {
     pub pid: i32,
     pub parent: i32,
     pub group: i32,
@@ -22,12 +22,12 @@ pub struct Proc {
 
 /// All processes at one moment. Processes that vanish while it is read are left out.
 #[derive(Debug, Default)]
-pub struct ProcTable {
+pub(super) struct ProcTable {
     children: HashMap<i32, Vec<Proc>>,
 }
 
 impl ProcTable {
-    pub fn read() -> Self {
+    pub(super) fn read() -> Self {
         let Ok(processes) = procfs::process::all_processes() else { return ProcTable::default() };
         processes
             .flatten()
@@ -43,7 +43,7 @@ impl ProcTable {
     }
 
     /// Everything below `root`, without it.
-    pub fn descendants(&self, root: i32) -> Vec<Proc> {
+    pub(super) fn descendants(&self, root: i32) -> Vec<Proc> {
         let mut found: Vec<Proc> = Vec::new();
         let mut parents = vec![root];
         while let Some(parent) = parents.pop() {
@@ -55,7 +55,7 @@ impl ProcTable {
         found
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Proc> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Proc> {
         self.children.values().flatten()
     }
 }
@@ -74,7 +74,7 @@ impl FromIterator<Proc> for ProcTable {
 }
 
 /// A process's command line for a message, at most 200 characters; the short name where the line is empty or hidden.
-pub fn command_line(pid: i32) -> String {
+pub(super) fn command_line(pid: i32) -> String {
     let Ok(process) = procfs::process::Process::new(pid) else { return "?".to_string() };
     let line = process.cmdline().map(|words| words.join(" ")).unwrap_or_default();
     let line = match line.trim() {
@@ -88,13 +88,13 @@ pub fn command_line(pid: i32) -> String {
 }
 
 /// `pid 4711 (python3 serve.py)`.
-pub fn described(pid: u32) -> String {
+pub(super) fn described(pid: u32) -> String {
     format!("pid {pid} ({})", command_line(pid.cast_signed()))
 }
 
 /// What a sweep did.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-pub struct Swept {
+pub(super) struct Swept {
     /// Processes that were still alive and got SIGKILL.
     pub killed: u32,
     /// Pids that SIGKILL did not end within the limit: stuck in the kernel, usually in a driver.
@@ -104,7 +104,7 @@ pub struct Swept {
 /// SIGKILL to everything `find` names, round after round, until it names nothing any more: a process may fork while
 /// its siblings are being killed. Zombies among our own children are reaped one by one, never by `waitpid(-1)`, which
 /// would steal the exit status of children that somebody else in this process waits for.
-pub fn sweep(mut find: impl FnMut() -> Vec<Proc>, limit: Duration) -> Swept {
+pub(super) fn sweep(mut find: impl FnMut() -> Vec<Proc>, limit: Duration) -> Swept {
     let started = Instant::now();
     let mut killed = BTreeSet::new();
     loop {
@@ -125,7 +125,7 @@ pub fn sweep(mut find: impl FnMut() -> Vec<Proc>, limit: Duration) -> Swept {
 }
 
 /// Collects `proc` if it is a zombie child of this process; anybody else's zombie is left to its parent.
-pub fn reap(proc: &Proc) {
+pub(super) fn reap(proc: &Proc) {
     if proc.zombie && proc.parent == std::process::id().cast_signed() {
         // A failure means that it is gone already, which is what was wanted.
         let _ = waitpid(Pid::from_raw(proc.pid), Some(WaitPidFlag::WNOHANG));

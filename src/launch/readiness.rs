@@ -47,7 +47,11 @@ pub(super) struct Proof {
 
 impl StartingInstance<'_> {
     /// Waits until the instance is ready and proves it. `on_phase` hears of every phase it reaches.
-    pub async fn prove(&self, http: &reqwest::Client, on_phase: impl Fn(Phase)) -> Result<Proof, Box<StartError>> {
+    pub(super) async fn prove(
+        &self,
+        http: &reqwest::Client,
+        on_phase: impl Fn(Phase),
+    ) -> Result<Proof, Box<StartError>> {
         self.until_healthy(http, on_phase).await?;
         tokio::select! {
             status = self.process.ended() => Err(self.failed(StartProblem::Exited(status)).await),

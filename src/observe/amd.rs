@@ -107,7 +107,7 @@ pub(super) mod tests {
     use super::*;
 
     /// A sysfs with one AMD card, one of its connectors, and another vendor's card.
-    pub fn one_card() -> tempfile::TempDir {
+    pub(crate) fn one_card() -> tempfile::TempDir {
         let dir = tempfile::tempdir().expect("a directory");
         let files = [
             ("card0/device/vendor", "0x8086\n"),

@@ -14,7 +14,7 @@ const DATA_PARALLEL_SIZE: &str = "VLLM_DP_SIZE";
 ///
 /// # Errors
 /// The first flag or variable that changes the number of GPUs, and an argument that is empty.
-pub fn check(topology: &Topology, typed: &[String], env: &Environment) -> Result<(), PlanError> {
+pub(super) fn check(topology: &Topology, typed: &[String], env: &Environment) -> Result<(), PlanError> {
     check_list(typed, "from --engine-arg or after `--`")?;
     check_list(&topology.args, &format!("from args of topology `{}`", topology.name))?;
     for (role, group) in topology.groups() {
@@ -35,7 +35,7 @@ pub fn check(topology: &Topology, typed: &[String], env: &Environment) -> Result
 }
 
 /// The name of a role's table in a topology file.
-pub fn table_of(role: Role) -> &'static str {
+pub(super) fn table_of(role: Role) -> &'static str {
     match role {
         Role::Replica => "group",
         Role::Prefill => "prefill",

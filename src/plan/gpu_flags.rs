@@ -9,7 +9,7 @@ struct Refused {
     remedy: &'static str,
 }
 
-pub const MORE_ENGINES: &str = "leave it out; more engines are --replicas, --prefill and --decode";
+pub(super) const MORE_ENGINES: &str = "leave it out; more engines are --replicas, --prefill and --decode";
 const ONE_HOST: &str = "leave it out; every engine runs on this host";
 
 const REFUSED: [Refused; 8] = [
@@ -42,7 +42,7 @@ const REFUSED: [Refused; 8] = [
 const SHORTEST_ABBREVIATION: usize = "--abc".len();
 
 /// What to do instead of giving an engine this argument; `None` if it may have it.
-pub fn refusal(arg: &str) -> Option<&'static str> {
+pub(super) fn refusal(arg: &str) -> Option<&'static str> {
     refused(arg).map(|refused| refused.remedy)
 }
 

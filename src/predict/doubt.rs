@@ -42,7 +42,7 @@ enum Part {
 }
 
 /// Covariance of the logarithms of what is predicted, each candidate with how far prefill decides over it.
-pub fn covariance(predicted: &[(&Candidate, Option<f64>)]) -> Vec<Vec<f64>> {
+pub(super) fn covariance(predicted: &[(&Candidate, Option<f64>)]) -> Vec<Vec<f64>> {
     let reasons: Vec<HashMap<Reason, f64>> = predicted.iter().map(|(c, prefill)| reasons(c, *prefill)).collect();
     let shared = |a: &HashMap<Reason, f64>, b: &HashMap<Reason, f64>| -> f64 {
         // In an order of its own, so that the sum is the same every time.

@@ -14,7 +14,7 @@ use crate::predict::model::sequence::{KvOrigin, NewSequence, SequenceId};
 
 /// A token that left an engine.
 #[derive(Debug, Clone)]
-pub struct Token {
+pub(super) struct Token {
     pub id: SequenceId,
     pub is_last: bool,
     /// With the last token: blocks kept for a decode instance.
@@ -23,7 +23,7 @@ pub struct Token {
 
 /// What is asked of an engine.
 #[derive(Debug, Clone)]
-pub struct Job {
+pub(super) struct Job {
     pub id: SequenceId,
     pub arrival: Arrival,
     pub work: Work,
@@ -31,7 +31,7 @@ pub struct Job {
 
 /// What of a request an engine does.
 #[derive(Debug, Clone)]
-pub enum Work {
+pub(super) enum Work {
     Whole,
     /// Computes the prompt and keeps its KV.
     Prefill,
@@ -43,7 +43,7 @@ pub enum Work {
 
 /// What happened when an engine was woken.
 #[derive(Debug, Default)]
-pub struct News {
+pub(super) struct News {
     pub tokens: Vec<Token>,
     /// Requests whose KV has arrived here.
     pub fetched: Vec<SequenceId>,
@@ -52,7 +52,7 @@ pub struct News {
 }
 
 /// An engine and what is on its way to it.
-pub struct Instance {
+pub(super) struct Instance {
     scheduler: Scheduler,
     cost: CostModel,
     link: Link,
@@ -67,7 +67,7 @@ pub struct Instance {
 }
 
 impl Instance {
-    pub fn new(model: &'static Model, gpu: &Gpu, group: &Group) -> Self {
+    pub(super) fn new(model: &'static Model, gpu: &Gpu, group: &Group) -> Self {
         let settings = &group.settings;
         let cost = CostModel::new(model, gpu, group.tensor_parallel);
         let blocks = cost.kv_blocks(cost.kv_memory(settings.memory_utilization), settings.block_size);
@@ -90,47 +90,47 @@ impl Instance {
     }
 
     /// Requests that it has and that have not ended.
-    pub fn in_flight(&self) -> usize {
+    pub(super) fn in_flight(&self) -> usize {
         self.jobs.len()
     }
 
     /// Prompt tokens of the requests that it has.
-    pub fn outstanding_tokens(&self) -> u64 {
+    pub(super) fn outstanding_tokens(&self) -> u64 {
         self.jobs.values().map(|job| u64::from(job.arrival.input_tokens)).sum()
     }
 
     /// Hands it a job at `now`.
-    pub fn accept(&mut self, job: Job, now: Duration) {
+    pub(super) fn accept(&mut self, job: Job, now: Duration) {
         let admitted = now + self.cost.admission(job.arrival.input_tokens);
         self.admitting.push(Reverse((admitted, job.id)));
         self.jobs.insert(job.id, job);
     }
 
     /// When it next has something to do.
-    pub fn next_event(&self) -> Option<Duration> {
+    pub(super) fn next_event(&self) -> Option<Duration> {
         let first = |heap: &BinaryHeap<Reverse<(Duration, SequenceId)>>| heap.peek().map(|Reverse((at, _))| *at);
         self.step_ends.or_else(|| first(&self.admitting).into_iter().chain(first(&self.arriving_kv)).min())
     }
 
     /// Frees what was kept for a decode instance.
-    pub fn release(&mut self, id: SequenceId) {
+    pub(super) fn release(&mut self, id: SequenceId) {
         self.scheduler.release(id);
     }
 
     /// Pushes KV that lies in these blocks; how long that takes.
-    pub fn push(&mut self, now: Duration, own: &[BlockId], awaited: &Fetch) -> Duration {
+    pub(super) fn push(&mut self, now: Duration, own: &[BlockId], awaited: &Fetch) -> Duration {
         let own = &own[own.len().saturating_sub(awaited.blocks.len())..];
         let descriptors = self.cost.descriptors(contiguous_pieces(own, &awaited.blocks));
         self.link.transfer(now, &self.cost, awaited.missing_tokens, descriptors)
     }
 
     /// KV that will have been pushed here at `at`.
-    pub fn expect(&mut self, id: SequenceId, at: Duration) {
+    pub(super) fn expect(&mut self, id: SequenceId, at: Duration) {
         self.arriving_kv.push(Reverse((at, id)));
     }
 
     /// Does what is due at `now`, one of its own events.
-    pub fn wake(&mut self, now: Duration) -> News {
+    pub(super) fn wake(&mut self, now: Duration) -> News {
         let mut news = News::default();
         if self.step_ends.take().is_some() {
             for output in self.scheduler.end_step(now) {

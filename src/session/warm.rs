@@ -27,7 +27,7 @@ const BLOCK: u32 = 16;
 const MOST_PROBES: usize = 5;
 
 /// Everything a warm-up needs to know.
-pub struct WarmUp<'a> {
+pub(super) struct WarmUp<'a> {
     pub live: &'a mut LiveArm,
     pub context: &'a SessionContext,
     /// Makes request ids unique to the run.
@@ -47,7 +47,7 @@ struct Probed {
 type Pins = Vec<(String, String)>;
 
 impl WarmUp<'_> {
-    pub async fn run(self) -> Result<(), SessionError> {
+    pub(super) async fn run(self) -> Result<(), SessionError> {
         let pins = pins(self.live);
         let burst = self.sweep().load.warmups as usize;
         let total = u32::try_from(pins.len() + burst).unwrap_or(u32::MAX);

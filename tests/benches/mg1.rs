@@ -6,7 +6,7 @@ use std::fmt;
 
 /// What an arm spends on a request, in units of its mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Work {
+pub(crate) enum Work {
     /// Exponential; the limit is on the time from due to done.
     Exponential,
     /// Log-normal with a variance of 1.7; the limit is on the time from due to done.
@@ -17,7 +17,7 @@ pub enum Work {
 
 /// A deployment and its limit.
 #[derive(Debug, Clone, Copy)]
-pub struct Scene {
+pub(crate) struct Scene {
     work: Work,
     /// Rate at which 90 % of a very long run meets the limit: also the load, since the mean work is 1.
     pub load: f64,
@@ -38,12 +38,12 @@ impl fmt::Display for Scene {
 }
 
 /// Rates of a sweep, as multiples of the scene's load.
-pub const SWEEP: [f64; 8] = [0.4, 0.6, 0.8, 0.95, 1.1, 1.3, 1.5, 1.8];
-pub const GAINS: [f64; 2] = [1.15, 1.3];
+pub(crate) const SWEEP: [f64; 8] = [0.4, 0.6, 0.8, 0.95, 1.1, 1.3, 1.5, 1.8];
+pub(crate) const GAINS: [f64; 2] = [1.15, 1.3];
 const LONG: usize = 1_000_000;
 
 /// The five scenes, limits and speeds found by long runs.
-pub fn scenes() -> Vec<Scene> {
+pub(crate) fn scenes() -> Vec<Scene> {
     use Work::{Decoding, Exponential, LogNormal};
     [(Exponential, 0.45), (Exponential, 0.75), (LogNormal, 0.45), (LogNormal, 0.75), (Decoding, 0.45)]
         .map(|(work, load)| {
@@ -68,7 +68,7 @@ fn ninetieth(work: Work, rate: f64, speed: f64) -> f64 {
     *times.select_nth_unstable_by(LONG * 9 / 10, f64::total_cmp).1
 }
 
-pub fn arrivals(dice: &mut Dice, rate: f64, n: usize) -> Vec<f64> {
+pub(crate) fn arrivals(dice: &mut Dice, rate: f64, n: usize) -> Vec<f64> {
     let mut now = 0.0;
     let next = |_| {
         now += dice.exponential() / rate;
@@ -110,20 +110,20 @@ fn served(work: Work, due: &[f64], works: &[f64], speed: f64) -> Vec<f64> {
 }
 
 /// How arms and attempts share what they are asked.
-pub struct Load {
+pub(crate) struct Load {
     pub due: Vec<f64>,
     works: Vec<f64>,
 }
 
 impl Scene {
-    pub fn load(&self, dice: &mut Dice, rate: f64, n: usize) -> Load {
+    pub(crate) fn load(&self, dice: &mut Dice, rate: f64, n: usize) -> Load {
         let due = arrivals(dice, rate, n);
         Load { due, works: works(self.work, dice, n) }
     }
 
     /// Times over the limit, for every request. An arm's own noise on each request's work is 10 %; with `shared` off the
     /// works are its own altogether.
-    pub fn serve(&self, dice: &mut Dice, load: &Load, speed: f64, shared: bool) -> Vec<f64> {
+    pub(crate) fn serve(&self, dice: &mut Dice, load: &Load, speed: f64, shared: bool) -> Vec<f64> {
         let works: Vec<f64> = if shared {
             load.works.iter().map(|work| work * (0.1 * dice.normal()).exp()).collect()
         } else {
@@ -134,7 +134,7 @@ impl Scene {
 
     /// Where the mean attainment of very many runs of `n` requests crosses 90 %: runs start with an empty queue, so that
     /// short ones carry a little more.
-    pub fn truth(&self, n: usize) -> f64 {
+    pub(crate) fn truth(&self, n: usize) -> f64 {
         let attained = |multiple: f64| {
             let mut dice = Dice::seeded(77);
             let runs = (LONG / n).max(100);

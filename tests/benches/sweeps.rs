@@ -6,7 +6,7 @@ use topobench::analyse::{ArmInput, ArmKind, Comparison, Identity, PointInput, Qu
 use topobench::plan::slo::{Slo, Target};
 use topobench::units::{RequestRate, Tpot, Ttft};
 
-pub fn point(rate: f64, due: &[f64], ttfts: &[f64], tpots: Vec<f64>) -> PointInput {
+pub(crate) fn point(rate: f64, due: &[f64], ttfts: &[f64], tpots: Vec<f64>) -> PointInput {
     let tpots: Vec<Option<f64>> = tpots.into_iter().map(Some).collect();
     let columns = VllmColumns { ttfts, tpots: Some(&tpots), start_times: Some(due), ..VllmColumns::default() };
     let samples = Samples::from_vllm(&columns).expect("columns are as long as each other");
@@ -14,7 +14,7 @@ pub fn point(rate: f64, due: &[f64], ttfts: &[f64], tpots: Vec<f64>) -> PointInp
     PointInput { rate, attempt: 1, launch: 1, host: None, facts: None, duration_secs: None, samples: samples.into() }
 }
 
-pub fn arm(points: Vec<PointInput>) -> ArmInput {
+pub(crate) fn arm(points: Vec<PointInput>) -> ArmInput {
     ArmInput {
         label: "arm".to_string(),
         size: None,
@@ -31,7 +31,7 @@ pub fn arm(points: Vec<PointInput>) -> ArmInput {
 }
 
 /// The plain arm, its twin, and one that carries 1.3 times the rate, on one trace.
-pub fn sweep(scene: &Scene, requests: usize, rates: &[f64], seed: u64) -> Vec<ArmInput> {
+pub(crate) fn sweep(scene: &Scene, requests: usize, rates: &[f64], seed: u64) -> Vec<ArmInput> {
     let mut dice = Dice::seeded(seed);
     let mut arms = vec![Vec::new(); 3];
     for &rate in rates {
@@ -44,13 +44,13 @@ pub fn sweep(scene: &Scene, requests: usize, rates: &[f64], seed: u64) -> Vec<Ar
     arms.into_iter().map(arm).collect()
 }
 
-pub fn question(scene: &Scene) -> Question {
+pub(crate) fn question(scene: &Scene) -> Question {
     let slo = Slo { ttft: Ttft::from_secs(scene.ttft), tpot: Tpot::from_secs(scene.tpot), e2el: None };
     Question { slo, target: Target::default(), ..Question::default() }
 }
 
 /// Arms that measured times as multiples of a TTFT limit.
-pub fn judged(arms: &[ArmInput]) -> Comparison {
+pub(crate) fn judged(arms: &[ArmInput]) -> Comparison {
     let slo = Slo { ttft: Ttft::from_secs(1.0), tpot: Tpot::from_secs(1.0), e2el: None };
     Comparison::new(arms, &Question { slo, ..Question::default() })
 }

@@ -7,18 +7,18 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
 /// A simulated engine under the model name `m`, started by hand.
-pub struct Engine {
+pub(crate) struct Engine {
     child: Child,
     port: u16,
 }
 
 impl Engine {
     /// With a KV role, or none for an engine that serves requests whole.
-    pub fn start(role: &str) -> Engine {
+    pub(crate) fn start(role: &str) -> Engine {
         Engine::start_with(role, &["--sim-speed", "50"])
     }
 
-    pub fn start_with(role: &str, args: &[&str]) -> Engine {
+    pub(crate) fn start_with(role: &str, args: &[&str]) -> Engine {
         let port = free_port();
         let mut command = Command::new(kit::enginesim!());
         command
@@ -49,7 +49,7 @@ impl Engine {
         engine
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
@@ -63,12 +63,12 @@ impl Engine {
     }
 
     /// Sum over the samples of a counter.
-    pub fn metric(&self, name: &str) -> f64 {
+    pub(crate) fn metric(&self, name: &str) -> f64 {
         self.metric_with(name, "")
     }
 
     /// The same over the samples with this label.
-    pub fn metric_with(&self, name: &str, label: &str) -> f64 {
+    pub(crate) fn metric_with(&self, name: &str, label: &str) -> f64 {
         let page = self.get("/metrics").expect("metrics");
         let samples = page.lines().filter(|l| l.starts_with(&format!("{name}{{")) && l.contains(label));
         samples.filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok()).sum()

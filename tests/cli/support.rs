@@ -1,6 +1,6 @@
 //! A working directory for each test, and programs run in it.
 
-pub use kit::files::{entries, read_json, read_json_lines};
+pub(crate) use kit::files::{entries, read_json, read_json_lines};
 
 use serde_json::Value;
 use std::io::Write as _;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// A small load on the simulated engine at fifty times real speed, with limits that even a busy machine meets.
-pub const QUICK: [&str; 18] = [
+pub(crate) const QUICK: [&str; 18] = [
     "--engine",
     "sim",
     "--engine-arg=--sim-speed=50",
@@ -30,45 +30,45 @@ pub const QUICK: [&str; 18] = [
 ];
 
 /// An empty directory, and an environment with nothing in it but what a test puts there.
-pub struct Place {
+pub(crate) struct Place {
     dir: tempfile::TempDir,
     env: Vec<(String, String)>,
 }
 
 /// How a program ended, and what it printed.
 #[derive(Debug, Clone)]
-pub struct Ended {
+pub(crate) struct Ended {
     pub code: i32,
     pub stdout: String,
     pub stderr: String,
 }
 
 impl Place {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Place { dir: tempfile::tempdir().expect("a temporary directory"), env: Vec::new() }
     }
 
-    pub fn with(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_string(), value.to_string()));
         self
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.dir.path()
     }
 
-    pub fn results(&self) -> PathBuf {
+    pub(crate) fn results(&self) -> PathBuf {
         self.path().join("results")
     }
 
-    pub fn write(&self, path: &str, text: &str) -> PathBuf {
+    pub(crate) fn write(&self, path: &str, text: &str) -> PathBuf {
         let path = self.path().join(path);
         std::fs::create_dir_all(path.parent().expect("a parent")).expect("made");
         std::fs::write(&path, text).expect("written");
         path
     }
 
-    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+    pub(crate) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
         command
             .current_dir(self.path())
@@ -80,41 +80,41 @@ impl Place {
         command
     }
 
-    pub fn topobench(&self, args: &[&str]) -> Ended {
+    pub(crate) fn topobench(&self, args: &[&str]) -> Ended {
         run(self.command(env!("CARGO_BIN_EXE_topobench")).args(args))
     }
 
     /// Runs topobench with a command line as one would type it; no word may contain a space.
-    pub fn type_in(&self, line: &str) -> Ended {
+    pub(crate) fn type_in(&self, line: &str) -> Ended {
         self.topobench(&line.split_whitespace().collect::<Vec<_>>())
     }
 
     /// `line`, then [`QUICK`].
-    pub fn measure(&self, line: &str) -> Ended {
+    pub(crate) fn measure(&self, line: &str) -> Ended {
         let args: Vec<&str> = line.split_whitespace().chain(QUICK).collect();
         self.topobench(&args)
     }
 
     /// Runs of a dataset, oldest first.
-    pub fn runs(&self, dataset: &str) -> Vec<PathBuf> {
+    pub(crate) fn runs(&self, dataset: &str) -> Vec<PathBuf> {
         entries(&self.results().join(dataset))
     }
 
     /// Replaces the directory's path, so that snapshots don't depend on it.
-    pub fn redacted(&self, text: &str) -> String {
+    pub(crate) fn redacted(&self, text: &str) -> String {
         let real = self.path().canonicalize().expect("exists");
         text.replace(&real.display().to_string(), "[dir]").replace(&self.path().display().to_string(), "[dir]")
     }
 }
 
-pub fn run(command: &mut Command) -> Ended {
+pub(crate) fn run(command: &mut Command) -> Ended {
     let output = command.output().expect("starts");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
     Ended { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
 /// Runs a program with this text on its stdin.
-pub fn run_with_input(command: &mut Command, input: &str) -> Ended {
+pub(crate) fn run_with_input(command: &mut Command, input: &str) -> Ended {
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
     // A program that doesn't read closes its end, and writing fails.
@@ -126,26 +126,26 @@ pub fn run_with_input(command: &mut Command, input: &str) -> Ended {
 
 impl Ended {
     #[track_caller]
-    pub fn expect(self, code: i32) -> Self {
+    pub(crate) fn expect(self, code: i32) -> Self {
         assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         self
     }
 
     /// Measured. On a busy machine the load client may have been late, which is exit code 4.
     #[track_caller]
-    pub fn measured(self) -> Self {
+    pub(crate) fn measured(self) -> Self {
         assert!(matches!(self.code, 0 | 4), "{}\nstdout:\n{}\nstderr:\n{}", self.code, self.stdout, self.stderr);
         self
     }
 
     /// stdout is one JSON document and nothing else.
     #[track_caller]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}: {}", self.stdout))
     }
 }
 
 /// Results of real vLLM: `simple` (TP2), `nixl` (1P1D), `failed`.
-pub fn recorded(name: &str) -> String {
+pub(crate) fn recorded(name: &str) -> String {
     format!("{}/tests/fixtures/h100-vllm/{name}", env!("CARGO_MANIFEST_DIR"))
 }

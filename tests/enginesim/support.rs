@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-pub use kit::free_port;
+pub(crate) use kit::free_port;
 
 use kit::{PATIENCE, eventually};
 use nix::sys::signal::{Signal, kill};
@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 /// A running instance; killed at the end of its test.
-pub struct Sim {
+pub(crate) struct Sim {
     pub child: Child,
     pub port: u16,
     log: tempfile::NamedTempFile,
@@ -20,13 +20,13 @@ pub struct Sim {
 
 impl Sim {
     /// Starts `qwen3-0.6b` with more arguments and waits until it is ready.
-    pub fn start(arguments: &[&str]) -> Self {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
         let mut sim = Self::spawn(free_port(), arguments, &[]);
         sim.wait_ready();
         sim
     }
 
-    pub fn spawn(port: u16, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+    pub(crate) fn spawn(port: u16, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let log = tempfile::NamedTempFile::new().unwrap();
         let child = Command::new(kit::enginesim!())
             .args(["serve", "qwen3-0.6b", "--host", "127.0.0.1", "--port", &port.to_string()])
@@ -43,7 +43,7 @@ impl Sim {
     }
 
     /// A prefill or decode instance with its own side channel.
-    pub fn start_pd(role: &str, config: Value, arguments: &[&str]) -> Self {
+    pub(crate) fn start_pd(role: &str, config: Value, arguments: &[&str]) -> Self {
         let mut kv = json!({"kv_connector": "NixlConnector", "kv_role": role});
         kv.as_object_mut().unwrap().extend(config.as_object().unwrap().clone());
         let (kv, side_port) = (kv.to_string(), free_port().to_string());
@@ -55,7 +55,7 @@ impl Sim {
         sim
     }
 
-    pub fn wait_ready(&mut self) {
+    pub(crate) fn wait_ready(&mut self) {
         eventually("ready", || {
             if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("ended with {status} before it was ready:\n{}", self.log());
@@ -64,39 +64,39 @@ impl Sim {
         });
     }
 
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         let bytes = std::fs::read(self.log.path()).unwrap();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    pub fn log_size(&self) -> u64 {
+    pub(crate) fn log_size(&self) -> u64 {
         self.log.path().metadata().unwrap().len()
     }
 
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
     }
 
-    pub fn wait_exit(&mut self) -> ExitStatus {
+    pub(crate) fn wait_exit(&mut self) -> ExitStatus {
         eventually("exit", || self.child.try_wait().unwrap())
     }
 
-    pub fn get(&self, path: &str) -> io::Result<Response> {
+    pub(crate) fn get(&self, path: &str) -> io::Result<Response> {
         self.send("GET", path, &[], "")
     }
 
-    pub fn post(&self, path: &str, body: &Value) -> io::Result<Response> {
+    pub(crate) fn post(&self, path: &str, body: &Value) -> io::Result<Response> {
         self.send("POST", path, &[], &body.to_string())
     }
 
     /// A completion that must succeed, as JSON.
-    pub fn complete(&self, body: &Value) -> Value {
+    pub(crate) fn complete(&self, body: &Value) -> Value {
         let response = self.post("/v1/completions", body).unwrap();
         assert_eq!(response.status, 200, "{}", response.text());
         response.json()
     }
 
-    pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> io::Result<Response> {
+    pub(crate) fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> io::Result<Response> {
         let mut stream = self.open(method, path, headers, body)?;
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes)?;
@@ -104,7 +104,7 @@ impl Sim {
     }
 
     /// Sends a request, and returns the connection with the answer unread.
-    pub fn open(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> io::Result<TcpStream> {
+    pub(crate) fn open(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> io::Result<TcpStream> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
@@ -118,7 +118,7 @@ impl Sim {
     }
 
     /// Value of the first sample whose line begins with `name` and contains `label`.
-    pub fn metric(&self, name: &str, label: &str) -> f64 {
+    pub(crate) fn metric(&self, name: &str, label: &str) -> f64 {
         let page = self.get("/metrics").unwrap().text();
         let line = page.lines().find(|line| line.starts_with(&format!("{name}{{")) && line.contains(label));
         let line = line.unwrap_or_else(|| panic!("no {name} {label}"));
@@ -135,7 +135,7 @@ impl Drop for Sim {
 
 /// An answer, taken apart.
 #[derive(Debug)]
-pub struct Response {
+pub(crate) struct Response {
     pub status: u16,
     pub head: String,
     pub body: Vec<u8>,
@@ -183,16 +183,16 @@ impl Response {
         self.body = self.chunks.concat();
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
     /// Data of the server-sent events, in order, without broken JSON.
-    pub fn events(&self) -> Vec<Value> {
+    pub(crate) fn events(&self) -> Vec<Value> {
         let text = self.text().replace("\r\n", "\n");
         let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
         data.filter_map(|data| match data {
@@ -203,7 +203,7 @@ impl Response {
     }
 
     /// Text of all token events of a completion stream.
-    pub fn streamed_text(&self) -> String {
+    pub(crate) fn streamed_text(&self) -> String {
         let events = self.events();
         let texts = events.iter().filter_map(|event| event["choices"][0]["text"].as_str());
         texts.collect()
@@ -211,17 +211,17 @@ impl Response {
 }
 
 /// Text of the first choice of a whole completion.
-pub fn text_of(answer: &Value) -> &str {
+pub(crate) fn text_of(answer: &Value) -> &str {
     answer["choices"][0]["text"].as_str().unwrap()
 }
 
 /// A deterministic completion of `tokens` tokens.
-pub fn greedy(prompt: &str, tokens: u32) -> Value {
+pub(crate) fn greedy(prompt: &str, tokens: u32) -> Value {
     json!({"prompt": prompt, "max_tokens": tokens, "temperature": 0, "ignore_eos": true})
 }
 
 /// The same, streamed with usage.
-pub fn streamed(prompt: &str, tokens: u32) -> Value {
+pub(crate) fn streamed(prompt: &str, tokens: u32) -> Value {
     let mut body = greedy(prompt, tokens);
     body["stream"] = true.into();
     body["stream_options"] = json!({"include_usage": true});

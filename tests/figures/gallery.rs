@@ -3,7 +3,7 @@
 use topobench::draw::*;
 
 /// All figures, with the names of their files.
-pub fn all() -> Vec<(&'static str, Figure)> {
+pub(crate) fn all() -> Vec<(&'static str, Figure)> {
     vec![
         ("pair", pair()),
         ("breakdown", breakdown()),
@@ -67,7 +67,7 @@ fn target() -> Rule {
 }
 
 /// The paper's Figure 9: attainment over the rate, and over the SLO scale with x reversed.
-pub fn pair() -> Figure {
+pub(crate) fn pair() -> Figure {
     let rates: Vec<f64> = (1..=12).map(|i| f64::from(i) * 0.5).collect();
     let y = || Axis::linear("SLO attainment").fixed(0.0, 100.0).in_unit(" %");
     let left = Panel::new(Axis::linear("Per-GPU rate (req/s)").including(0.0), y()).titled("Attainment over rate");
@@ -102,7 +102,7 @@ pub fn pair() -> Figure {
 }
 
 /// Where the time of a request goes, by rate and arm.
-pub fn breakdown() -> Figure {
+pub(crate) fn breakdown() -> Figure {
     let names = ["queue", "prefill", "KV transfer", "decode"];
     let segments = names.iter().enumerate().map(|(i, name)| Segment {
         label: (*name).into(),
@@ -128,7 +128,7 @@ pub fn breakdown() -> Figure {
 }
 
 /// Which arm wins, over two limits.
-pub fn map() -> Figure {
+pub(crate) fn map() -> Figure {
     let limits = ["50", "100", "125", "200", "400", "1000"];
     let ramp = Ramp::Diverging { low: -2.0, middle: 0.0, high: 2.0, below: palette(0), above: palette(1) };
     let cells = (0..6).flat_map(|column| {
@@ -154,7 +154,7 @@ pub fn map() -> Figure {
 }
 
 /// Distributions of TTFT, with dense steps, on a logarithmic axis.
-pub fn distribution() -> Figure {
+pub(crate) fn distribution() -> Figure {
     let mut panel =
         Panel::new(Axis::log("TTFT (ms)"), Axis::linear("Share of requests").fixed(0.0, 100.0).in_unit(" %"));
     for (index, (name, middle, spread)) in
@@ -182,7 +182,7 @@ pub fn distribution() -> Figure {
 }
 
 /// Throughput against latency, every deployment named.
-pub fn pareto() -> Figure {
+pub(crate) fn pareto() -> Figure {
     let mut panel = Panel::new(Axis::linear("Output tokens/s per GPU"), Axis::log("p90 TPOT (ms)"));
     let families =
         [("simple", ["TP1", "TP2", "TP4", "TP8", "2 × TP4"]), ("nixl", ["1P1D", "2P1D", "1P3D", "2P2D", "3P5D"])];
@@ -204,7 +204,7 @@ pub fn pareto() -> Figure {
 }
 
 /// One run over time: four rows that share their axis.
-pub fn timeline() -> Figure {
+pub(crate) fn timeline() -> Figure {
     let rows: [(&str, f64, f64); 4] =
         [("Running", 40.0, 9.0), ("Waiting", 6.0, 5.0), ("KV cache (%)", 55.0, 20.0), ("GPU power (W)", 520.0, 140.0)];
     let panels = rows.iter().enumerate().map(|(row, &(name, level, swing))| {
@@ -233,7 +233,7 @@ pub fn timeline() -> Figure {
 }
 
 /// Awkward data and labels.
-pub fn awkward() -> Figure {
+pub(crate) fn awkward() -> Figure {
     let empty = Panel::new(Axis::linear("Nothing was measured"), Axis::log("TTFT (ms)"))
         .titled("No data")
         .with(Line::new(Vec::<Point>::new(), Stroke::solid(palette(0))).labelled("an arm without points"));

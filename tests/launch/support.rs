@@ -1,6 +1,6 @@
 //! Plans for fake engines, and ways to see what is left of them.
 
-pub use kit::process::{survivors, survivors_after};
+pub(crate) use kit::process::{survivors, survivors_after};
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use topobench::plan::secrecy::EngineEnv;
 use topobench::plan::topology::{KvTransfer, Role};
 
 /// One prefill and one decode instance of the fake engine, each with its own flags.
-pub fn pair(prefill: &[&str], decode: &[&str]) -> FleetPlan {
+pub(crate) fn pair(prefill: &[&str], decode: &[&str]) -> FleetPlan {
     let instance = |role, args: &[&str]| InstancePlan {
         role,
         index: 0,
@@ -31,7 +31,7 @@ pub fn pair(prefill: &[&str], decode: &[&str]) -> FleetPlan {
     }
 }
 
-pub fn options(dir: &Path) -> LaunchOptions {
+pub(crate) fn options(dir: &Path) -> LaunchOptions {
     LaunchOptions {
         guardian: env!("CARGO_BIN_EXE_topobench").into(),
         // Plenty for an engine that heeds SIGTERM, however busy the machine.
@@ -41,23 +41,23 @@ pub fn options(dir: &Path) -> LaunchOptions {
     }
 }
 
-pub async fn launch(plan: &FleetPlan, dir: &Path) -> Result<Fleet, LaunchError> {
+pub(crate) async fn launch(plan: &FleetPlan, dir: &Path) -> Result<Fleet, LaunchError> {
     Fleet::launch(plan, &options(dir), |_| {}, &CancellationToken::new()).await
 }
 
 /// A fleet whose engines ignore SIGTERM: there is no point in waiting long for them.
-pub async fn launch_of_the_deaf(plan: &FleetPlan, dir: &Path) -> Fleet {
+pub(crate) async fn launch_of_the_deaf(plan: &FleetPlan, dir: &Path) -> Fleet {
     let options = hasty(dir);
     let launched = Fleet::launch(plan, &options, |_| {}, &CancellationToken::new()).await;
     launched.unwrap_or_else(|error| panic!("{error}"))
 }
 
-pub fn hasty(dir: &Path) -> LaunchOptions {
+pub(crate) fn hasty(dir: &Path) -> LaunchOptions {
     LaunchOptions { grace: Duration::from_millis(300), ..options(dir) }
 }
 
 /// The error of a launch that must fail.
-pub async fn failure(plan: &FleetPlan, dir: &Path) -> LaunchError {
+pub(crate) async fn failure(plan: &FleetPlan, dir: &Path) -> LaunchError {
     match launch(plan, dir).await {
         Ok(_) => panic!("this fleet must not come up"),
         Err(error) => error,
@@ -65,13 +65,13 @@ pub async fn failure(plan: &FleetPlan, dir: &Path) -> LaunchError {
 }
 
 /// A directory in which every process of an engine leaves its pid.
-pub fn family(dir: &Path) -> PathBuf {
+pub(crate) fn family(dir: &Path) -> PathBuf {
     let family = dir.join("family");
     std::fs::create_dir_all(&family).expect("creates");
     family
 }
 
-pub fn pids(family: &Path) -> Vec<i32> {
+pub(crate) fn pids(family: &Path) -> Vec<i32> {
     let names = std::fs::read_dir(family).expect("reads").map(|entry| entry.expect("reads").file_name());
     names.map(|name| name.to_str().and_then(|n| n.parse().ok()).expect("a pid")).collect()
 }

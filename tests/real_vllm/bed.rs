@@ -19,7 +19,7 @@ use topobench::plan::{MetricChoice, OnFailure, Timeouts};
 use topobench_proxy::{BackendUrl, Proxy, ProxyConfig, ProxyHandle, Routes};
 
 /// Which engine, and with which model.
-pub struct Bed {
+pub(crate) struct Bed {
     engine: &'static str,
     program: PathBuf,
     model: Option<String>,
@@ -27,11 +27,11 @@ pub struct Bed {
 }
 
 impl Bed {
-    pub fn simulated(connector: &'static str) -> Bed {
+    pub(crate) fn simulated(connector: &'static str) -> Bed {
         Bed { engine: "sim", program: kit::enginesim!(), model: None, connector }
     }
 
-    pub fn real(connector: &'static str) -> Option<Bed> {
+    pub(crate) fn real(connector: &'static str) -> Option<Bed> {
         let root = PathBuf::from(std::env::var_os("TOPOBENCH_REAL_VLLM").filter(|v| !v.is_empty())?);
         let program = root.join("venv/bin/vllm");
         assert!(program.is_file(), "TOPOBENCH_REAL_VLLM={}: there is no venv/bin/vllm in it", root.display());
@@ -39,7 +39,7 @@ impl Bed {
     }
 
     /// Starts everything.
-    pub async fn raise(self) -> Stage {
+    pub(crate) async fn raise(self) -> Stage {
         let logs = tempfile::tempdir().expect("a directory for logs");
         let (nixl, workload) = self.plan(&format!("nixl:prefill=1,decode=1,kv.connector={}", self.connector));
         let (simple, _) = self.plan("simple:tp=1");
@@ -121,7 +121,7 @@ impl Bed {
 }
 
 /// Running engines.
-pub struct Stage {
+pub(crate) struct Stage {
     pub real: bool,
     pub model: String,
     /// Base URLs.
@@ -138,11 +138,11 @@ pub struct Stage {
 
 impl Stage {
     /// A target for the load client.
-    pub fn target(&self, base_url: &str) -> Target {
+    pub(crate) fn target(&self, base_url: &str) -> Target {
         Target::new(base_url, self.model.clone(), &self.workload)
     }
 
-    pub async fn lower(mut self) -> Vec<InstanceExit> {
+    pub(crate) async fn lower(mut self) -> Vec<InstanceExit> {
         self.proxy.shutdown(Duration::from_secs(1)).await;
         let mut exits = Vec::new();
         for fleet in self.fleets {

@@ -40,7 +40,7 @@ fn text(answer: &Value) -> &str {
     answer["choices"][0]["text"].as_str().unwrap_or_else(|| panic!("no text in {answer}"))
 }
 
-pub async fn engines_say_who_they_are(stage: &Stage) {
+pub(crate) async fn engines_say_who_they_are(stage: &Stage) {
     for url in [&stage.replica, &stage.prefill, &stage.decode] {
         assert_eq!(get(&format!("{url}/health")).await.0, 200);
         let (_, version) = get(&format!("{url}/version")).await;
@@ -56,7 +56,7 @@ pub async fn engines_say_who_they_are(stage: &Stage) {
     }
 }
 
-pub async fn streams_count_their_tokens(stage: &Stage) {
+pub(crate) async fn streams_count_their_tokens(stage: &Stage) {
     for endpoint in [Endpoint::Completions, Endpoint::Chat] {
         let mut target = stage.target(&stage.replica);
         target.endpoint = endpoint;
@@ -80,7 +80,7 @@ pub async fn streams_count_their_tokens(stage: &Stage) {
     }
 }
 
-pub async fn a_hand_off_answers_as_one_instance_does(stage: &Stage) {
+pub(crate) async fn a_hand_off_answers_as_one_instance_does(stage: &Stage) {
     let before = stage.scraper.snapshot().await;
     let mut prompt_tokens = 0.0;
     for prompt in [PROMPT_A, PROMPT_B] {
@@ -102,7 +102,7 @@ pub async fn a_hand_off_answers_as_one_instance_does(stage: &Stage) {
 }
 
 /// Pushed, the KV of every prompt is written by prefill, while decode has its request from the start.
-pub async fn both_stages_begin_together(stage: &Stage) {
+pub(crate) async fn both_stages_begin_together(stage: &Stage) {
     let before = stage.scraper.snapshot().await;
     stage.proxy.drain_stamps();
     let body = completion(stage, &format!("{PROMPT_A}, or rather: {PROMPT_B}"), 12);
@@ -132,7 +132,7 @@ async fn prefill(stage: &Stage, id: &str, mut body: Value) -> Value {
 }
 
 /// The negative control: if the KV were not used, the answer would be that of the prompt in the body.
-pub async fn decode_follows_the_kv_and_not_the_prompt(stage: &Stage) {
+pub(crate) async fn decode_follows_the_kv_and_not_the_prompt(stage: &Stage) {
     // Equal lengths, as the hand-over requires, and the same last token, which decode computes itself.
     let ids = |step: u32, first: u32| (0..47).map(|i| first + (i * step) % 200).chain([777]).collect::<Vec<u32>>();
     let of = |prompt: Vec<u32>, tokens: u32| {
@@ -152,7 +152,7 @@ pub async fn decode_follows_the_kv_and_not_the_prompt(stage: &Stage) {
     assert_eq!(text(&answer), text(&expected), "decode continued what prefill had read");
 }
 
-pub async fn decode_without_params_recomputes_in_silence(stage: &Stage) {
+pub(crate) async fn decode_without_params_recomputes_in_silence(stage: &Stage) {
     let before = stage.scraper.snapshot().await;
     let fresh = format!("{PROMPT_B} and never {PROMPT_A}");
     let (status, answer) = post(&stage.decode, "/v1/completions", &completion(stage, &fresh, 2)).await;
@@ -162,7 +162,7 @@ pub async fn decode_without_params_recomputes_in_silence(stage: &Stage) {
     assert!(counters.local_compute_tokens.is_some_and(|n| n > 0.0), "decode computed the prompt itself: {counters:?}");
 }
 
-pub async fn errors_have_vllms_bodies(stage: &Stage) {
+pub(crate) async fn errors_have_vllms_bodies(stage: &Stage) {
     let mut unknown = completion(stage, PROMPT_A, 1);
     unknown["model"] = json!("nope");
     let (status, body) = post(&stage.replica, "/v1/completions", &unknown).await;

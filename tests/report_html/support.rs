@@ -31,14 +31,14 @@ use topobench::units::{RequestRate, TokenCount, Tpot, Ttft};
 
 /// A point with its requests one by one, to be changed at will.
 #[derive(Clone)]
-pub struct Point {
+pub(crate) struct Point {
     pub key: PointKey,
     pub facts: Option<PointFacts>,
     pub records: Vec<RequestRecord>,
 }
 
 /// Everything that a page is made from.
-pub struct Study {
+pub(crate) struct Study {
     pub title: String,
     /// The points of each run; [`Study::record`] makes the runs from them.
     pub points: Vec<Vec<Point>>,
@@ -50,7 +50,7 @@ pub struct Study {
 
 impl Study {
     /// Two arms with everything that a run of topobench records, judged at 250 ms and 9 ms.
-    pub fn recorded() -> Study {
+    pub(crate) fn recorded() -> Study {
         let mut study = Study::imported();
         let plan = plan();
         for (arm, kind) in [ArmKind::Simple, ArmKind::PrefillDecode].into_iter().enumerate() {
@@ -68,7 +68,7 @@ impl Study {
 
     /// With repeats, failures, one-token answers, requests that left no record, a rate at which nothing could be sent,
     /// and everything at once.
-    pub fn odd() -> Study {
+    pub(crate) fn odd() -> Study {
         let mut study = Study::recorded();
         for points in &mut study.points {
             let mut all_at_once = points[0].clone();
@@ -92,7 +92,7 @@ impl Study {
     }
 
     /// 12 rates with 1000 requests each, copied from the recorded few.
-    pub fn large() -> Study {
+    pub(crate) fn large() -> Study {
         let mut study = Study::recorded();
         for points in &mut study.points {
             let seeds = points[2].records.clone();
@@ -109,7 +109,7 @@ impl Study {
     }
 
     /// The same as bare result files: nothing is known but the requests.
-    pub fn imported() -> Study {
+    pub(crate) fn imported() -> Study {
         let (runs, points): (Vec<_>, Vec<_>) = ["tp2", "pd"].map(result_files).into_iter().unzip();
         let kinds = [ArmKind::Simple, ArmKind::PrefillDecode];
         let arms = runs.iter().zip(kinds).map(|(run, kind)| arm_input(run, kind)).collect();
@@ -125,7 +125,7 @@ impl Study {
     }
 
     /// The first arm alone.
-    pub fn alone(mut self) -> Study {
+    pub(crate) fn alone(mut self) -> Study {
         self.points.truncate(1);
         self.runs.truncate(1);
         self.arms.truncate(1);
@@ -133,7 +133,7 @@ impl Study {
     }
 
     /// Makes the runs hold what was changed in `points`, without judging them again.
-    pub fn record(&mut self) {
+    pub(crate) fn record(&mut self) {
         let recorded = |p: &Point| RecordedPoint::new(p.key, p.facts.clone(), &p.records);
         for (run, points) in self.runs.iter_mut().zip(&self.points) {
             run.points = points.iter().map(recorded).collect();
@@ -141,14 +141,14 @@ impl Study {
     }
 
     /// Records and judges what was changed.
-    pub fn rejudge(&mut self) {
+    pub(crate) fn rejudge(&mut self) {
         self.record();
         for (arm, run) in self.arms.iter_mut().zip(&self.runs) {
             arm.points = judged(run);
         }
     }
 
-    pub fn page(&self) -> Result<String, HtmlError> {
+    pub(crate) fn page(&self) -> Result<String, HtmlError> {
         let comparison = Comparison::new(&self.arms, &self.question);
         let summaries: Vec<Vec<PointSummary>> = self.arms.iter().map(summaries).collect();
         let arms: Vec<ArmPage> = self

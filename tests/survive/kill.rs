@@ -35,7 +35,7 @@ fn holdings(bench: &Bench, seen: &mut BTreeSet<i32>) -> Holdings {
 }
 
 /// Sockets on which these processes listen.
-pub fn listening(pids: &[i32]) -> Vec<SocketAddr> {
+pub(crate) fn listening(pids: &[i32]) -> Vec<SocketAddr> {
     let mut inodes = BTreeSet::new();
     for process in pids.iter().filter_map(|&pid| procfs::process::Process::new(pid).ok()) {
         inodes.extend(process.fd().into_iter().flatten().flatten().filter_map(|fd| match fd.target {

@@ -1,7 +1,7 @@
 //! Runs of the real program: its events as they come, its processes, its directories.
 
-pub use kit::files::read_json_lines;
-pub use kit::process::{command_line, parent};
+pub(crate) use kit::files::read_json_lines;
+pub(crate) use kit::process::{command_line, parent};
 
 use kit::PATIENCE;
 use kit::process::{every_pid, is_alive, peak_memory};
@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 const TAG: &str = "TOPOBENCH_SURVIVE_TAG";
 
 /// A library compiled from a fixture, to be loaded before one of the system's.
-pub fn compiled(dir: &Path, source: &str, name: &str) -> PathBuf {
+pub(crate) fn compiled(dir: &Path, source: &str, name: &str) -> PathBuf {
     let library = dir.join("libraries").join(name);
     std::fs::create_dir_all(dir.join("libraries")).expect("creates");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/survive").join(source);
@@ -35,7 +35,7 @@ pub fn compiled(dir: &Path, source: &str, name: &str) -> PathBuf {
 }
 
 /// A topobench to be started, and its working directory.
-pub struct Bench {
+pub(crate) struct Bench {
     program: PathBuf,
     pub dir: Rc<tempfile::TempDir>,
     tag: String,
@@ -45,25 +45,25 @@ pub struct Bench {
 
 impl Bench {
     /// `words`: the subcommand with the flags of the test; flags for small, fast points on simulated engines are added.
-    pub fn new(words: &str) -> Self {
+    pub(crate) fn new(words: &str) -> Self {
         Bench::at_speed(10, words)
     }
 
     /// Simulated time passes this much faster than the clock. At 1, a token takes 7 ms, so that requests are always in
     /// flight.
-    pub fn at_speed(speed: u32, words: &str) -> Self {
+    pub(crate) fn at_speed(speed: u32, words: &str) -> Self {
         Bench::bare(words)
             .args("--engine sim --engine-arg --sim-handshake-ms --engine-arg 5 --random-input-len 32 --num-warmups 1")
             .args(&format!("--engine-arg --sim-speed --engine-arg {speed}"))
     }
 
     /// Only these words and the place of the results.
-    pub fn bare(words: &str) -> Self {
+    pub(crate) fn bare(words: &str) -> Self {
         Bench::within(Rc::new(tempfile::tempdir().expect("a directory")), words)
     }
 
     /// A prefill/decode pair whose engine is a shell script.
-    pub fn with_engine(script: &str, more: &str) -> Self {
+    pub(crate) fn with_engine(script: &str, more: &str) -> Self {
         let bench = Bench::bare("run own.toml").args(more);
         let program = bench.dir.path().join("engine");
         let text = format!("#!/bin/sh\nif [ \"$1\" = --version ]; then echo 0.32.0; exit 0; fi\n{script}\n");
@@ -74,12 +74,12 @@ impl Bench {
     }
 
     /// `own.toml`, for `run own.toml`, with simulated GPUs.
-    pub fn write_topology(&self, program: &str, more: &str) {
+    pub(crate) fn write_topology(&self, program: &str, more: &str) {
         self.write_topology_with(program, &format!("devices = 8\n{more}"));
     }
 
     /// `own.toml` on the GPUs that the machine has.
-    pub fn write_topology_with(&self, program: &str, more: &str) {
+    pub(crate) fn write_topology_with(&self, program: &str, more: &str) {
         let text = format!(
             "name = \"own\"\nkind = \"prefill-decode\"\nprogram = \"{program}\"\n{more}\n[prefill]\n[decode]\n\
              [kv]\n[defaults]\nmodel = \"qwen3-8b\"\ntokenizer = \"enginesim\"\n"
@@ -96,18 +96,18 @@ impl Bench {
     }
 
     /// Another file of the program.
-    pub fn program(mut self, program: &Path) -> Self {
+    pub(crate) fn program(mut self, program: &Path) -> Self {
         self.program = program.to_path_buf();
         self
     }
 
     /// Resumes a run of this bench, in the same directory.
-    pub fn resuming(&self, run: &Path) -> Self {
+    pub(crate) fn resuming(&self, run: &Path) -> Self {
         self.resuming_as("run", run)
     }
 
     /// Resumes with this command.
-    pub fn resuming_as(&self, command: &str, run: &Path) -> Self {
+    pub(crate) fn resuming_as(&self, command: &str, run: &Path) -> Self {
         let mut bench =
             Bench::within(Rc::clone(&self.dir), &format!("{command} --resume")).arg(&run.display().to_string());
         // The flag's value follows it.
@@ -116,27 +116,27 @@ impl Bench {
         bench
     }
 
-    pub fn args(mut self, words: &str) -> Self {
+    pub(crate) fn args(mut self, words: &str) -> Self {
         self.args.extend(words.split_whitespace().map(str::to_string));
         self
     }
 
-    pub fn arg(mut self, word: &str) -> Self {
+    pub(crate) fn arg(mut self, word: &str) -> Self {
         self.args.push(word.to_string());
         self
     }
 
-    pub fn env(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_string(), value.to_string()));
         self
     }
 
-    pub fn results(&self) -> PathBuf {
+    pub(crate) fn results(&self) -> PathBuf {
         self.dir.path().join("results")
     }
 
     /// The command, not yet started.
-    pub fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.args).current_dir(self.dir.path()).env(TAG, &self.tag).stdin(Stdio::null());
         for name in ["VLLM_API_KEY", "OPENAI_API_KEY", "HF_TOKEN", "CUDA_VISIBLE_DEVICES", "TENSOR_PARALLEL_SIZE"] {
@@ -148,11 +148,11 @@ impl Bench {
         command
     }
 
-    pub fn start(&self) -> Running {
+    pub(crate) fn start(&self) -> Running {
         self.start_as(self.command())
     }
 
-    pub fn start_as(&self, mut command: Command) -> Running {
+    pub(crate) fn start_as(&self, mut command: Command) -> Running {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("topobench starts");
         let lines = BufReader::new(child.stderr.take().expect("piped")).lines();
         let mut stdout = child.stdout.take().expect("piped");
@@ -168,12 +168,12 @@ impl Bench {
     }
 
     /// Runs it from start to end.
-    pub fn run(&self) -> Finished {
+    pub(crate) fn run(&self) -> Finished {
         self.start().finish()
     }
 
     /// Living processes that descend from runs of this bench, topobench included.
-    pub fn tagged(&self) -> Vec<i32> {
+    pub(crate) fn tagged(&self) -> Vec<i32> {
         let alive = |pid: &i32| {
             let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
             memchr::memmem::find(&environ, self.tag.as_bytes()).is_some() && is_alive(*pid)
@@ -182,7 +182,7 @@ impl Bench {
     }
 
     /// What is still alive after this long.
-    pub fn left_after(&self, limit: Duration) -> Vec<String> {
+    pub(crate) fn left_after(&self, limit: Duration) -> Vec<String> {
         let deadline = Instant::now() + limit;
         loop {
             let left = self.tagged();
@@ -207,12 +207,12 @@ impl Drop for Bench {
     }
 }
 
-pub fn signal(pid: i32, signal: Signal) {
+pub(crate) fn signal(pid: i32, signal: Signal) {
     kill(Pid::from_raw(pid), signal).expect("sends");
 }
 
 /// A running topobench.
-pub struct Running {
+pub(crate) struct Running {
     dir: Rc<tempfile::TempDir>,
     pub child: Child,
     incoming: Receiver<String>,
@@ -226,7 +226,7 @@ pub struct Running {
 
 /// How it ended, and everything it printed.
 #[derive(Debug)]
-pub struct Finished {
+pub(crate) struct Finished {
     /// Keeps its results on disk.
     _dir: Rc<tempfile::TempDir>,
     pub code: Option<i32>,
@@ -237,11 +237,11 @@ pub struct Finished {
 }
 
 impl Running {
-    pub fn pid(&self) -> i32 {
+    pub(crate) fn pid(&self) -> i32 {
         self.child.id().cast_signed()
     }
 
-    pub fn signal(&self, sig: Signal) {
+    pub(crate) fn signal(&self, sig: Signal) {
         signal(self.pid(), sig);
     }
 
@@ -259,7 +259,7 @@ impl Running {
     }
 
     /// Waits for the next event of this kind that `fits`.
-    pub fn wait(&mut self, kind: &str, fits: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn wait(&mut self, kind: &str, fits: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -275,17 +275,17 @@ impl Running {
     }
 
     /// The next run's directory, as soon as an event names it.
-    pub fn dir(&mut self) -> PathBuf {
+    pub(crate) fn dir(&mut self) -> PathBuf {
         let event = self.wait("run_created", |_| true);
         PathBuf::from(event["dir"].as_str().expect("a path"))
     }
 
     /// Waits until this many requests of the point at this rate have been sent.
-    pub fn wait_sent(&mut self, rate: f64, sent: u64) {
+    pub(crate) fn wait_sent(&mut self, rate: f64, sent: u64) {
         self.wait("point_progress", |e| e["rate"] == rate && e["sent"].as_u64().is_some_and(|n| n >= sent));
     }
 
-    pub fn finish(mut self) -> Finished {
+    pub(crate) fn finish(mut self) -> Finished {
         let deadline = Instant::now() + PATIENCE;
         let code = loop {
             while let Ok(line) = self.incoming.try_recv() {
@@ -316,42 +316,42 @@ impl Drop for Running {
 }
 
 impl Finished {
-    pub fn all<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
+    pub(crate) fn all<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
         self.events.iter().filter(move |e| e["event"] == kind)
     }
 
-    pub fn dir(&self) -> PathBuf {
+    pub(crate) fn dir(&self) -> PathBuf {
         let event = self.all("run_created").next().unwrap_or_else(|| panic!("no run: {}", self.words));
         PathBuf::from(event["dir"].as_str().expect("a path"))
     }
 }
 
 /// A run's directory, read back.
-pub struct RunDir(pub PathBuf);
+pub(crate) struct RunDir(pub PathBuf);
 
 impl RunDir {
-    pub fn manifest(&self) -> Value {
+    pub(crate) fn manifest(&self) -> Value {
         let text = std::fs::read_to_string(self.0.join("manifest.json")).expect("a manifest");
         serde_json::from_str(&text).expect("JSON")
     }
 
-    pub fn lines(&self, file: &str) -> Vec<Value> {
+    pub(crate) fn lines(&self, file: &str) -> Vec<Value> {
         read_json_lines(self.0.join(file))
     }
 
-    pub fn requests(&self, rate: f64) -> Vec<Value> {
+    pub(crate) fn requests(&self, rate: f64) -> Vec<Value> {
         self.lines("requests.jsonl").into_iter().filter(|r| r["rate"] == rate).collect()
     }
 
     /// The facts of a rate's first attempt.
-    pub fn point(&self, rate: f64) -> Value {
+    pub(crate) fn point(&self, rate: f64) -> Value {
         let manifest = self.manifest();
         let points = manifest["points"].as_array().expect("points");
         points.iter().find(|p| p["rate"] == rate).cloned().unwrap_or_else(|| panic!("no point at {rate}: {points:?}"))
     }
 
     /// Pid of an instance in the last bring-up of its fleet.
-    pub fn engine(&self, instance: &str) -> i32 {
+    pub(crate) fn engine(&self, instance: &str) -> i32 {
         let manifest = self.manifest();
         let instances = manifest["instances"].as_array().expect("instances");
         let last = instances.iter().rfind(|i| i["name"] == instance).unwrap_or_else(|| panic!("no {instance}"));
@@ -360,6 +360,6 @@ impl RunDir {
 }
 
 /// How many of these requests had this outcome, such as `completed` or `engine_died`.
-pub fn count(requests: &[Value], kind: &str) -> usize {
+pub(crate) fn count(requests: &[Value], kind: &str) -> usize {
     requests.iter().filter(|r| r["outcome"] == kind || r["failure"]["kind"] == kind).count()
 }

@@ -20,13 +20,13 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the client saw of a stream, monotonic ns.
 #[derive(Debug, Clone, Copy)]
-pub struct Seen {
+pub(crate) struct Seen {
     pub sent: u64,
     pub first: u64,
 }
 
 /// Requests at equal gaps, whatever becomes of them; in the order of sending, `None` where a stream was not whole.
-pub fn open_loop(port: u16, rate: f64, requests: u32) -> Vec<Option<Seen>> {
+pub(crate) fn open_loop(port: u16, rate: f64, requests: u32) -> Vec<Option<Seen>> {
     let message = message(port, "");
     in_runtime(async {
         let (idle, zero) = (Idle::default(), Instant::now() + Duration::from_millis(50));
@@ -43,7 +43,7 @@ pub fn open_loop(port: u16, rate: f64, requests: u32) -> Vec<Option<Seen>> {
 }
 
 /// As many requests as go through with so many at once; streams that come in one piece. Whole ones per second.
-pub fn closed_loop(port: u16, at_once: u32, during: Duration) -> (f64, u32) {
+pub(crate) fn closed_loop(port: u16, at_once: u32, during: Duration) -> (f64, u32) {
     let message = message(port, r#","hold":"coalesced""#);
     in_runtime(async {
         let started = Instant::now();
@@ -72,7 +72,7 @@ pub fn closed_loop(port: u16, at_once: u32, during: Duration) -> (f64, u32) {
 
 /// Hangs up on a request that an engine holds, some moments after it was sent, or right after its first chunk; gives
 /// when, in ns.
-pub fn abandon(port: u16, hold: &str) -> io::Result<u64> {
+pub(crate) fn abandon(port: u16, hold: &str) -> io::Result<u64> {
     let message = message(port, &format!(r#","hold":"{hold}""#));
     in_runtime(async {
         let mut stream = connect(port).await?;
@@ -88,7 +88,7 @@ pub fn abandon(port: u16, hold: &str) -> io::Result<u64> {
 }
 
 /// The body of a GET.
-pub fn get(port: u16, path: &str) -> io::Result<String> {
+pub(crate) fn get(port: u16, path: &str) -> io::Result<String> {
     use std::io::{Read, Write};
     let mut stream = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     stream.set_read_timeout(Some(Duration::from_secs(2)))?;

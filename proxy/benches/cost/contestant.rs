@@ -14,7 +14,7 @@ use crate::client;
 use kit::cores;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Contestant {
+pub(crate) enum Contestant {
     Direct,
     /// Through prefill and decode.
     Ours,
@@ -30,7 +30,7 @@ pub enum Contestant {
 
 impl Contestant {
     /// Those that can be had here.
-    pub fn all() -> Vec<Contestant> {
+    pub(crate) fn all() -> Vec<Contestant> {
         use Contestant::{Direct, Nginx, Ours, OursBalancing, Router, RouterBalancing, Toy};
         let there = |program: &str| Command::new(program).arg("-v").stderr(Stdio::null()).status().is_ok();
         let named = |variable: &str| std::env::var_os(variable).is_some();
@@ -41,7 +41,7 @@ impl Contestant {
         all
     }
 
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Contestant::Direct => "direct",
             Contestant::Ours => "topobench P/D",
@@ -53,7 +53,7 @@ impl Contestant {
         }
     }
 
-    pub fn is_prefill_decode(self) -> bool {
+    pub(crate) fn is_prefill_decode(self) -> bool {
         matches!(self, Contestant::Ours | Contestant::Router | Contestant::Toy)
     }
 
@@ -95,7 +95,7 @@ impl Contestant {
     }
 
     /// Starts it before these engines (prefill, decode), waits until it passes requests on, and lets it rest.
-    pub fn start(self, engines: [u16; 2], scratch: &Path) -> Front {
+    pub(crate) fn start(self, engines: [u16; 2], scratch: &Path) -> Front {
         if self == Contestant::Direct {
             return Front { child: None, port: engines[1] };
         }
@@ -139,14 +139,14 @@ fn free_port() -> u16 {
 }
 
 /// A contestant that was started, and rests but for its turns: all share one core. Gone when dropped.
-pub struct Front {
+pub(crate) struct Front {
     child: Option<Child>,
     pub port: u16,
 }
 
 impl Front {
     /// Its turn, until what this gives is dropped.
-    pub fn turn(&self) -> Turn<'_> {
+    pub(crate) fn turn(&self) -> Turn<'_> {
         self.signal(Signal::SIGCONT);
         Turn(self)
     }
@@ -158,7 +158,7 @@ impl Front {
     }
 
     /// CPU seconds that it and its descendants have used.
-    pub fn cpu_secs(&self) -> f64 {
+    pub(crate) fn cpu_secs(&self) -> f64 {
         let Some(child) = &self.child else { return 0.0 };
         let mut tree = vec![child.id()];
         let mut secs = 0.0;
@@ -172,7 +172,7 @@ impl Front {
 }
 
 /// Ends when dropped.
-pub struct Turn<'a>(&'a Front);
+pub(crate) struct Turn<'a>(&'a Front);
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
@@ -190,7 +190,7 @@ impl Drop for Front {
 }
 
 /// Our proxy as a process of its own: `proxy PREFILL|- DECODE PORT`, until its standard input ends.
-pub fn run_ours(words: &[String]) {
+pub(crate) fn run_ours(words: &[String]) {
     cores::pin(cores::apart()[1]);
     let url = |text: &str| text.parse::<BackendUrl>().expect("a URL");
     let routes = match words[1].as_str() {

@@ -2,47 +2,47 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
-pub use kit::stepped::*;
+pub(crate) use kit::stepped::*;
 
 use std::net::SocketAddr;
 use topobench_proxy::{BackendUrl, Policy, Proxy, ProxyConfig, ProxyHandle, Routes};
 
 /// Posts a completion on a new connection and returns the connection.
-pub async fn posted(proxy: &ProxyHandle, headers: &str, body: &str) -> Client {
+pub(crate) async fn posted(proxy: &ProxyHandle, headers: &str, body: &str) -> Client {
     let mut client = Client::connect(proxy.addr()).await;
     client.post(headers, body).await;
     client
 }
 
-pub const BODY: &str = r#"{"model":"m","prompt":"hello","max_tokens":8,"stream":true}"#;
+pub(crate) const BODY: &str = r#"{"model":"m","prompt":"hello","max_tokens":8,"stream":true}"#;
 
 fn urls(addrs: &[SocketAddr]) -> Vec<BackendUrl> {
     addrs.iter().map(|&addr| addr.into()).collect()
 }
 
-pub fn pd_config(prefill: &[SocketAddr], decode: &[SocketAddr]) -> ProxyConfig {
+pub(crate) fn pd_config(prefill: &[SocketAddr], decode: &[SocketAddr]) -> ProxyConfig {
     let routes = Routes::prefill_decode(urls(prefill), urls(decode));
     ProxyConfig::new("127.0.0.1:0".parse().unwrap(), routes)
 }
 
-pub fn balance_config(backends: &[SocketAddr], policy: Policy) -> ProxyConfig {
+pub(crate) fn balance_config(backends: &[SocketAddr], policy: Policy) -> ProxyConfig {
     let backends = urls(backends);
     ProxyConfig::new("127.0.0.1:0".parse().unwrap(), Routes::Balance { backends, policy })
 }
 
 /// One prefill and one decode backend behind a proxy.
-pub struct Pair {
+pub(crate) struct Pair {
     pub prefill: Backend,
     pub decode: Backend,
     pub proxy: ProxyHandle,
 }
 
 impl Pair {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with(|_| {}).await
     }
 
-    pub async fn with(tweak: impl FnOnce(&mut ProxyConfig)) -> Self {
+    pub(crate) async fn with(tweak: impl FnOnce(&mut ProxyConfig)) -> Self {
         let (prefill, decode) = (Backend::start().await, Backend::start().await);
         let mut config = pd_config(&[prefill.addr()], &[decode.addr()]);
         tweak(&mut config);
@@ -51,7 +51,7 @@ impl Pair {
     }
 
     /// A request that has passed prefill and waits at decode.
-    pub async fn decoding(&self) -> (Client, Peer) {
+    pub(crate) async fn decoding(&self) -> (Client, Peer) {
         let client = posted(&self.proxy, "", BODY).await;
         let (mut prefill, _) = self.prefill.request().await;
         prefill.reply_params("kv").await;
@@ -60,12 +60,12 @@ impl Pair {
     }
 
     /// Waits until nothing is counted as in flight.
-    pub async fn at_rest(&self) {
+    pub(crate) async fn at_rest(&self) {
         at_rest(&self.proxy).await;
     }
 }
 
-pub async fn at_rest(proxy: &ProxyHandle) {
+pub(crate) async fn at_rest(proxy: &ProxyHandle) {
     eventually("every in-flight count is 0", || {
         let stats = proxy.stats();
         let idle = |backend: &topobench_proxy::BackendStats| backend.in_flight == 0 && backend.outstanding_tokens == 0;
@@ -75,7 +75,7 @@ pub async fn at_rest(proxy: &ProxyHandle) {
 }
 
 /// The outcome of the only request that has ended.
-pub async fn outcome(proxy: &ProxyHandle) -> topobench_proxy::Outcome {
+pub(crate) async fn outcome(proxy: &ProxyHandle) -> topobench_proxy::Outcome {
     let mut stamps = Vec::new();
     eventually("one request has ended", || {
         stamps.extend(proxy.drain_stamps());

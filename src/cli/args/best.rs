@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 #[derive(Debug, Args)]
-pub struct BestArgs {
+pub(crate) struct BestArgs {
     /// GPUs to spend: every candidate takes all of them
     #[arg(long, value_name = "N", required_unless_present_any = ["resume", "judge"], value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub gpus: Option<u32>,
@@ -25,7 +25,7 @@ pub struct BestArgs {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Race")]
-pub struct RaceFlags {
+pub(crate) struct RaceFlags {
     /// Race for so long at most, counting the time in which any engine is up: 60m, 90s, 2h
     #[arg(long, value_name = "TIME", default_value = "60m", value_parser = time)]
     pub budget: Duration,

@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
-pub struct CompareArgs {
+pub(crate) struct CompareArgs {
     /// Run directories, unique prefixes of their names, or `latest`; the first is what the others are compared with
     #[arg(value_name = "DIR")]
     pub dirs: Vec<String>,
@@ -47,7 +47,7 @@ pub struct CompareArgs {
 }
 
 #[derive(Debug, Args)]
-pub struct AggregateArgs {
+pub(crate) struct AggregateArgs {
     /// Runs, or directories with runs below them; also of `vllm bench serve` and `vllm bench sweep`
     #[arg(value_name = "DIR", required_unless_present = "columns")]
     pub dirs: Vec<String>,
@@ -67,7 +67,7 @@ pub struct AggregateArgs {
 /// Figures and reports by name, of one run, of a tree of runs, or of a table.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Figures by name")]
-pub struct NamedFigures {
+pub(crate) struct NamedFigures {
     /// Requests and tokens a second over the load
     #[arg(long)]
     pub throughput: bool,
@@ -92,13 +92,13 @@ pub struct NamedFigures {
 }
 
 impl NamedFigures {
-    pub fn any(&self) -> bool {
+    pub(crate) fn any(&self) -> bool {
         self.throughput || self.latency || self.interactive || self.report || self.all || self.csv.is_some()
     }
 }
 
 #[derive(Debug, Args)]
-pub struct PlotArgs {
+pub(crate) struct PlotArgs {
     /// A run directory, a unique prefix of its name, or `latest`; with a figure's name also a directory of runs
     #[arg(value_name = "RUN", required_unless_present = "csv")]
     pub run: Option<String>,
@@ -118,7 +118,7 @@ pub struct PlotArgs {
 }
 
 #[derive(Debug, Args)]
-pub struct ShowArgs {
+pub(crate) struct ShowArgs {
     /// A run directory, a unique prefix of its name, or `latest`
     #[arg(value_name = "RUN", default_value = "latest")]
     pub run: String,
@@ -133,7 +133,7 @@ pub struct ShowArgs {
 }
 
 #[derive(Debug, Args)]
-pub struct ListArgs {
+pub(crate) struct ListArgs {
     /// Where runs are kept
     #[arg(long, default_value = "results", value_name = "DIR")]
     pub result_dir: PathBuf,
@@ -168,7 +168,7 @@ pub struct ListArgs {
 /// Removing old runs. Only runs of this program that have ended, and nothing below `curated`.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Prune (asks first)")]
-pub struct PruneArgs {
+pub(crate) struct PruneArgs {
     /// Of the runs listed, remove all but the newest N
     #[arg(long, value_name = "N", value_parser = whole_number::<usize>, conflicts_with = "json")]
     pub keep: Option<usize>,
@@ -181,7 +181,7 @@ pub struct PruneArgs {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum StatusName {
+pub(crate) enum StatusName {
     Completed,
     Incomplete,
     Cancelled,
@@ -189,7 +189,7 @@ pub enum StatusName {
 }
 
 impl StatusName {
-    pub fn status(self) -> RunStatus {
+    pub(crate) fn status(self) -> RunStatus {
         match self {
             StatusName::Completed => RunStatus::Completed,
             StatusName::Incomplete => RunStatus::Incomplete,

@@ -6,10 +6,10 @@ mod history;
 mod predict;
 mod sweep;
 
-pub use best::BestArgs;
-pub use history::{AggregateArgs, CompareArgs, ListArgs, PlotArgs, PruneArgs, ShowArgs, StatusName};
-pub use predict::{CalibrateArgs, PredictArgs};
-pub use sweep::{AttachArgs, SweepArgs};
+pub(super) use best::BestArgs;
+pub(super) use history::{AggregateArgs, CompareArgs, ListArgs, PlotArgs, PruneArgs, ShowArgs, StatusName};
+pub(super) use predict::{CalibrateArgs, PredictArgs};
+pub(super) use sweep::{AttachArgs, SweepArgs};
 
 use crate::plan::strategy::Order;
 use crate::plan::typed::whole_number;
@@ -26,13 +26,13 @@ const VERSION: &str =
 /// wins at which SLO, by how much and how surely.
 #[derive(Debug, Parser)]
 #[command(name = "topobench", version, long_version = VERSION, propagate_version = true, after_help = help::PROGRAM)]
-pub struct Cli {
+pub(super) struct Cli {
     #[command(subcommand)]
     pub command: Command,
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Measure one deployment that serves requests whole
     #[command(after_help = help::SIMPLE)]
     Simple(SimpleArgs),
@@ -90,7 +90,7 @@ pub enum Command {
 }
 
 #[derive(Debug, Args)]
-pub struct SimpleArgs {
+pub(super) struct SimpleArgs {
     /// Tensor-parallel size: GPUs of one instance [default: 1] [env: TENSOR_PARALLEL_SIZE]
     #[arg(long, visible_alias = "tensor-parallel-size", value_parser = whole_number::<u32>)]
     pub tp: Option<u32>,
@@ -102,7 +102,7 @@ pub struct SimpleArgs {
 }
 
 #[derive(Debug, Args)]
-pub struct GridArgs {
+pub(super) struct GridArgs {
     /// The grid, a YAML file: input_len, output_len, concurrency, prompt, request_rate (lists), input_output and concurrency_prompts (pairs), model, base_url, tokenizer
     #[arg(value_name = "COMBOS.YAML")]
     pub combos: Option<PathBuf>,
@@ -120,21 +120,21 @@ pub struct GridArgs {
 }
 
 #[derive(Debug, Args)]
-pub struct BenchArgs {
+pub(super) struct BenchArgs {
     /// Flags of `vllm bench serve`: --backend, --base-url, --model, --num-prompts, --save-result ..; others are those of `topobench simple`
     #[arg(value_name = "FLAGS", trailing_var_arg = true, allow_hyphen_values = true)]
     pub words: Vec<String>,
 }
 
 #[derive(Debug, Args)]
-pub struct PresetsArgs {
+pub(super) struct PresetsArgs {
     /// Show one as the YAML that it is
     #[arg(value_name = "NAME")]
     pub name: Option<String>,
 }
 
 #[derive(Debug, Args)]
-pub struct NixlArgs {
+pub(super) struct NixlArgs {
     /// Prefill instances [default: 1] [env: NUM_PREFILL_INSTANCES]
     #[arg(long, value_parser = whole_number::<u32>)]
     pub prefill: Option<u32>,
@@ -152,7 +152,7 @@ pub struct NixlArgs {
 }
 
 #[derive(Debug, Args)]
-pub struct RunArgs {
+pub(super) struct RunArgs {
     /// A topology file (.toml or .yaml), or a topology's name
     #[arg(required_unless_present_any = ["resume", "attach", "prefill_url"])]
     pub topology: Option<String>,
@@ -161,7 +161,7 @@ pub struct RunArgs {
 }
 
 #[derive(Debug, Args)]
-pub struct AbArgs {
+pub(super) struct AbArgs {
     /// name[:key=value,...] or a file, e.g. simple:tp=2 nixl:prefill=1,decode=1; an arm without sizes takes as many GPUs as the largest
     #[arg(required_unless_present = "resume", value_name = "ARM")]
     pub arms: Vec<String>,
@@ -179,7 +179,7 @@ pub struct AbArgs {
 }
 
 #[derive(Debug, Args)]
-pub struct DoctorArgs {
+pub(super) struct DoctorArgs {
     /// Skip measuring what this machine's client can carry, which takes about ten seconds
     #[arg(long)]
     pub quick: bool,
@@ -201,7 +201,7 @@ pub struct DoctorArgs {
 }
 
 #[derive(Debug, Args)]
-pub struct ProxyArgs {
+pub(super) struct ProxyArgs {
     /// Prefill engines
     #[arg(long, value_name = "URL", num_args = 1.., requires = "decode", conflicts_with = "backend")]
     pub prefill: Vec<String>,
@@ -232,13 +232,13 @@ pub struct ProxyArgs {
 }
 
 #[derive(Debug, Args)]
-pub struct CompletionsArgs {
+pub(super) struct CompletionsArgs {
     /// Shell to complete for
     pub shell: clap_complete::Shell,
 }
 
 #[derive(Debug, Args)]
-pub struct ManArgs {
+pub(super) struct ManArgs {
     /// Directory for the pages; made if it isn't there
     pub dir: PathBuf,
 }

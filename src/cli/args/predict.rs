@@ -6,7 +6,7 @@ use clap::Args;
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
-pub struct PredictArgs {
+pub(crate) struct PredictArgs {
     /// A model whose shape is known
     #[arg(long, default_value = "qwen3-8b")]
     pub model: String,
@@ -45,7 +45,7 @@ pub struct PredictArgs {
 }
 
 #[derive(Debug, Args)]
-pub struct CalibrateArgs {
+pub(crate) struct CalibrateArgs {
     /// Run directories to fit to
     #[arg(required = true, value_name = "RUN")]
     pub runs: Vec<PathBuf>,

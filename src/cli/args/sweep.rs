@@ -12,7 +12,7 @@ const MOST_GPUS: i64 = 4096;
 
 /// What every measuring command takes.
 #[derive(Debug, Args)]
-pub struct SweepArgs {
+pub(crate) struct SweepArgs {
     #[command(flatten)]
     pub workload: WorkloadOptions,
     #[command(flatten)]
@@ -30,7 +30,7 @@ pub struct SweepArgs {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Attach to running servers")]
-pub struct AttachArgs {
+pub(crate) struct AttachArgs {
     /// Base URL of a server that somebody else runs; nothing is started
     #[arg(long, value_name = "URL", conflicts_with_all = ["prefill_url", "decode_url"])]
     pub attach: Option<String>,
@@ -53,7 +53,7 @@ pub struct AttachArgs {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Run")]
-pub struct RunFlags {
+pub(crate) struct RunFlags {
     /// Engine: loads topologies/<name>-<ENGINE>.toml (sim: the simulated engine, cpu: vLLM without GPUs)
     #[arg(long, default_value = crate::plan::topology_file::DEFAULT_ENGINE)]
     pub engine: String,

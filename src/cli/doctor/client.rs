@@ -11,7 +11,7 @@ const RATES: [f64; 6] = [50.0, 100.0, 200.0, 400.0, 800.0, 1600.0];
 const ENOUGH_CORES: usize = 4;
 
 #[derive(Serialize)]
-pub struct ClientFacts {
+pub(super) struct ClientFacts {
     /// Highest rate carried, requests per second of 128 tokens each; `None`: not even the lowest.
     max_rate: Option<RequestRate>,
     /// At that rate: sent - due, ms.
@@ -38,7 +38,7 @@ struct StepFacts {
 }
 
 /// Takes two seconds a rate.
-pub fn measure() -> Result<ClientFacts, CapacityError> {
+pub(super) fn measure() -> Result<ClientFacts, CapacityError> {
     let rates: Vec<RequestRate> = RATES.into_iter().filter_map(RequestRate::new).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(capacity::measure(&rates)).map(ClientFacts::from)

@@ -25,7 +25,7 @@ use std::path::Path;
 /// Below this a sweep with many streams runs out of file descriptors.
 const FEW_DESCRIPTORS: u64 = 4096;
 
-pub fn run(args: &DoctorArgs) -> Result<Exit, CliError> {
+pub(super) fn run(args: &DoctorArgs) -> Result<Exit, CliError> {
     let mut report = examine()?;
     if !args.quick {
         report.client = Some(client::measure().map_err(|e| CliError::new(Exit::Internal, e))?);

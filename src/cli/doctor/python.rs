@@ -33,7 +33,7 @@ print(json.dumps(out))
 "#;
 
 #[derive(Debug, Serialize, Deserialize)]
-pub struct PythonFacts {
+pub(super) struct PythonFacts {
     pub packages: BTreeMap<String, String>,
     pub nixl_imports: Option<bool>,
     pub nixl_error: Option<String>,
@@ -41,7 +41,7 @@ pub struct PythonFacts {
 }
 
 /// `None` where the program's Python can't be found or doesn't answer.
-pub fn examine(program: &Path) -> Option<PythonFacts> {
+pub(super) fn examine(program: &Path) -> Option<PythonFacts> {
     ask(program, QUESTION, PATIENCE)
 }
 

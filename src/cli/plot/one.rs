@@ -40,7 +40,7 @@ pub(super) fn write_all(
 }
 
 /// The run's own question where nobody asks another.
-pub fn question(
+pub(crate) fn question(
     run: &RecordedRun,
     options: &SloOptions,
     matches: &ArgMatches,

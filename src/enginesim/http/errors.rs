@@ -5,7 +5,7 @@ use serde::Serialize;
 
 /// An error response of the API.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ApiError {
+pub(super) struct ApiError {
     pub status: StatusCode,
     pub kind: &'static str,
     pub param: Option<String>,
@@ -26,11 +26,11 @@ struct Inner<'a> {
 }
 
 impl ApiError {
-    pub fn bad_request(param: &str, message: String) -> Self {
+    pub(super) fn bad_request(param: &str, message: String) -> Self {
         Self { status: StatusCode::BAD_REQUEST, kind: "BadRequestError", param: Some(param.to_owned()), message }
     }
 
-    pub fn unknown_model(model: &str, served: &[String]) -> Self {
+    pub(super) fn unknown_model(model: &str, served: &[String]) -> Self {
         Self {
             status: StatusCode::NOT_FOUND,
             kind: "NotFoundError",
@@ -40,7 +40,7 @@ impl ApiError {
     }
 
     /// A body that is not JSON, or not the JSON of a request.
-    pub fn validation(error: &serde_json::Error) -> Self {
+    pub(super) fn validation(error: &serde_json::Error) -> Self {
         let place = format!("body.{}", error.column().saturating_sub(1));
         let kind = if error.is_data() { "value_error" } else { "json_invalid" };
         let what = if error.is_data() { "Invalid request" } else { "JSON decode error" };
@@ -55,12 +55,12 @@ impl ApiError {
     }
 
     /// The engine could not finish.
-    pub fn internal(message: String) -> Self {
+    pub(super) fn internal(message: String) -> Self {
         Self { status: StatusCode::INTERNAL_SERVER_ERROR, kind: "InternalServerError", param: None, message }
     }
 
     /// Refused at the door; asked for by a fault.
-    pub fn injected(status: StatusCode) -> Self {
+    pub(super) fn injected(status: StatusCode) -> Self {
         Self {
             status,
             kind: "InjectedError",
@@ -69,7 +69,7 @@ impl ApiError {
         }
     }
 
-    pub fn body(&self) -> String {
+    pub(super) fn body(&self) -> String {
         let error = Inner {
             message: &self.message,
             r#type: self.kind,

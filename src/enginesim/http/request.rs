@@ -82,7 +82,7 @@ struct StreamOptions {
 
 /// A request that will be answered with tokens.
 #[derive(Debug)]
-pub struct Parsed {
+pub(super) struct Parsed {
     pub job: Job,
     pub endpoint: Endpoint,
     /// The model name to echo.
@@ -94,7 +94,12 @@ pub struct Parsed {
 }
 
 /// Reads and checks a request's body; `request_id` is the client's `X-Request-Id`.
-pub fn parse(server: &Server, endpoint: Endpoint, body: &[u8], request_id: Option<&str>) -> Result<Parsed, ApiError> {
+pub(super) fn parse(
+    server: &Server,
+    endpoint: Endpoint,
+    body: &[u8],
+    request_id: Option<&str>,
+) -> Result<Parsed, ApiError> {
     let body: Body = serde_json::from_slice(body).map_err(|error| ApiError::validation(&error))?;
     let served = &server.config.served_names;
     let model = body.model.clone().unwrap_or_else(|| served[0].clone());

@@ -21,13 +21,13 @@ const SPLIT_PAUSE: Duration = Duration::from_millis(1);
 const MERGED: usize = 4;
 
 /// Where a stream's bytes go; an error tears the connection down.
-pub type BodySender = Sender<io::Result<Bytes>>;
+pub(super) type BodySender = Sender<io::Result<Bytes>>;
 
 /// The client left; nothing more to do.
 struct Gone;
 
 /// Generates and sends events until the answer ends or the client leaves.
-pub async fn pump(parsed: Parsed, mut generation: Generation, created: i64, writer: EventWriter) {
+pub(super) async fn pump(parsed: Parsed, mut generation: Generation, created: i64, writer: EventWriter) {
     let client = writer.sender.clone();
     let mut stream = Stream::new(parsed, created, writer);
     tokio::select! {
@@ -201,7 +201,7 @@ impl Stream {
 }
 
 /// Frames events and writes them, well or badly.
-pub struct EventWriter {
+pub(super) struct EventWriter {
     sender: BodySender,
     faults: Faults,
     events: usize,
@@ -209,7 +209,7 @@ pub struct EventWriter {
 }
 
 impl EventWriter {
-    pub fn new(sender: BodySender, faults: Faults) -> Self {
+    pub(super) fn new(sender: BodySender, faults: Faults) -> Self {
         Self { sender, faults, events: 0, merging: Vec::new() }
     }
 

@@ -17,7 +17,11 @@ struct Collected {
 }
 
 /// Generates to the end; the JSON of the answer.
-pub async fn answer(parsed: &Parsed, mut generation: Generation, created: i64) -> Result<String, GenerationError> {
+pub(super) async fn answer(
+    parsed: &Parsed,
+    mut generation: Generation,
+    created: i64,
+) -> Result<String, GenerationError> {
     let job = &parsed.job;
     let mut choices = vec![Collected::default(); job.prompts.len() * job.n as usize];
     while let Some(delta) = generation.next().await {
@@ -52,7 +56,7 @@ pub async fn answer(parsed: &Parsed, mut generation: Generation, created: i64) -
 }
 
 /// Tokens of all prompts of a request.
-pub fn prompt_tokens(parsed: &Parsed) -> u32 {
+pub(super) fn prompt_tokens(parsed: &Parsed) -> u32 {
     parsed.job.prompts.iter().map(|prompt| prompt.len() as u32).sum()
 }
 
@@ -119,6 +123,6 @@ fn chat_choice(parsed: &Parsed, index: usize, choice: Collected) -> WholeChat {
 }
 
 /// The error that a failed generation is answered with, before anything was sent.
-pub fn error(error: &GenerationError) -> ApiError {
+pub(super) fn error(error: &GenerationError) -> ApiError {
     ApiError::internal(error.to_string())
 }

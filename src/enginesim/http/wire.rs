@@ -5,13 +5,13 @@ use serde_json::Value;
 
 /// The two endpoints that generate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Endpoint {
+pub(super) enum Endpoint {
     Completions,
     Chat,
 }
 
 impl Endpoint {
-    pub fn id_prefix(self) -> &'static str {
+    pub(super) fn id_prefix(self) -> &'static str {
         match self {
             Self::Completions => "cmpl-",
             Self::Chat => "chatcmpl-",
@@ -20,24 +20,24 @@ impl Endpoint {
 }
 
 /// What distinguishes this program's answers from real ones, at a glance.
-pub const FINGERPRINT: &str = concat!("enginesim-", env!("CARGO_PKG_VERSION"));
+pub(super) const FINGERPRINT: &str = concat!("enginesim-", env!("CARGO_PKG_VERSION"));
 
 #[derive(Debug, Clone, Copy, Serialize)]
-pub struct Usage {
+pub(super) struct Usage {
     prompt_tokens: u32,
     total_tokens: u32,
     completion_tokens: u32,
 }
 
 impl Usage {
-    pub fn new(prompt_tokens: u32, completion_tokens: u32) -> Self {
+    pub(super) fn new(prompt_tokens: u32, completion_tokens: u32) -> Self {
         Self { prompt_tokens, total_tokens: prompt_tokens + completion_tokens, completion_tokens }
     }
 }
 
 /// One server-sent event of a stream; `C` is a choice.
 #[derive(Debug, Serialize)]
-pub struct Chunk<'a, C> {
+pub(super) struct Chunk<'a, C> {
     pub id: &'a str,
     pub object: &'static str,
     pub created: i64,
@@ -50,7 +50,7 @@ pub struct Chunk<'a, C> {
 }
 
 #[derive(Debug, Serialize)]
-pub struct TextChoice<'a> {
+pub(super) struct TextChoice<'a> {
     pub index: usize,
     pub text: &'a str,
     pub logprobs: (),
@@ -61,7 +61,7 @@ pub struct TextChoice<'a> {
 }
 
 #[derive(Debug, Serialize)]
-pub struct DeltaChoice<'a> {
+pub(super) struct DeltaChoice<'a> {
     pub index: usize,
     pub delta: ChatDelta<'a>,
     pub logprobs: (),
@@ -74,7 +74,7 @@ pub struct DeltaChoice<'a> {
 }
 
 #[derive(Debug, Serialize)]
-pub struct ChatDelta<'a> {
+pub(super) struct ChatDelta<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<&'static str>,
     pub content: &'a str,
@@ -82,7 +82,7 @@ pub struct ChatDelta<'a> {
 
 /// A whole answer; `C` is a choice.
 #[derive(Debug, Serialize)]
-pub struct Whole<'a, C> {
+pub(super) struct Whole<'a, C> {
     pub id: &'a str,
     pub object: &'static str,
     pub created: i64,
@@ -97,7 +97,7 @@ pub struct Whole<'a, C> {
 }
 
 #[derive(Debug, Serialize)]
-pub struct WholeUsage {
+pub(super) struct WholeUsage {
     #[serde(flatten)]
     pub usage: Usage,
     pub prompt_tokens_details: (),
@@ -105,7 +105,7 @@ pub struct WholeUsage {
 }
 
 #[derive(Debug, Serialize)]
-pub struct WholeText {
+pub(super) struct WholeText {
     pub index: usize,
     pub text: String,
     pub logprobs: (),
@@ -118,7 +118,7 @@ pub struct WholeText {
 }
 
 #[derive(Debug, Serialize)]
-pub struct WholeChat {
+pub(super) struct WholeChat {
     pub index: usize,
     pub message: AssistantMessage,
     pub logprobs: (),
@@ -129,7 +129,7 @@ pub struct WholeChat {
 }
 
 #[derive(Debug, Serialize)]
-pub struct AssistantMessage {
+pub(super) struct AssistantMessage {
     pub role: &'static str,
     pub content: String,
     pub refusal: (),

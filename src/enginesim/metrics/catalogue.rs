@@ -4,7 +4,7 @@ use super::histogram as bounds;
 
 /// Values that go up and down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Gauge {
+pub(crate) enum Gauge {
     Running,
     Waiting,
     WaitingCapacity,
@@ -20,7 +20,7 @@ pub enum Gauge {
 
 /// Values that only go up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Counter {
+pub(crate) enum Counter {
     FailedTransfers,
     FailedNotifications,
     KvExpired,
@@ -54,7 +54,7 @@ pub enum Counter {
 
 /// Distributions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Distribution {
+pub(crate) enum Distribution {
     TransferTime,
     PostTime,
     TransferBytes,
@@ -78,11 +78,11 @@ pub enum Distribution {
 }
 
 /// A label and its value.
-pub type Label = (&'static str, &'static str);
+pub(super) type Label = (&'static str, &'static str);
 
 /// The series of a family.
 #[derive(Debug)]
-pub enum Series {
+pub(super) enum Series {
     Gauge(&'static [(Gauge, Option<Label>)]),
     Counter(&'static [(Counter, Option<Label>)]),
     Histogram(Distribution, &'static [f64]),
@@ -90,7 +90,7 @@ pub enum Series {
 
 /// A name with its help and series.
 #[derive(Debug)]
-pub struct Family {
+pub(super) struct Family {
     pub name: &'static str,
     pub help: &'static str,
     pub series: Series,
@@ -115,7 +115,7 @@ const fn nixl(family: Family) -> Family {
 }
 
 /// In vLLM's order.
-pub const FAMILIES: &[Family] = &[
+pub(super) const FAMILIES: &[Family] = &[
     nixl(histogram(
         "vllm:nixl_xfer_time_seconds",
         "Duration of KV transfers.",

@@ -5,15 +5,15 @@ use std::fmt;
 
 /// A finite number, or none.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Loose(Option<f64>);
+pub(super) struct Loose(Option<f64>);
 
 impl Loose {
-    pub fn get(self) -> Option<f64> {
+    pub(super) fn get(self) -> Option<f64> {
         self.0
     }
 
     /// A count of at least 0.
-    pub fn count(self) -> Option<u32> {
+    pub(super) fn count(self) -> Option<u32> {
         self.0.filter(|n| (0.0..=f64::from(u32::MAX)).contains(n)).map(|n| n as u32)
     }
 }

@@ -22,21 +22,21 @@ use topobench::units::{RequestRate, TokenCount};
 
 /// What a client says of one request, ns.
 #[derive(Debug, Clone, Copy)]
-pub struct Told {
+pub(crate) struct Told {
     pub ttft: f64,
     pub tpot: f64,
 }
 
 /// A load for any client: constant arrivals.
 #[derive(Debug, Clone, Copy)]
-pub struct Task {
+pub(crate) struct Task {
     pub port: u16,
     pub rate: f64,
     pub requests: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Client {
+pub(crate) enum Client {
     /// The load client alone, as a library.
     Ours,
     /// The program, from plan to report.
@@ -48,7 +48,7 @@ pub enum Client {
 }
 
 impl Client {
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Client::Ours => "topobench",
             Client::Whole => "whole program",
@@ -58,7 +58,7 @@ impl Client {
     }
 
     /// The client as a process that prints what it measured, or writes it to `result`.
-    pub fn command(self, task: Task, result: &Path) -> Command {
+    pub(crate) fn command(self, task: Task, result: &Path) -> Command {
         let Task { port, rate, requests } = task;
         if self == Client::Whole {
             return whole_program(task, result);
@@ -83,7 +83,7 @@ impl Client {
     }
 
     /// What it measured.
-    pub fn told(self, result: &Path) -> Vec<Told> {
+    pub(crate) fn told(self, result: &Path) -> Vec<Told> {
         if self == Client::Whole {
             return journal_columns(&result.with_extension("results"));
         }
@@ -157,7 +157,7 @@ fn vllm_columns(text: &str) -> Vec<Told> {
 }
 
 /// Runs one of this program's own clients, named on its command line.
-pub fn run(words: &[String]) {
+pub(crate) fn run(words: &[String]) {
     pin(client_core());
     let number = |i: usize| words[i].parse::<f64>().expect("a number");
     let task = Task { port: number(1) as u16, rate: number(2), requests: number(3) as u32 };
@@ -280,7 +280,7 @@ async fn read(stream: TcpStream, sent: Instant) -> Told {
 }
 
 /// Received, first and last chunk written, ns, in the order of receipt.
-pub fn truth(port: u16) -> Vec<[u64; 3]> {
+pub(crate) fn truth(port: u16) -> Vec<[u64; 3]> {
     let table = kit::paced::table(port).expect("the server's table");
     let row = |line: &str| {
         let mut fields = line.split(',').skip(1);
