@@ -12,7 +12,7 @@ use super::latencies::median_ttft;
 use super::lateness::Lateness;
 use super::launches::{Reach, launches};
 use super::samples::Samples;
-use super::scale::{Limits, ScaleCurve};
+use super::scale::{ScaleCurve, ScaledLimits};
 use super::series::{Attempt, by_rate, pooled_scale, pooled95};
 use super::summary::realised_rate;
 use super::validity::{self, Validity};
@@ -346,7 +346,7 @@ impl<'a> Judged<'a> {
     fn scale_curves(&self, rate: RequestRate, question: &Question) -> Option<ScaleCurves> {
         let points = &self.rates.iter().find(|r| r.rate == rate)?.points;
         let of = |limits| ScaleCurve::new(points.iter().map(|p| p.samples.as_ref()), &question.slo, limits);
-        Some(ScaleCurves { both: of(Limits::Both), ttft: of(Limits::Ttft), tpot: of(Limits::Tpot) })
+        Some(ScaleCurves { both: of(ScaledLimits::Both), ttft: of(ScaledLimits::Ttft), tpot: of(ScaledLimits::Tpot) })
     }
 
     /// In the order of rates and attempts; points that offered nothing have no attainment and are left out.
@@ -429,9 +429,9 @@ fn point_report(
         },
         ci95: ByLimit {
             both: if known { attempt.clustered95() } else { NOTHING },
-            ttft: clustered(Limits::Ttft),
-            tpot: if known { clustered(Limits::Tpot) } else { NOTHING },
-            e2el: a.e2el.map(|_| clustered(Limits::E2el)),
+            ttft: clustered(ScaledLimits::Ttft),
+            tpot: if known { clustered(ScaledLimits::Tpot) } else { NOTHING },
+            e2el: a.e2el.map(|_| clustered(ScaledLimits::E2el)),
         },
         wilson95: ByLimit {
             both: if known { a.both.wilson95() } else { NOTHING },

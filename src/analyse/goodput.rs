@@ -9,7 +9,7 @@ use super::holm::{Hypothesis, holm};
 use super::interval::{Interval, Z95, student95};
 use super::normal::p_of;
 use super::samples::Samples;
-use super::scale::{Limits, per_request};
+use super::scale::{ScaledLimits, per_request};
 use crate::plan::slo::Slo;
 use serde::Serialize;
 
@@ -91,7 +91,7 @@ struct Wave {
 }
 
 fn waves(samples: &Samples, in_flight: usize, slo: &Slo) -> Vec<Wave> {
-    let met = per_request(samples, slo, Limits::Both).into_iter().map(|scale| scale <= 1.0);
+    let met = per_request(samples, slo, ScaledLimits::Both).into_iter().map(|scale| scale <= 1.0);
     let mut answers: Vec<(f64, bool)> = samples.end.iter().copied().zip(met).filter(|(at, _)| at.is_finite()).collect();
     answers.sort_by(|a, b| a.0.total_cmp(&b.0));
     let count = (answers.len() / in_flight.max(FEWEST)).clamp(1, WAVES);

@@ -9,7 +9,7 @@ use crate::plan::slo::{Slo, Target};
 
 /// Which limits are scaled; the curve of one alone leaves the others out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Limits {
+pub enum ScaledLimits {
     Both,
     Ttft,
     Tpot,
@@ -18,17 +18,17 @@ pub enum Limits {
 }
 
 /// s* of every request in arrival order; infinite where it was not served.
-pub(super) fn per_request(samples: &Samples, slo: &Slo, limits: Limits) -> Vec<f64> {
+pub(super) fn per_request(samples: &Samples, slo: &Slo, limits: ScaledLimits) -> Vec<f64> {
     let (t, p) = (slo.ttft.as_secs(), slo.tpot.as_secs());
     match (limits, slo.e2el) {
-        (Limits::Ttft, _) => samples.ttft.iter().map(|x| x / t).collect(),
-        (Limits::Tpot, _) => samples.tpot.iter().map(|x| x / p).collect(),
-        (Limits::E2el, e2el) => {
+        (ScaledLimits::Ttft, _) => samples.ttft.iter().map(|x| x / t).collect(),
+        (ScaledLimits::Tpot, _) => samples.tpot.iter().map(|x| x / p).collect(),
+        (ScaledLimits::E2el, e2el) => {
             let limit = e2el.map_or(f64::INFINITY, |limit| limit.as_secs());
             samples.e2el.iter().map(|x| if x.is_finite() { x / limit } else { *x }).collect()
         }
-        (Limits::Both, None) => samples.ttft.iter().zip(&samples.tpot).map(|(x, y)| (x / t).max(y / p)).collect(),
-        (Limits::Both, Some(e2el)) => {
+        (ScaledLimits::Both, None) => samples.ttft.iter().zip(&samples.tpot).map(|(x, y)| (x / t).max(y / p)).collect(),
+        (ScaledLimits::Both, Some(e2el)) => {
             let pairs = samples.ttft.iter().zip(&samples.tpot).zip(&samples.e2el);
             pairs.map(|((x, y), z)| (x / t).max(y / p).max(z / e2el.as_secs())).collect()
         }
@@ -60,7 +60,7 @@ pub struct ScaleCurve {
 }
 
 impl ScaleCurve {
-    pub fn new<'a>(repeats: impl IntoIterator<Item = &'a Samples>, slo: &Slo, limits: Limits) -> ScaleCurve {
+    pub fn new<'a>(repeats: impl IntoIterator<Item = &'a Samples>, slo: &Slo, limits: ScaledLimits) -> ScaleCurve {
         let all: Vec<f64> = repeats.into_iter().flat_map(|s| per_request(s, slo, limits)).collect();
         let offered = all.len();
         let mut keys: Vec<i64> = all.into_iter().filter(|s| *s < f64::INFINITY).map(order_key).collect();

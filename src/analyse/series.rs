@@ -3,7 +3,7 @@
 use super::input::PointInput;
 use super::interval::{Interval, Z95, student95, wilson};
 use super::samples::Samples;
-use super::scale::{Limits, needed, per_request};
+use super::scale::{ScaledLimits, needed, per_request};
 use crate::plan::slo::{Slo, Target};
 use crate::units::RequestRate;
 use std::rc::Rc;
@@ -56,11 +56,11 @@ pub(super) struct Resampled {
 
 impl Attempt {
     pub(super) fn new(number: u32, samples: &Samples, slo: &Slo, target: Target) -> Attempt {
-        Attempt { number, ..Attempt::by(samples, slo, target, Limits::Both) }
+        Attempt { number, ..Attempt::by(samples, slo, target, ScaledLimits::Both) }
     }
 
     /// By one limit alone.
-    pub(super) fn by(samples: &Samples, slo: &Slo, target: Target, limits: Limits) -> Attempt {
+    pub(super) fn by(samples: &Samples, slo: &Slo, target: Target, limits: ScaledLimits) -> Attempt {
         let scales = per_request(samples, slo, limits);
         let order = best_first(&scales);
         let met = scales.iter().filter(|s| **s <= 1.0).count();

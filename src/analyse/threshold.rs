@@ -5,7 +5,7 @@
 use super::input::PointInput;
 use super::percentiles::quantile;
 use super::samples::Samples;
-use super::scale::{Limits, per_request};
+use super::scale::{ScaledLimits, per_request};
 use crate::plan::slo::{Slo, Target};
 use crate::plan::slo_words::Metric;
 use crate::plan::threshold::{Statistic, ThresholdPlan};
@@ -36,7 +36,7 @@ pub fn keeps(samples: &Samples, goal: &ThresholdPlan, target: Target) -> bool {
         return false;
     }
     if goal.by == Statistic::Attainment {
-        let met = per_request(samples, &limits(goal), Limits::Both).iter().filter(|scale| **scale <= 1.0).count();
+        let met = per_request(samples, &limits(goal), ScaledLimits::Both).iter().filter(|scale| **scale <= 1.0).count();
         return met as f64 >= target.percent().as_fraction() * samples.len() as f64;
     }
     goal.limits.iter().all(|limit| {

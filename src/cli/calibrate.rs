@@ -6,10 +6,10 @@ use super::predict::gpu;
 use super::{out, slo};
 use crate::plan::deployment::Deployment;
 use crate::plan::environment::Environment;
-use crate::predict::arm::Arm;
+use crate::predict::arm::PredictedArm;
 use crate::predict::calibrate;
 use crate::predict::latency::Latency;
-use crate::predict::measured::{Measured, MeasuredPoint};
+use crate::predict::measured::{MeasuredArm, MeasuredPoint};
 use crate::predict::model::preset::{self, Model};
 use crate::predict::workload::Arrival;
 use crate::record::{RecordedPoint, RecordedRun};
@@ -39,12 +39,12 @@ pub(super) fn run(args: &CalibrateArgs, matches: &ArgMatches) -> Result<Exit, Cl
     Ok(Exit::Good)
 }
 
-fn read(directories: &[PathBuf]) -> Result<Vec<Measured>, CliError> {
+fn read(directories: &[PathBuf]) -> Result<Vec<MeasuredArm>, CliError> {
     directories.iter().map(|directory| measured(directory)).collect()
 }
 
 /// The first attempt at each rate.
-fn measured(directory: &Path) -> Result<Measured, CliError> {
+fn measured(directory: &Path) -> Result<MeasuredArm, CliError> {
     let run = RecordedRun::read(directory)?;
     let unusable = |what: &str| {
         CliError::usage(format!(
@@ -56,13 +56,14 @@ fn measured(directory: &Path) -> Result<Measured, CliError> {
     let Deployment::Spawn(fleet) = &manifest.arm.deployment else {
         return Err(unusable("no engines were started in this run"));
     };
-    let arm = Arm::of(fleet).ok_or_else(|| unusable("its instances are neither simple nor prefill and decode"))?;
+    let arm =
+        PredictedArm::of(fleet).ok_or_else(|| unusable("its instances are neither simple nor prefill and decode"))?;
     let model = Model::find(&fleet.model).ok_or_else(|| {
         let known = preset::names(preset::MODELS.iter().map(|model| model.name));
         unusable(&format!("the model {} is not among those known: {known}", fleet.model))
     })?;
     let points = run.points.iter().filter(|point| point.key.attempt == 1).map(measured_point).collect();
-    Ok(Measured { name: directory.display().to_string(), arm, model, points })
+    Ok(MeasuredArm { name: directory.display().to_string(), arm, model, points })
 }
 
 fn measured_point(point: &RecordedPoint) -> MeasuredPoint {

@@ -165,14 +165,14 @@ fn run_options(order: Option<Order>, sweep: &SweepArgs) -> Result<RunOptions, Cl
 }
 
 /// Runs that were measured, and how the session ended.
-pub(super) struct Measured {
+pub(super) struct MeasuredRuns {
     pub(super) runs: Vec<ArmRun>,
     ended: Result<(), SessionError>,
     /// Hears the signals that would otherwise be lost while results are shown.
     _signals: tokio::runtime::Runtime,
 }
 
-impl Measured {
+impl MeasuredRuns {
     /// The session's error, told after what was measured is shown.
     pub(super) fn settle(self, shown: Result<Exit, CliError>) -> Result<Exit, CliError> {
         let Err(error) = self.ended else { return shown };
@@ -201,7 +201,7 @@ pub(super) fn failure(error: &SessionError) -> CliError {
     CliError::new(exit, error)
 }
 
-pub(super) fn measure(mut plan: Plan, resumed: Option<Vec<PathBuf>>, json: bool) -> Result<Measured, CliError> {
+pub(super) fn measure(mut plan: Plan, resumed: Option<Vec<PathBuf>>, json: bool) -> Result<MeasuredRuns, CliError> {
     let workload = prepare::workload(&plan)?;
     plan.warnings.extend(prepare::warnings(&plan, &workload)?);
     threads::check(&plan)?;
@@ -228,7 +228,7 @@ type Sessions = (Vec<ArmRun>, Result<(), SessionError>);
 pub(super) fn on_runtime(
     json: bool,
     sessions: impl AsyncFnOnce(EventSink, Stop) -> Result<Sessions, CliError>,
-) -> Result<Measured, CliError> {
+) -> Result<MeasuredRuns, CliError> {
     let events = progress::sink(ProgressFormat::choose(json));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -243,5 +243,5 @@ pub(super) fn on_runtime(
         over.cancel();
         measured
     })?;
-    Ok(Measured { runs, ended, _signals: runtime })
+    Ok(MeasuredRuns { runs, ended, _signals: runtime })
 }

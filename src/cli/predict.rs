@@ -4,8 +4,8 @@ use super::args::PredictArgs;
 use super::exit::{CliError, Exit};
 use super::{out, slo};
 use crate::plan::environment::Environment;
-use crate::predict::arm::{Arm, EngineSettings, Group};
-use crate::predict::fleet::Fleet;
+use crate::predict::arm::{EngineSettings, Group, PredictedArm};
+use crate::predict::fleet::VirtualFleet;
 use crate::predict::latency::{attainment, quantile};
 use crate::predict::model::preset::{self, Gpu, Model};
 use crate::predict::workload::Poisson;
@@ -36,7 +36,7 @@ pub(super) fn run(args: &PredictArgs, matches: &ArgMatches) -> Result<Exit, CliE
                 requests: args.num_prompts,
                 seed: args.seed,
             };
-            let latencies = Fleet::new(model, gpu, arm).serve(&workload.arrivals());
+            let latencies = VirtualFleet::new(model, gpu, arm).serve(&workload.arrivals());
             let ttft = |q| quantile(latencies.iter().map(|latency| latency.ttft_ms), q);
             let tpot = |q| quantile(latencies.iter().map(|latency| latency.tpot_ms), q);
             let share = attainment(&latencies, latencies.len(), &slo);
@@ -56,7 +56,7 @@ pub(super) fn run(args: &PredictArgs, matches: &ArgMatches) -> Result<Exit, CliE
 }
 
 /// The even ways to spend the GPUs: replicas of every tensor-parallel size, and half for prefill, half for decode.
-fn arms(args: &PredictArgs) -> Vec<Arm> {
+fn arms(args: &PredictArgs) -> Vec<PredictedArm> {
     let settings = EngineSettings {
         block_size: args.block_size.max(1),
         max_num_batched_tokens: args.max_num_batched_tokens,
@@ -65,13 +65,13 @@ fn arms(args: &PredictArgs) -> Vec<Arm> {
     };
     let group = |replicas, tensor_parallel| Group { replicas, tensor_parallel, settings };
     let sizes = (0..).map(|power| 1 << power).take_while(|size| *size <= args.gpus);
-    let mut arms: Vec<Arm> = sizes
+    let mut arms: Vec<PredictedArm> = sizes
         .filter(|size| args.gpus.is_multiple_of(*size))
-        .map(|size| Arm::Simple(group(args.gpus / size, size)))
+        .map(|size| PredictedArm::Simple(group(args.gpus / size, size)))
         .collect();
     if args.gpus >= 2 {
         let decode = args.gpus / 2;
-        arms.push(Arm::PrefillDecode {
+        arms.push(PredictedArm::PrefillDecode {
             prefill: group(args.gpus - decode, 1),
             decode: group(decode, 1),
             pushed: false,

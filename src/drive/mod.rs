@@ -31,4 +31,4 @@ pub use exchange::Deadlines;
 pub use once::{Completion, Single, SingleError, send_one};
 pub use point::{DriveError, LoadReport, Pace, PointSpec, run_point};
 pub use progress::{Counts, Progress};
-pub use target::{Capabilities, Target, TargetError};
+pub use target::{Capabilities, Destination, TargetError};

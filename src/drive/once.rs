@@ -4,7 +4,7 @@ use super::answer::AnswerReader;
 use super::connection::{Connector, Pool};
 use super::exchange::{Clock, Deadlines, Ended, ExchangeContext, exchange};
 use super::stream_queue::FirstTokenFlag;
-use super::target::{Authority, RequestWriter, Target, TargetError};
+use super::target::{Authority, Destination, RequestWriter, TargetError};
 use super::timeline::TimelineBuilder;
 use crate::outcome::{Failure, Outcome, Timeline};
 use crate::plan::workload::Prompt;
@@ -42,7 +42,7 @@ pub enum SingleError {
 }
 
 /// Streams one answer, judged as every answer of a load is. To give up earlier, drop the future.
-pub async fn send_one(target: &Target, single: &Single) -> Result<Completion, SingleError> {
+pub async fn send_one(target: &Destination, single: &Single) -> Result<Completion, SingleError> {
     let authority = Authority::parse(&target.base_url)?;
     let writer = RequestWriter::new(&target.shortened(single.max_tokens), &authority, &single.headers)?;
     let pool = Pool::new(Connector::new(&authority, target.access.insecure).await?, 0);

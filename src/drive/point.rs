@@ -4,7 +4,7 @@ use super::connection::Connector;
 use super::exchange::{Clock, Deadlines};
 use super::look_ahead::Writing;
 use super::progress::{Counts, Progress};
-use super::target::{Authority, RequestWriter, Target, TargetError};
+use super::target::{Authority, Destination, RequestWriter, TargetError};
 use super::worker::{Common, Slots, Worker};
 use crate::outcome::RequestRecord;
 use crate::plan::workload::{PreparedWorkload, Schedule};
@@ -31,7 +31,7 @@ pub struct PointSpec {
     pub schedule: Arc<Schedule>,
     /// Renders the schedule's prompts.
     pub prompts: Arc<PreparedWorkload>,
-    pub target: Target,
+    pub target: Destination,
     /// Requests get `<prefix>-<index>` as `X-Request-Id`; it must differ between points.
     pub id_prefix: String,
     pub deadlines: Deadlines,

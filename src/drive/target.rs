@@ -36,7 +36,7 @@ impl Default for Capabilities {
 
 /// Where the load goes and what stands in every body.
 #[derive(Debug, Clone)]
-pub struct Target {
+pub struct Destination {
     /// `http://host:port`, with a path if the API lies below one.
     pub base_url: String,
     pub endpoint: Endpoint,
@@ -65,10 +65,10 @@ pub enum TargetError {
     Header { name: String },
 }
 
-impl Target {
+impl Destination {
     /// A vLLM server with what the workload says of every body.
     pub fn new(base_url: impl Into<String>, model: impl Into<String>, workload: &Workload) -> Self {
-        Target {
+        Destination {
             base_url: base_url.into(),
             endpoint: workload.endpoint,
             model: model.into(),
@@ -84,7 +84,7 @@ impl Target {
     }
 
     /// For a request of our own that asks for less than the workload does: without what would contradict it.
-    pub(super) fn shortened(&self, max_tokens: u32) -> Target {
+    pub(super) fn shortened(&self, max_tokens: u32) -> Destination {
         let mut target = self.clone();
         let contradicts = |field: &str, value: &Value| match field {
             "min_tokens" => value.as_u64().is_some_and(|least| least > u64::from(max_tokens)),
@@ -156,7 +156,7 @@ pub(super) struct RequestWriter {
 
 impl RequestWriter {
     pub(super) fn new(
-        target: &Target,
+        target: &Destination,
         authority: &Authority,
         headers: &[(String, String)],
     ) -> Result<Self, TargetError> {
@@ -196,7 +196,7 @@ impl RequestWriter {
     }
 }
 
-fn common_fields(target: &Target) -> Map<String, Value> {
+fn common_fields(target: &Destination) -> Map<String, Value> {
     let mut fields = Map::new();
     fields.insert("model".into(), target.model.clone().into());
     fields.insert("stream".into(), true.into());
@@ -223,8 +223,8 @@ mod tests {
     use super::*;
     use crate::plan::deployment::Secret;
 
-    fn target() -> Target {
-        Target {
+    fn target() -> Destination {
+        Destination {
             base_url: "http://127.0.0.1:8000/api/".into(),
             endpoint: Endpoint::Completions,
             model: "m".into(),
@@ -236,7 +236,7 @@ mod tests {
         }
     }
 
-    fn written(target: &Target, prompt: &Prompt) -> String {
+    fn written(target: &Destination, prompt: &Prompt) -> String {
         let authority = Authority::parse(&target.base_url).expect("a URL");
         let headers = [("X-Pin".to_string(), "0,1".to_string())];
         let writer = RequestWriter::new(target, &authority, &headers).expect("a target");
@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn a_request_is_what_vllm_expects() {
         insta::assert_snapshot!(written(&target(), &Prompt::TokenIds(vec![5, 6])));
-        let chat = Target { endpoint: Endpoint::Chat, access: Access::default(), ..target() };
+        let chat = Destination { endpoint: Endpoint::Chat, access: Access::default(), ..target() };
         insta::assert_snapshot!(written(&chat, &Prompt::user("say \"hi\"".into())));
     }
 

@@ -9,7 +9,7 @@ use crate::enginesim::faults::Faults;
 use topobench::predict::model::blocks::{BlockPool, mix};
 use topobench::predict::model::cost::CostModel;
 use topobench::predict::model::preset::{GPUS, Gpu, MODELS, Model};
-use topobench::predict::model::scheduler::{Limits, Scheduler};
+use topobench::predict::model::scheduler::{BatchLimits, Scheduler};
 
 /// Seconds that vLLM 0.22 and later keep KV for a decode instance.
 const DEFAULT_LEASE: f64 = 30.0;
@@ -68,7 +68,7 @@ pub(super) struct Config {
     pub tensor_parallel: u32,
     pub utilization: f64,
     pub max_model_len: u32,
-    pub limits: Limits,
+    pub limits: BatchLimits,
     pub kv_blocks: u32,
     pub prefix_caching: bool,
     pub seed: u64,
@@ -109,7 +109,7 @@ impl Config {
         }
         let speed = positive("sim-speed", args.sim.sim_speed)?;
         positive("block-size", f64::from(args.block_size))?;
-        let limits = Limits {
+        let limits = BatchLimits {
             batched_tokens: args.max_num_batched_tokens.unwrap_or(gpu.default_batched_tokens),
             sequences: args.max_num_seqs.unwrap_or(gpu.default_sequences),
             block_size: args.block_size,

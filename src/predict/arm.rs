@@ -57,7 +57,7 @@ pub struct Group {
 
 /// The ways to spend GPUs that can be compared.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Arm {
+pub enum PredictedArm {
     /// Engines that serve requests whole; a router in front of more than one.
     Simple(Group),
     PrefillDecode {
@@ -68,7 +68,7 @@ pub enum Arm {
     },
 }
 
-impl Arm {
+impl PredictedArm {
     /// Of a fleet that topobench starts; `None` where its instances are neither replicas nor prefill and decode.
     pub fn of(fleet: &FleetPlan) -> Option<Self> {
         let group = |role: Role| -> Option<Group> {
@@ -83,19 +83,19 @@ impl Arm {
         match (group(Role::Prefill), group(Role::Decode)) {
             (Some(prefill), Some(decode)) => {
                 let pushed = fleet.kv.as_ref().map(connector::direction) == Some(Ok(KvDirection::Push));
-                Some(Arm::PrefillDecode { prefill, decode, pushed })
+                Some(PredictedArm::PrefillDecode { prefill, decode, pushed })
             }
-            _ => group(Role::Replica).map(Arm::Simple),
+            _ => group(Role::Replica).map(PredictedArm::Simple),
         }
     }
 }
 
-impl fmt::Display for Arm {
+impl fmt::Display for PredictedArm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Arm::Simple(Group { replicas: 1, tensor_parallel, .. }) => write!(f, "TP{tensor_parallel}"),
-            Arm::Simple(group) => write!(f, "{}xTP{}", group.replicas, group.tensor_parallel),
-            Arm::PrefillDecode { prefill, decode, pushed } => {
+            PredictedArm::Simple(Group { replicas: 1, tensor_parallel, .. }) => write!(f, "TP{tensor_parallel}"),
+            PredictedArm::Simple(group) => write!(f, "{}xTP{}", group.replicas, group.tensor_parallel),
+            PredictedArm::PrefillDecode { prefill, decode, pushed } => {
                 write!(f, "{}P{}D{}", prefill.replicas, decode.replicas, if *pushed { " push" } else { "" })
             }
         }

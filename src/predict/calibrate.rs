@@ -5,9 +5,9 @@
 //! search is a pattern search (Hooke and Jeeves, 1961) over the logarithms of the preset's numbers: no derivatives, and
 //! the same result every time.
 
-use super::fleet::Fleet;
+use super::fleet::VirtualFleet;
 use super::latency::{Latency, attainment, quantile};
-use super::measured::{Measured, MeasuredPoint};
+use super::measured::{MeasuredArm, MeasuredPoint};
 use super::model::preset::Gpu;
 use crate::plan::slo::{Slo, Target};
 
@@ -39,15 +39,15 @@ pub const PARAMETERS: [Parameter; 12] = [
 ];
 
 /// What `gpu` predicts for each point of a measured arm.
-pub fn replay(gpu: &Gpu, measured: &Measured) -> Vec<Vec<Latency>> {
-    let mut fleet = Fleet::new(measured.model, gpu, measured.arm);
+pub fn replay(gpu: &Gpu, measured: &MeasuredArm) -> Vec<Vec<Latency>> {
+    let mut fleet = VirtualFleet::new(measured.model, gpu, measured.arm);
     measured.points.iter().map(|point| fleet.serve(&point.arrivals)).collect()
 }
 
 /// The preset nearest to the runs that the search finds from `start`.
-pub fn fit(start: Gpu, runs: &[Measured]) -> Gpu {
+pub fn fit(start: Gpu, runs: &[MeasuredArm]) -> Gpu {
     let error = |gpu: &Gpu| -> f64 {
-        let of_run = |run: &Measured| -> f64 {
+        let of_run = |run: &MeasuredArm| -> f64 {
             replay(gpu, run).iter().zip(&run.points).map(|(predicted, point)| misfit(predicted, point)).sum()
         };
         runs.iter().map(of_run).sum()
@@ -85,7 +85,7 @@ fn misfit(predicted: &[Latency], measured: &MeasuredPoint) -> f64 {
 }
 
 /// Predicted beside measured, a line a point, and the crossings of the target.
-pub fn compare(gpu: &Gpu, measured: &Measured, how: &str, slo: &Slo, target: Target) -> String {
+pub fn compare(gpu: &Gpu, measured: &MeasuredArm, how: &str, slo: &Slo, target: Target) -> String {
     let mut text = format!("\n{} {} ({how}), predicted/measured\n", measured.arm, measured.name);
     text += "  rate      TTFT p50           p90      TPOT p50           p90  attainment %\n";
     let (mut predicted_curve, mut measured_curve) = (Vec::new(), Vec::new());

@@ -1,7 +1,7 @@
 //! How many requests a second a deployment would carry: where the model's attainment falls through the target.
 
-use super::arm::{Arm, Group};
-use super::fleet::Fleet;
+use super::arm::{Group, PredictedArm};
+use super::fleet::VirtualFleet;
 use super::latency::attainment;
 use super::model::cost::CostModel;
 use super::model::preset::{Gpu, Model};
@@ -81,7 +81,7 @@ pub struct Halves {
 
 impl Predictor<'_> {
     /// Whether weights and the longest request fit, and heads divide by the ranks.
-    pub fn fits(&self, arm: &Arm) -> bool {
+    pub fn fits(&self, arm: &PredictedArm) -> bool {
         let fits = |group: &Group| {
             let cost = CostModel::new(self.model, self.gpu, group.tensor_parallel);
             let settings = &group.settings;
@@ -90,22 +90,22 @@ impl Predictor<'_> {
             divides && u64::from(blocks) * u64::from(settings.block_size) >= self.demand.longest()
         };
         match arm {
-            Arm::Simple(group) => fits(group),
-            Arm::PrefillDecode { prefill, decode, .. } => fits(prefill) && fits(decode),
+            PredictedArm::Simple(group) => fits(group),
+            PredictedArm::PrefillDecode { prefill, decode, .. } => fits(prefill) && fits(decode),
         }
     }
 
     /// Of replicas that serve requests whole. `None` where even few requests a second miss the target.
     pub fn simple(&self, group: Group) -> Option<f64> {
         let replicas = group.replicas.clamp(1, REPLICAS);
-        let part = self.crossing(Arm::Simple(Group { replicas, ..group }), None)?;
+        let part = self.crossing(PredictedArm::Simple(Group { replicas, ..group }), None)?;
         Some(part * f64::from(group.replicas) / f64::from(replicas))
     }
 
     /// What prefill and decode instances of such groups carry each; their replicas don't matter.
     pub fn halves(&self, prefill: Group, decode: Group, pushed: bool) -> Option<Halves> {
         const FEW: u32 = 2;
-        let arm = |p, d| Arm::PrefillDecode {
+        let arm = |p, d| PredictedArm::PrefillDecode {
             prefill: Group { replicas: p, ..prefill },
             decode: Group { replicas: d, ..decode },
             pushed,
@@ -122,7 +122,7 @@ impl Predictor<'_> {
         let bound_by_prefill = Some(1.0 / (1.0 + (sides.0 / sides.1).powf(SHARPNESS)));
         let joined = (sides.0.powf(-SHARPNESS) + sides.1.powf(-SHARPNESS)).powf(-1.0 / SHARPNESS);
         let rate = match prefill.replicas + decode.replicas <= SIMULATED {
-            true => self.crossing(Arm::PrefillDecode { prefill, decode, pushed }, Some(joined))?,
+            true => self.crossing(PredictedArm::PrefillDecode { prefill, decode, pushed }, Some(joined))?,
             false => joined,
         };
         Some(Carried { rate, bound_by_prefill })
@@ -130,15 +130,15 @@ impl Predictor<'_> {
 
     /// Between a rate that meets the target and one that misses it, nearer and nearer. The engines live through all of
     /// it, so that most of what is asked is asked of engines that have aged.
-    fn crossing(&self, arm: Arm, guess: Option<f64>) -> Option<f64> {
+    fn crossing(&self, arm: PredictedArm, guess: Option<f64>) -> Option<f64> {
         let gpus = match arm {
-            Arm::Simple(group) => group.replicas * group.tensor_parallel,
-            Arm::PrefillDecode { prefill, decode, .. } => {
+            PredictedArm::Simple(group) => group.replicas * group.tensor_parallel,
+            PredictedArm::PrefillDecode { prefill, decode, .. } => {
                 prefill.replicas * prefill.tensor_parallel + decode.replicas * decode.tensor_parallel
             }
         };
         let gpus = f64::from(gpus);
-        let mut fleet = Fleet::new(self.model, self.gpu, arm);
+        let mut fleet = VirtualFleet::new(self.model, self.gpu, arm);
         let mut meets = |rate: f64| {
             let arrivals = self.demand.at(rate);
             let latencies = fleet.serve(&arrivals);
@@ -218,8 +218,8 @@ mod tests {
     fn a_model_that_is_too_large_does_not_fit() {
         let demand = demand();
         let large = Predictor { model: Model::find("llama-3.1-70b").unwrap(), ..predictor(&demand) };
-        assert!(!large.fits(&Arm::Simple(group(8, 1))) && large.fits(&Arm::Simple(group(2, 4))));
+        assert!(!large.fits(&PredictedArm::Simple(group(8, 1))) && large.fits(&PredictedArm::Simple(group(2, 4))));
         let small = predictor(&demand);
-        assert!(small.fits(&Arm::Simple(group(1, 8))) && !small.fits(&Arm::Simple(group(1, 3))));
+        assert!(small.fits(&PredictedArm::Simple(group(1, 8))) && !small.fits(&PredictedArm::Simple(group(1, 3))));
     }
 }

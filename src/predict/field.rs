@@ -1,6 +1,6 @@
 //! Candidates with what each is predicted to carry, and which of them are worth an engine's time.
 
-use super::arm::{Arm, EngineSettings, Group};
+use super::arm::{EngineSettings, Group, PredictedArm};
 use super::capacity::{Carried, Halves, Predictor};
 use super::doubt;
 use crate::plan::candidates::{Candidate, Layout, LayoutKind};
@@ -37,11 +37,11 @@ impl Entrant {
     }
 
     /// As the model of the engines takes it.
-    pub fn arm(&self) -> Arm {
+    pub fn arm(&self) -> PredictedArm {
         let [prefill, decode] = self.groups();
         match self.candidate.layout.kind() {
-            LayoutKind::Simple => Arm::Simple(prefill),
-            LayoutKind::Nixl => Arm::PrefillDecode { prefill, decode, pushed: self.pushed },
+            LayoutKind::Simple => PredictedArm::Simple(prefill),
+            LayoutKind::Nixl => PredictedArm::PrefillDecode { prefill, decode, pushed: self.pushed },
         }
     }
 }
@@ -179,8 +179,8 @@ fn carried(entrants: &[Entrant], predictor: &Predictor<'_>) -> Vec<Option<Carrie
     }
     let found = side_by_side(&jobs, |(entrant, fits)| match entrant.arm() {
         _ if !fits => None,
-        Arm::Simple(group) => Some(Carried { rate: predictor.simple(group)?, bound_by_prefill: None }),
-        Arm::PrefillDecode { prefill, decode, pushed } => {
+        PredictedArm::Simple(group) => Some(Carried { rate: predictor.simple(group)?, bound_by_prefill: None }),
+        PredictedArm::PrefillDecode { prefill, decode, pushed } => {
             predictor.prefill_decode(prefill, decode, pushed, known(entrant)?)
         }
     });

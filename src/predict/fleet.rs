@@ -1,7 +1,7 @@
 //! A deployment in virtual time: engines, and a router that hands requests to them as topobench's proxy does.
 
-use super::arm::{Arm, Group};
-use super::instance::{Instance, Job, Work};
+use super::arm::{Group, PredictedArm};
+use super::instance::{Job, VirtualInstance, Work};
 use super::latency::Latency;
 use super::model::blocks::BlockId;
 use super::model::preset::{Gpu, Model};
@@ -19,29 +19,29 @@ const PAUSE: Duration = Duration::from_secs(5);
 
 /// When the first and the last token of a request appeared.
 #[derive(Debug, Clone, Copy, Default)]
-struct Span {
+struct TokenTimes {
     first: Option<Duration>,
     last: Duration,
 }
 
 /// Where a request stands before a group of engines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Stage {
+enum Hop {
     /// At the engines that serve it whole, or compute its prompt.
     Entry,
     Decode,
 }
 
 /// The engines of an arm. They age: what they served before changes what they do next.
-pub struct Fleet {
-    entry: Vec<Instance>,
+pub struct VirtualFleet {
+    entry: Vec<VirtualInstance>,
     /// Empty where requests are served whole.
-    decode: Vec<Instance>,
+    decode: Vec<VirtualInstance>,
     /// All requests so far.
     arrivals: Vec<Arrival>,
-    spans: Vec<Span>,
+    spans: Vec<TokenTimes>,
     /// Requests on their way to a group.
-    routed: BinaryHeap<Reverse<(Duration, Stage, SequenceId)>>,
+    routed: BinaryHeap<Reverse<(Duration, Hop, SequenceId)>>,
     /// Prefilled prompts: who keeps their KV, and where in its memory.
     held: HashMap<SequenceId, (usize, Vec<BlockId>)>,
     /// Whether prefill pushes, and decode gets every request at once.
@@ -51,14 +51,14 @@ pub struct Fleet {
     now: Duration,
 }
 
-impl Fleet {
-    pub fn new(model: &'static Model, gpu: &Gpu, arm: Arm) -> Self {
-        let group = |group: Group| -> Vec<Instance> {
-            (0..group.replicas).map(|_| Instance::new(model, gpu, &group)).collect()
+impl VirtualFleet {
+    pub fn new(model: &'static Model, gpu: &Gpu, arm: PredictedArm) -> Self {
+        let group = |group: Group| -> Vec<VirtualInstance> {
+            (0..group.replicas).map(|_| VirtualInstance::new(model, gpu, &group)).collect()
         };
         let (entry, decode, pushed) = match arm {
-            Arm::Simple(engines) => (group(engines), Vec::new(), false),
-            Arm::PrefillDecode { prefill, decode, pushed } => (group(prefill), group(decode), pushed),
+            PredictedArm::Simple(engines) => (group(engines), Vec::new(), false),
+            PredictedArm::PrefillDecode { prefill, decode, pushed } => (group(prefill), group(decode), pushed),
         };
         Self {
             entry,
@@ -79,9 +79,9 @@ impl Fleet {
         let hop = if self.entry.len() + self.decode.len() > 1 { ROUTER_HOP } else { Duration::ZERO };
         for arrival in arrivals {
             let at = start + arrival.at;
-            self.routed.push(Reverse((at + hop, Stage::Entry, self.arrivals.len() as SequenceId)));
+            self.routed.push(Reverse((at + hop, Hop::Entry, self.arrivals.len() as SequenceId)));
             self.arrivals.push(Arrival { at, ..*arrival });
-            self.spans.push(Span::default());
+            self.spans.push(TokenTimes::default());
         }
         while self.advance() {}
         let served = self.arrivals.iter().zip(&self.spans).skip(first);
@@ -111,7 +111,7 @@ impl Fleet {
                 self.held.insert(token.id, (index, token.held_blocks));
                 match self.pushed {
                     true => self.push(token.id, now),
-                    false => self.routed.push(Reverse((now + ROUTER_HOP, Stage::Decode, token.id))),
+                    false => self.routed.push(Reverse((now + ROUTER_HOP, Hop::Decode, token.id))),
                 }
                 continue;
             }
@@ -147,15 +147,15 @@ impl Fleet {
         let Some(Reverse((now, stage, id))) = self.routed.pop() else { return };
         let mut arrival = self.arrivals[id as usize];
         let work = match stage {
-            Stage::Entry if self.decode.is_empty() => Work::Whole,
-            Stage::Entry => Work::Prefill,
-            Stage::Decode if self.pushed => Work::Await,
-            Stage::Decode => Work::Decode(self.held.get(&id).map(|(_, blocks)| blocks.clone()).unwrap_or_default()),
+            Hop::Entry if self.decode.is_empty() => Work::Whole,
+            Hop::Entry => Work::Prefill,
+            Hop::Decode if self.pushed => Work::Await,
+            Hop::Decode => Work::Decode(self.held.get(&id).map(|(_, blocks)| blocks.clone()).unwrap_or_default()),
         };
-        if self.pushed && stage == Stage::Entry {
-            self.routed.push(Reverse((now, Stage::Decode, id)));
+        if self.pushed && stage == Hop::Entry {
+            self.routed.push(Reverse((now, Hop::Decode, id)));
         }
-        let group = if stage == Stage::Entry { &mut self.entry } else { &mut self.decode };
+        let group = if stage == Hop::Entry { &mut self.entry } else { &mut self.decode };
         let chosen = match work {
             Work::Prefill => {
                 arrival.output_tokens = 1;
@@ -169,7 +169,7 @@ impl Fleet {
     }
 }
 
-fn latency(arrival: &Arrival, span: &Span) -> Latency {
+fn latency(arrival: &Arrival, span: &TokenTimes) -> Latency {
     let first = span.first.unwrap_or(span.last);
     let gaps = f64::from(arrival.output_tokens.saturating_sub(1).max(1));
     let ms = |duration: Duration| duration.as_secs_f64() * 1e3;

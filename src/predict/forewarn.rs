@@ -1,6 +1,6 @@
 //! What the model of the engines knows a plan will run into, told before anything is started.
 
-use super::arm::Arm;
+use super::arm::PredictedArm;
 use super::model::cost::{CostModel, StepLoad};
 use super::model::preset::{Gpu, Model};
 use crate::plan::Plan;
@@ -17,7 +17,7 @@ const LARGE_BLOCK: u32 = 128;
 pub fn bound_by_descriptors(plan: &Plan, prompt_tokens: u32) -> Vec<String> {
     plan.arms.iter().filter_map(|arm| {
         let Deployment::Spawn(fleet) = &arm.deployment else { return None };
-        let Some(Arm::PrefillDecode { decode, pushed: false, .. }) = Arm::of(fleet) else { return None };
+        let Some(PredictedArm::PrefillDecode { decode, pushed: false, .. }) = PredictedArm::of(fleet) else { return None };
         let cost = CostModel::new(Model::find(&fleet.model)?, Gpu::find(GPU)?, decode.tensor_parallel);
         let block = decode.settings.block_size;
         let descriptors = |block: u32| cost.descriptors(prompt_tokens.div_ceil(block));

@@ -9,7 +9,7 @@ use super::workload::Arrival;
 use crate::predict::model::blocks::{BlockId, BlockPool, contiguous_pieces, mix, prefix_hashes};
 use crate::predict::model::cost::{CostModel, Link};
 use crate::predict::model::preset::{Gpu, Model};
-use crate::predict::model::scheduler::{Fetch, Limits, Scheduler};
+use crate::predict::model::scheduler::{BatchLimits, Fetch, Scheduler};
 use crate::predict::model::sequence::{KvOrigin, NewSequence, SequenceId};
 
 /// A token that left an engine.
@@ -52,7 +52,7 @@ pub(super) struct News {
 }
 
 /// An engine and what is on its way to it.
-pub(super) struct Instance {
+pub(super) struct VirtualInstance {
     scheduler: Scheduler,
     cost: CostModel,
     link: Link,
@@ -66,12 +66,12 @@ pub(super) struct Instance {
     block_size: u32,
 }
 
-impl Instance {
+impl VirtualInstance {
     pub(super) fn new(model: &'static Model, gpu: &Gpu, group: &Group) -> Self {
         let settings = &group.settings;
         let cost = CostModel::new(model, gpu, group.tensor_parallel);
         let blocks = cost.kv_blocks(cost.kv_memory(settings.memory_utilization), settings.block_size);
-        let limits = Limits {
+        let limits = BatchLimits {
             batched_tokens: settings.max_num_batched_tokens.unwrap_or(gpu.default_batched_tokens).max(1),
             sequences: settings.max_num_seqs.unwrap_or(gpu.default_sequences).max(1),
             block_size: settings.block_size,

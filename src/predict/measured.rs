@@ -1,16 +1,16 @@
 //! Measured runs, as far as a prediction can be held against them.
 
-use super::arm::Arm;
+use super::arm::PredictedArm;
 use super::latency::Latency;
 use super::model::preset::Model;
 use super::workload::Arrival;
 
 /// A measured arm.
 #[derive(Debug)]
-pub struct Measured {
+pub struct MeasuredArm {
     /// Where it is from, for a reader.
     pub name: String,
-    pub arm: Arm,
+    pub arm: PredictedArm,
     pub model: &'static Model,
     /// In the order in which they were measured, on engines that lived through all of them.
     pub points: Vec<MeasuredPoint>,

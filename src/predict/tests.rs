@@ -1,5 +1,5 @@
-use super::arm::{Arm, EngineSettings, Group};
-use super::fleet::Fleet;
+use super::arm::{EngineSettings, Group, PredictedArm};
+use super::fleet::VirtualFleet;
 use super::latency::{Latency, attainment, quantile};
 use super::model::preset::{Gpu, Model};
 use super::workload::{Arrival, Poisson};
@@ -11,31 +11,31 @@ fn group(replicas: u32, tensor_parallel: u32) -> Group {
     Group { replicas, tensor_parallel, settings: EngineSettings::default() }
 }
 
-fn one_p_one_d(block_size: u32) -> Arm {
+fn one_p_one_d(block_size: u32) -> PredictedArm {
     let mut group = group(1, 1);
     group.settings.block_size = block_size;
     // Some thirty prompts fit: the pool is used up, and ages, soon.
     group.settings.memory_utilization = 0.33;
-    Arm::PrefillDecode { prefill: group, decode: group, pushed: false }
+    PredictedArm::PrefillDecode { prefill: group, decode: group, pushed: false }
 }
 
-fn tp1(max_num_batched_tokens: u32) -> Arm {
+fn tp1(max_num_batched_tokens: u32) -> PredictedArm {
     let mut group = group(1, 1);
     group.settings.max_num_batched_tokens = Some(max_num_batched_tokens);
-    Arm::Simple(group)
+    PredictedArm::Simple(group)
 }
 
 /// Two points one after the other: on fresh engines, then on the same ones.
-fn fresh_and_aged(arm: Arm, rate: f64, requests: u32) -> [Vec<Latency>; 2] {
+fn fresh_and_aged(arm: PredictedArm, rate: f64, requests: u32) -> [Vec<Latency>; 2] {
     let (model, gpu) = (Model::find("qwen3-8b").unwrap(), Gpu::find("h100").unwrap());
-    let mut fleet = Fleet::new(model, gpu, arm);
+    let mut fleet = VirtualFleet::new(model, gpu, arm);
     [7, 8].map(|seed| {
         let workload = Poisson { input_tokens: 2048, output_tokens: 128, rate, requests, seed };
         fleet.serve(&workload.arrivals())
     })
 }
 
-fn fresh(arm: Arm, rate: f64) -> Vec<Latency> {
+fn fresh(arm: PredictedArm, rate: f64) -> Vec<Latency> {
     let [fresh, _] = fresh_and_aged(arm, rate, 40);
     fresh
 }
@@ -51,13 +51,13 @@ fn tpot(latencies: &[Latency], q: f64) -> f64 {
 #[test]
 fn load_slows_the_decoding_of_tp2_far_more_than_that_of_1p1d_with_large_blocks() {
     let growth = |arm| tpot(&fresh(arm, 11.0), 0.5) / tpot(&fresh(arm, 1.0), 0.5);
-    let (tp2, pd) = (growth(Arm::Simple(group(1, 2))), growth(one_p_one_d(128)));
+    let (tp2, pd) = (growth(PredictedArm::Simple(group(1, 2))), growth(one_p_one_d(128)));
     assert!(tp2 > 1.6 && pd < 1.25, "TP2 grew by {tp2:.2}, 1P1D by {pd:.2}");
 }
 
 #[test]
 fn the_hand_over_costs_first_token_latency_at_low_load() {
-    let ratio = ttft(&fresh(one_p_one_d(16), 1.0), 0.5) / ttft(&fresh(Arm::Simple(group(1, 1)), 1.0), 0.5);
+    let ratio = ttft(&fresh(one_p_one_d(16), 1.0), 0.5) / ttft(&fresh(PredictedArm::Simple(group(1, 1)), 1.0), 0.5);
     assert!((1.3..3.0).contains(&ratio), "{ratio:.2}");
 }
 
@@ -80,7 +80,7 @@ fn a_budget_of_512_tokens_a_step_smooths_decoding_and_one_of_2048_does_nothing()
 
 #[test]
 fn the_same_seed_predicts_the_same() {
-    assert_eq!(fresh(Arm::Simple(group(1, 2)), 4.0), fresh(Arm::Simple(group(1, 2)), 4.0));
+    assert_eq!(fresh(PredictedArm::Simple(group(1, 2)), 4.0), fresh(PredictedArm::Simple(group(1, 2)), 4.0));
 }
 
 /// A measured run among the fixtures: its points in their order, with the requests' arrivals and latencies.
@@ -101,10 +101,10 @@ fn measured(text: &str) -> Vec<(f64, Vec<Arrival>, Vec<Latency>)> {
 
 /// Every point's median TPOT within 15 % and median TTFT within a fifth of what was measured; predicted and measured
 /// percentage of requests within 250 ms and 10 ms, a pair a point.
-fn held_against(arm: Arm, text: &str) -> Vec<(f64, f64)> {
+fn held_against(arm: PredictedArm, text: &str) -> Vec<(f64, f64)> {
     let (model, gpu) = (Model::find("qwen3-8b").unwrap(), Gpu::find("h100x4-vllm-0.22").unwrap());
     let slo = Slo { ttft: Ttft::from_millis(250.0), tpot: Tpot::from_millis(10.0), e2el: None };
-    let mut fleet = Fleet::new(model, gpu, arm);
+    let mut fleet = VirtualFleet::new(model, gpu, arm);
     let point = |(rate, arrivals, latencies): (f64, Vec<Arrival>, Vec<Latency>)| {
         let predicted = fleet.serve(&arrivals);
         for (what, limit, of) in [("TPOT", 0.15, tpot as fn(&[Latency], f64) -> f64), ("TTFT", 0.2, ttft)] {
@@ -121,7 +121,7 @@ fn the_hand_over_of_small_and_large_blocks_is_as_it_was_measured() {
     let of_block_size = |block_size, text| {
         let settings = EngineSettings { block_size, ..EngineSettings::default() };
         let group = Group { replicas: 1, tensor_parallel: 1, settings };
-        held_against(Arm::PrefillDecode { prefill: group, decode: group, pushed: false }, text)
+        held_against(PredictedArm::PrefillDecode { prefill: group, decode: group, pushed: false }, text)
     };
     let small = of_block_size(16, include_str!("../../tests/fixtures/calibration/1p1d-block-16.csv"));
     let large = of_block_size(128, include_str!("../../tests/fixtures/calibration/1p1d-block-128.csv"));
@@ -135,7 +135,7 @@ fn token_budgets_are_as_they_were_measured() {
     let of_budget = |budget, text| {
         let settings =
             EngineSettings { block_size: 128, max_num_batched_tokens: Some(budget), ..EngineSettings::default() };
-        held_against(Arm::Simple(Group { replicas: 1, tensor_parallel: 1, settings }), text)
+        held_against(PredictedArm::Simple(Group { replicas: 1, tensor_parallel: 1, settings }), text)
     };
     let small = of_budget(512, include_str!("../../tests/fixtures/calibration/tp1-batched-512.csv"));
     let default = of_budget(8192, include_str!("../../tests/fixtures/calibration/tp1-batched-8192.csv"));
@@ -148,7 +148,9 @@ fn token_budgets_are_as_they_were_measured() {
 #[test]
 fn pushed_kv_does_not_hold_up_the_decode_batch_of_an_aged_engine() {
     let pushed = |arm| match arm {
-        Arm::PrefillDecode { prefill, decode, .. } => Arm::PrefillDecode { prefill, decode, pushed: true },
+        PredictedArm::PrefillDecode { prefill, decode, .. } => {
+            PredictedArm::PrefillDecode { prefill, decode, pushed: true }
+        }
         simple => simple,
     };
     let aged = |arm| {

@@ -6,7 +6,7 @@ use super::front::{Front, front};
 use super::identity::identify;
 use super::loss::{DEATH_NOTICE, Loss};
 use super::stop::Stop;
-use crate::drive::Target;
+use crate::drive::Destination;
 use crate::launch::{Death, EngineState, Fleet, Instance, InstanceExit, LaunchError, LaunchEvent, LaunchOptions};
 use crate::observe::engine::{EngineTarget, Scraper};
 use crate::observe::profiler;
@@ -31,7 +31,7 @@ const PROXY_GRACE: Duration = Duration::from_secs(2);
 pub(super) struct LiveArm {
     pub(super) label: String,
     /// Where the load goes.
-    pub(super) target: Target,
+    pub(super) target: Destination,
     pub(super) engines: Vec<EngineTarget>,
     pub(super) scraper: Scraper,
     /// Counts answers that the server doesn't count; `None` where it does, or nothing can.
@@ -269,8 +269,8 @@ async fn attach(arm: &ArmPlan, plan: &AttachPlan, sweep: &Sweep, events: &EventS
     })
 }
 
-fn target(base_url: String, model: &str, access: Access, sweep: &Sweep) -> Target {
-    let mut target = Target::new(base_url, model, &sweep.workload);
+fn target(base_url: String, model: &str, access: Access, sweep: &Sweep) -> Destination {
+    let mut target = Destination::new(base_url, model, &sweep.workload);
     target.access = access;
     target
 }

@@ -8,7 +8,7 @@ use super::context::SessionContext;
 use super::error::SessionError;
 use super::events::{EventSink, SessionEvent};
 use super::live::LiveArm;
-use crate::drive::{Capabilities, Completion, Deadlines, Single, SingleError, Target, send_one};
+use crate::drive::{Capabilities, Completion, Deadlines, Destination, Single, SingleError, send_one};
 use crate::observe::engine;
 use crate::outcome::Failure;
 use crate::plan::Sweep;
@@ -104,7 +104,7 @@ impl WarmUp<'_> {
     }
 
     /// What to try after a request was refused: the field that the refusal names is left out, else one after another.
-    fn less(&self, target: &Target, error: &SingleError) -> Option<Capabilities> {
+    fn less(&self, target: &Destination, error: &SingleError) -> Option<Capabilities> {
         let SingleError::Failed(Failure::Status { code: 400 | 422 | 500..=502, detail }) = error else { return None };
         let now = target.capabilities;
         let may_rename = self.sweep().workload.length_field.is_none()
@@ -128,7 +128,7 @@ impl WarmUp<'_> {
     }
 
     /// Says what is left out of the requests because of the server, and what that costs.
-    fn report_left_out(&self, target: &Target, refusal: Option<&str>) {
+    fn report_left_out(&self, target: &Destination, refusal: Option<&str>) {
         let Capabilities { continuous_usage, ignore_eos, stream_options, length_field, .. } = target.capabilities;
         let left_out = [
             (
@@ -162,7 +162,7 @@ impl WarmUp<'_> {
         tokens: u32,
         number: usize,
         headers: Pins,
-        target: &Target,
+        target: &Destination,
     ) -> Result<Completion, SingleError> {
         let timeouts = self.sweep().timeouts;
         let single = Single {

@@ -6,7 +6,7 @@
 
 use super::live::LiveArm;
 use super::loss::{Abort, AbortCell, BackendIndex, DEATH_NOTICE, Incident, Loss};
-use crate::drive::{Deadlines, Progress, Single, SingleError, Target, send_one};
+use crate::drive::{Deadlines, Destination, Progress, Single, SingleError, send_one};
 use crate::outcome::Failure;
 use crate::plan::workload::Prompt;
 use crate::plan::{Timeouts, load::Endpoint};
@@ -91,14 +91,14 @@ impl Watchdog<'_> {
 pub(super) async fn first_unresponsive(live: &LiveArm, nonce: &str, timeouts: Timeouts) -> Option<Loss> {
     let patience = timeouts.first_token.min(PROBE_TIMEOUT);
     let probes = live.engines.iter().map(|engine| async move {
-        let target = Target { base_url: engine.base_url.clone(), ..live.target.clone() };
+        let target = Destination { base_url: engine.base_url.clone(), ..live.target.clone() };
         let how = unresponsive(&target, nonce, patience).await?;
         Some(Loss { instance: engine.name.clone(), how, ended: false })
     });
     join_all(probes).await.into_iter().flatten().next()
 }
 
-async fn unresponsive(target: &Target, nonce: &str, patience: Duration) -> Option<String> {
+async fn unresponsive(target: &Destination, nonce: &str, patience: Duration) -> Option<String> {
     let prompt = match target.endpoint {
         Endpoint::Completions => Prompt::Text("Hello".to_string()),
         Endpoint::Chat => Prompt::user("Hello".to_string()),

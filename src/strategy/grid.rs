@@ -10,12 +10,12 @@ use crate::plan::strategy::Order;
 #[derive(Debug, Clone)]
 pub struct Grid {
     load: Load,
-    stages: Vec<Stage>,
+    stages: Vec<LaunchRound>,
 }
 
 /// Fleets that are launched together, and what is measured on them.
 #[derive(Debug, Clone, PartialEq)]
-struct Stage {
+struct LaunchRound {
     arms: Vec<usize>,
     points: Vec<(usize, PointKey)>,
 }
@@ -75,7 +75,7 @@ impl Grid {
     }
 }
 
-impl Stage {
+impl LaunchRound {
     /// Whether the arm's present launch belongs to this stage: it has measured nothing for another.
     fn is_on(&self, arm: usize, progress: &ArmProgress<'_>) -> bool {
         progress.launch.is_some_and(|launch| {
@@ -91,13 +91,13 @@ fn attempts(load: &Load, launch: u32) -> impl Iterator<Item = u32> {
     first..first + load.attempts
 }
 
-fn alone(arm: usize, load: &Load, launch: u32) -> Stage {
+fn alone(arm: usize, load: &Load, launch: u32) -> LaunchRound {
     let sweep = |attempt| load.rates.iter().map(move |&rate| (arm, PointKey { rate, attempt }));
-    Stage { arms: vec![arm], points: attempts(load, launch).flat_map(sweep).collect() }
+    LaunchRound { arms: vec![arm], points: attempts(load, launch).flat_map(sweep).collect() }
 }
 
 /// Who goes first alternates from rate to rate, for the same reason as there-and-back.
-fn interleaved(arms: usize, load: &Load, launch: u32) -> Stage {
+fn interleaved(arms: usize, load: &Load, launch: u32) -> LaunchRound {
     let mut points = Vec::new();
     for attempt in attempts(load, launch) {
         for (i, &rate) in load.rates.iter().enumerate() {
@@ -106,7 +106,7 @@ fn interleaved(arms: usize, load: &Load, launch: u32) -> Stage {
             if (i + attempt as usize) % 2 == 1 { points.extend(turn) } else { points.extend(turn.rev()) }
         }
     }
-    Stage { arms: (0..arms).collect(), points }
+    LaunchRound { arms: (0..arms).collect(), points }
 }
 
 #[cfg(test)]

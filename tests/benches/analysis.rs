@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use sweeps::{question, sweep};
 use topobench::analyse::confidence::ROUNDS;
 use topobench::analyse::crossing::crossing;
-use topobench::analyse::scale::{Limits, ScaleCurve};
+use topobench::analyse::scale::{ScaleCurve, ScaledLimits};
 use topobench::analyse::{ArmInput, Comparison, Question};
 
 const SCENE: &Scene = &SCENES[3];
@@ -88,7 +88,7 @@ fn curves(python: &Python, rates: &[f64]) -> Task {
 
 /// Where each curve crosses the target: all limits, TTFT alone, TPOT alone.
 fn exact(arm: &ArmInput, asked: &Question) -> [f64; 3] {
-    [Limits::Both, Limits::Ttft, Limits::Tpot].map(|limits| {
+    [ScaledLimits::Both, ScaledLimits::Ttft, ScaledLimits::Tpot].map(|limits| {
         let of = |p: &topobench::analyse::PointInput| {
             let curve = ScaleCurve::new([p.samples.as_ref()], &asked.slo, limits);
             std::hint::black_box(curve.at_target(asked.target));

@@ -21,7 +21,7 @@ use topobench::plan::slo::{Slo, Target};
 use topobench::predict::arm::EngineSettings;
 use topobench::predict::capacity::{Demand, Predictor};
 use topobench::predict::field::{Entrant, Field};
-use topobench::predict::fleet::Fleet;
+use topobench::predict::fleet::VirtualFleet;
 use topobench::predict::model::preset::{Gpu, Model};
 use topobench::predict::workload::Poisson;
 use topobench::strategy::race::{Belief, Move, Race, Racer, Seen};
@@ -209,7 +209,7 @@ fn run(
 ) -> (usize, f64, u32) {
     let mut points: Vec<Vec<Seen>> = vec![Vec::new(); raced.len()];
     let mut launches = vec![0u32; raced.len()];
-    let (mut up, mut spent): (Option<(usize, Fleet)>, f64) = (None, 0.0);
+    let (mut up, mut spent): (Option<(usize, VirtualFleet)>, f64) = (None, 0.0);
     loop {
         let racer = |arm: usize| Racer {
             points: &points[arm],
@@ -228,7 +228,7 @@ fn run(
                 launches[arm] += 1;
                 spent += LAUNCH;
                 let gpu = drifted(gpu, 1.0 + DRIFT * dice.normal());
-                up = Some((arm, Fleet::new(model, &gpu, entrants[raced[arm]].arm())));
+                up = Some((arm, VirtualFleet::new(model, &gpu, entrants[raced[arm]].arm())));
             }
             Some(Move::Measure { arm, key }) => {
                 let (_, fleet) = up.as_mut().expect("launched");
@@ -241,7 +241,7 @@ fn run(
 }
 
 /// A point as the session would tell it. All deployments answer the same arrivals at a rate and attempt.
-fn measured(fleet: &mut Fleet, work: &Work, rate: f64, attempt: u32, launch: u32) -> Seen {
+fn measured(fleet: &mut VirtualFleet, work: &Work, rate: f64, attempt: u32, launch: u32) -> Seen {
     let seed = (rate * 1000.0) as u64 * 31 + u64::from(attempt);
     let requests = (rate * POINT).round().max(20.0) as u32;
     let poisson = Poisson { input_tokens: work.input, output_tokens: work.output, rate, requests, seed };

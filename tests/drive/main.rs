@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::{Barrier, Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use topobench::drive::{
-    Completion, Deadlines, LoadReport, Pace, PointSpec, Progress, Single, SingleError, Target, run_point, send_one,
+    Completion, Deadlines, Destination, LoadReport, Pace, PointSpec, Progress, Single, SingleError, run_point, send_one,
 };
 use topobench::outcome::{Failure, Outcome, RequestRecord};
 use topobench::plan::dataset::Dataset;
@@ -60,7 +60,7 @@ fn point(address: std::net::SocketAddr, requests: u32, rate: f64) -> PointSpec {
     PointSpec {
         schedule: Arc::new(prompts.schedule(rate, 1).expect("schedules")),
         prompts: Arc::new(prompts),
-        target: Target::new(format!("http://{address}"), "tiny", &workload()),
+        target: Destination::new(format!("http://{address}"), "tiny", &workload()),
         id_prefix: "tb-0-1".into(),
         deadlines: Deadlines::default(),
         drain: Duration::from_secs(60),
@@ -359,7 +359,7 @@ async fn a_single_request_carries_key_and_pins_and_returns_its_text() {
         None
     })
     .await;
-    let mut target = Target::new(format!("http://{}", server.address), "tiny", &workload());
+    let mut target = Destination::new(format!("http://{}", server.address), "tiny", &workload());
     target.access.api_key = Some(Secret::new("k"));
     let Completion { text, timeline } = send_one(&target, &single()).await.expect("an answer");
     assert_eq!((text.as_str(), timeline.output_tokens), (" a a a a", Some(TokenCount(4))));
@@ -382,7 +382,7 @@ async fn dropping_a_single_request_hangs_up() {
         }
     })
     .await;
-    let target = Target::new(format!("http://{}", server.address), "tiny", &workload());
+    let target = Destination::new(format!("http://{}", server.address), "tiny", &workload());
     let single = single();
     let given_up = tokio::time::timeout(Duration::from_millis(100), send_one(&target, &single)).await;
     assert!(given_up.is_err());

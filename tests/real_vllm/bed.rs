@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
-use topobench::drive::Target;
+use topobench::drive::Destination;
 use topobench::launch::{Fleet, InstanceExit, LaunchOptions};
 use topobench::observe::engine::{EngineTarget, Scraper};
 use topobench::plan::arm::ArmSpec;
@@ -14,7 +14,7 @@ use topobench::plan::environment::Environment;
 use topobench::plan::gpus::GpuPool;
 use topobench::plan::load::Workload;
 use topobench::plan::options::{LoadOptions, WorkloadOptions};
-use topobench::plan::slo::{Slo, Target as Attainment};
+use topobench::plan::slo::{Slo, Target};
 use topobench::plan::{MetricChoice, OnFailure, Timeouts};
 use topobench_proxy::{BackendUrl, Proxy, ProxyConfig, ProxyHandle, Routes};
 
@@ -94,7 +94,7 @@ impl Bed {
             },
             load: LoadOptions { attempts: 1, burstiness: 1.0, ..LoadOptions::default() },
             slo: Slo::default(),
-            target: Attainment::default(),
+            target: Target::default(),
             run: RunOptions {
                 order: None,
                 result_dir: PathBuf::new(),
@@ -138,8 +138,8 @@ pub(crate) struct Stage {
 
 impl Stage {
     /// A target for the load client.
-    pub(crate) fn target(&self, base_url: &str) -> Target {
-        Target::new(base_url, self.model.clone(), &self.workload)
+    pub(crate) fn target(&self, base_url: &str) -> Destination {
+        Destination::new(base_url, self.model.clone(), &self.workload)
     }
 
     pub(crate) async fn lower(mut self) -> Vec<InstanceExit> {

@@ -1,7 +1,7 @@
 //! What holds for any sample.
 
 use super::*;
-use crate::analyse::scale::{Limits, ScaleCurve};
+use crate::analyse::scale::{ScaleCurve, ScaledLimits};
 use proptest::prelude::*;
 
 /// TTFTs in seconds, some not served.
@@ -13,7 +13,7 @@ proptest! {
     #[test]
     fn the_scale_curve_rises_and_passes_through_the_attainment(values in ttfts()) {
         let (samples, limits) = (samples(2.0, &values, 0.008), slo(150.0, 10.0));
-        let curve = ScaleCurve::new([&samples], &limits, Limits::Both);
+        let curve = ScaleCurve::new([&samples], &limits, ScaledLimits::Both);
         let steps = curve.steps(1000);
         prop_assert!(steps.windows(2).all(|w| w[0].0 < w[1].0 && w[0].1 < w[1].1));
         let attained = PointAttainment::of(&samples, &limits).expect("offered").both.percent();
@@ -23,7 +23,7 @@ proptest! {
     #[test]
     fn the_scale_at_the_target_is_the_tightest_that_meets_it(values in ttfts(), percent in 1.0f64..100.0) {
         let target = Target::new(percent).expect("a target");
-        let curve = ScaleCurve::new([&samples(2.0, &values, 0.008)], &slo(150.0, 10.0), Limits::Both);
+        let curve = ScaleCurve::new([&samples(2.0, &values, 0.008)], &slo(150.0, 10.0), ScaledLimits::Both);
         match curve.at_target(target) {
             Some(scale) => {
                 prop_assert!(curve.attainment_at(scale) >= percent - 1e-6);
@@ -35,7 +35,7 @@ proptest! {
 
     #[test]
     fn thinned_curves_stay_on_the_exact_one(values in ttfts(), limit in 2usize..20) {
-        let curve = ScaleCurve::new([&samples(2.0, &values, 0.008)], &slo(150.0, 10.0), Limits::Both);
+        let curve = ScaleCurve::new([&samples(2.0, &values, 0.008)], &slo(150.0, 10.0), ScaledLimits::Both);
         let steps = curve.steps(limit);
         prop_assert!(steps.len() <= limit);
         for (scale, attained) in &steps {
@@ -52,7 +52,7 @@ proptest! {
         let (a, b) = (samples(2.0, &values, 0.008), samples(2.0, &turned, 0.008));
         let limits = slo(150.0, 10.0);
         prop_assert_eq!(PointAttainment::of(&a, &limits), PointAttainment::of(&b, &limits));
-        let scale = |s: &Samples| ScaleCurve::new([s], &limits, Limits::Both).at_target(Target::default());
+        let scale = |s: &Samples| ScaleCurve::new([s], &limits, ScaledLimits::Both).at_target(Target::default());
         prop_assert_eq!(scale(&a), scale(&b));
         prop_assert_eq!(latencies::Latencies::of(&a, &[90.0]).tpot, latencies::Latencies::of(&b, &[90.0]).tpot);
     }

@@ -8,7 +8,7 @@
 
 mod server;
 
-use crate::drive::{Deadlines, DriveError, Pace, PointSpec, Progress, Target, run_point};
+use crate::drive::{Deadlines, Destination, DriveError, Pace, PointSpec, Progress, run_point};
 use crate::outcome::RequestRecord;
 use crate::plan::dataset::Dataset;
 use crate::plan::lengths::{Lengths, Prefixes};
@@ -134,7 +134,7 @@ fn spec(port: u16, rate: RequestRate) -> Result<PointSpec, WorkloadError> {
     Ok(PointSpec {
         schedule: Arc::new(prompts.schedule(rate, 1)?),
         prompts: Arc::new(prompts),
-        target: Target::new(format!("http://127.0.0.1:{port}"), "loopback", &workload),
+        target: Destination::new(format!("http://127.0.0.1:{port}"), "loopback", &workload),
         id_prefix: format!("capacity-{rate}"),
         deadlines: Deadlines::default(),
         drain: Duration::from_secs(10),

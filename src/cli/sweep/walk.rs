@@ -5,7 +5,7 @@ use super::place::GridPlace;
 use super::progress::{GridProgress, counted, work};
 use crate::cli::args::SweepArgs;
 use crate::cli::exit::CliError;
-use crate::cli::measure::{self, Measured};
+use crate::cli::measure::{self, MeasuredRuns};
 use crate::cli::{given, out, prepare, threads};
 use crate::outcome::RunStatus;
 use crate::plan::Plan;
@@ -28,7 +28,7 @@ struct GridWalk<'a> {
     progress: Arc<Mutex<GridProgress>>,
 }
 
-pub(super) fn walk(cells: &GridCells, place: &GridPlace, sweep: &SweepArgs) -> Result<Measured, CliError> {
+pub(super) fn walk(cells: &GridCells, place: &GridPlace, sweep: &SweepArgs) -> Result<MeasuredRuns, CliError> {
     if let Some(plan) = cells.first() {
         threads::check(plan)?;
     }

@@ -15,7 +15,7 @@ use crate::predict::model::sequence::{KvOrigin, NewSequence, Report, Sequence, S
 
 /// Sizes that bound a step.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct BatchLimits {
     /// Tokens in one step.
     pub batched_tokens: u32,
     /// Sequences in one step.
@@ -69,7 +69,7 @@ pub struct Totals {
 /// The scheduler of one engine.
 #[derive(Debug)]
 pub struct Scheduler {
-    limits: Limits,
+    limits: BatchLimits,
     cost: CostModel,
     pool: BlockPool,
     sequences: HashMap<SequenceId, Sequence>,
@@ -86,7 +86,7 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    pub fn new(limits: Limits, cost: CostModel, pool: BlockPool) -> Self {
+    pub fn new(limits: BatchLimits, cost: CostModel, pool: BlockPool) -> Self {
         Self {
             limits,
             cost,

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use topobench::drive::{Deadlines, Pace, PointSpec, Progress, Target, run_point};
+use topobench::drive::{Deadlines, Destination, Pace, PointSpec, Progress, run_point};
 use topobench::outcome::RequestRecord;
 use topobench::plan::dataset::Dataset;
 use topobench::plan::lengths::{Lengths, Prefixes};
@@ -210,7 +210,7 @@ fn spec(task: Task) -> PointSpec {
     PointSpec {
         schedule: Arc::new(prompts.schedule(rate, 1).expect("schedules")),
         prompts: Arc::new(prompts),
-        target: Target::new(format!("http://127.0.0.1:{}", task.port), "tiny", &workload),
+        target: Destination::new(format!("http://127.0.0.1:{}", task.port), "tiny", &workload),
         id_prefix: "truth".into(),
         deadlines: Deadlines::default(),
         drain: Duration::from_secs(30),

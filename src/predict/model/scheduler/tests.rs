@@ -5,7 +5,7 @@ use crate::predict::model::preset::{Gpu, Model};
 const BLOCK: u32 = 16;
 
 fn scheduler(batched_tokens: u32, blocks: u32) -> Scheduler {
-    let limits = Limits { batched_tokens, sequences: 64, block_size: BLOCK };
+    let limits = BatchLimits { batched_tokens, sequences: 64, block_size: BLOCK };
     let model = Model::find("qwen3-8b").unwrap();
     let cost = CostModel::new(model, Gpu::find("h100").unwrap(), 1);
     Scheduler::new(limits, cost, BlockPool::new(blocks, true))
