@@ -49,7 +49,7 @@ pub(super) fn servers(command: &str, args: &AttachArgs, matches: &ArgMatches) ->
     }
     if command == "simple" && args.attach.is_none() {
         return Err(CliError::usage(
-            "prefill and decode engines are no simple deployment\nhint: `topobench nixl --prefill-url URL.. --decode-url URL..`",
+            "prefill and decode engines are not a simple deployment\nhint: `topobench nixl --prefill-url URL.. --decode-url URL..`",
         ));
     }
     let useless = given::flags(matches, |id| OF_ENGINES.contains(&id));

@@ -69,7 +69,7 @@ fn bytes(entries: &[&CatalogEntry]) -> u64 {
 fn agreed(what: &str) -> Result<bool, CliError> {
     if !std::io::stdin().is_terminal() {
         return Err(CliError::usage(format!(
-            "removing {what} has to be confirmed, and stdin is no terminal\nhint: --yes removes without asking"
+            "removing {what} has to be confirmed, and stdin is not a terminal\nhint: --yes removes without asking"
         )));
     }
     out::ask(format!("remove {what}? [y/N] "));

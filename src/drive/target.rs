@@ -53,7 +53,7 @@ pub struct Destination {
 /// A target that can't be driven.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
-    #[error("`{url}` is no base URL: give http://HOST:PORT or https://HOST, with a path if the API lies below one")]
+    #[error("`{url}` is not a base URL: give http://HOST:PORT or https://HOST, with a path if the API lies below one")]
     Url { url: String },
     #[error("cannot resolve host `{host}`: {source}; check the name, or give the address")]
     Resolve { host: String, source: std::io::Error },

@@ -137,7 +137,7 @@ pub fn split_pairs(text: &str) -> Result<Vec<(String, String)>, String> {
     }
     let pair = |word: &String| match word.split_once('=') {
         Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_string(), value.to_string())),
-        _ => Err(format!("`{word}` is no key=value")),
+        _ => Err(format!("`{word}` is not key=value")),
     };
     words.iter().map(pair).collect()
 }

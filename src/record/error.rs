@@ -13,7 +13,7 @@ pub enum RecordError {
     Journal { path: PathBuf, line: usize, detail: String },
     #[error("{path} is being written by another topobench\nhint: wait until that one has ended, then resume", path = path.display())]
     Busy { path: PathBuf },
-    #[error("{path} is no manifest of this program: {detail}", path = path.display())]
+    #[error("{path} is not a manifest of this program: {detail}", path = path.display())]
     Manifest { path: PathBuf, detail: String },
     #[error("there is no run in {path}: {why}\nhint: `topobench list` shows the runs there are", path = path.display(), why = none_left(skipped))]
     NoRun { path: PathBuf, skipped: Vec<String> },

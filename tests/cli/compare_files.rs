@@ -108,7 +108,7 @@ fn every_file_that_cannot_be_used_is_named_also_when_none_is_left() {
     let ended = place.type_in("compare bad good").expect(2);
     for word in [
         "a.json: it has no `request_rate`",
-        "b.jsonl: it is no result file",
+        "b.jsonl: it is not a result file",
         "c.json: it is empty",
         "d.json: it is a pipe",
     ] {

@@ -69,7 +69,7 @@ impl RowSource {
                 })?;
                 let rows = read(&text).map_err(|e| {
                     CliError::usage(format!(
-                        "{} is no table of points: {e}\nhint: `topobench aggregate --columns` tells its columns",
+                        "{} is not a table of points: {e}\nhint: `topobench aggregate --columns` tells its columns",
                         path.display()
                     ))
                 })?;

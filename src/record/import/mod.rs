@@ -104,7 +104,7 @@ fn points_of(object: &str) -> Result<Vec<ImportedPoint>, String> {
 }
 
 fn not_a_result() -> String {
-    "it is no result file: it has neither vLLM's `ttfts` and `request_rate` nor guidellm's `benchmarks`".to_string()
+    "it is not a result file: it has neither vLLM's `ttfts` and `request_rate` nor guidellm's `benchmarks`".to_string()
 }
 
 #[cfg(test)]
