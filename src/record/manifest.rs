@@ -55,6 +55,10 @@ pub struct Manifest {
     /// What the servers' limits turned out to be, which prompts were made to fit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fitted_to: Option<PrepareContext>,
+    /// What the engines of the latest launch answered to some prompts of the warm-up without sampling, for candidates of a
+    /// race: settings that should only change speed must not change it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub greedy_answers: Vec<String>,
 }
 
 /// One engine process, or one server that was attached to.

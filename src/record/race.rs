@@ -90,6 +90,18 @@ pub struct WinnerRecord {
     /// What runs it again.
     pub command: String,
     pub sentence: String,
+    /// Whether its answers are those of a deployment at the engine's defaults; `None`: no other was launched.
+    #[serde(default)]
+    pub same_answers: Option<SameAnswers>,
+}
+
+/// Answers without sampling, held against those of another deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SameAnswers {
+    /// Label of the deployment at the engine's defaults.
+    pub defaults: String,
+    pub same: usize,
+    pub of: usize,
 }
 
 impl RaceRecord {

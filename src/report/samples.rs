@@ -230,6 +230,7 @@ impl Made {
             instances: vec![InstanceRecord { engine_version: Some("0.32.1".to_string()), ..InstanceRecord::default() }],
             traces: points.iter().map(trace).collect(),
             fitted_to: None,
+            greedy_answers: Vec::new(),
             points: points.iter().filter_map(|p| p.facts.clone()).collect(),
             engine_secs: None,
             session: Vec::new(),

@@ -164,9 +164,13 @@ impl Arm {
         };
         let Err(error) = warm else {
             self.launch_secs = Some(began.elapsed().as_secs_f64());
+            let answers = std::mem::take(&mut running.live.greedy);
             let fitted = context.workload.fitted();
             if self.manifest().fitted_to != fitted {
                 self.writer.update(|m| m.fitted_to = fitted)?;
+            }
+            if !answers.is_empty() {
+                self.writer.update(|m| m.greedy_answers = answers)?;
             }
             return self.note(&warnings);
         };

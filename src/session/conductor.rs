@@ -318,5 +318,6 @@ fn first_manifest(plan: &Plan, arm: &ArmPlan, command: &[String]) -> Manifest {
         engine_secs: None,
         session: Vec::new(),
         fitted_to: None,
+        greedy_answers: Vec::new(),
     }
 }

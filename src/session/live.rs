@@ -42,6 +42,8 @@ pub(super) struct LiveArm {
     /// Tokens of prompt and output together that every engine takes.
     pub(super) max_model_len: Option<u32>,
     pub(super) records: Vec<InstanceRecord>,
+    /// Answers without sampling, of a deployment whose settings are to be compared with others'.
+    pub(super) greedy: Vec<String>,
 }
 
 impl LiveArm {
@@ -210,6 +212,7 @@ async fn spawn(
         fleet: Some(fleet),
         max_model_len,
         records,
+        greedy: Vec::new(),
     })
 }
 
@@ -266,6 +269,7 @@ async fn attach(arm: &ArmPlan, plan: &AttachPlan, sweep: &Sweep, events: &EventS
         max_model_len: records.iter().filter_map(|r| r.max_model_len).min(),
         records,
         engines,
+        greedy: Vec::new(),
     })
 }
 

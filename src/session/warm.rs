@@ -13,6 +13,7 @@ use crate::observe::engine;
 use crate::outcome::Failure;
 use crate::plan::Sweep;
 use crate::plan::load::{Endpoint, LengthField};
+use crate::plan::strategy::StrategyPlan;
 use crate::plan::topology::Role;
 use crate::plan::workload::WarmUpRequest;
 use crate::units::TokenCount;
@@ -23,6 +24,9 @@ use std::path::Path;
 const PAIR_TOKENS: u32 = 4;
 /// vLLM hands over whole blocks; a shorter prompt may be recomputed without any fault.
 const BLOCK: u32 = 16;
+/// Prompts whose answers are compared between deployments, and how much of each answer.
+const GREEDY: usize = 4;
+const GREEDY_TOKENS: u32 = 16;
 /// Requests that find out what a server understands: one with everything, one for each field that may be left out.
 const MOST_PROBES: usize = 5;
 
@@ -60,6 +64,9 @@ impl WarmUp<'_> {
         }
         self.fit(prompt_tokens)?;
         // The first were the probes.
+        if matches!(self.sweep().strategy, StrategyPlan::Race(_)) {
+            self.live.greedy = self.greedy(&probes).await?;
+        }
         let requests = self.context.workload.current().warm_ups(total.saturating_add(MOST_PROBES as u32))?;
         let mut requests = requests.into_iter().skip(MOST_PROBES).collect::<Vec<_>>();
         let before = self.live.scraper.snapshot().await;
@@ -75,6 +82,18 @@ impl WarmUp<'_> {
         }
         self.burst(&burst_requests, requests.len()).await?;
         self.settle(requests.len() + burst_requests.len() + MOST_PROBES).await
+    }
+
+    /// What the engines answer where nothing is sampled: a setting that should only change speed must not change it.
+    async fn greedy(&self, requests: &[WarmUpRequest]) -> Result<Vec<String>, SessionError> {
+        let mut target = self.live.target.clone();
+        target.temperature = Some(0.0);
+        let mut answers = Vec::new();
+        for request in requests.iter().take(GREEDY) {
+            let answer = self.send(request, GREEDY_TOKENS, usize::MAX, Vec::new(), &target).await;
+            answers.push(answer.map_err(|e| self.smoke("without sampling".to_string(), &e))?.text);
+        }
+        Ok(answers)
     }
 
     /// What the server understands: vLLM all of it, others less. Some refuse what they don't know, some fail on it.

@@ -78,6 +78,10 @@ fn a_race_names_a_winner_with_its_command_and_reasons() {
         |kind: &str| candidates.iter().any(|c| c["kind"] == kind && c["measured"]["points"].as_u64() > Some(0));
     assert!(measured("simple") && measured("nixl"), "{candidates:?}");
     assert!(best["budget"]["spent"].as_f64() > Some(0.0) && best["budget"]["gpu_minutes"].as_f64() > Some(0.0));
+    let answers = &winner["same_answers"];
+    assert!(answers["of"] == 4 && answers["same"] == 4, "the simulated engines answer alike: {winner}");
+    let defaults = candidates.iter().find(|c| c["label"] == answers["defaults"]).expect("it took part");
+    assert!(!defaults["measured"].is_null() && answers["defaults"] != winner["label"], "{answers}");
     for file in ["race.svg", "report.html"] {
         assert!(race(place).join(file).is_file(), "{file}");
     }

@@ -323,6 +323,7 @@ fn manifest(plan: &Plan, arm: usize, points: &[Point]) -> Manifest {
         instances: names.iter().enumerate().map(instance).collect(),
         traces: points.iter().map(trace).collect(),
         fitted_to: None,
+        greedy_answers: Vec::new(),
         points: Vec::new(),
         engine_secs: None,
         session: Vec::new(),

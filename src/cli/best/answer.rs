@@ -9,7 +9,7 @@ use crate::plan::environment::Environment;
 use crate::plan::secrecy::masked_words;
 use crate::plan::slo::{Slo, Target};
 use crate::record::dir::{self, write_atomically};
-use crate::record::race::{self, DroppedRecord, RaceRecord, WinnerRecord};
+use crate::record::race::{self, DroppedRecord, RaceRecord, SameAnswers, WinnerRecord};
 use crate::record::{Manifest, RecordedRun};
 use crate::report::figures::{self, Named};
 use crate::report::page;
@@ -103,8 +103,38 @@ fn answered(place: &Path, record: &mut RaceRecord, asked: &Judging) -> Result<(A
         label: record.candidates[winner].label.clone(),
         command: record.candidates[winner].command.clone(),
         sentence: answer.sentence.clone(),
+        same_answers: same_answers(winner, record, &raced),
     });
     Ok((answer, raced))
+}
+
+/// The winner's answers beside those of a deployment without settings of its own, of the winner's kind if there is one.
+fn same_answers(winner: usize, record: &RaceRecord, raced: &[Raced]) -> Option<SameAnswers> {
+    let own = raced.iter().find(|r| r.at == winner).map(|r| &r.manifest.greedy_answers)?;
+    let plain = |r: &&Raced| r.manifest.arm.topology.as_ref().is_some_and(|topology| topology.settings.is_empty());
+    let compared = raced.iter().filter(|r| r.at != winner && !r.manifest.greedy_answers.is_empty()).filter(plain);
+    let defaults = compared.max_by_key(|r| record.candidates[r.at].kind == record.candidates[winner].kind)?;
+    let pairs = || own.iter().zip(&defaults.manifest.greedy_answers);
+    (!own.is_empty()).then(|| SameAnswers {
+        defaults: record.candidates[defaults.at].label.clone(),
+        same: pairs().filter(|(a, b)| a == b).count(),
+        of: pairs().count(),
+    })
+}
+
+fn answers_told(winner: &WinnerRecord) -> String {
+    match &winner.same_answers {
+        None => "answers: not compared, since no other deployment was launched at the engine's defaults".to_string(),
+        Some(SameAnswers { defaults, same, of }) if same == of => {
+            format!(
+                "answers: the same as {defaults}'s, at the engine's defaults, to {of} of {of} prompts without sampling"
+            )
+        }
+        Some(SameAnswers { defaults, same, of }) => format!(
+            "answers: the same as {defaults}'s, at the engine's defaults, to only {same} of {of} prompts without sampling. \
+             Rounding differs with tensor parallelism and batch size; if it shouldn't here, a setting changes what the model says"
+        ),
+    }
 }
 
 /// Seconds since the epoch.
@@ -175,6 +205,7 @@ fn show(record: &RaceRecord, answer: &Answer, asked: &Judging, json: bool) -> Re
         words::number(budget.gpu_minutes)
     ))?;
     if let Some(winner) = &record.winner {
+        out::line(answers_told(winner))?;
         out::line(format!("to measure it again: {}", winner.command))?;
     }
     Ok(())
