@@ -3,13 +3,14 @@
 //! A launch either returns a fleet whose every instance has proved itself, or an error with everything gone again.
 //! A fleet that is dropped without [`Fleet::shutdown`] is killed by its guardians, without grace.
 
-use super::argv::{self, EngineCommand};
 use super::error::LaunchError;
 use super::events::{EngineState, InstanceExit, LaunchEvent};
 use super::gpu_memory::GpuBaseline;
+use super::host::Host;
 use super::instance::{Death, Instance};
 use super::member::FleetMember;
-use super::ports::{self, PortLeases, PortRequest, Ports};
+use super::planned::{PlannedInstance, lanes, plan_commands};
+use super::ports::PortLeases;
 use super::preflight::{self, PreflightError, Warning};
 use super::process::EngineProcess;
 use super::program::{self, Program};
@@ -17,10 +18,8 @@ use super::readiness::StartingInstance;
 use super::version::EngineVersion;
 use crate::observe::gpus::Gpus;
 use crate::observe::http;
-use crate::plan::deployment::{FleetPlan, GpuAssignment, InstancePlan};
-use crate::plan::topology::Role;
+use crate::plan::deployment::FleetPlan;
 use futures_util::future::{join_all, select_all};
-use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -54,46 +53,6 @@ impl LaunchOptions {
             guardian: program::THIS.into(),
         }
     }
-}
-
-/// An instance with its ports and command, before its start.
-#[derive(Debug, Clone, Serialize)]
-pub struct PlannedInstance {
-    pub name: String,
-    pub role: Role,
-    pub index: u32,
-    pub tensor_parallel: u32,
-    pub gpus: GpuAssignment,
-    pub ports: Ports,
-    pub command: EngineCommand,
-}
-
-/// Chooses ports and builds the commands of a fleet; starts nothing. The ports stay leased while the second value
-/// lives.
-pub fn plan_commands(
-    plan: &FleetPlan,
-    http_port: Option<u16>,
-    version: Option<EngineVersion>,
-) -> Result<(Vec<PlannedInstance>, PortLeases), LaunchError> {
-    let request = PortRequest {
-        http: http_port,
-        side_channel: argv::requested_port(plan, argv::SIDE_CHANNEL_PORT)?,
-        internal: argv::requested_port(plan, argv::INTERNAL_PORT)?,
-    };
-    let sizes: Vec<u32> = plan.instances.iter().map(|instance| instance.tensor_parallel).collect();
-    let (ports, leases) = ports::choose(&sizes, request)?;
-    let planned = |(instance, ports): (&InstancePlan, Ports)| {
-        Ok(PlannedInstance {
-            name: instance.name(),
-            role: instance.role,
-            index: instance.index,
-            tensor_parallel: instance.tensor_parallel,
-            gpus: instance.gpus.clone(),
-            ports,
-            command: argv::command(plan, instance, ports, version)?,
-        })
-    };
-    Ok((plan.instances.iter().zip(ports).map(planned).collect::<Result<_, LaunchError>>()?, leases))
 }
 
 /// Running engines of one arm.
@@ -264,7 +223,7 @@ impl Launch<'_> {
     async fn instance(&self, planned: &PlannedInstance) -> Result<(FleetMember, Result<(), LaunchError>), LaunchError> {
         let log = self.options.log_dir.join(format!("{}.log", planned.name));
         let started = Instant::now();
-        let process = EngineProcess::spawn(&planned.command, &self.options.guardian, Some(&log))
+        let process = EngineProcess::spawn(&Host::This, &planned.command, &self.options.guardian, Some(&log))
             .await
             .map_err(|source| LaunchError::Spawn { instance: planned.name.clone(), source })?;
         (self.events)(LaunchEvent::Started {
@@ -331,23 +290,6 @@ impl Launch<'_> {
     }
 }
 
-/// Groups of instances, by position, that share a GPU with one another directly or through a third.
-fn lanes(planned: &[PlannedInstance]) -> Vec<Vec<usize>> {
-    let mut lanes: Vec<Vec<usize>> = Vec::new();
-    for (position, instance) in planned.iter().enumerate() {
-        let shares = |lane: &Vec<usize>| {
-            lane.iter().any(|&other| planned[other].gpus.ids().iter().any(|id| instance.gpus.ids().contains(id)))
-        };
-        let (sharing, apart): (Vec<_>, Vec<_>) = lanes.into_iter().partition(shares);
-        let mut lane: Vec<usize> = sharing.into_iter().flatten().collect();
-        lane.push(position);
-        lane.sort_unstable();
-        lanes = apart;
-        lanes.push(lane);
-    }
-    lanes
-}
-
 /// All at once, each with its own grace.
 async fn tear_down(members: &[FleetMember], grace: Duration, events: &Events) -> Vec<InstanceExit> {
     join_all(members.iter().map(|member| async {
@@ -357,51 +299,4 @@ async fn tear_down(members: &[FleetMember], grace: Duration, events: &Events) ->
         exit
     }))
     .await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::plan::secrecy::EngineEnv;
-
-    fn plan(gpus: &[&[&str]]) -> FleetPlan {
-        let instance = |(index, ids): (usize, &&[&str])| InstancePlan {
-            role: Role::Replica,
-            index: index as u32,
-            tensor_parallel: ids.len().max(1) as u32,
-            gpus: GpuAssignment::Virtual(ids.iter().map(|id| (*id).to_string()).collect()),
-            args: vec![],
-        };
-        FleetPlan {
-            program: "vllm".into(),
-            model: "m".into(),
-            served_model_name: "m".into(),
-            api_key: None,
-            env: EngineEnv::default(),
-            kv: None,
-            instances: gpus.iter().enumerate().map(instance).collect(),
-            ready_timeout: Duration::from_secs(10),
-        }
-    }
-
-    fn lanes_of(gpus: &[&[&str]]) -> Vec<Vec<usize>> {
-        let (planned, _leases) = plan_commands(&plan(gpus), None, None).expect("free ports");
-        let mut lanes = lanes(&planned);
-        lanes.sort();
-        lanes
-    }
-
-    #[test]
-    fn instances_on_their_own_gpus_start_side_by_side_and_sharers_in_turn() {
-        assert_eq!(lanes_of(&[&["0"], &["1"], &[]]), [vec![0], vec![1], vec![2]]);
-        assert_eq!(lanes_of(&[&["0"], &["1"], &["0", "1"], &["2"]]), [vec![0, 1, 2], vec![3]]);
-    }
-
-    #[test]
-    fn planned_instances_have_ports_and_commands_of_their_own() {
-        let (planned, _leases) = plan_commands(&plan(&[&["0"], &["1"]]), None, None).expect("free ports");
-        assert_eq!(planned[1].name, "replica-1");
-        assert_ne!(planned[0].ports.http, planned[1].ports.http);
-        assert!(planned[1].command.args.contains(&planned[1].ports.http.to_string()));
-    }
 }

@@ -7,7 +7,7 @@
 //!
 //! - is a *subreaper*: whatever the engine leaves behind (double forks, `setsid`, a killed parent) is re-parented to
 //!   it, so the engine's whole tree is exactly the guardian's descendants, for as long as it lives;
-//! - holds one end of a socket whose other end only topobench has. End of file there means that topobench asked for
+//! - reads from a pipe whose other end only topobench has. End of file there means that topobench asked for
 //!   the end, or is gone in any way at all: the guardian kills its descendants in rounds until /proc shows none;
 //! - lives in a session of its own, with another process name, and blocks the polite signals: Ctrl-C, a closed
 //!   terminal, `kill -9 -PGID` and `pkill -9 topobench` take topobench and spare the guardian, which then cleans up;
@@ -25,8 +25,8 @@
 //!
 //! Files that a killed engine leaves in /dev/shm and /tmp are the guardian's to remove too (see [`super::leftovers`]).
 //!
-//! Protocol: topobench sends an [`SpawnOrder`] as a line of JSON, later one byte for each [`TERMINATE`] or [`LOOK`]; the
-//! guardian answers with a [`Notice`] a line.
+//! Protocol: standard input brings a [`SpawnOrder`] as a line of JSON, later one byte for each [`TERMINATE`] or [`LOOK`];
+//! standard output takes the answers, a [`Notice`] a line; standard error is the engine's log.
 
 use super::leftovers::Inventory;
 use super::procs::{self, ProcTable, Swept};
@@ -39,9 +39,9 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{Pid, getpid, getppid};
 use serde::{Deserialize, Serialize};
 use std::ffi::CStr;
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, ExitCode, Stdio};
@@ -63,7 +63,7 @@ const LINGER: Duration = Duration::from_secs(1);
 /// Processes that survive SIGKILL this long are stuck in the kernel.
 const SWEEP_LIMIT: Duration = Duration::from_secs(30);
 
-/// What to start. Its environment holds secrets: it travels over the socket, never in argv.
+/// What to start. Its environment holds secrets: it travels over the pipe, never in argv.
 #[derive(Serialize, Deserialize)]
 pub(super) struct SpawnOrder {
     pub program: String,
@@ -78,6 +78,7 @@ pub(super) struct SpawnOrder {
 pub(super) enum Notice {
     Started {
         pid: i32,
+        guardian: i32,
     },
     NotStarted {
         detail: String,
@@ -123,9 +124,10 @@ fn guard() -> io::Result<()> {
     let child_events = SigSet::from_iter([Signal::SIGCHLD]);
     let child_events = SignalFd::with_flags(&child_events, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
 
-    let mut link = BufReader::new(UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?));
+    let mut orders = BufReader::new(File::from(io::stdin().as_fd().try_clone_to_owned()?));
+    let notices = Notices(File::from(io::stdout().as_fd().try_clone_to_owned()?));
     let mut line = String::new();
-    link.read_line(&mut line)?;
+    orders.read_line(&mut line)?;
     if line.is_empty() {
         return Ok(());
     }
@@ -133,13 +135,14 @@ fn guard() -> io::Result<()> {
     let engine = match start(order) {
         Ok(engine) => engine,
         Err(error) => {
-            send(link.get_ref(), &Notice::NotStarted { detail: error.to_string() });
+            notices.send(&Notice::NotStarted { detail: error.to_string() });
             return Ok(());
         }
     };
-    send(link.get_ref(), &Notice::Started { pid: engine.id().cast_signed() });
+    notices.send(&Notice::Started { pid: engine.id().cast_signed(), guardian: getpid().as_raw() });
     let mut watch = Watch {
-        link: link.into_inner(),
+        orders: orders.into_inner(),
+        notices,
         child_events,
         group: engine.id().cast_signed(),
         engine: Some(engine),
@@ -158,7 +161,7 @@ fn guard() -> io::Result<()> {
     };
     let swept = procs::sweep(leader_first, SWEEP_LIMIT);
     watch.collect_leader();
-    send(&watch.link, &Notice::Gone(Departure { swept, removed: watch.files.remove() }));
+    watch.notices.send(&Notice::Gone(Departure { swept, removed: watch.files.remove() }));
     watched
 }
 
@@ -166,11 +169,16 @@ fn descendants() -> Vec<procs::Proc> {
     ProcTable::read().descendants(getpid().as_raw())
 }
 
-/// The peer may be gone; that shows as end of file where we read.
-fn send(mut link: &UnixStream, notice: &Notice) {
-    if let Ok(mut line) = serde_json::to_string(notice) {
-        line.push('\n');
-        let _ = link.write_all(line.as_bytes());
+/// Where the guardian tells what happens.
+struct Notices(File);
+
+impl Notices {
+    /// The reader may be gone; that shows as end of file where we read.
+    fn send(&self, notice: &Notice) {
+        if let Ok(mut line) = serde_json::to_string(notice) {
+            line.push('\n');
+            let _ = (&self.0).write_all(line.as_bytes());
+        }
     }
 }
 
@@ -178,7 +186,9 @@ fn send(mut link: &UnixStream, notice: &Notice) {
 fn start(order: SpawnOrder) -> io::Result<Child> {
     let guardian = getpid();
     let mut command = program::command(&order.program);
-    command.args(order.args).stdin(Stdio::null()).process_group(0);
+    // What the engine prints is its log; standard output is for notices.
+    let log = io::stderr().as_fd().try_clone_to_owned()?;
+    command.args(order.args).stdin(Stdio::null()).stdout(log).process_group(0);
     for name in order.env_removed {
         command.env_remove(name);
     }
@@ -200,7 +210,8 @@ fn start(order: SpawnOrder) -> io::Result<Child> {
 }
 
 struct Watch {
-    link: UnixStream,
+    orders: File,
+    notices: Notices,
     child_events: SignalFd,
     /// The engine is leader of a group of its own.
     group: i32,
@@ -209,13 +220,13 @@ struct Watch {
 }
 
 impl Watch {
-    /// Returns when topobench's end of the socket is closed, or when the leader has ended and its helpers left or
+    /// Returns when topobench's end of the pipe is closed, or when the leader has ended and its helpers left or
     /// outstayed [`LINGER`].
     fn until_the_end(&mut self) -> io::Result<()> {
         let mut left_at: Option<Instant> = None;
         loop {
             let timeout = if left_at.is_some() { PollTimeout::from(20u8) } else { PollTimeout::NONE };
-            let (link_ready, child_event) = self.wait(timeout)?;
+            let (asked, child_event) = self.wait(timeout)?;
             if child_event {
                 while matches!(self.child_events.read_signal(), Ok(Some(_))) {}
                 if self.collect_leader() {
@@ -223,7 +234,7 @@ impl Watch {
                 }
                 descendants().iter().for_each(procs::reap);
             }
-            if link_ready && !self.obey()? {
+            if asked && !self.obey()? {
                 return Ok(());
             }
             if left_at.is_some_and(|at| at.elapsed() > LINGER || descendants().is_empty()) {
@@ -233,13 +244,13 @@ impl Watch {
     }
 
     fn wait(&self, timeout: PollTimeout) -> io::Result<(bool, bool)> {
-        let mut fds = [readable(self.link.as_fd()), readable(self.child_events.as_fd())];
+        let mut fds = [readable(self.orders.as_fd()), readable(self.child_events.as_fd())];
         match poll(&mut fds, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let [link, child] = fds.map(|fd| fd.revents().is_some_and(|events| !events.is_empty()));
-        Ok((link, child))
+        let [orders, child] = fds.map(|fd| fd.revents().is_some_and(|events| !events.is_empty()));
+        Ok((orders, child))
     }
 
     fn look(&mut self) {
@@ -250,12 +261,12 @@ impl Watch {
     /// Reads requests; false at end of file.
     fn obey(&mut self) -> io::Result<bool> {
         let mut requests = [0u8; 16];
-        match self.link.read(&mut requests) {
+        match self.orders.read(&mut requests) {
             Ok(0) => Ok(false),
             Ok(n) => {
                 self.look();
                 if requests[..n].contains(&LOOK) {
-                    send(&self.link, &Notice::Seen(self.files.clone()));
+                    self.notices.send(&Notice::Seen(self.files.clone()));
                 }
                 // Without its leader the group's number may already belong to strangers.
                 if requests[..n].contains(&TERMINATE) && self.engine.is_some() {
@@ -264,7 +275,7 @@ impl Watch {
                 Ok(true)
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(true),
-            // A reset link says the same as a closed one.
+            // A broken pipe says the same as a closed one.
             Err(_) => Ok(false),
         }
     }
@@ -275,13 +286,13 @@ impl Watch {
         match engine.try_wait() {
             Ok(None) => false,
             Ok(Some(status)) => {
-                send(&self.link, &Notice::Exited { code: status.code(), signal: status.signal() });
+                self.notices.send(&Notice::Exited { code: status.code(), signal: status.signal() });
                 self.engine = None;
                 true
             }
             // Reaped by the sweep between two looks: its SIGKILL was what ended it.
             Err(_) => {
-                send(&self.link, &Notice::Exited { code: None, signal: Some(Signal::SIGKILL as i32) });
+                self.notices.send(&Notice::Exited { code: None, signal: Some(Signal::SIGKILL as i32) });
                 self.engine = None;
                 true
             }

@@ -3,7 +3,6 @@
 use super::diagnose::diagnose;
 use super::events::{EngineState, InstanceExit};
 use super::instance::{Death, Instance};
-use super::ports;
 use super::process::EngineProcess;
 use super::readiness::Proof;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -85,7 +84,7 @@ impl FleetMember {
             forced: stopped.forced,
             killed: stopped.departure.swept.killed,
             survivors: stopped.departure.swept.survivors,
-            ports_held: listening.into_iter().filter(|port| ports::port_holder(*port).is_some()).collect(),
+            ports_held: self.process.host().held(&listening).await,
             leftovers: stopped.departure.removed,
             log_bytes_lost: self.process.log().state().lost_bytes,
         }

@@ -3,6 +3,7 @@
 
 use super::argv::EngineCommand;
 use super::gpu_memory::GpuMemoryHeld;
+use super::host::Host;
 use super::process::{EngineProcess, SpawnError};
 use super::procs;
 use super::program::{Program, ProgramNotFound};
@@ -98,7 +99,7 @@ pub async fn probe_version(
         env: env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
         env_removed: vec![],
     };
-    let process = EngineProcess::spawn(&command, guardian, None).await?;
+    let process = EngineProcess::spawn(&Host::This, &command, guardian, None).await?;
     let ended = timeout(VERSION_TIMEOUT, process.ended()).await;
     process.stop(Duration::ZERO).await;
     process.log().finished().await;

@@ -1,26 +1,23 @@
 //! One engine process as topobench sees it: started through its guardian, its log drained, its end observed.
 //!
-//! The guardian's end of the link is its standard input; ours is held by [`EngineProcess`]. Dropping it, exiting,
-//! panicking or being killed all close it, and each ends the engine's whole tree.
+//! The guardian reads its standard input, whose other end [`EngineProcess`] holds. Dropping it, exiting, panicking or
+//! being killed all close it, and each ends the engine's whole tree.
 
 use super::argv::EngineCommand;
 use super::guardian::{self, Departure, Notice, SpawnOrder};
+use super::host::{Host, Listener};
 use super::leftovers::Inventory;
 use super::log::EngineLog;
-use super::procs::{self, ProcTable};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use super::lost::LostEngine;
+use nix::sys::signal::Signal;
 use serde::{Serialize, Serializer};
 use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::sync::{Mutex, watch};
 use tokio::time::timeout;
 
@@ -81,18 +78,20 @@ pub enum SpawnError {
 /// A started engine.
 #[derive(Debug)]
 pub(super) struct EngineProcess {
+    host: Host,
     pid: i32,
     guardian: i32,
     log: EngineLog,
     ended: watch::Receiver<Option<ExitStatus>>,
     gone: watch::Receiver<Option<Departure>>,
-    requests: Mutex<Option<OwnedWriteHalf>>,
+    requests: Mutex<Option<ChildStdin>>,
 }
 
 impl EngineProcess {
-    /// Starts `command` behind the guardian program (see [`guardian`]). The log goes to `log_path`, or only to the
-    /// tail in memory.
+    /// Starts `command` on `host` behind the guardian program (see [`guardian`]). The log goes to `log_path`, or only to
+    /// the tail in memory.
     pub(super) async fn spawn(
+        host: &Host,
         command: &EngineCommand,
         guardian: &Path,
         log_path: Option<&Path>,
@@ -103,25 +102,20 @@ impl EngineProcess {
             Some(path) => SpawnError::Log { path: path.to_path_buf(), source },
             None => SpawnError::Guardian(source),
         })?;
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
-        ours.set_nonblocking(true)?;
-        let child = Command::new(guardian)
-            .arg0(guardian::NAME)
-            .arg(guardian::MODE)
-            .stdin(Stdio::from(OwnedFd::from(theirs)))
-            .stdout(Stdio::from(writer.try_clone()?))
-            .stderr(Stdio::from(writer))
-            .spawn()?;
-        let guardian = child.id().map_or(0, u32::cast_signed);
-        let (read, mut write) = UnixStream::from_std(ours)?.into_split();
-        write.write_all(order_line(command, &marker).as_bytes()).await?;
-        let mut notices = BufReader::new(read).lines();
-        let pid = started(&mut notices, &command.program).await?;
+        let mut starting = host.guardian(guardian);
+        // Its own command holds the log's other end until it is dropped.
+        let mut child = starting.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::from(writer)).spawn()?;
+        drop(starting);
+        let missing = || io::Error::other("its standard streams are missing");
+        let mut requests = child.stdin.take().ok_or_else(missing)?;
+        let mut notices = BufReader::new(child.stdout.take().ok_or_else(missing)?).lines();
+        requests.write_all(order_line(command, &marker).as_bytes()).await?;
+        let (pid, guardian) = started(&mut notices, &command.program).await?;
         let (end, ended) = watch::channel(None);
         let (leave, gone) = watch::channel(None);
-        let files = Inventory::default();
-        tokio::spawn(Supervisor { child, guardian, marker, notices, files, end, leave }.run());
-        Ok(EngineProcess { pid, guardian, log, ended, gone, requests: Mutex::new(Some(write)) })
+        let lost = LostEngine { session: guardian, marker, files: Inventory::default() };
+        tokio::spawn(Supervisor { host: host.clone(), child, notices, lost, end, leave }.run());
+        Ok(EngineProcess { host: host.clone(), pid, guardian, log, ended, gone, requests: Mutex::new(Some(requests)) })
     }
 
     /// The engine's first process, leader of its group.
@@ -133,9 +127,14 @@ impl EngineProcess {
         &self.log
     }
 
-    /// Every living process of the engine.
-    pub(super) fn tree(&self) -> Vec<i32> {
-        ProcTable::read().descendants(self.guardian).iter().filter(|p| !p.zombie).map(|p| p.pid).collect()
+    /// Where it runs.
+    pub(super) fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Who listens on a port where the engine runs.
+    pub(super) async fn listener(&self, port: u16) -> Listener {
+        self.host.listener(port, self.guardian).await
     }
 
     /// How the first process ended; `None` while it lives.
@@ -164,7 +163,7 @@ impl EngineProcess {
             Ok(departure) => departure,
             Err(_) => {
                 // A stopped or wedged guardian: without it the supervisor sweeps itself.
-                let _ = kill(Pid::from_raw(self.guardian), Signal::SIGKILL);
+                self.host.kill_guardian(self.guardian).await;
                 self.tree_gone().await
             }
         };
@@ -210,11 +209,12 @@ fn order_line(command: &EngineCommand, marker: &str) -> String {
     line + "\n"
 }
 
-async fn started(notices: &mut Lines<BufReader<OwnedReadHalf>>, program: &str) -> Result<i32, SpawnError> {
+/// The pids of the engine's first process and of its guardian.
+async fn started(notices: &mut Lines<BufReader<ChildStdout>>, program: &str) -> Result<(i32, i32), SpawnError> {
     let failed = |detail: String| SpawnError::Program { program: program.to_string(), detail };
     let line = notices.next_line().await?;
     match line.as_deref().map(serde_json::from_str) {
-        Some(Ok(Notice::Started { pid })) => Ok(pid),
+        Some(Ok(Notice::Started { pid, guardian })) => Ok((pid, guardian)),
         Some(Ok(Notice::NotStarted { detail })) => Err(failed(detail)),
         _ => Err(failed("its guardian ended before it could start it".to_string())),
     }
@@ -222,12 +222,11 @@ async fn started(notices: &mut Lines<BufReader<OwnedReadHalf>>, program: &str) -
 
 /// Listens to the guardian until it is gone, whichever way.
 struct Supervisor {
+    host: Host,
     child: Child,
-    guardian: i32,
-    marker: String,
-    notices: Lines<BufReader<OwnedReadHalf>>,
-    /// As the guardian saw them last.
-    files: Inventory,
+    notices: Lines<BufReader<ChildStdout>>,
+    /// With its files as the guardian saw them last.
+    lost: LostEngine,
     end: watch::Sender<Option<ExitStatus>>,
     leave: watch::Sender<Option<Departure>>,
 }
@@ -241,7 +240,7 @@ impl Supervisor {
                     let status = code.map(ExitStatus::Code).or(signal.map(ExitStatus::Signal));
                     self.end.send_replace(status.or(Some(ExitStatus::Unseen)));
                 }
-                Ok(Notice::Seen(files)) => self.files = files,
+                Ok(Notice::Seen(files)) => self.lost.files = files,
                 Ok(Notice::Gone(report)) => departure = Some(report),
                 Ok(Notice::Started { .. } | Notice::NotStarted { .. }) | Err(_) => {}
             }
@@ -251,34 +250,8 @@ impl Supervisor {
             .send_if_modified(|status| status.is_none() && status.insert(ExitStatus::Unseen) == &ExitStatus::Unseen);
         let departure = match departure {
             Some(departure) => departure,
-            None => self.sweep_without_guardian().await,
+            None => self.host.sweep(self.lost, SWEEP_PATIENCE).await,
         };
         self.leave.send_replace(Some(departure));
     }
-
-    /// The tree lived in the guardian's session; what left the session still carries the marker, unless it has
-    /// overwritten its environment too.
-    async fn sweep_without_guardian(&self) -> Departure {
-        let (session, marker, files) = (self.guardian, self.marker.clone(), self.files.clone());
-        let find = move || {
-            let of_ours = |p: &&procs::Proc| !p.zombie && (p.session == session || is_marked(p.pid, &marker));
-            ProcTable::read().iter().filter(of_ours).copied().collect()
-        };
-        let sweep = move || Departure { swept: procs::sweep(find, SWEEP_PATIENCE), removed: files.remove() };
-        let (done, departure) = tokio::sync::oneshot::channel();
-        let swept =
-            std::thread::Builder::new().name("sweep".to_string()).spawn(move || done.send(sweep()).map_err(drop));
-        match swept {
-            Ok(_) => departure.await.unwrap_or_default(),
-            Err(e) => {
-                tracing::warn!("cannot look for what the engine left behind: {e}");
-                Departure::default()
-            }
-        }
-    }
-}
-
-fn is_marked(pid: i32, marker: &str) -> bool {
-    let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-    memchr::memmem::find(&environ, marker.as_bytes()).is_some()
 }

@@ -7,7 +7,6 @@
 use super::diagnose::{Cause, diagnose};
 use super::error::{StartError, StartProblem};
 use super::phase::Phase;
-use super::ports::{listener_belongs_to, port_holder};
 use super::process::EngineProcess;
 use crate::observe::http::{SMALL, body};
 use crate::observe::identity;
@@ -94,10 +93,11 @@ impl StartingInstance<'_> {
 
     /// Somebody answers on our port: it must be one of ours.
     async fn refuse_impostor(&self) -> Result<(), Box<StartError>> {
-        if listener_belongs_to(self.port, &self.process.tree()) || self.process.exit_status().is_some() {
+        let listener = self.process.listener(self.port).await;
+        if listener.is_ours || self.process.exit_status().is_some() {
             return Ok(());
         }
-        let problem = StartProblem::Impostor { port: self.port, holder: port_holder(self.port) };
+        let problem = StartProblem::Impostor { port: self.port, holder: listener.holder };
         Err(self.failed(problem).await)
     }
 
