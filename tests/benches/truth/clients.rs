@@ -1,8 +1,8 @@
-//! The clients under test, each a process of its own on the second core: ours, a floor, and vLLM's own in Rust.
+//! The clients under test, each a process of its own on the second core: ours, a floor, hyper, and vLLM's own in Rust.
 //!
 //! All report the same: TTFT from sent and TPOT, in nanoseconds, one line a request in order of sending.
 
-use super::{OUTPUT_TOKENS, client_core};
+use super::{OUTPUT_TOKENS, client_core, hyper_client};
 use kit::cores::pin;
 use std::io::Write;
 use std::net::TcpStream;
@@ -43,6 +43,8 @@ pub(crate) enum Client {
     Whole,
     /// Raw sockets, only reads and stamps: what any client must pay.
     Floor,
+    /// hyper's low-level connections and tokio's timer.
+    Hyper,
     /// `vllm-rs bench serve`, where `VLLM_RS` names the binary.
     VllmRs,
 }
@@ -53,6 +55,7 @@ impl Client {
             Client::Ours => "topobench",
             Client::Whole => "whole program",
             Client::Floor => "floor",
+            Client::Hyper => "hyper",
             Client::VllmRs => "vllm-rs",
         }
     }
@@ -161,7 +164,11 @@ pub(crate) fn run(words: &[String]) {
     pin(client_core());
     let number = |i: usize| words[i].parse::<f64>().expect("a number");
     let task = Task { port: number(1) as u16, rate: number(2), requests: number(3) as u32 };
-    let told = if words[0] == Client::Floor.name() { floor(task) } else { ours(task) };
+    let told = match words[0].as_str() {
+        "floor" => floor(task),
+        "hyper" => hyper_client::run(task),
+        _ => ours(task),
+    };
     let lines: String = told.iter().map(|t| format!("{},{}\n", t.ttft, t.tpot)).collect();
     std::io::stdout().write_all(lines.as_bytes()).expect("somebody listens");
 }

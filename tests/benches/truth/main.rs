@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench truth [one-core] [RATE..]`: the server alone on the first core, one client at a time alone on
 //! another, each a fresh process; constant arrivals at rates that don't beat against the 10 ms token period. Beside our
-//! load client run a floor, which only reads and stamps; the whole program, `topobench simple --attach`, with its journal,
+//! load client run a floor, which only reads and stamps; a client on hyper's low-level connections; the whole program, `topobench simple --attach`, with its journal,
 //! figures and report; and `vllm-rs bench serve` where `VLLM_RS` names that binary. With `one-core` all share the second
 //! core: how far a client can be trusted that has no core to itself.
 //!
@@ -12,6 +12,7 @@
 //! machine must be idle.
 
 mod clients;
+mod hyper_client;
 
 use clients::{Client, Task, Told, truth};
 use kit::cores::{self, pin};
@@ -40,14 +41,14 @@ fn main() {
             pin(if words.iter().any(|w| w == ONE_CORE) { client } else { server });
             return paced::run(1, Pace::Timed).expect("the server runs");
         }
-        Some("topobench" | "floor") => return clients::run(&words),
+        Some("topobench" | "floor" | "hyper") => return clients::run(&words),
         _ => {}
     }
     let rates: Vec<f64> = words.iter().filter_map(|w| w.parse().ok()).collect();
     let rates = if rates.is_empty() { RATES.to_vec() } else { rates };
     let one_core = words.iter().any(|w| w == ONE_CORE);
     let (mut server, port) = start_server(one_core);
-    let mut clients = vec![Client::Ours, Client::Floor, Client::Whole];
+    let mut clients = vec![Client::Ours, Client::Floor, Client::Hyper, Client::Whole];
     match std::env::var_os("VLLM_RS") {
         Some(_) => clients.push(Client::VllmRs),
         None => println!("(VLLM_RS=PATH adds `vllm-rs bench serve`)"),
