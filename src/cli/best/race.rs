@@ -8,6 +8,7 @@ use crate::cli::measure::measure;
 use crate::cli::{given, out, resume};
 use crate::plan::Plan;
 use crate::plan::secrecy::masked_words;
+use crate::plan::slo::Target;
 use crate::plan::strategy::StrategyPlan;
 use crate::predict::field::Fate;
 use crate::record::dir;
@@ -108,12 +109,18 @@ fn command(prepared: &Preparation, arm: &str) -> String {
             words.push(word);
         }
     }
-    let slo = ["--goodput", "--ttft-slo", "--tpot-slo", "--e2el-slo"];
-    if !words.iter().any(|word| slo.iter().any(|flag| word.starts_with(flag))) {
-        let sweep = &prepared.plan.sweep;
+    let sweep = &prepared.plan.sweep;
+    let typed = |flags: &[&str]| words.iter().any(|word| flags.iter().any(|flag| word.starts_with(flag)));
+    let has_target = typed(&["--target"]);
+    // What came from the environment stands in the command, so that it says the same elsewhere.
+    if !typed(&["--goodput", "--ttft-slo", "--tpot-slo", "--e2el-slo"]) {
         let limits = [("--ttft-slo", sweep.slo.ttft.as_millis()), ("--tpot-slo", sweep.slo.tpot.as_millis())];
         // A flag that takes several words would swallow what follows it.
         words.splice(3..3, limits.iter().flat_map(|(flag, ms)| [(*flag).to_string(), ms.to_string()]));
+    }
+    if !has_target && sweep.target != Target::default() {
+        let percent = sweep.target.percent().get().to_string();
+        words.splice(3..3, ["--target".to_string(), percent]);
     }
     words.extend(of_engines);
     words::shell(&masked_words(&words))
