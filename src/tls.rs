@@ -4,28 +4,52 @@
 //! itself is trusted for the names it holds, though it be marked as an authority's, as openssl marks those it makes by
 //! default: curl and Python take it so.
 
+use crate::files;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_name;
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use rustls_platform_verifier::Verifier;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// Why there is no TLS.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TlsError {
+    #[error("SSL_CERT_FILE={}: {detail}", path.display())]
+    CertificateFile { path: PathBuf, detail: String },
+    #[error("{0}")]
+    Library(#[from] Error),
+}
+
 /// A client's TLS; `insecure`: whoever answers is believed.
-pub(crate) fn client_config(insecure: bool) -> Result<ClientConfig, Error> {
+///
+/// # Errors
+/// When `SSL_CERT_FILE` names what holds no certificate, or the platform trusts nobody.
+pub(crate) fn client_config(insecure: bool) -> Result<ClientConfig, TlsError> {
     let provider = Arc::new(ring::default_provider());
     let verifier: Arc<dyn ServerCertVerifier> = match insecure {
         true => Arc::new(Unchecked(Arc::clone(&provider))),
         false => {
+            // Before the platform's verifier, which opens whatever the variable names: a pipe would be waited for.
+            let named = certificates_of_the_file()?;
             let platform = Verifier::new(Arc::clone(&provider))?;
-            Arc::new(NamedItself { platform, named: certificates_of_the_file() })
+            Arc::new(NamedItself { platform, named })
         }
     };
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     Ok(config.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+}
+
+/// A client's TLS that no certificate satisfies: for those who only speak HTTP.
+pub(crate) fn trusting_nobody() -> Result<ClientConfig, TlsError> {
+    let provider = Arc::new(ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(config.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
 }
 
 /// What a TLS library's words mean and what helps; `None` for other errors.
@@ -49,9 +73,24 @@ pub(crate) fn in_words(error: &str) -> Option<&'static str> {
 const UNKNOWN: &str = "its certificate is signed by nobody this machine trusts: name it, or its authority's, with \
                        SSL_CERT_FILE=FILE.pem, or skip the check with --insecure";
 
-fn certificates_of_the_file() -> Vec<CertificateDer<'static>> {
-    let file = std::env::var_os("SSL_CERT_FILE").and_then(|path| CertificateDer::pem_file_iter(path).ok());
-    file.into_iter().flatten().flatten().collect()
+fn certificates_of_the_file() -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    match std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()) {
+        None => Ok(Vec::new()),
+        Some(path) => {
+            let path = PathBuf::from(path);
+            certificates(&path).map_err(|detail| TlsError::CertificateFile { path, detail })
+        }
+    }
+}
+
+/// A PEM file's certificates, one at the least.
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let file = files::open_raw(path).map_err(|e| e.to_string())?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_reader_iter(BufReader::new(file)).collect();
+    match found.map_err(|e| e.to_string())? {
+        none if none.is_empty() => Err("it holds no certificate in PEM (-----BEGIN CERTIFICATE-----)".to_string()),
+        found => Ok(found),
+    }
 }
 
 #[derive(Debug)]

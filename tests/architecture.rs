@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 const ALLOWED: &[(&str, &[&str])] = &[
     ("units", &[]),
     ("words", &[]),
-    ("tls", &[]),
+    ("tls", &["files"]),
     ("outcome", &[]),
     ("files", &[]),
     ("plan", &["files"]),
@@ -17,12 +17,15 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("record", &["plan", "analyse", "files"]),
     ("predict", &["plan"]),
     ("draw", &[]),
-    ("report", &["analyse", "draw", "record", "plan"]),
+    ("report", &["analyse", "draw", "record", "plan", "files"]),
     ("strategy", &["plan", "analyse"]),
     ("session", &["tls", "strategy", "launch", "drive", "observe", "record", "plan", "analyse"]),
     (
         "cli",
-        &["session", "predict", "strategy", "report", "record", "plan", "launch", "observe", "analyse", "drive", "tls"],
+        &[
+            "session", "predict", "strategy", "report", "record", "plan", "launch", "observe", "analyse", "drive",
+            "tls", "files",
+        ],
     ),
     ("main", &["cli", "launch"]),
 ];

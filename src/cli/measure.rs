@@ -17,6 +17,7 @@ use crate::plan::{MetricChoice, Plan, PlanError, Timeouts};
 use crate::record::RecordError;
 use crate::session::events::EventSink;
 use crate::session::{ArmRun, Session, SessionError, Stop};
+use crate::tls::{self, TlsError};
 use clap::ArgMatches;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -128,8 +129,19 @@ fn check_commands(plan: &Plan) -> Result<(), CliError> {
         for policy in arm.topology.iter().flat_map(|t| [&t.proxy.prefill_policy, &t.proxy.decode_policy]) {
             policy.parse::<Policy>().map_err(|e| CliError::usage(format!("{}, [proxy]: {e}", arm.label)))?;
         }
+        if let Deployment::Attach(servers) = &arm.deployment
+            && servers.urls().any(|url| url.starts_with("https:"))
+            && let Err(error @ TlsError::CertificateFile { .. }) = tls::client_config(servers.access().insecure)
+        {
+            return Err(certificate_file(&error));
+        }
     }
     Ok(())
+}
+
+/// `SSL_CERT_FILE` names what can't be used.
+pub(super) fn certificate_file(error: &TlsError) -> CliError {
+    CliError::usage(format!("{error}\nhint: give a file of certificates in PEM, or unset it"))
 }
 
 fn run_options(order: Option<Order>, sweep: &SweepArgs) -> Result<RunOptions, CliError> {

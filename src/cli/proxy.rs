@@ -2,10 +2,11 @@
 
 use super::args::ProxyArgs;
 use super::exit::{CliError, Exit};
+use super::measure::certificate_file;
 use super::out;
 use crate::launch::ports::port_holder;
 use crate::session::Stop;
-use crate::tls;
+use crate::tls::{self, TlsError};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +27,10 @@ pub(super) fn run(args: &ProxyArgs) -> Result<Exit, CliError> {
     };
     if behind_tls {
         let trusted = tls::client_config(args.insecure);
-        let trusted = trusted.map_err(|e| CliError::new(Exit::Internal, format!("cannot use TLS: {e}")))?;
+        let trusted = trusted.map_err(|e| match e {
+            TlsError::CertificateFile { .. } => certificate_file(&e),
+            TlsError::Library(e) => CliError::new(Exit::Internal, format!("cannot use TLS: {e}")),
+        })?;
         config.tls = Some(Arc::new(trusted));
     }
     if !args.host.is_loopback() {

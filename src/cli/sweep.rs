@@ -10,6 +10,7 @@ use super::args::GridArgs;
 use super::exit::{CliError, Exit};
 use super::{dry_run, out, preset, slo};
 use crate::analyse::Question;
+use crate::files;
 use crate::plan::combos::{Combos, Overrides};
 use crate::plan::environment::Environment;
 use crate::plan::options::SloOptions;
@@ -17,6 +18,9 @@ use crate::plan::presets::Preset;
 use cells::GridCells;
 use clap::ArgMatches;
 use place::GridPlace;
+
+/// Bytes of a grid's file.
+const LARGEST: u64 = 1 << 20;
 
 pub(super) fn run(args: &GridArgs, matches: &ArgMatches) -> Result<Exit, CliError> {
     let grid = read(args)?;
@@ -62,7 +66,7 @@ fn read(args: &GridArgs) -> Result<NamedGrid, CliError> {
             Ok(NamedGrid { name: name.clone(), text: preset.text.to_string(), combos })
         }
         (Some(path), None) => {
-            let text = std::fs::read_to_string(path).map_err(|e| {
+            let text = files::read_text(path, LARGEST).map_err(|e| {
                 CliError::usage(format!("cannot read {}: {e}\nhint: give a YAML file that exists", path.display()))
             })?;
             let name = path.file_stem().map_or_else(|| "grid".to_string(), |stem| stem.to_string_lossy().into_owned());

@@ -10,5 +10,5 @@ mod utf16;
 mod zstd;
 
 pub(crate) use json::{parse, strict};
-pub(crate) use open::{open, read, read_text};
+pub(crate) use open::{open, open_raw, read, read_text};
 pub(crate) use pieces::Pieces;

@@ -16,13 +16,21 @@ const UTF8_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
 /// A file's text as UTF-8, whatever it was packed with.
 ///
 /// # Errors
-/// Also for what is no regular file: a pipe would be waited for, and a device has no end.
+/// As [`open_raw`].
 pub(crate) fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {
+    decoded(unpacked(BufReader::with_capacity(1 << 16, open_raw(path)?))?)
+}
+
+/// A file as it is.
+///
+/// # Errors
+/// Also for what is no regular file: a pipe would be waited for, and a device has no end.
+pub(crate) fn open_raw(path: &Path) -> io::Result<File> {
     let kind = std::fs::metadata(path)?.file_type();
     if !kind.is_file() {
         return Err(Error::new(ErrorKind::InvalidInput, format!("it is {}, and a file is needed", name_of(kind))));
     }
-    decoded(unpacked(BufReader::with_capacity(1 << 16, File::open(path)?))?)
+    File::open(path)
 }
 
 /// All of a file, if it holds `most` bytes at most once unpacked.

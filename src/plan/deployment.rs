@@ -138,3 +138,19 @@ pub enum AttachPlan {
         access: Access,
     },
 }
+
+impl AttachPlan {
+    pub fn access(&self) -> &Access {
+        let (AttachPlan::Endpoint { access, .. } | AttachPlan::PrefillDecode { access, .. }) = self;
+        access
+    }
+
+    /// Base URLs of all servers.
+    pub fn urls(&self) -> impl Iterator<Item = &str> {
+        let (prefill, decode) = match self {
+            AttachPlan::Endpoint { url, .. } => (std::slice::from_ref(url), [].as_slice()),
+            AttachPlan::PrefillDecode { prefill, decode, .. } => (prefill.as_slice(), decode.as_slice()),
+        };
+        prefill.iter().chain(decode).map(String::as_str)
+    }
+}

@@ -22,16 +22,18 @@ pub const TPOT_SLO: &str = "TPOT_SLO";
 pub const TARGET_ATTAINMENT: &str = "TARGET_ATTAINMENT";
 /// Where comparisons and plots go.
 pub const PLOT_OUTPUT_DIR: &str = "PLOT_OUTPUT_DIR";
-/// API keys, first found; never taken from argv.
 /// Headers of every request to servers that run already, one `NAME=VALUE` a line.
 pub const HEADERS: &str = "TOPOBENCH_HEADERS";
+/// Certificates that are trusted in place of the platform's.
+pub const SSL_CERT_FILE: &str = "SSL_CERT_FILE";
+/// API keys, first found; never taken from argv.
 pub const API_KEYS: [&str; 2] = ["VLLM_API_KEY", "OPENAI_API_KEY"];
 /// GPUs this process may use.
 pub const CUDA_VISIBLE_DEVICES: &str = "CUDA_VISIBLE_DEVICES";
 pub const HIP_VISIBLE_DEVICES: &str = "HIP_VISIBLE_DEVICES";
 
 /// All of the above.
-const READ: [&str; 14] = [
+const READ: [&str; 15] = [
     TENSOR_PARALLEL_SIZE,
     GPU_MEMORY_UTILIZATION,
     NUM_PREFILL_INSTANCES,
@@ -42,6 +44,7 @@ const READ: [&str; 14] = [
     TPOT_SLO,
     TARGET_ATTAINMENT,
     PLOT_OUTPUT_DIR,
+    HEADERS,
     API_KEYS[0],
     API_KEYS[1],
     CUDA_VISIBLE_DEVICES,

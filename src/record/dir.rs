@@ -102,19 +102,27 @@ pub fn replace_atomically(
 ) -> Result<(), RecordError> {
     replace(path, |file| {
         fill(file)?;
-        file.sync_data()
+        // What is no file has no disk to wait for.
+        if file.metadata()?.is_file() { file.sync_data() } else { Ok(()) }
     })
 }
 
 fn replace(path: &Path, fill: impl FnOnce(&mut std::fs::File) -> std::io::Result<()>) -> Result<(), RecordError> {
-    let dir = path.parent().unwrap_or(Path::new("."));
+    // A link goes on pointing where it does, and what it points at is replaced.
+    let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let is_special = std::fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir());
+    let dir = target.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let write = || -> std::io::Result<()> {
+        // A device or a pipe is written into: in its place a file would be put, where whoever uses it finds it broken.
+        if is_special {
+            return fill(&mut std::fs::File::options().write(true).open(path)?);
+        }
         let mut file = tempfile::Builder::new().prefix(HALF_WRITTEN.0).suffix(HALF_WRITTEN.1).tempfile_in(dir)?;
         fill(file.as_file_mut())?;
         // Temporary files are private; results are for everybody who may read the directory.
         use std::os::unix::fs::PermissionsExt;
         file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
-        file.persist(path).map_err(|e| e.error)?;
+        file.persist(&target).map_err(|e| e.error)?;
         Ok(())
     };
     write().map_err(RecordError::write(path))
@@ -141,6 +149,28 @@ mod tests {
         assert_eq!(safe_name("org/Model 8B"), "org-Model-8B");
         assert_eq!(safe_name(".."), "unnamed");
         assert_eq!(plain_name("nixl 1P1D TP1/TP2 (block-size 128)"), "nixl-1P1D-TP1-TP2-block-size-128");
+    }
+
+    #[test]
+    fn what_is_no_file_is_written_into_and_a_link_keeps_pointing() {
+        let root = tempfile::tempdir().expect("tempdir");
+        let [pipe, file, link] = ["pipe", "file", "link"].map(|name| root.path().join(name));
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("made");
+        let reader = std::thread::spawn({
+            let pipe = pipe.clone();
+            move || std::fs::read_to_string(pipe).expect("read")
+        });
+        write_atomically(&pipe, b"table").expect("written");
+        assert_eq!(reader.join().expect("joined"), "table");
+        write_atomically(Path::new("/dev/null"), b"table").expect("written");
+        for special in [&*pipe, Path::new("/dev/null")] {
+            assert!(!std::fs::metadata(special).expect("there").is_file(), "{}", special.display());
+        }
+        std::fs::write(&file, "old").expect("written");
+        std::os::unix::fs::symlink("file", &link).expect("linked");
+        write_atomically(&link, b"new").expect("written");
+        assert_eq!(std::fs::read_to_string(&file).expect("read"), "new");
+        assert!(std::fs::symlink_metadata(&link).expect("there").is_symlink());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! torn line, the last; a reader drops it.
 
 use super::error::RecordError;
+use crate::files;
 use crate::outcome::{PointKey, RequestRecord};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -157,13 +158,13 @@ pub fn read(path: &Path, keep: impl FnMut(Entry)) -> Result<(), RecordError> {
     if path.is_file() || !packed.is_file() {
         return read_from(path, 0, keep);
     }
-    let file = File::open(&packed).map_err(RecordError::read(&packed))?;
+    let file = files::open_raw(&packed).map_err(RecordError::read(&packed))?;
     read_lines(&packed, flate2::read::MultiGzDecoder::new(BufReader::with_capacity(1 << 16, file)), keep)
 }
 
 /// As [`read`], from a position between two lines: a point's own part of the journal.
 pub fn read_from(path: &Path, start: u64, keep: impl FnMut(Entry)) -> Result<(), RecordError> {
-    let mut file = File::open(path).map_err(RecordError::read(path))?;
+    let mut file = files::open_raw(path).map_err(RecordError::read(path))?;
     file.seek(SeekFrom::Start(start)).map_err(RecordError::read(path))?;
     read_lines(path, file, keep)
 }

@@ -2,6 +2,7 @@
 
 use super::error::RecordError;
 use super::{dir, host::HostFacts};
+use crate::files;
 use crate::outcome::{PointFacts, PointKey, RunStatus};
 use crate::plan::load::Extent;
 use crate::plan::mask::serialize_masked_words;
@@ -13,6 +14,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 pub const VERSION: u32 = 1;
+/// Bytes of a manifest. A point takes a few kilobytes.
+const LARGEST: u64 = 256 << 20;
 
 /// Written first as incomplete, replaced atomically whenever it changes. Secrets are masked before they get here.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -108,7 +111,7 @@ pub struct TraceRecord {
 impl Manifest {
     pub fn read(run: &Path) -> Result<Manifest, RecordError> {
         let path = run.join(dir::MANIFEST);
-        let bytes = std::fs::read(&path).map_err(RecordError::read(&path))?;
+        let bytes = files::read(&path, LARGEST).map_err(RecordError::read(&path))?;
         let mut manifest: Manifest = serde_json::from_slice(&bytes)
             .map_err(|e| RecordError::Manifest { path: path.clone(), detail: e.to_string() })?;
         if manifest.version != VERSION {

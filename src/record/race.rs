@@ -2,6 +2,7 @@
 
 use super::dir;
 use super::error::RecordError;
+use crate::files;
 use crate::plan::slo::{Slo, Target};
 use chrono::{DateTime, Local};
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,8 @@ pub const RACES: &str = "best";
 pub const RACE: &str = "best.json";
 pub const CANDIDATES: &str = "candidates";
 const VERSION: u32 = 1;
+/// Bytes of a record. A candidate takes a few kilobytes.
+const LARGEST: u64 = 256 << 20;
 
 /// Written before anything is started, and again with what is known by then.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -112,7 +115,7 @@ impl RaceRecord {
 
     pub fn read(race: &Path) -> Result<RaceRecord, RecordError> {
         let path = race.join(RACE);
-        let bytes = std::fs::read(&path).map_err(RecordError::read(&path))?;
+        let bytes = files::read(&path, LARGEST).map_err(RecordError::read(&path))?;
         let invalid = |detail: String| RecordError::Manifest { path: path.clone(), detail };
         let record: RaceRecord = serde_json::from_slice(&bytes).map_err(|e| invalid(e.to_string()))?;
         if record.version != VERSION {

@@ -7,6 +7,7 @@
 use super::dir;
 use super::manifest::{InstanceRecord, Manifest};
 use super::run::stamp_position;
+use crate::files;
 use crate::plan::workload::TraceLine;
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
@@ -58,7 +59,7 @@ impl SentBefore {
     }
 
     fn add_trace(&mut self, trace: &Path, run: u16) {
-        let Ok(file) = std::fs::File::open(trace) else { return };
+        let Ok(file) = files::open_raw(trace) else { return };
         let lines = BufReader::new(file).lines().map_while(Result::ok);
         let parsed = lines.filter_map(|line| serde_json::from_str::<TraceLine>(&line).ok());
         self.prompts.extend(parsed.filter_map(|line| Some((hash(&line)?, run))));

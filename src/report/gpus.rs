@@ -1,6 +1,7 @@
 //! gpu_summary.csv: what the samples of gpu.csv come to, point by point and GPU by GPU. Means are of samples under load;
 //! whether memory stood still tells whether the point was steady.
 
+use crate::files;
 use crate::outcome::PointFacts;
 use crate::record::RecordedRun;
 use crate::record::dir::GPU_CSV;
@@ -42,7 +43,8 @@ pub struct GpuSummary {
 
 /// Every point of a run; empty where no GPU was sampled.
 pub fn summaries(run: &RecordedRun) -> Vec<GpuSummary> {
-    let Ok(mut file) = ::csv::Reader::from_path(run.dir.join(GPU_CSV)) else { return Vec::new() };
+    let Ok(file) = files::open_raw(&run.dir.join(GPU_CSV)) else { return Vec::new() };
+    let mut file = ::csv::Reader::from_reader(file);
     let samples: Vec<RawSample> = file.deserialize().flatten().collect();
     let mut gpus: Vec<u32> = samples.iter().map(|s| s.gpu).collect();
     gpus.sort_unstable();

@@ -265,7 +265,9 @@ fn count(record: &mut RequestRecord, tokenizer: &Tokenizer) {
     {
         // Each chunk with text carries a token at the least.
         let chunks = u32::try_from(record.timeline.chunks.len()).unwrap_or(u32::MAX);
-        record.timeline.output_tokens = Some(TokenCount(tokenizer.count_plain(text).max(chunks)));
+        // Cut in another way than it was made, a text may come to a token more than the server was let make.
+        let counted = tokenizer.count_plain(text).min(record.max_tokens.0).max(chunks);
+        record.timeline.output_tokens = Some(TokenCount(counted));
         record.timeline.counted_by = CountedBy::Tokenizer;
     }
 }

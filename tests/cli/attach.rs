@@ -104,6 +104,27 @@ fn one_endpoint_is_measured_and_left_running() {
 }
 
 #[test]
+fn what_a_chat_template_adds_counts_before_anything_is_sent() {
+    let (place, engine) = (Place::new(), Engine::start_with("", &["--sim-speed", "50", "--max-model-len", "512"]));
+    let line = format!(
+        "simple --attach {} --model m --tokenizer enginesim --endpoint /v1/chat/completions --request-rate 40 \
+         --num-prompts 6 --random-input-len 448 --random-output-len 64 --num-warmups 1 --json",
+        engine.url()
+    );
+    let refused = place.type_in(&line).expect(2).stderr;
+    assert!(refused.contains("exceed") && refused.contains("of which the chat template takes"), "{refused}");
+    place.type_in(&format!("{line} --overlong clip")).measured();
+    let run = place.runs("random").pop().expect("the second");
+    let requests = read_json_lines(run.join("requests.jsonl"));
+    assert_eq!(requests.len(), 6);
+    for request in requests {
+        let prompt = (request["prompt_tokens"].as_u64(), request["server_prompt_tokens"].as_u64());
+        assert!(prompt.0 < Some(448) && prompt.1 <= Some(448), "{request}");
+        assert_eq!((&request["outcome"], &request["output_tokens"]), (&"completed".into(), &64.into()), "{request}");
+    }
+}
+
+#[test]
 fn prefill_and_decode_engines_get_our_proxy_in_front() {
     let place = Place::new();
     let (prefill, mut decode) = (Engine::start("kv_producer"), Engine::start("kv_consumer"));

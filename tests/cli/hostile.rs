@@ -87,6 +87,47 @@ fn too_few_threads_are_told_before_anything_is_started() {
 }
 
 #[test]
+fn what_is_no_file_is_refused_wherever_one_is_expected() {
+    let place = Place::new();
+    let pipe = place.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("made");
+    for (file, what) in [("pipe", "a pipe"), ("/dev/zero", "a device"), (".", "a directory")] {
+        for line in [
+            format!("sweep {file} --engine sim"),
+            format!("plot --csv {file}"),
+            format!("best --tune {file} --gpus 1 --engine sim --dry-run"),
+            format!("simple --engine sim --tokenizer {file} --dataset-name custom --dataset-path x --dry-run"),
+            format!("simple --engine sim --dataset-name timed_trace --dataset-path {file} --dry-run"),
+        ] {
+            let told = place.type_in(&line).expect(2).stderr;
+            let elsewhere = file == "." && (line.contains("tokenizer") || line.contains("--tune"));
+            assert!(elsewhere || told.contains(what), "{line}: {told}");
+        }
+        let place = Place::new().with("SSL_CERT_FILE", &place.path().join(file).display().to_string());
+        for line in ["simple --attach HTTPS://127.0.0.1:9 --model m", "proxy --backend https://127.0.0.1:9 --port 0"] {
+            let told = place.type_in(line).expect(2).stderr;
+            assert!(told.contains("SSL_CERT_FILE") && told.contains(what), "{line}: {told}");
+        }
+        let told = place.type_in("simple --attach http://127.0.0.1:9 --model m").expect(3).stderr;
+        assert!(told.contains("Connection refused"), "HTTP needs no certificate: {told}");
+    }
+}
+
+#[test]
+fn a_table_goes_where_it_was_sent_be_it_a_pipe() {
+    let place = Place::new();
+    let pipe = place.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("made");
+    let reader = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || std::fs::read_to_string(pipe).expect("read")
+    });
+    place.type_in(&format!("aggregate {} --output pipe", recorded("simple"))).expect(0);
+    assert!(reader.join().expect("joined").starts_with("run,"));
+    assert!(!std::fs::metadata(&pipe).expect("there").is_file(), "no file in its place");
+}
+
+#[test]
 fn a_run_without_a_point_is_no_figure() {
     let place = Place::new();
     let ended = place.measure("simple").measured();

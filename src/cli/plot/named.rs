@@ -6,6 +6,7 @@ use crate::cli::aggregate;
 use crate::cli::args::PlotArgs;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::{out, present};
+use crate::files;
 use crate::plan::environment::{self, Environment};
 use crate::record::{Manifest, RecordedRun, catalog, dir};
 use crate::report::aggregate::{AggregateRow, interactive, latency, markdown, read, throughput};
@@ -13,6 +14,8 @@ use crate::report::figures::{self, Named};
 use clap::ArgMatches;
 use std::path::{Path, PathBuf};
 
+/// Bytes of a table. A point is a row of a kilobyte at most.
+const LARGEST_TABLE: u64 = 1 << 30;
 const REPORT: &str = "performance_report.md";
 const PAGE: &str = "interactive.html";
 
@@ -61,7 +64,7 @@ impl RowSource {
     fn rows(&self, args: &PlotArgs, matches: &ArgMatches, env: &Environment) -> Result<Vec<AggregateRow>, CliError> {
         match self {
             RowSource::Table(path) => {
-                let text = std::fs::read(path).map_err(|e| {
+                let text = files::read(path, LARGEST_TABLE).map_err(|e| {
                     CliError::usage(format!(
                         "cannot read {}: {e}\nhint: `topobench aggregate` writes one",
                         path.display()

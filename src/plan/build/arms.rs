@@ -294,5 +294,6 @@ pub fn base_url(text: &str) -> Result<String, PlanError> {
     if url.query().is_some() || url.fragment().is_some() {
         return Err(refuse("leave out what follows `?` or `#`; --extra-body adds to requests"));
     }
-    Ok(trimmed.to_string())
+    // As it is compared elsewhere: `HTTPS://` is told from http by its letters.
+    Ok(format!("{}{}", url.scheme(), &trimmed[url.scheme().len()..]))
 }

@@ -2,6 +2,7 @@
 //! is found; Zstandard, Brotli and LZ4 would each cost a C library or a crate.
 
 use super::row::{DatasetRow, RowPlace};
+use crate::files;
 use parquet::basic::Compression;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
@@ -14,8 +15,9 @@ use std::path::Path;
 /// # Errors
 /// In words, when the file as a whole can't be read.
 pub(super) fn for_each(path: &Path, each: &mut dyn FnMut(RowPlace, Result<DatasetRow, String>)) -> Result<(), String> {
-    let file = File::open(path).map_err(|e| e.to_string())?;
-    let reader = SerializedFileReader::new(file).map_err(|e| e.to_string())?;
+    let file = files::open_raw(path).map_err(|e| e.to_string())?;
+    let reader = SerializedFileReader::new(file)
+        .map_err(|e| format!("its end is missing or damaged: it was not written or copied whole ({e})"))?;
     if let Some(codec) = unknown_codec(&reader) {
         return Err(format!(
             "its pages are packed with {codec}, which is not read here: write it again with Snappy, or as JSONL \

@@ -155,7 +155,15 @@ impl Benchmark {
         all.sort_by(|(a, _), (b, _)| a.due().unwrap_or(f64::MAX).total_cmp(&b.due().unwrap_or(f64::MAX)));
         let begin = all.first().and_then(|(r, _)| r.due()).ok_or("its requests have no times")?;
         let latest = all.iter().filter_map(|(r, _)| r.due()).fold(begin, f64::max);
-        (0u32..).zip(all).map(|(index, (request, outcome))| request.record(index, begin, latest, outcome)).collect()
+        let records: Vec<_> = (0u32..)
+            .zip(all)
+            .map(|(index, (request, outcome))| request.record(index, begin, latest, outcome))
+            .collect::<Result<_, _>>()?;
+        let mut served = records.iter().filter(|record| record.outcome == Outcome::Completed).peekable();
+        match served.peek().is_some() && served.all(RequestRecord::lacks_count) {
+            true => Err("the tokens of each of its requests came in one piece, so that TPOT is not known".to_string()),
+            false => Ok(records),
+        }
     }
 }
 
@@ -224,7 +232,8 @@ impl GuidellmRequest {
             timeline.first_token = Some(at(first));
             timeline.last_token = Some(at(last.max(first)));
             timeline.end = at(last.max(first));
-            timeline.output_tokens = Some(TokenCount(tokens));
+            // Several tokens at one moment came in one piece: nobody knows how long they took.
+            timeline.output_tokens = Some(TokenCount(tokens)).filter(|_| tokens == 1 || last > first);
         }
         Ok(RequestRecord {
             index,

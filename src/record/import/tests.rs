@@ -43,7 +43,15 @@ fn a_tpot_that_is_not_told_is_never_zero() {
     }
     let uncounted = one(&vllm(GAPS).replace("[3, 3]", "[null, null]"));
     assert!(uncounted.records.iter().all(|r| r.lacks_count()), "as our own exports have it");
-    assert!(refused(&vllm(r#", "itls": [[], []]"#)).contains("in one piece"));
+    for whole in [r#", "itls": [[], []]"#, r#", "latencies": [0.1, 0.2]"#, r#", "tpots": [0, 0.0]"#] {
+        assert!(refused(&vllm(whole)).contains("in one piece"), "{whole}");
+    }
+    // Milliseconds beside seconds, or two clocks: less time than none is no measurement, and no TPOT of 0.
+    for more in
+        [r#", "latencies": [0.05, 0.24]"#, r#", "tpots": [-0.01, 0.02]"#, r#", "itls": [[-1, 0], [0.02, 0.02]]"#]
+    {
+        assert_eq!(tpots(&one(&vllm(more))), [None, Some(0.02)], "{more}");
+    }
     let lens = vllm(r#", "itls": [[0.01], [0.01]]"#).replace("output_lens", "other");
     assert!(refused(&lens).contains("output_lens"), "chunks are not tokens");
     let single = vllm("").replace("[3, 3]", "[1, 1]");

@@ -62,6 +62,17 @@ enum Decode {
     Unknown,
 }
 
+impl Decode {
+    /// Of several tokens. No time at all is that of one piece, and less than none that of nothing.
+    fn of(secs: f64) -> Decode {
+        match secs {
+            0.0 => Decode::Whole,
+            secs if secs > 0.0 && secs.is_finite() => Decode::Secs(secs),
+            _ => Decode::Unknown,
+        }
+    }
+}
+
 impl VllmFile {
     /// # Errors
     /// When it is no JSON object, or a column holds what can't stand there.
@@ -223,18 +234,18 @@ impl VllmFile {
             return Decode::Secs(0.0);
         }
         if let Some(tpot) = at(&self.tpots, i) {
-            return Decode::Secs(tpot * f64::from(tokens.unwrap_or(2).saturating_sub(1)));
+            return Decode::of(tpot * f64::from(tokens.unwrap_or(2).saturating_sub(1)));
         }
         if tokens.is_none() {
             return Decode::Unknown;
         }
         if let Some(latency) = at(&self.latencies, i) {
-            return Decode::Secs(latency - ttft);
+            return Decode::of(latency - ttft);
         }
         match self.itls.as_ref().map(|l| l[i].as_deref()) {
             Some(Some([])) => Decode::Whole,
             Some(Some(gaps)) => match gaps.iter().map(|gap| gap.get()).sum::<Option<f64>>() {
-                Some(secs) => Decode::Secs(secs),
+                Some(secs) => Decode::of(secs),
                 None => Decode::Unknown,
             },
             Some(None) | None => Decode::Unknown,

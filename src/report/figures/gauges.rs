@@ -3,12 +3,12 @@
 //! Their times count from the run's beginning, as the manifest has it, also where a second process went on with the run;
 //! here they count from the point's time zero. Lines that can't be read are passed over: these files are evidence beside the measurement, never part of it.
 
+use crate::files;
 use crate::outcome::PointFacts;
 use crate::record::RecordedRun;
 use crate::record::dir::{ENGINE_METRICS, GPU_CSV};
 use crate::report::gpus::time_zero;
 use serde::Deserialize;
-use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::ops::RangeInclusive;
 
@@ -57,7 +57,7 @@ impl Gauges {
     }
 
     fn read_engines(&mut self, run: &RecordedRun, zero: f64, span: &RangeInclusive<f64>) {
-        let Ok(file) = File::open(run.dir.join(ENGINE_METRICS)) else { return };
+        let Ok(file) = files::open_raw(&run.dir.join(ENGINE_METRICS)) else { return };
         let lines = BufReader::new(file).lines().map_while(Result::ok);
         for line in lines.filter_map(|line| serde_json::from_str::<EngineLine>(&line).ok()) {
             let at = line.at - zero;
@@ -71,7 +71,8 @@ impl Gauges {
     }
 
     fn read_gpus(&mut self, run: &RecordedRun, zero: f64, span: &RangeInclusive<f64>) {
-        let Ok(mut file) = csv::Reader::from_path(run.dir.join(GPU_CSV)) else { return };
+        let Ok(file) = files::open_raw(&run.dir.join(GPU_CSV)) else { return };
+        let mut file = csv::Reader::from_reader(file);
         for line in file.deserialize::<GpuLine>().flatten() {
             let at = line.at - zero;
             if span.contains(&at) {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::outcome::Timeline;
+use crate::outcome::{Chunk, Timeline};
 use crate::units::TokenCount;
 
 fn at(ms: u64) -> Offset {
@@ -72,6 +72,21 @@ fn without_a_proxy_the_one_engine_had_every_request() {
     let (abort, told) = died(Role::Replica, 0);
     assert_eq!(explained(Outcome::Unfinished, None, &abort), told);
     assert_eq!(explained(connect(), None, &abort), told);
+}
+
+#[test]
+fn a_text_is_counted_as_no_more_tokens_than_were_asked_for_and_no_fewer_than_its_chunks() {
+    let tokenizer = Tokenizer::load("enginesim").expect("embedded");
+    let counted = |chunks: u64| {
+        let mut answer = record(Outcome::Completed, None);
+        answer.text = Some("a text of far more than four tokens, however it be cut".to_string());
+        answer.timeline.chunks = (0..chunks).map(|i| Chunk { at: at(i), tokens: 1 }).collect();
+        count(&mut answer, &tokenizer);
+        assert_eq!(answer.timeline.counted_by, CountedBy::Tokenizer);
+        answer.timeline.output_tokens
+    };
+    assert_eq!(counted(2), Some(TokenCount(4)), "as many as were asked for");
+    assert_eq!(counted(5), Some(TokenCount(5)), "each chunk has one");
 }
 
 #[test]

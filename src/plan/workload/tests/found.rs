@@ -157,7 +157,9 @@ fn parquet_is_read_by_column() {
     assert_eq!(prepared.report().candidates, 2);
     assert!(prompts(&prepared).contains("a b c d"));
     let damaged = hf("d.parquet", &parquet_of(&["a b c d"])[..40]).expect_err("cut off").to_string();
-    assert!(damaged.contains("d.parquet"), "{damaged}");
+    assert!(damaged.contains("d.parquet") && damaged.contains("not written or copied whole"), "{damaged}");
+    let stub = hf("d.parquet", b"PAR1 and a few").expect_err("no end").to_string();
+    assert!(stub.contains("not written or copied whole"), "{stub}");
 }
 
 /// A file with one column `prompt`.
