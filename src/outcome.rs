@@ -4,8 +4,10 @@
 //! never a zero: a failed request has no TTFT.
 
 mod hand_over;
+mod ranks;
 
 pub use hand_over::{HandOverFacts, KvSpan, KvTotals};
+pub use ranks::RankCounters;
 
 use crate::units::{E2el, Offset, RequestRate, TokenCount, Tpot, Ttft};
 use serde::{Deserialize, Serialize};
@@ -458,6 +460,9 @@ pub struct PointFacts {
     /// `None`: no engine metrics could be read.
     #[serde(default)]
     pub engines: Option<EngineCounters>,
+    /// Of engines with several data-parallel ranks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ranks: Vec<RankCounters>,
     #[serde(default)]
     pub gpus: Option<GpuFacts>,
     /// `None`: no decode instance counts hand-overs.

@@ -12,7 +12,7 @@ use http_body_util::Either;
 use crate::config::Dispatch;
 use crate::fault::{Fault, FaultKind};
 use crate::group::{Assignment, Group};
-use crate::headers::for_prefill;
+use crate::headers::{for_prefill, for_rank};
 use crate::hop::{Call, Outgoing};
 use crate::identity::Identity;
 use crate::relay::{Answered, ProxyBody};
@@ -112,7 +112,11 @@ pub(crate) async fn prefill(
     stamps: &mut PrefillStamps,
 ) -> Result<Prefilled, Fault> {
     stamps.backend = Some(backend.index);
-    let outgoing = Outgoing { call, headers: &for_prefill(&call.headers), body: std::slice::from_ref(body) };
+    let outgoing = Outgoing {
+        call,
+        headers: &for_prefill(&call.headers, call.pins.prefill_rank),
+        body: std::slice::from_ref(body),
+    };
     let mut answered = outgoing.exchange(worker, backend, &mut stamps.sent).await?;
     stamps.head = Some(Instant::now());
     let status = answered.head.status;
@@ -147,7 +151,8 @@ pub(crate) async fn decode(
     stamps: &mut DecodeStamps,
 ) -> Result<Answered, Fault> {
     stamps.backend = Some(backend.index);
-    let outgoing = Outgoing { call, headers: &call.headers, body };
+    let headers = for_rank(&call.headers, call.pins.decode_rank);
+    let outgoing = Outgoing { call, headers: &headers, body };
     let answered = outgoing.exchange(worker, backend, &mut stamps.sent).await?;
     stamps.head = Some(Instant::now());
     Ok(answered)

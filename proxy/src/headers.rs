@@ -1,5 +1,7 @@
 //! Which headers travel on, and the proxy's own: pins and request ids.
 
+use std::borrow::Cow;
+
 use http::header::{
     ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
@@ -12,6 +14,10 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 const PIN_PREFILL: HeaderName = HeaderName::from_static("x-topobench-prefill");
 const PIN_DECODE: HeaderName = HeaderName::from_static("x-topobench-decode");
 const PIN_BACKEND: HeaderName = HeaderName::from_static("x-topobench-backend");
+const PIN_PREFILL_RANK: HeaderName = HeaderName::from_static("x-topobench-prefill-rank");
+const PIN_DECODE_RANK: HeaderName = HeaderName::from_static("x-topobench-decode-rank");
+/// By which an engine of several data-parallel ranks is told which of them serves the request.
+const RANK: HeaderName = HeaderName::from_static("x-data-parallel-rank");
 
 /// Headers that speak about one connection (RFC 9110, 7.6.1), not about the message.
 const HOP_BY_HOP: [HeaderName; 9] = [
@@ -32,6 +38,9 @@ pub(crate) struct Pins {
     pub(crate) prefill: Option<usize>,
     pub(crate) decode: Option<usize>,
     pub(crate) backend: Option<usize>,
+    /// Data-parallel ranks within the engines; vLLM checks them itself.
+    pub(crate) prefill_rank: Option<usize>,
+    pub(crate) decode_rank: Option<usize>,
 }
 
 impl Pins {
@@ -43,11 +52,17 @@ impl Pins {
                 Some(index) => Ok(Some(index)),
                 None => Err(Refusal::BadRequest {
                     param: None,
-                    message: format!("{name} must be the index of a backend, counted from 0"),
+                    message: format!("{name} must be an index, counted from 0"),
                 }),
             },
         };
-        Ok(Pins { prefill: take(PIN_PREFILL)?, decode: take(PIN_DECODE)?, backend: take(PIN_BACKEND)? })
+        Ok(Pins {
+            prefill: take(PIN_PREFILL)?,
+            decode: take(PIN_DECODE)?,
+            backend: take(PIN_BACKEND)?,
+            prefill_rank: take(PIN_PREFILL_RANK)?,
+            decode_rank: take(PIN_DECODE_RANK)?,
+        })
     }
 }
 
@@ -73,10 +88,18 @@ pub(crate) fn for_backend(headers: &mut HeaderMap) {
 }
 
 /// The headers of the prefill hop: its answer is read here, so it must not be compressed.
-pub(crate) fn for_prefill(headers: &HeaderMap) -> HeaderMap {
-    let mut headers = headers.clone();
+pub(crate) fn for_prefill(headers: &HeaderMap, rank: Option<usize>) -> HeaderMap {
+    let mut headers = for_rank(headers, rank).into_owned();
     headers.remove(ACCEPT_ENCODING);
     headers
+}
+
+/// With the data-parallel rank that is to serve the request, if one is asked for.
+pub(crate) fn for_rank(headers: &HeaderMap, rank: Option<usize>) -> Cow<'_, HeaderMap> {
+    let Some(rank) = rank else { return Cow::Borrowed(headers) };
+    let mut headers = headers.clone();
+    headers.insert(RANK, HeaderValue::from(rank));
+    Cow::Owned(headers)
 }
 
 /// The client's request id, or a new one put in its place.
@@ -117,7 +140,7 @@ mod tests {
         let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["accept-encoding", "authorization"]);
-        assert!(!for_prefill(&headers).contains_key(ACCEPT_ENCODING));
+        assert!(!for_prefill(&headers, None).contains_key(ACCEPT_ENCODING));
     }
 
     #[test]
@@ -126,6 +149,11 @@ mod tests {
         let pins = Pins::take(&mut headers).unwrap();
         assert_eq!((pins.prefill, pins.decode, pins.backend), (Some(1), Some(0), None));
         assert_eq!(headers.len(), 1);
+        let mut headers = map(&[("x-topobench-prefill-rank", "3"), ("x-topobench-decode-rank", "1"), ("a", "b")]);
+        let pins = Pins::take(&mut headers).unwrap();
+        assert_eq!(for_prefill(&headers, pins.prefill_rank)[RANK], "3");
+        assert_eq!(for_rank(&headers, pins.decode_rank)[RANK], "1");
+        assert!(!for_rank(&headers, None).contains_key(RANK) && headers.len() == 1);
         for bad in ["", "-1", "first", "1.0"] {
             assert!(Pins::take(&mut map(&[("x-topobench-backend", bad)])).is_err(), "{bad}");
         }

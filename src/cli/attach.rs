@@ -7,13 +7,22 @@ use crate::plan::build::Servers;
 use clap::ArgMatches;
 
 /// Flags that size or start engines.
-const OF_ENGINES: [&str; 12] = [
+const OF_ENGINES: [&str; 21] = [
     "tp",
+    "dp",
+    "pp",
+    "ep",
     "replicas",
     "prefill",
     "decode",
     "prefill_tp",
+    "prefill_dp",
+    "prefill_pp",
+    "prefill_ep",
     "decode_tp",
+    "decode_dp",
+    "decode_pp",
+    "decode_ep",
     "topology",
     "engine",
     "engine_arg",

@@ -4,6 +4,7 @@ use super::args::PredictArgs;
 use super::exit::{CliError, Exit};
 use super::{out, slo};
 use crate::plan::environment::Environment;
+use crate::plan::parallelism::Parallelism;
 use crate::predict::arm::{EngineSettings, Group, PredictedArm};
 use crate::predict::fleet::VirtualFleet;
 use crate::predict::latency::{attainment, quantile};
@@ -63,7 +64,7 @@ fn arms(args: &PredictArgs) -> Vec<PredictedArm> {
         max_num_seqs: args.max_num_seqs,
         ..EngineSettings::default()
     };
-    let group = |replicas, tensor_parallel| Group { replicas, tensor_parallel, settings };
+    let group = |replicas, tensor_parallel| Group { replicas, ranks: Parallelism::tensor(tensor_parallel), settings };
     let sizes = (0..).map(|power| 1 << power).take_while(|size| *size <= args.gpus);
     let mut arms: Vec<PredictedArm> = sizes
         .filter(|size| args.gpus.is_multiple_of(*size))

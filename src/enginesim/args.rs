@@ -51,6 +51,13 @@ pub(super) struct ServeArgs {
     pub port: u16,
     #[arg(long, default_value_t = 1)]
     pub tensor_parallel_size: u32,
+    /// Ranks with queues of their own behind the one API server.
+    #[arg(long, default_value_t = 1)]
+    pub data_parallel_size: u32,
+    #[arg(long, default_value_t = 1)]
+    pub pipeline_parallel_size: u32,
+    #[arg(long)]
+    pub enable_expert_parallel: bool,
     /// Share of each GPU's memory for weights and KV cache, 0 to 1.
     #[arg(long, default_value_t = 0.92)]
     pub gpu_memory_utilization: f64,
@@ -93,6 +100,8 @@ pub(super) struct InertArgs {
     pub dtype: Option<String>,
     #[arg(long)]
     pub load_format: Option<String>,
+    #[arg(long)]
+    pub api_server_count: Option<u32>,
     #[arg(long)]
     pub tokenizer: Option<String>,
     #[arg(long)]
@@ -252,7 +261,7 @@ pub(super) fn parse(argv: impl Iterator<Item = OsString>) -> Cli {
     })
 }
 
-/// Spells a flag as clap knows it: vLLM takes `_` for `-` in names, and `-tp`.
+/// Spells a flag as clap knows it: vLLM takes `_` for `-` in names, and short ones of several letters.
 fn canonical(argument: OsString) -> OsString {
     let Some(text) = argument.to_str() else {
         return argument;
@@ -261,8 +270,16 @@ fn canonical(argument: OsString) -> OsString {
         Some((name, value)) => (name, format!("={value}")),
         None => (text, String::new()),
     };
-    if name == "-tp" {
-        return format!("--tensor-parallel-size{value}").into();
+    let long = match name {
+        "-tp" => Some("--tensor-parallel-size"),
+        "-dp" => Some("--data-parallel-size"),
+        "-pp" => Some("--pipeline-parallel-size"),
+        "-ep" => Some("--enable-expert-parallel"),
+        "-asc" => Some("--api-server-count"),
+        _ => None,
+    };
+    if let Some(long) = long {
+        return format!("{long}{value}").into();
     }
     if !name.starts_with("--") || name.contains(char::is_whitespace) {
         return argument;
@@ -287,6 +304,9 @@ mod tests {
     fn spellings_of_vllm_are_understood() {
         let args = serve(&["qwen3-8b", "-tp", "2", "--max_model_len=4096", "--port", "81"]).unwrap();
         assert_eq!(args.tensor_parallel_size, 2);
+        let args = serve(&["m", "-dp", "4", "-pp=2", "-ep", "-asc", "1"]).unwrap();
+        assert_eq!((args.data_parallel_size, args.pipeline_parallel_size), (4, 2));
+        assert!(args.enable_expert_parallel);
         assert_eq!(args.max_model_len, Some(4096));
         assert_eq!((args.port, args.model_tag.as_deref()), (81, Some("qwen3-8b")));
     }

@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use crate::enginesim::args::{KvTransferConfig, ServeArgs};
 use crate::enginesim::faults::Faults;
+use topobench::predict::model::Parallelism;
 use topobench::predict::model::blocks::{BlockPool, mix};
 use topobench::predict::model::cost::CostModel;
 use topobench::predict::model::preset::{GPUS, Gpu, MODELS, Model};
@@ -65,7 +66,7 @@ pub(super) struct Config {
     pub served_names: Vec<String>,
     pub host: String,
     pub port: u16,
-    pub tensor_parallel: u32,
+    pub parallelism: Parallelism,
     pub utilization: f64,
     pub max_model_len: u32,
     pub limits: BatchLimits,
@@ -99,6 +100,8 @@ impl Config {
         let model = Model::find(&model_path).ok_or_else(|| ConfigError::UnknownModel(model_path.clone()))?;
         let gpu = Gpu::find(&args.sim.sim_gpu).ok_or_else(|| ConfigError::UnknownGpu(args.sim.sim_gpu.clone()))?;
         let tensor_parallel = args.tensor_parallel_size;
+        positive("data-parallel-size", f64::from(args.data_parallel_size))?;
+        positive("pipeline-parallel-size", f64::from(args.pipeline_parallel_size))?;
         if tensor_parallel == 0 || !model.heads.is_multiple_of(tensor_parallel) {
             let heads = model.heads;
             return Err(ConfigError::Heads { heads, tensor_parallel });
@@ -121,7 +124,13 @@ impl Config {
             let (asked, limit) = (max_model_len, model.max_context);
             return Err(ConfigError::ContextTooLong { asked, limit });
         }
-        let cost = CostModel::new(model, gpu, tensor_parallel);
+        let parallelism = Parallelism {
+            tensor_parallel,
+            data_parallel: args.data_parallel_size,
+            pipeline_parallel: args.pipeline_parallel_size,
+            expert_parallel: args.enable_expert_parallel,
+        };
+        let cost = CostModel::new(model, gpu, parallelism);
         let bytes = args.kv_cache_memory_bytes.map(|bytes| bytes as f64);
         let bytes = bytes.unwrap_or_else(|| cost.kv_memory(utilization));
         let kv_blocks = cost.kv_blocks(bytes, args.block_size);
@@ -135,7 +144,7 @@ impl Config {
             served_names,
             host: args.host,
             port: args.port,
-            tensor_parallel,
+            parallelism,
             utilization,
             max_model_len,
             limits,
@@ -152,7 +161,7 @@ impl Config {
     }
 
     pub(super) fn cost(&self) -> CostModel {
-        CostModel::new(self.model, self.gpu, self.tensor_parallel)
+        CostModel::new(self.model, self.gpu, self.parallelism)
     }
 
     pub(super) fn scheduler(&self) -> Scheduler {
@@ -160,22 +169,30 @@ impl Config {
         Scheduler::new(self.limits, self.cost(), pool)
     }
 
-    /// Labels of `vllm:cache_config_info`, in alphabetical order.
+    /// What one data-parallel rank calls itself to others.
+    pub(super) fn engine_id(&self, kv: &KvSide, rank: u32) -> String {
+        match self.parallelism.data_parallel {
+            1 => kv.engine_id.clone(),
+            _ => format!("{}_dp{rank}", kv.engine_id),
+        }
+    }
+
+    /// Labels of `vllm:cache_config_info` beside the rank's, in alphabetical order. As vLLM does, they tell the blocks of all
+    /// ranks together.
     pub(super) fn cache_labels(&self) -> Vec<(&'static str, String)> {
         let python = |value: bool| if value { "True" } else { "False" }.to_owned();
         vec![
             ("block_size", self.limits.block_size.to_string()),
             ("cache_dtype", "auto".to_owned()),
             ("enable_prefix_caching", python(self.prefix_caching)),
-            ("engine", "0".to_owned()),
             ("gpu_memory_utilization", self.utilization.to_string()),
             ("kv_cache_size_tokens", self.kv_tokens().to_string()),
-            ("num_gpu_blocks", self.kv_blocks.to_string()),
+            ("num_gpu_blocks", (u64::from(self.kv_blocks) * u64::from(self.parallelism.data_parallel)).to_string()),
             ("prefix_caching_hash_algo", "sha256".to_owned()),
         ]
     }
 
-    /// Tokens that the KV cache holds.
+    /// Tokens that the KV cache of one rank holds.
     pub(super) fn kv_tokens(&self) -> u64 {
         u64::from(self.kv_blocks) * u64::from(self.limits.block_size)
     }

@@ -14,12 +14,14 @@ use tokio::sync::oneshot;
 use crate::enginesim::answer::{Answer, FinishReason, KvPrint, Sampling};
 use crate::enginesim::args::LoadFailurePolicy;
 use crate::enginesim::config::Config;
-use crate::enginesim::engine::{Arrived, Engine, Event, Fetched, Submission};
+use crate::enginesim::engine::{Arrived, Event, Fetched, Submission};
 use crate::enginesim::faults::Fault;
 use crate::enginesim::log::{self, Source};
-use crate::enginesim::metrics::{Distribution, Metrics};
-use crate::enginesim::sidechannel::{DecodeSide, RemoteKv, TransferError};
+use crate::enginesim::metrics::{Distribution, Page};
+use crate::enginesim::rank::{Rank, Ranks};
+use crate::enginesim::sidechannel::{RemoteKv, TransferError};
 use crate::enginesim::tokenizer::Vocabulary;
+use topobench::predict::model::Parallelism;
 use topobench::predict::model::blocks::{mix, prefix_hashes};
 use topobench::predict::model::scheduler::Fetch;
 use topobench::predict::model::sequence::{KvOrigin, NewSequence, Report, SequenceId};
@@ -28,10 +30,8 @@ use topobench::predict::model::sequence::{KvOrigin, NewSequence, Report, Sequenc
 pub(super) struct Server {
     pub config: Config,
     pub vocabulary: Vocabulary,
-    pub engine: Arc<Engine>,
-    pub metrics: Arc<Metrics>,
-    /// Present with a KV connector.
-    pub decode_side: Option<DecodeSide>,
+    pub ranks: Ranks,
+    pub page: Page,
     /// Generation requests so far.
     pub requests: AtomicU64,
     /// Requests being answered, for `/load`.
@@ -73,6 +73,8 @@ pub(super) struct Job {
     pub n: u32,
     pub sampling: Sampling,
     pub kv: KvUse,
+    /// The data-parallel rank that is to serve it.
+    pub rank: Option<usize>,
 }
 
 /// What a request does with KV caches of other instances.
@@ -120,6 +122,8 @@ struct Choice {
 /// A request on its way through the engine.
 pub(super) struct Generation {
     server: Arc<Server>,
+    /// The data-parallel rank that serves it.
+    rank: usize,
     job: Job,
     choices: Vec<Choice>,
     sender: Option<UnboundedSender<Event>>,
@@ -131,6 +135,7 @@ pub(super) struct Generation {
 impl Generation {
     pub(super) fn new(server: Arc<Server>, job: Job) -> Self {
         let (sender, events) = unbounded_channel();
+        let rank = server.ranks.enter(job.rank);
         let fetches = matches!(job.kv, KvUse::Fetch(_) | KvUse::Await(..));
         let mut choices = Vec::new();
         for prompt in &job.prompts {
@@ -139,10 +144,20 @@ impl Generation {
                 let mut sampling = job.sampling.clone();
                 sampling.noise = sampling.noise.map(|noise| mix(noise, sample));
                 let answer = (!fetches).then(|| Answer::compose(&server.vocabulary, print, &sampling));
-                choices.push(Choice { id: server.engine.next_id(), answer, sampling, sent: 0, done: false });
+                choices.push(Choice {
+                    id: server.ranks.get(rank).engine.next_id(),
+                    answer,
+                    sampling,
+                    sent: 0,
+                    done: false,
+                });
             }
         }
-        Self { server, job, choices, sender: Some(sender), events, tokens: 0, held: None }
+        Self { server, rank, job, choices, sender: Some(sender), events, tokens: 0, held: None }
+    }
+
+    fn rank(&self) -> &Rank {
+        self.server.ranks.get(self.rank)
     }
 
     /// The next token of any choice; `None` when all choices have ended.
@@ -177,6 +192,8 @@ impl Generation {
             return None;
         };
         let kv = self.server.config.kv.as_ref()?;
+        let Parallelism { tensor_parallel, pipeline_parallel, .. } = self.server.config.parallelism;
+        let rank = self.rank as u32;
         if self.server.config.faults.has(&Fault::NullParams) {
             return None;
         }
@@ -184,13 +201,13 @@ impl Generation {
             "do_remote_prefill": true,
             "do_remote_decode": false,
             "remote_block_ids": [report.held_blocks],
-            "remote_engine_id": kv.engine_id,
+            "remote_engine_id": self.server.config.engine_id(kv, rank),
             "remote_request_id": request_id,
             "remote_host": kv.host,
-            "remote_port": kv.port,
-            "tp_size": self.server.config.tensor_parallel,
+            "remote_port": u32::from(kv.port) + rank,
+            "tp_size": tensor_parallel,
             "dcp_size": 1,
-            "pp_size": 1,
+            "pp_size": pipeline_parallel,
             "remote_num_tokens": report.prompt_tokens,
             "remote_blocks_expiry_time": null,
             "transfer_mode": kv.transfer.mode(),
@@ -202,7 +219,7 @@ impl Generation {
         let config = &self.server.config;
         let tokens: usize = self.job.prompts.iter().map(|prompt| prompt.len()).sum();
         let admission = config.cost().admission(tokens as u32);
-        let admission = self.server.engine.clock().real(admission);
+        let admission = self.rank().engine.clock().real(admission);
         tokio::time::sleep(admission).await;
         for (index, choice) in self.choices.iter().enumerate() {
             let prompt = &self.job.prompts[index / self.job.n as usize];
@@ -224,9 +241,9 @@ impl Generation {
                 remote_blocks,
                 hold_blocks: offer.is_some(),
             };
-            self.server.engine.submit(Submission { spec, index, events: sender.clone(), admission, hand_off: offer });
+            self.rank().engine.submit(Submission { spec, index, events: sender.clone(), admission, hand_off: offer });
         }
-        let mut values = self.server.metrics.values();
+        let mut values = self.rank().metrics.values();
         values.observe(Distribution::N, f64::from(self.job.n));
         values.observe(Distribution::MaxTokens, f64::from(self.job.sampling.max_tokens));
     }
@@ -234,7 +251,8 @@ impl Generation {
     /// Brings the KV of the (only) prompt here, or decides what to do without it.
     async fn fetch(&mut self, fetch: Fetch) -> Result<(), GenerationError> {
         let server = Arc::clone(&self.server);
-        let (Some(side), Some(choice)) = (&server.decode_side, self.choices.first_mut()) else {
+        let rank = server.ranks.get(self.rank);
+        let (Some(side), Some(choice)) = (&rank.decode_side, self.choices.first_mut()) else {
             return Err(GenerationError::Engine);
         };
         let fetched = match &self.job.kv {
@@ -244,7 +262,7 @@ impl Generation {
                 .map(|(print, posted)| (print, Arrived::Fetched(Fetched { fetch, posted }))),
             KvUse::Await(remote, request_id) => {
                 let id = fetch.id;
-                let pushed = pushed(&server, remote.clone(), request_id.clone(), fetch).await;
+                let pushed = pushed(&server, self.rank, remote.clone(), request_id.clone(), fetch).await;
                 pushed.map(|print| (print, Arrived::Pushed(id)))
             }
             KvUse::Local | KvUse::Offer(_) => return Err(GenerationError::Engine),
@@ -257,7 +275,7 @@ impl Generation {
                 log::warning(Source::EngineCore, "scheduler.py:2101", &message);
                 let print = KvPrint::of(&self.job.prompts[0]);
                 let answer = Answer::compose(&server.vocabulary, print, &choice.sampling);
-                server.engine.kv_recompute(choice.id, answer.tokens());
+                rank.engine.kv_recompute(choice.id, answer.tokens());
                 choice.answer = Some(answer);
                 return Ok(());
             }
@@ -265,13 +283,13 @@ impl Generation {
                 let message = format!("Request {}: {error}; failing", self.job.id);
                 log::error(Source::EngineCore, "scheduler.py:2101", &message);
                 // Nobody was told of its blocks.
-                server.engine.abort(choice.id);
-                server.engine.release(choice.id);
+                rank.engine.abort(choice.id);
+                rank.engine.release(choice.id);
                 return Err(error.into());
             }
         };
         let answer = Answer::compose(&server.vocabulary, print, &choice.sampling);
-        server.engine.kv_loaded(arrived, answer.tokens());
+        rank.engine.kv_loaded(arrived, answer.tokens());
         choice.answer = Some(answer);
         Ok(())
     }
@@ -287,8 +305,9 @@ impl Generation {
             choice.done = true;
             let prompt = report.prompt_tokens;
             let admission = self.server.config.cost().admission(prompt);
-            let admission = self.server.engine.clock().real(admission);
-            self.server.metrics.values().finished(&report, reason, admission);
+            let rank = self.server.ranks.get(self.rank);
+            let admission = rank.engine.clock().real(admission);
+            rank.metrics.values().finished(&report, reason, admission);
             self.held = Some(*report);
         }
         Some(Delta { choice: index, token: piece.token, text: piece.text.clone(), finish })
@@ -306,6 +325,7 @@ impl Generation {
 /// Waits for pushed KV, also when the client has gone: as with vLLM its blocks are free only then.
 async fn pushed(
     server: &Arc<Server>,
+    rank: usize,
     remote: RemoteKv,
     request_id: String,
     fetch: Fetch,
@@ -313,10 +333,11 @@ async fn pushed(
     let (told, telling) = oneshot::channel();
     let (server, id) = (Arc::clone(server), fetch.id);
     tokio::spawn(async move {
-        let Some(side) = &server.decode_side else { return };
+        let rank = server.ranks.get(rank);
+        let Some(side) = &rank.decode_side else { return };
         let registered = side.register(&remote, &request_id, fetch).await;
         if told.send(registered).is_err() {
-            server.engine.release(id);
+            rank.engine.release(id);
         }
     });
     // Only an instance with a connector has requests that wait.
@@ -326,7 +347,8 @@ async fn pushed(
 impl Drop for Generation {
     fn drop(&mut self) {
         for choice in self.choices.iter().filter(|choice| !choice.done) {
-            self.server.engine.abort(choice.id);
+            self.rank().engine.abort(choice.id);
         }
+        self.server.ranks.leave(self.rank);
     }
 }

@@ -53,7 +53,7 @@ pub(super) async fn handle(
     headers.insert(SERVER, HeaderValue::from_static("uvicorn"));
     headers.insert(VARY, HeaderValue::from_static("Origin"));
     let status = response.status();
-    server.metrics.http(&path, method.as_str(), status.as_u16());
+    server.page.http(&path, method.as_str(), status.as_u16());
     let reason = status.canonical_reason().unwrap_or("");
     log::uvicorn(&format!("{peer} - \"{method} {path} HTTP/1.1\" {} {reason}", status.as_u16()));
     Ok(response)
@@ -99,7 +99,7 @@ async fn route(server: &Arc<Server>, request: Request<Incoming>) -> io::Result<R
             json_response(StatusCode::OK, json!({ "server_load": load }).to_string())
         }
         "/metrics" => {
-            let mut response = Response::new(full(server.metrics.render()));
+            let mut response = Response::new(full(server.page.render(server.ranks.metrics())));
             let kind = "text/plain; version=1.0.0; charset=utf-8";
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
             response
@@ -157,8 +157,11 @@ async fn generate(server: &Arc<Server>, endpoint: Endpoint, request: Request<Inc
     }
     let header = request.headers().get("x-request-id");
     let request_id = header.and_then(|id| id.to_str().ok()).map(str::to_owned);
+    let header = request.headers().get("x-data-parallel-rank");
+    // As vLLM has it: what is no number asks for nothing.
+    let rank = header.and_then(|rank| rank.to_str().ok()?.trim().parse().ok());
     let body = request.into_body().collect().await.map_err(io::Error::other)?;
-    let parsed = match request::parse(server, endpoint, &body.to_bytes(), request_id.as_deref()) {
+    let parsed = match request::parse(server, endpoint, &body.to_bytes(), request_id.as_deref(), rank) {
         Ok(parsed) => parsed,
         Err(error) => return Ok(error_response(&error)),
     };

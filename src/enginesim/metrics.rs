@@ -15,16 +15,26 @@ use histogram::Histogram;
 use crate::enginesim::answer::FinishReason;
 use topobench::predict::model::sequence::Report;
 
-/// All values of one instance.
+/// All values of one data-parallel rank.
 #[derive(Debug)]
 pub(super) struct Metrics {
-    model: String,
-    nixl: bool,
-    /// Labels of `vllm:cache_config_info`.
-    cache_config: Vec<(&'static str, String)>,
-    created: f64,
+    rank: u32,
     values: Mutex<Values>,
 }
+
+/// What an instance's page says beside its ranks' values.
+#[derive(Debug)]
+pub(super) struct Page {
+    model: String,
+    nixl: bool,
+    /// Labels of `vllm:cache_config_info` beside the rank's.
+    cache_config: Vec<(&'static str, String)>,
+    created: f64,
+    http: Mutex<HttpCounts>,
+}
+
+/// By handler, method and status class.
+type HttpCounts = BTreeMap<(String, String, String), u64>;
 
 /// The values under the lock.
 #[derive(Debug, Default)]
@@ -32,8 +42,6 @@ pub(super) struct Values {
     gauges: BTreeMap<Gauge, f64>,
     counters: BTreeMap<Counter, f64>,
     histograms: BTreeMap<Distribution, Histogram>,
-    /// By handler, method and status class.
-    http: BTreeMap<(String, String, String), u64>,
 }
 
 impl Values {
@@ -87,7 +95,7 @@ impl Values {
 }
 
 impl Metrics {
-    pub(super) fn new(model: String, nixl: bool, cache_config: Vec<(&'static str, String)>) -> Self {
+    pub(super) fn new(rank: u32) -> Self {
         let mut values = Values::default();
         for family in FAMILIES {
             if let Series::Histogram(which, bounds) = family.series {
@@ -95,94 +103,113 @@ impl Metrics {
             }
         }
         values.set(Gauge::Awake, 1.0);
-        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        Self {
-            model,
-            nixl,
-            cache_config,
-            created: since_epoch.unwrap_or_default().as_secs_f64(),
-            values: Mutex::new(values),
-        }
+        Self { rank, values: Mutex::new(values) }
     }
 
     /// Locks the values for a batch of changes.
     pub(super) fn values(&self) -> MutexGuard<'_, Values> {
         self.values.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A rank's values while a page is written.
+struct Snapshot<'a> {
+    rank: u32,
+    values: MutexGuard<'a, Values>,
+}
+
+impl Page {
+    pub(super) fn new(model: String, nixl: bool, cache_config: Vec<(&'static str, String)>) -> Self {
+        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let created = since_epoch.unwrap_or_default().as_secs_f64();
+        Self { model, nixl, cache_config, created, http: Mutex::default() }
+    }
 
     /// Counts an answered HTTP request.
     pub(super) fn http(&self, handler: &str, method: &str, status: u16) {
         let class = format!("{}xx", status / 100);
         let key = (handler.to_owned(), method.to_owned(), class);
-        *self.values().http.entry(key).or_default() += 1;
+        *self.http_counts().entry(key).or_default() += 1;
+    }
+
+    fn http_counts(&self) -> MutexGuard<'_, HttpCounts> {
+        self.http.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The whole page.
-    pub(super) fn render(&self) -> String {
-        let values = self.values();
+    pub(super) fn render<'a>(&self, ranks: impl Iterator<Item = &'a Metrics>) -> String {
+        let ranks: Vec<Snapshot<'_>> =
+            ranks.map(|metrics| Snapshot { rank: metrics.rank, values: metrics.values() }).collect();
         let mut page = String::with_capacity(32 * 1024);
         for family in FAMILIES.iter().filter(|family| self.nixl || !family.nixl) {
-            self.render_family(&mut page, family, &values);
+            self.render_family(&mut page, family, &ranks);
         }
-        self.render_rest(&mut page, &values);
+        self.render_rest(&mut page, &ranks);
         page
     }
 
-    fn render_family(&self, page: &mut String, family: &Family, values: &Values) {
+    fn render_family(&self, page: &mut String, family: &Family, ranks: &[Snapshot<'_>]) {
         let name = family.name;
         match &family.series {
             Series::Gauge(series) => {
                 head(page, name, family.help, "gauge");
-                for (gauge, label) in *series {
-                    let value = values.gauges.get(gauge).copied().unwrap_or_default();
-                    self.sample(page, name, label.as_slice(), value);
+                for (rank, (gauge, label)) in each(ranks, series) {
+                    let value = rank.values.gauges.get(gauge).copied().unwrap_or_default();
+                    self.sample(page, name, rank.rank, label.as_slice(), value);
                 }
             }
             Series::Counter(series) => {
                 let total = format!("{name}_total");
                 head(page, &total, family.help, "counter");
-                for (counter, label) in *series {
-                    let value = values.counters.get(counter).copied().unwrap_or_default();
-                    self.sample(page, &total, label.as_slice(), value);
+                for (rank, (counter, label)) in each(ranks, series) {
+                    let value = rank.values.counters.get(counter).copied().unwrap_or_default();
+                    self.sample(page, &total, rank.rank, label.as_slice(), value);
                 }
                 let created = format!("{name}_created");
                 head(page, &created, family.help, "gauge");
-                for (_, label) in *series {
-                    self.sample(page, &created, label.as_slice(), self.created);
+                for (rank, (_, label)) in each(ranks, series) {
+                    self.sample(page, &created, rank.rank, label.as_slice(), self.created);
                 }
             }
             Series::Histogram(which, _) => {
                 head(page, name, family.help, "histogram");
-                if let Some(histogram) = values.histograms.get(which) {
-                    self.render_histogram(page, name, histogram);
+                for rank in ranks {
+                    if let Some(histogram) = rank.values.histograms.get(which) {
+                        self.render_histogram(page, name, rank.rank, histogram);
+                    }
                 }
                 let created = format!("{name}_created");
                 head(page, &created, family.help, "gauge");
-                self.sample(page, &created, &[], self.created);
+                for rank in ranks {
+                    self.sample(page, &created, rank.rank, &[], self.created);
+                }
             }
         }
     }
 
-    fn render_histogram(&self, page: &mut String, name: &str, histogram: &Histogram) {
+    fn render_histogram(&self, page: &mut String, name: &str, rank: u32, histogram: &Histogram) {
         for (bound, count) in histogram.cumulative() {
             let le = if bound.is_infinite() { "+Inf".to_owned() } else { number(bound) };
             let model = escape(&self.model);
-            push(
-                page,
-                &format!("{name}_bucket{{engine=\"0\",le=\"{le}\",model_name=\"{model}\"}} {}\n", number(count as f64)),
-            );
+            let labels = format!("engine=\"{rank}\",le=\"{le}\",model_name=\"{model}\"");
+            push(page, &format!("{name}_bucket{{{labels}}} {}\n", number(count as f64)));
         }
-        self.sample(page, &format!("{name}_count"), &[], histogram.count() as f64);
-        self.sample(page, &format!("{name}_sum"), &[], histogram.sum());
+        self.sample(page, &format!("{name}_count"), rank, &[], histogram.count() as f64);
+        self.sample(page, &format!("{name}_sum"), rank, &[], histogram.sum());
     }
 
-    fn render_rest(&self, page: &mut String, values: &Values) {
+    fn render_rest(&self, page: &mut String, ranks: &[Snapshot<'_>]) {
         head(page, "vllm:cache_config_info", "Configuration of the KV cache.", "gauge");
-        let labels: Vec<String> =
-            self.cache_config.iter().map(|(key, value)| format!("{key}=\"{}\"", escape(value))).collect();
-        push(page, &format!("vllm:cache_config_info{{{}}} 1.0\n", labels.join(",")));
+        for rank in ranks {
+            let mut labels = self.cache_config.clone();
+            labels.push(("engine", rank.rank.to_string()));
+            labels.sort_by_key(|(key, _)| *key);
+            let labels: Vec<String> =
+                labels.iter().map(|(key, value)| format!("{key}=\"{}\"", escape(value))).collect();
+            push(page, &format!("vllm:cache_config_info{{{}}} 1.0\n", labels.join(",")));
+        }
         head(page, "http_requests_total", "Requests by handler, method and status.", "counter");
-        for ((handler, method, status), count) in &values.http {
+        for ((handler, method, status), count) in self.http_counts().iter() {
             push(
                 page,
                 &format!(
@@ -195,13 +222,18 @@ impl Metrics {
         push(page, &format!("process_start_time_seconds {}\n", number(self.created)));
     }
 
-    fn sample(&self, page: &mut String, name: &str, label: &[Label], value: f64) {
-        let mut labels = vec![("engine", "0".to_owned()), ("model_name", escape(&self.model))];
+    fn sample(&self, page: &mut String, name: &str, rank: u32, label: &[Label], value: f64) {
+        let mut labels = vec![("engine", rank.to_string()), ("model_name", escape(&self.model))];
         labels.extend(label.iter().map(|(key, value)| (*key, (*value).to_owned())));
         labels.sort_by_key(|(key, _)| *key);
         let labels: Vec<String> = labels.iter().map(|(k, v)| format!("{k}=\"{v}\"")).collect();
         push(page, &format!("{name}{{{}}} {}\n", labels.join(","), number(value)));
     }
+}
+
+/// Every series of every rank, rank by rank.
+fn each<'a, 'b, T>(ranks: &'a [Snapshot<'b>], series: &'a [T]) -> impl Iterator<Item = (&'a Snapshot<'b>, &'a T)> {
+    ranks.iter().flat_map(move |rank| series.iter().map(move |one| (rank, one)))
 }
 
 fn head(page: &mut String, name: &str, help: &str, kind: &str) {
@@ -233,7 +265,7 @@ mod tests {
     use super::*;
 
     fn page(nixl: bool) -> String {
-        Metrics::new("m\"1".into(), nixl, vec![("block_size", "16".into())]).render()
+        Page::new("m\"1".into(), nixl, vec![("block_size", "16".into())]).render([Metrics::new(0)].iter())
     }
 
     #[test]
@@ -266,11 +298,11 @@ mod tests {
 
     #[test]
     fn counts_appear() {
-        let metrics = Metrics::new("m".into(), false, Vec::new());
+        let (page, metrics) = (Page::new("m".into(), false, Vec::new()), Metrics::new(0));
         metrics.values().add(Counter::GenerationTokens, 7.0);
         metrics.values().observe(Distribution::FirstToken, 0.03);
-        metrics.http("/v1/completions", "POST", 200);
-        let page = metrics.render();
+        page.http("/v1/completions", "POST", 200);
+        let page = page.render([metrics].iter());
         for line in [
             "vllm:generation_tokens_total{engine=\"0\",model_name=\"m\"} 7.0",
             "vllm:time_to_first_token_seconds_bucket{engine=\"0\",le=\"0.02\",model_name=\"m\"} 0.0",
@@ -279,5 +311,20 @@ mod tests {
         ] {
             assert!(page.lines().any(|other| other == line), "{line}");
         }
+    }
+
+    #[test]
+    fn each_rank_has_samples_of_its_own() {
+        let ranks = [Metrics::new(0), Metrics::new(1)];
+        ranks[1].values().add(Counter::GenerationTokens, 7.0);
+        let page = Page::new("m".into(), true, vec![("num_gpu_blocks", "8".into())]).render(ranks.iter());
+        for line in [
+            "vllm:generation_tokens_total{engine=\"0\",model_name=\"m\"} 0.0",
+            "vllm:generation_tokens_total{engine=\"1\",model_name=\"m\"} 7.0",
+            "vllm:cache_config_info{engine=\"1\",num_gpu_blocks=\"8\"} 1.0",
+        ] {
+            assert_eq!(page.lines().filter(|other| *other == line).count(), 1, "{line}");
+        }
+        assert_eq!(page.matches("# TYPE vllm:generation_tokens_total counter").count(), 1);
     }
 }

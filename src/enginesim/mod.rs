@@ -11,6 +11,7 @@ mod handoff;
 mod http;
 mod log;
 mod metrics;
+mod rank;
 mod serve;
 mod sidechannel;
 mod startup;

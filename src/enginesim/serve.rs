@@ -3,11 +3,10 @@
 //! The HTTP port is bound early but accepts nothing before everything is ready: a client sees
 //! "connection refused", never a 503, and a port that is taken is found at once.
 
-use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -20,17 +19,14 @@ use tokio::task::JoinSet;
 
 use crate::enginesim::args::ServeArgs;
 use crate::enginesim::config::{Config, KvSide};
-use crate::enginesim::engine::{Clock, Engine, Parts};
 use crate::enginesim::faults::Fault;
 use crate::enginesim::generate::Server;
-use crate::enginesim::handoff::HandOffs;
 use crate::enginesim::http;
 use crate::enginesim::log;
-use crate::enginesim::metrics::Metrics;
-use crate::enginesim::sidechannel::{DecodeSide, Identity, PrefillSide};
+use crate::enginesim::metrics::Page;
+use crate::enginesim::rank::Ranks;
 use crate::enginesim::startup;
 use crate::enginesim::tokenizer::Vocabulary;
-use topobench::predict::model::cost::Link;
 
 /// uvicorn closes connections that stay idle for this long (`VLLM_HTTP_TIMEOUT_KEEP_ALIVE`).
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
@@ -67,16 +63,18 @@ async fn live(config: Config) -> ExitCode {
     if let Some(code) = startup::wait(&config).await {
         return code;
     }
-    let side_channel = match &config.kv {
-        Some(kv) => Some(open_side_channel(kv).await),
-        None => None,
-    };
+    let mut side_channels = Vec::new();
+    if let Some(kv) = &config.kv {
+        for rank in 0..config.parallelism.data_parallel {
+            side_channels.push(open_side_channel(kv, rank).await);
+        }
+    }
     let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
     let (Ok(terminate), Ok(interrupt)) = signals else {
         log::traceback(&["  ...", "OSError: cannot handle signals"]);
         return ExitCode::from(1);
     };
-    let server = match assemble(config, side_channel) {
+    let server = match assemble(config, side_channels) {
         Ok(server) => server,
         Err(message) => {
             log::traceback(&["  ...", &message]);
@@ -112,70 +110,24 @@ async fn bind(host: &str, port: u16) -> std::io::Result<TcpSocket> {
 
 /// Binds the side channel. A port that is taken hangs the start-up for ever, deaf to SIGTERM:
 /// that is what vLLM does, and what a harness must see coming.
-async fn open_side_channel(kv: &KvSide) -> TcpListener {
-    match TcpListener::bind((kv.host.as_str(), kv.port)).await {
+async fn open_side_channel(kv: &KvSide, rank: u32) -> TcpListener {
+    let port = u16::try_from(u32::from(kv.port) + rank).unwrap_or_default();
+    match TcpListener::bind((kv.host.as_str(), port)).await {
         Ok(listener) => listener,
         Err(error) => {
-            startup::side_channel_taken(kv, &error);
+            startup::side_channel_taken(kv, port, &error);
             let _deaf = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
             std::future::pending().await
         }
     }
 }
 
-fn assemble(config: Config, side_channel: Option<TcpListener>) -> Result<Arc<Server>, String> {
+fn assemble(config: Config, side_channels: Vec<TcpListener>) -> Result<Arc<Server>, String> {
     let vocabulary = Vocabulary::load().map_err(|error| error.to_string())?;
     let name = config.served_names[0].clone();
-    let metrics = Arc::new(Metrics::new(name, config.kv.is_some(), config.cache_labels()));
-    let hand_offs = Arc::new(HandOffs::default());
-    let clock = Clock::new(config.speed);
-    let engine = Engine::start(Parts {
-        scheduler: config.scheduler(),
-        cost: config.cost(),
-        clock,
-        lease: config.kv.as_ref().map_or(Duration::ZERO, |kv| kv.lease),
-        metrics: Arc::clone(&metrics),
-        hand_offs: Arc::clone(&hand_offs),
-        faults: config.faults.clone(),
-    });
-    let engine = Arc::new(engine.map_err(|error| error.to_string())?);
-    if let (Some(kv), Some(listener)) = (&config.kv, side_channel) {
-        let identity = Identity {
-            engine_id: kv.engine_id.clone(),
-            model: config.model.name.to_owned(),
-            block_size: config.limits.block_size,
-            mode: kv.transfer.mode(),
-        };
-        let side = Arc::new(PrefillSide {
-            identity,
-            hand_offs,
-            engine: Arc::clone(&engine),
-            metrics: Arc::clone(&metrics),
-            cost: config.cost(),
-            link: Mutex::new(Link::default()),
-        });
-        tokio::spawn(side.serve(listener));
-    }
-    let decode_side = config.kv.as_ref().map(|kv| DecodeSide {
-        model: config.model.name.to_owned(),
-        block_size: config.limits.block_size,
-        mode: kv.transfer.mode(),
-        handshake: config.handshake,
-        cost: config.cost(),
-        clock,
-        link: Mutex::new(Link::default()),
-        met: tokio::sync::Mutex::new(HashSet::new()),
-        metrics: Arc::clone(&metrics),
-    });
-    Ok(Arc::new(Server {
-        config,
-        vocabulary,
-        engine,
-        metrics,
-        decode_side,
-        requests: AtomicU64::new(0),
-        open: AtomicU64::new(0),
-    }))
+    let page = Page::new(name, config.kv.is_some(), config.cache_labels());
+    let ranks = Ranks::start(&config, side_channels).map_err(|error| error.to_string())?;
+    Ok(Arc::new(Server { config, vocabulary, ranks, page, requests: AtomicU64::new(0), open: AtomicU64::new(0) }))
 }
 
 /// Accepts until told to stop, then waits for the last connection, deaf to further signals.

@@ -9,6 +9,7 @@ use crate::enginesim::args::ServeArgs;
 use crate::enginesim::config::{Config, KvSide};
 use crate::enginesim::faults::Fault;
 use crate::enginesim::log::{self, Source};
+use topobench::predict::model::Parallelism;
 
 /// First lines: who this is and what was asked.
 pub(super) fn banner(args: &ServeArgs) {
@@ -71,8 +72,12 @@ fn describe(config: &Config) {
     api("model.py:1752", format!("Using max model len {}", config.max_model_len));
     let batched = config.limits.batched_tokens;
     api("scheduler.py:239", format!("Chunked prefill is enabled with max_num_batched_tokens={batched}."));
-    let ranks = config.tensor_parallel;
+    let Parallelism { tensor_parallel, data_parallel, pipeline_parallel, .. } = config.parallelism;
+    let ranks = tensor_parallel * pipeline_parallel;
     core("parallel_state.py:1422", format!("world_size={ranks} rank=0 local_rank=0 backend=simulated"));
+    if data_parallel > 1 {
+        core("utils.py:941", format!("Started {data_parallel} data-parallel ranks"));
+    }
     let cost = config.cost();
     let gib = cost.kv_memory(config.utilization) / f64::from(1 << 30);
     core("gpu_worker.py:466", format!("Available KV cache memory: {gib:.2} GiB"));
@@ -143,8 +148,8 @@ fn flood(megabytes: u64) {
 }
 
 /// What vLLM prints before it hangs on a side channel that somebody else has.
-pub(super) fn side_channel_taken(kv: &KvSide, error: &std::io::Error) {
-    let last = format!("zmq.error.ZMQError: Address already in use (addr='tcp://{}:{}') [{error}]", kv.host, kv.port);
+pub(super) fn side_channel_taken(kv: &KvSide, port: u16, error: &std::io::Error) {
+    let last = format!("zmq.error.ZMQError: Address already in use (addr='tcp://{}:{}') [{error}]", kv.host, port);
     let text = "Exception in thread nixl_handshake_listener:\n";
     // A reader that went away must not end the engine.
     let _ = std::io::stderr().write_all(text.as_bytes());

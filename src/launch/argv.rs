@@ -7,6 +7,7 @@ use super::version::EngineVersion;
 use crate::plan::connector::{self, KvDirection};
 use crate::plan::deployment::{FleetPlan, GpuAssignment, InstancePlan};
 use crate::plan::mask::{masked_words, serialize_masked_words};
+use crate::plan::parallelism::Parallelism;
 pub use crate::plan::secrecy::EnvValue;
 use crate::plan::secrecy::MASK;
 use crate::plan::topology::{KvTransfer, Role};
@@ -16,12 +17,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Flags that topobench decides: given by the user too, two values would fight.
-const OURS: [(&str, &str); 10] = [
+const OURS: [(&str, &str); 12] = [
     ("--host", "engines listen on 127.0.0.1"),
     ("--port", "topobench chooses the ports"),
     ("--uds", "topobench needs a TCP port"),
     ("--tensor-parallel-size", "give --tp, or tensor_parallel in the topology file"),
     ("-tp", "give --tp, or tensor_parallel in the topology file"),
+    ("--api-server-count", "one API server counts what an engine does; more would count apart"),
+    ("-asc", "one API server counts what an engine does; more would count apart"),
     ("--served-model-name", "give topobench's own --served-model-name"),
     ("--model", "give topobench's own --model"),
     ("--kv-transfer-config", "use the [kv] table of the topology file"),
@@ -95,23 +98,26 @@ pub fn command(
     refuse_old_push(fleet, version)?;
     let mut env: BTreeMap<String, EnvValue> =
         fleet.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    let mut env_removed = Vec::new();
+    // Data-parallel ranks scan from it at the same time and find the same port; without it the kernel gives each its own.
+    if instance.parallelism.data_parallel > 1 && fleet.env.get(INTERNAL_PORT).is_none() {
+        env_removed.push(INTERNAL_PORT.to_string());
+    } else {
+        env.insert(INTERNAL_PORT.to_string(), EnvValue::Plain(ports.internal.to_string()));
+    }
     let mut set = |name: &str, value: String| env.insert(name.to_string(), EnvValue::Plain(value));
-    set(INTERNAL_PORT, ports.internal.to_string());
     if fleet.kv.is_some() {
         set(SIDE_CHANNEL_PORT, ports.side_channel.to_string());
     }
-    let env_removed = match &instance.gpus {
-        GpuAssignment::Cuda(ids) => {
-            set("CUDA_VISIBLE_DEVICES", ids.join(","));
-            vec![]
-        }
+    match &instance.gpus {
+        GpuAssignment::Cuda(ids) => drop(set("CUDA_VISIBLE_DEVICES", ids.join(","))),
         // ROCm obeys all three; more than one set gives an intersection of renumbered devices.
         GpuAssignment::Hip(ids) => {
             set("HIP_VISIBLE_DEVICES", ids.join(","));
-            vec!["CUDA_VISIBLE_DEVICES".to_string(), "ROCR_VISIBLE_DEVICES".to_string()]
+            env_removed.extend(["CUDA_VISIBLE_DEVICES".to_string(), "ROCR_VISIBLE_DEVICES".to_string()]);
         }
-        GpuAssignment::Virtual(_) | GpuAssignment::None => vec![],
-    };
+        GpuAssignment::Virtual(_) | GpuAssignment::None => {}
+    }
     if matches!(instance.gpus, GpuAssignment::Cuda(_)) {
         // CUDA's own default numbers the fastest GPU first; NVML, nvidia-smi and topobench go by bus.
         env.entry("CUDA_DEVICE_ORDER".to_string()).or_insert_with(|| EnvValue::Plain("PCI_BUS_ID".to_string()));
@@ -131,12 +137,24 @@ fn args(fleet: &FleetPlan, instance: &InstancePlan, ports: Ports, version: Optio
     let mut flag = |name: &str, value: String| args.extend([name.to_string(), value]);
     flag("--host", "127.0.0.1".into());
     flag("--port", ports.http.to_string());
-    flag("--tensor-parallel-size", instance.tensor_parallel.to_string());
+    let Parallelism { tensor_parallel, data_parallel, pipeline_parallel, expert_parallel } = instance.parallelism;
+    flag("--tensor-parallel-size", tensor_parallel.to_string());
+    if pipeline_parallel > 1 {
+        flag("--pipeline-parallel-size", pipeline_parallel.to_string());
+    }
+    if data_parallel > 1 {
+        flag("--data-parallel-size", data_parallel.to_string());
+        // One process sees all ranks: it balances them, and counts each under its `engine` label.
+        flag("--api-server-count", "1".into());
+    }
     if fleet.served_model_name != fleet.model {
         flag("--served-model-name", fleet.served_model_name.clone());
     }
     if let Some(kv) = &fleet.kv {
         flag("--kv-transfer-config", kv_transfer_config(kv, instance.role, version));
+    }
+    if expert_parallel {
+        args.push("--enable-expert-parallel".to_string());
     }
     args.extend(instance.args.iter().cloned());
     args

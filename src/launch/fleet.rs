@@ -275,7 +275,7 @@ impl Launch<'_> {
             name: planned.name.clone(),
             role: planned.role,
             index: planned.index,
-            tensor_parallel: planned.tensor_parallel,
+            parallelism: planned.parallelism,
             gpus: planned.gpus.clone(),
             base_url: format!("http://127.0.0.1:{}", planned.ports.http),
             ports: planned.ports,

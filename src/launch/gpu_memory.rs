@@ -89,6 +89,7 @@ fn held(before: &[GpuInfo], now: &[GpuInfo]) -> Vec<GpuMemoryHeld> {
 mod tests {
     use super::*;
     use crate::observe::gpu::GpuProcess;
+    use crate::plan::parallelism::Parallelism;
     use crate::plan::topology::Role;
 
     fn gpu(index: u32, mib: u64, pids: &[u32]) -> GpuInfo {
@@ -121,7 +122,13 @@ mod tests {
 
     #[test]
     fn the_baseline_holds_the_fleets_real_gpus_only() {
-        let instance = |gpus| InstancePlan { role: Role::Replica, index: 0, tensor_parallel: 1, gpus, args: vec![] };
+        let instance = |gpus| InstancePlan {
+            role: Role::Replica,
+            index: 0,
+            parallelism: Parallelism::default(),
+            gpus,
+            args: vec![],
+        };
         let present = [gpu(0, 1, &[]), gpu(1, 1, &[])];
         let kept = |gpus| -> Vec<u32> {
             GpuBaseline::of(&[instance(gpus)], &present).before.iter().map(|gpu| gpu.index).collect()

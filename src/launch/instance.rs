@@ -5,6 +5,7 @@ use super::diagnose::Cause;
 use super::ports::Ports;
 use super::process::ExitStatus;
 use crate::plan::deployment::GpuAssignment;
+use crate::plan::parallelism::Parallelism;
 use crate::plan::topology::Role;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -17,7 +18,8 @@ pub struct Instance {
     pub name: String,
     pub role: Role,
     pub index: u32,
-    pub tensor_parallel: u32,
+    #[serde(flatten)]
+    pub parallelism: Parallelism,
     pub gpus: GpuAssignment,
     /// `http://127.0.0.1:PORT`.
     pub base_url: String,

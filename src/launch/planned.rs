@@ -5,6 +5,7 @@ use super::error::LaunchError;
 use super::ports::{self, PortLeases, PortRequest, Ports};
 use super::version::EngineVersion;
 use crate::plan::deployment::{FleetPlan, GpuAssignment, InstancePlan};
+use crate::plan::parallelism::Parallelism;
 use crate::plan::topology::Role;
 use serde::Serialize;
 
@@ -14,7 +15,8 @@ pub struct PlannedInstance {
     pub name: String,
     pub role: Role,
     pub index: u32,
-    pub tensor_parallel: u32,
+    #[serde(flatten)]
+    pub parallelism: Parallelism,
     pub gpus: GpuAssignment,
     pub ports: Ports,
     pub command: EngineCommand,
@@ -32,14 +34,14 @@ pub fn plan_commands(
         side_channel: argv::requested_port(plan, argv::SIDE_CHANNEL_PORT)?,
         internal: argv::requested_port(plan, argv::INTERNAL_PORT)?,
     };
-    let sizes: Vec<u32> = plan.instances.iter().map(|instance| instance.tensor_parallel).collect();
-    let (ports, leases) = ports::choose(&sizes, request)?;
+    let ranks: Vec<u32> = plan.instances.iter().map(|instance| instance.parallelism.gpus()).collect();
+    let (ports, leases) = ports::choose(&ranks, request)?;
     let planned = |(instance, ports): (&InstancePlan, Ports)| {
         Ok(PlannedInstance {
             name: instance.name(),
             role: instance.role,
             index: instance.index,
-            tensor_parallel: instance.tensor_parallel,
+            parallelism: instance.parallelism,
             gpus: instance.gpus.clone(),
             ports,
             command: argv::command(plan, instance, ports, version)?,
@@ -75,7 +77,7 @@ mod tests {
         let instance = |(index, ids): (usize, &&[&str])| InstancePlan {
             role: Role::Replica,
             index: index as u32,
-            tensor_parallel: ids.len().max(1) as u32,
+            parallelism: Parallelism::tensor(ids.len().max(1) as u32),
             gpus: GpuAssignment::Virtual(ids.iter().map(|id| (*id).to_string()).collect()),
             args: vec![],
         };

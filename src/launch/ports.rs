@@ -90,13 +90,14 @@ pub struct PortLeases {
     _locks: Vec<UnixListener>,
 }
 
-/// Ports for instances with these tensor-parallel sizes, in their order.
-pub fn choose(tensor_parallel: &[u32], request: PortRequest) -> Result<(Vec<Ports>, PortLeases), PortError> {
+/// Ports for instances with so many ranks, in their order. vLLM's data-parallel ranks take side channels from the first one
+/// on: `VLLM_NIXL_SIDE_CHANNEL_PORT` plus the rank's index; up to 0.10 every rank of any kind had one.
+pub fn choose(ranks: &[u32], request: PortRequest) -> Result<(Vec<Ports>, PortLeases), PortError> {
     let mut search = PortSearch { given: HashSet::new(), locks: Vec::new() };
     let mut next = (request.http, request.side_channel, request.internal);
-    let mut chosen = Vec::with_capacity(tensor_parallel.len());
-    for &tp in tensor_parallel {
-        let stride = u16::try_from(tp.max(16)).unwrap_or(u16::MAX);
+    let mut chosen = Vec::with_capacity(ranks.len());
+    for &ranks in ranks {
+        let stride = u16::try_from(ranks.max(16)).unwrap_or(u16::MAX);
         let http = search.block(Purpose::Http, &mut next.0, HTTP_BASE, 1)?;
         let side_channel = search.block(Purpose::SideChannel, &mut next.1, SIDE_CHANNEL_BASE, stride)?;
         let internal = search.block(Purpose::Internal, &mut next.2, INTERNAL_BASE, INTERNAL_WINDOW)?;

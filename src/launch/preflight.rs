@@ -11,6 +11,7 @@ use super::version::EngineVersion;
 use crate::observe::gpu::GpuInfo;
 use crate::observe::gpus::Gpus;
 use crate::plan::deployment::{FleetPlan, GpuAssignment, InstancePlan};
+use crate::plan::parallelism::Parallelism;
 use crate::plan::secrecy::EngineEnv;
 use crate::words;
 use nix::sys::statvfs::statvfs;
@@ -37,8 +38,8 @@ pub enum PreflightError {
     Spawn(#[from] SpawnError),
     #[error("cannot create the directory for logs {}: {source}; check permissions and space", path.display())]
     LogDir { path: PathBuf, source: std::io::Error },
-    #[error("{instance} wants {wanted} GPUs (tensor-parallel size) and got {}: list as many in gpus", .ids.len())]
-    GpuCount { instance: String, wanted: u32, ids: Vec<String> },
+    #[error("{instance} wants {} GPUs ({size}) and got {}: list as many in gpus", .size.gpus(), .ids.len())]
+    GpuCount { instance: String, size: Parallelism, ids: Vec<String> },
     #[error("{instance} wants GPU {id}, but no NVIDIA driver answers on this machine: check nvidia-smi")]
     NoDriver { instance: String, id: String },
     #[error("{instance} wants GPU {id}; this machine has {}: correct gpus or CUDA_VISIBLE_DEVICES", listed(present))]
@@ -131,9 +132,9 @@ pub async fn check_gpus(fleet: &FleetPlan, gpus: &Gpus, allow_busy: bool) -> Res
 fn judge_gpus(instances: &[InstancePlan], gpus: &Gpus, present: &[GpuInfo]) -> Result<(), PreflightError> {
     for instance in instances {
         let ids = instance.gpus.ids();
-        if instance.gpus != GpuAssignment::None && ids.len() != instance.tensor_parallel as usize {
-            let ids = ids.to_vec();
-            return Err(PreflightError::GpuCount { instance: instance.name(), wanted: instance.tensor_parallel, ids });
+        if instance.gpus != GpuAssignment::None && ids.len() != instance.parallelism.gpus() as usize {
+            let (ids, size) = (ids.to_vec(), instance.parallelism);
+            return Err(PreflightError::GpuCount { instance: instance.name(), size, ids });
         }
         // Hygon's DCU takes HIP_VISIBLE_DEVICES too, and has no list to compare with.
         let comparable = match instance.gpus {
@@ -180,8 +181,8 @@ fn refuse_busy(gpu: &GpuInfo) -> Result<(), PreflightError> {
 
 /// A warning if workers that talk over /dev/shm would find it small.
 pub fn check_shared_memory(fleet: &FleetPlan) -> Option<Warning> {
-    let workers: u64 =
-        fleet.instances.iter().filter(|i| i.tensor_parallel > 1).map(|i| u64::from(i.tensor_parallel)).sum();
+    let ranks = fleet.instances.iter().map(|i| i.parallelism.gpus());
+    let workers: u64 = ranks.filter(|ranks| *ranks > 1).map(u64::from).sum();
     let simulated = fleet.instances.iter().all(|i| matches!(i.gpus, GpuAssignment::Virtual(_)));
     let shm = statvfs("/dev/shm").ok().filter(|_| !simulated)?;
     #[allow(clippy::useless_conversion, reason = "the fields are 32 bits wide on some targets")]
@@ -196,8 +197,8 @@ mod tests {
     use crate::observe::gpu::GpuProcess;
     use crate::plan::topology::Role;
 
-    fn instance(gpus: GpuAssignment, tensor_parallel: u32) -> InstancePlan {
-        InstancePlan { role: Role::Prefill, index: 0, tensor_parallel, gpus, args: vec![] }
+    fn instance(gpus: GpuAssignment, ranks: u32) -> InstancePlan {
+        InstancePlan { role: Role::Prefill, index: 0, parallelism: Parallelism::tensor(ranks), gpus, args: vec![] }
     }
 
     fn cuda(ids: &[&str]) -> InstancePlan {
@@ -239,7 +240,7 @@ mod tests {
     #[test]
     fn as_many_gpus_as_ranks() {
         let short = instance(GpuAssignment::Virtual(vec!["0".into()]), 2);
-        insta::assert_snapshot!(verdict(short, &[]).expect_err("too few"), @"prefill-0 wants 2 GPUs (tensor-parallel size) and got 1: list as many in gpus");
+        insta::assert_snapshot!(verdict(short, &[]).expect_err("too few"), @"prefill-0 wants 2 GPUs (TP2) and got 1: list as many in gpus");
         assert_eq!(verdict(instance(GpuAssignment::None, 2), &[]), Ok(()));
     }
 }

@@ -9,7 +9,8 @@
 use super::hand_over::{self, DecodePool};
 use super::http;
 use super::prometheus::Snapshot;
-use crate::outcome::{EngineCounters, KvTotals, TimeSum};
+use super::ranks;
+use crate::outcome::{EngineCounters, KvTotals, RankCounters, TimeSum};
 use crate::plan::access::Access;
 use crate::plan::topology::Role;
 use crate::units::Offset;
@@ -30,6 +31,8 @@ pub struct EngineTarget {
     pub role: Role,
     /// `http://host:port`.
     pub base_url: String,
+    /// Data-parallel ranks that serve requests behind that URL.
+    pub ranks: u32,
     pub access: Access,
 }
 
@@ -120,6 +123,11 @@ impl EngineSnapshot {
         metrics.and_then(hand_over::totals)
     }
 
+    /// How many data-parallel ranks it counts apart; 0 where it doesn't tell.
+    pub fn data_parallel_ranks(&self) -> u32 {
+        self.metrics.as_ref().map_or(0, |page| ranks::of_page(page).len() as u32)
+    }
+
     /// When the engine's process started, seconds since the epoch; `None` where it doesn't tell.
     pub fn process_started(&self) -> Option<f64> {
         self.metrics.as_ref().ok()?.sum(START_TIME, &[])
@@ -135,6 +143,8 @@ pub struct EngineWindow {
     pub restarted: Vec<String>,
     /// Engines that could not be read at one of the ends, and why.
     pub unread: Vec<String>,
+    /// Of engines with several data-parallel ranks.
+    pub ranks: Vec<RankCounters>,
 }
 
 /// The difference of two snapshots of the same fleet.
@@ -148,7 +158,9 @@ pub fn between(before: &FleetSnapshot, after: &FleetSnapshot) -> EngineWindow {
                 if restarted {
                     window.restarted.push(new.name.clone());
                 }
-                spans.push(InstanceSpan { role: new.role, before: (!restarted).then_some(before), after });
+                let before = (!restarted).then_some(before);
+                window.ranks.extend(ranks::between(&new.name, before, after));
+                spans.push(InstanceSpan { role: new.role, before, after });
             }
             (Err(error), _) | (_, Err(error)) => window.unread.push(error.to_string()),
         }
@@ -285,7 +297,10 @@ impl EngineSample {
             answered: engine.metrics.is_ok(),
             running: read(&["vllm:num_requests_running"]),
             waiting: read(&["vllm:num_requests_waiting"]),
-            kv_usage: read(&["vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"]),
+            // Each data-parallel rank has KV memory of its own.
+            kv_usage: ["vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"]
+                .iter()
+                .find_map(|name| engine.metrics.as_ref().ok()?.mean(name)),
             prompt_tokens: read(&["vllm:prompt_tokens_total"]),
             generation_tokens: read(&["vllm:generation_tokens_total"]),
             preemptions: read(&["vllm:num_preemptions_total"]),

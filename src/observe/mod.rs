@@ -15,3 +15,4 @@ pub mod identity;
 pub mod nvml;
 pub mod profiler;
 pub mod prometheus;
+mod ranks;

@@ -34,6 +34,12 @@ impl Snapshot {
         (!sum.is_nan()).then_some(sum)
     }
 
+    /// Mean over all samples of this name; `None` where there is none, or where one of them is NaN.
+    pub fn mean(&self, name: &str) -> Option<f64> {
+        let count = self.samples.iter().filter(|s| s.name == name).count();
+        Some(self.sum(name, &[])? / count as f64)
+    }
+
     /// The first of several names that occurs: vLLM renamed some metrics.
     pub fn sum_of_any(&self, names: &[&str]) -> Option<f64> {
         names.iter().find_map(|name| self.sum(name, &[]))

@@ -1,99 +1,17 @@
 //! ARM = `name[:key=value,...]` or a file, and the sizes that flags, ARM keys and the environment ask for.
 
-use super::connector;
+use super::connector::{self, KvDirection};
 use super::engine_args::table_of;
 use super::environment::{self, Environment};
 use super::error::PlanError;
 use super::mask::masked_text;
 use super::settings::{self, Settings};
-use super::topology::{EngineGroup, Shape, Topology};
+use super::sizes::{self, Misplaced, is_possible, possible};
+pub use super::sizes::{EngineSizes, Sizes};
+use super::topology::{Shape, Topology};
 use super::topology_file;
 use super::tuned;
-use super::typed::whole_number;
 use std::path::Path;
-
-/// Sizes somebody asked for; `None` leaves the topology file's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Sizes {
-    pub tp: Option<u32>,
-    pub replicas: Option<u32>,
-    pub prefill: Option<u32>,
-    pub decode: Option<u32>,
-    pub prefill_tp: Option<u32>,
-    pub decode_tp: Option<u32>,
-}
-
-impl Sizes {
-    /// The seed's variables.
-    pub fn from_environment(env: &Environment) -> Result<Self, PlanError> {
-        let count = |name| env.number::<u32>(name, "a whole number of at least 1");
-        Ok(Sizes {
-            tp: count(environment::TENSOR_PARALLEL_SIZE)?,
-            replicas: None,
-            prefill: count(environment::NUM_PREFILL_INSTANCES)?,
-            decode: count(environment::NUM_DECODE_INSTANCES)?,
-            prefill_tp: count(environment::PREFILLER_TP_SIZE)?,
-            decode_tp: count(environment::DECODER_TP_SIZE)?,
-        })
-    }
-
-    /// `self` where given, else `fallback`.
-    pub fn or(self, fallback: Sizes) -> Sizes {
-        Sizes {
-            tp: self.tp.or(fallback.tp),
-            replicas: self.replicas.or(fallback.replicas),
-            prefill: self.prefill.or(fallback.prefill),
-            decode: self.decode.or(fallback.decode),
-            prefill_tp: self.prefill_tp.or(fallback.prefill_tp),
-            decode_tp: self.decode_tp.or(fallback.decode_tp),
-        }
-    }
-
-    /// Only what means something for this kind of topology: the environment speaks to both kinds at once.
-    pub fn relevant_to(self, shape: &Shape) -> Sizes {
-        match shape {
-            Shape::Simple { .. } => Sizes { tp: self.tp, replicas: self.replicas, ..Sizes::default() },
-            Shape::PrefillDecode { .. } => Sizes { tp: None, replicas: None, ..self },
-        }
-    }
-
-    pub fn is_empty(&self) -> bool {
-        *self == Sizes::default()
-    }
-
-    /// Where the size of an ARM key is kept.
-    fn slot(&mut self, key: &str) -> Option<&mut Option<u32>> {
-        Some(match key {
-            "tp" => &mut self.tp,
-            "replicas" => &mut self.replicas,
-            "prefill" => &mut self.prefill,
-            "decode" => &mut self.decode,
-            "prefill-tp" => &mut self.prefill_tp,
-            "decode-tp" => &mut self.decode_tp,
-            _ => return None,
-        })
-    }
-
-    /// The first size that no deployment can have, as its ARM key, with its value.
-    fn impossible(&self) -> Option<(&'static str, u32)> {
-        let named = [
-            ("tp", self.tp),
-            ("replicas", self.replicas),
-            ("prefill", self.prefill),
-            ("decode", self.decode),
-            ("prefill-tp", self.prefill_tp),
-            ("decode-tp", self.decode_tp),
-        ];
-        named.into_iter().find_map(|(key, size)| Some((key, size?)).filter(|(_, n)| !POSSIBLE.contains(n)))
-    }
-}
-
-/// Instances of a role, and GPUs of an instance.
-const POSSIBLE: std::ops::RangeInclusive<u32> = 1..=1024;
-
-fn possible() -> String {
-    format!("give a number from {} to {}", POSSIBLE.start(), POSSIBLE.end())
-}
 
 /// One ARM as typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,8 +32,8 @@ pub enum ArmSource {
 }
 
 /// What an ARM's keys may be, for those who typed another.
-const KEYS: &str = "keys are sizes (tp, replicas; prefill, decode, prefill-tp, decode-tp) and settings: an engine's flag \
-                    (block-size=128), one role's (decode.max-num-seqs=256), env.NAME=, kv.KEY=";
+const KEYS: &str = "keys are sizes (tp, dp, pp, ep, replicas; prefill, decode, prefill-tp, decode-dp and so on) and settings: \
+                    an engine's flag (block-size=128), one role's (decode.max-num-seqs=256), env.NAME=, kv.KEY=";
 
 impl ArmSpec {
     /// A topology by name, with sizes from flags.
@@ -150,16 +68,12 @@ impl ArmSpec {
         let keys = keys.map_or_else(|| Ok(Vec::new()), settings::split_pairs);
         for (key, value) in keys.map_err(|e| wrong(e, "e.g. simple:tp=2 or nixl:prefill=1,decode=1,block-size=128"))? {
             let twice = || wrong(format!("{key} is given twice"), "leave one of them out");
-            let Some(slot) = sizes.slot(&key.replace('_', "-")) else {
-                if settings.insert(&key, &value).map_err(|e| wrong(e, KEYS))?.is_some() {
-                    return Err(twice());
-                }
-                continue;
-            };
-            let number =
-                whole_number(&value).map_err(|e| wrong(format!("{key}: {e}"), "give a whole number of at least 1"))?;
-            if slot.replace(number).is_some() {
-                return Err(twice());
+            match sizes.take(&sizes::key(&key), &value) {
+                Some(Ok(false)) => {}
+                Some(Ok(true)) => return Err(twice()),
+                Some(Err((detail, remedy))) => return Err(wrong(detail, remedy)),
+                None if settings.insert(&key, &value).map_err(|e| wrong(e, KEYS))?.is_some() => return Err(twice()),
+                None => {}
             }
         }
         let source = if topology_file::looks_like_path(source) || Path::new(source).is_file() {
@@ -184,7 +98,11 @@ impl ArmSpec {
             return Err(PlanError::Value { what, value: size.to_string(), remedy: possible() });
         }
         let wanted = self.sizes.or(ambient);
-        apply(&mut topology, wanted, &self.text)?;
+        wanted.apply(&mut topology.shape).map_err(|Misplaced { keys, kind, instead }| PlanError::Arm {
+            arm: self.text.clone(),
+            detail: format!("{keys} mean nothing for a {kind} topology"),
+            remedy: format!("its sizes are {instead}"),
+        })?;
         check_groups(&topology)?;
         let settings = topology.settings.clone().overridden_by(&self.settings);
         let remedy = "decode.FLAG, prefill.FLAG and kv.KEY belong to prefill-decode topologies".to_string();
@@ -215,8 +133,14 @@ impl ArmSpec {
 /// What is left can only come from the topology's file.
 fn check_groups(topology: &Topology) -> Result<(), PlanError> {
     for (role, group) in topology.groups() {
-        for (key, size) in [("replicas", group.replicas), ("tensor_parallel", group.tensor_parallel)] {
-            if !POSSIBLE.contains(&size) {
+        let sizes = [
+            ("replicas", group.replicas),
+            ("tensor_parallel", group.tensor_parallel),
+            ("data_parallel", group.data_parallel),
+            ("pipeline_parallel", group.pipeline_parallel),
+        ];
+        for (key, size) in sizes {
+            if !is_possible(size) {
                 let what = format!("{key} in [{}] of topology `{}`", table_of(role), topology.name);
                 return Err(PlanError::Value { what, value: size.to_string(), remedy: possible() });
             }
@@ -226,9 +150,15 @@ fn check_groups(topology: &Topology) -> Result<(), PlanError> {
 }
 
 fn check_connector(topology: &Topology, arm: &str) -> Result<(), PlanError> {
-    let Shape::PrefillDecode { kv, .. } = &topology.shape else { return Ok(()) };
-    let refused = |detail| PlanError::Arm { arm: masked_text(arm), detail, remedy: connector::REMEDY.to_string() };
-    connector::direction(kv).map(|_| ()).map_err(refused)
+    let Shape::PrefillDecode { kv, prefill, .. } = &topology.shape else { return Ok(()) };
+    let refused = |detail, remedy: &str| PlanError::Arm { arm: masked_text(arm), detail, remedy: remedy.to_string() };
+    let direction = connector::direction(kv).map_err(|detail| refused(detail, connector::REMEDY))?;
+    if direction == KvDirection::Push && prefill.data_parallel > 1 {
+        // Decode waits for an engine's id before the prompt has reached a rank, and every rank has an id of its own.
+        let detail = format!("prefill instances with {} data-parallel ranks can't push", prefill.data_parallel);
+        return Err(refused(detail, "use NixlConnector, or more prefill instances instead of ranks"));
+    }
+    Ok(())
 }
 
 /// The variable that gives a size.
@@ -247,39 +177,6 @@ fn variable_of(key: &str) -> &'static str {
 pub struct SizedTopology {
     pub topology: Topology,
     pub sized: bool,
-}
-
-fn apply(topology: &mut Topology, sizes: Sizes, arm: &str) -> Result<(), PlanError> {
-    let misplaced = |keys: &str, kind: &str, instead: &str| PlanError::Arm {
-        arm: arm.to_string(),
-        detail: format!("{keys} mean nothing for a {kind} topology"),
-        remedy: format!("its sizes are {instead}"),
-    };
-    match &mut topology.shape {
-        Shape::Simple { group } => {
-            if (Sizes { tp: None, replicas: None, ..sizes }) != Sizes::default() {
-                return Err(misplaced("prefill, decode, prefill-tp and decode-tp", "simple", "tp and replicas"));
-            }
-            set(group, sizes.replicas, sizes.tp);
-        }
-        Shape::PrefillDecode { prefill, decode, .. } => {
-            if sizes.tp.or(sizes.replicas).is_some() {
-                return Err(misplaced(
-                    "tp and replicas",
-                    "prefill-decode",
-                    "prefill, decode, prefill-tp and decode-tp",
-                ));
-            }
-            set(prefill, sizes.prefill, sizes.prefill_tp);
-            set(decode, sizes.decode, sizes.decode_tp);
-        }
-    }
-    Ok(())
-}
-
-fn set(group: &mut EngineGroup, replicas: Option<u32>, tensor_parallel: Option<u32>) {
-    group.replicas = replicas.unwrap_or(group.replicas);
-    group.tensor_parallel = tensor_parallel.unwrap_or(group.tensor_parallel);
 }
 
 /// Gives every arm without a chosen size as many GPUs as the largest arm has: a comparison on equal hardware is the

@@ -4,6 +4,7 @@ use super::access::Access;
 use super::engine_env::EngineEnv;
 use super::environment::Environment;
 use super::mask::{holds_mask, serialize_masked_words};
+use super::parallelism::Parallelism;
 use super::secret::MASK;
 pub use super::secret::Secret;
 use super::topology::{KvTransfer, Role};
@@ -81,7 +82,8 @@ pub struct InstancePlan {
     pub role: Role,
     /// Position within its role, from 0.
     pub index: u32,
-    pub tensor_parallel: u32,
+    #[serde(flatten)]
+    pub parallelism: Parallelism,
     pub gpus: GpuAssignment,
     /// The topology's args, its group's, then the user's `--engine-arg` and `-- ARGS`.
     #[serde(serialize_with = "serialize_masked_words")]

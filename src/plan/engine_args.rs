@@ -3,12 +3,14 @@
 
 use super::environment::Environment;
 use super::error::PlanError;
-use super::gpu_flags::{MORE_ENGINES, refusal};
+use super::gpu_flags::refusal;
 use super::topology::{Role, Topology};
 
 /// vLLM reads its data-parallel size from these where no flag gives it.
 const REFUSED_VARIABLES: &str = "VLLM_DP_";
 const DATA_PARALLEL_SIZE: &str = "VLLM_DP_SIZE";
+const DATA_PARALLEL: &str =
+    "leave it out and give --dp (or --prefill-dp, --decode-dp), or data_parallel in the topology file";
 
 /// Checks everything that reaches the engines of a topology beside topobench's own arguments.
 ///
@@ -22,13 +24,13 @@ pub(super) fn check(topology: &Topology, typed: &[String], env: &Environment) ->
     }
     if let Some((name, _)) = topology.env.iter().find(|(name, _)| name.starts_with(REFUSED_VARIABLES)) {
         let origin = format!("from env of topology `{}`", topology.name);
-        return Err(PlanError::EngineArg { arg: name.clone(), origin, remedy: MORE_ENGINES });
+        return Err(PlanError::EngineArg { arg: name.clone(), origin, remedy: DATA_PARALLEL });
     }
     match env.get(DATA_PARALLEL_SIZE).filter(|size| *size != "1") {
         Some(size) => Err(PlanError::EngineArg {
             arg: format!("{DATA_PARALLEL_SIZE}={size}"),
             origin: "from the environment".to_string(),
-            remedy: "unset it; more engines are --replicas, --prefill and --decode",
+            remedy: "unset it and give --dp (or --prefill-dp, --decode-dp), or data_parallel in the topology file",
         }),
         None => Ok(()),
     }

@@ -21,7 +21,7 @@ pub enum PlanError {
     #[error("arm `{arm}`: {detail}\nhint: {remedy}")]
     Arm { arm: String, detail: String, remedy: String },
     #[error(
-        "arm `{arm}` needs {need} GPUs ({size}) and there are {have} ({source_of_count})\nhint: use fewer instances or a smaller tensor-parallel size"
+        "arm `{arm}` needs {need} GPUs ({size}) and there are {have} ({source_of_count})\nhint: use fewer or smaller instances"
     )]
     TooManyGpus { arm: String, size: String, need: u32, have: usize, source_of_count: String },
     #[error(
@@ -33,11 +33,11 @@ pub enum PlanError {
     )]
     GpuUnknown { arm: String, id: String, known: String, origin: String },
     #[error(
-        "arm `{arm}`: instance {instance} has tensor_parallel {tp} and {got} GPUs in `gpus`\nhint: list as many GPUs as tensor_parallel"
+        "arm `{arm}`: instance {instance} takes {takes} GPUs ({size}), and `gpus` lists {got} for it\nhint: list tensor_parallel x data_parallel x pipeline_parallel GPUs"
     )]
-    GpuListLength { arm: String, instance: u32, tp: u32, got: usize },
+    GpuListLength { arm: String, instance: u32, size: String, takes: u32, got: usize },
     #[error(
-        "{} ({origin}) changes how many GPUs an engine takes, and topobench doesn't count that yet\nhint: {remedy}",
+        "{} ({origin}) changes how many GPUs an engine takes, and topobench has to count them\nhint: {remedy}",
         crate::plan::mask::masked_text(arg)
     )]
     EngineArg { arg: String, origin: String, remedy: &'static str },

@@ -13,12 +13,17 @@ pub(super) const MORE_ENGINES: &str = "leave it out; more engines are --replicas
 const ONE_HOST: &str = "leave it out; every engine runs on this host";
 
 const REFUSED: [Refused; 8] = [
-    Refused { long: "--data-parallel-", is_prefix: true, short: "-dp", remedy: MORE_ENGINES },
+    Refused {
+        long: "--data-parallel-",
+        is_prefix: true,
+        short: "-dp",
+        remedy: "give --dp (or --prefill-dp, --decode-dp), or data_parallel in the topology file",
+    },
     Refused {
         long: "--pipeline-parallel-size",
         is_prefix: false,
         short: "-pp",
-        remedy: "leave it out; to spread a model over more GPUs, raise its tensor-parallel size",
+        remedy: "give --pp (or --prefill-pp, --decode-pp), or pipeline_parallel in the topology file",
     },
     Refused { long: "--prefill-context-parallel-size", is_prefix: false, short: "-pcp", remedy: MORE_ENGINES },
     Refused { long: "--nnodes", is_prefix: false, short: "-n", remedy: ONE_HOST },

@@ -125,7 +125,7 @@ fn free<'a>(
     pool: &'a GpuPool,
     taken: &mut BTreeSet<&'a str>,
 ) -> Result<Vec<String>, PlanError> {
-    let wanted = group.tensor_parallel as usize;
+    let wanted = group.parallelism().gpus() as usize;
     let ids: Vec<&str> = pool.ids.iter().map(String::as_str).filter(|id| !taken.contains(id)).take(wanted).collect();
     taken.extend(ids.iter());
     if ids.len() < wanted && pool.vendor != Vendor::None {
@@ -151,11 +151,13 @@ fn listed(
         return Err(PlanError::GpuLists { arm: arm.to_string(), lists: lists.len(), replicas: group.replicas });
     }
     let ids = lists[index as usize].clone();
-    if ids.len() != group.tensor_parallel as usize {
+    let takes = group.parallelism().gpus();
+    if ids.len() != takes as usize {
         return Err(PlanError::GpuListLength {
             arm: arm.to_string(),
             instance: index,
-            tp: group.tensor_parallel,
+            size: group.parallelism().to_string(),
+            takes,
             got: ids.len(),
         });
     }

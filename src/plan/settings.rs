@@ -3,6 +3,7 @@
 
 use super::gpu_flags;
 use super::mask::masked_value;
+use super::sizes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -79,15 +80,12 @@ impl Settings {
     }
 }
 
-/// ARM keys that say how large an arm is.
-pub const SIZES: [&str; 6] = ["tp", "replicas", "prefill", "decode", "prefill-tp", "decode-tp"];
-
 fn check_flag(flag: &str) -> Result<(), String> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.');
     if !flag.starts_with(|c: char| c.is_ascii_lowercase()) || !flag.chars().all(plain) {
         return Err(format!("unknown key `{flag}`"));
     }
-    if let Some(size) = SIZES.iter().find(|size| size.len() > 3 && distance(size, flag) <= 2) {
+    if let Some(size) = sizes::KEYS.iter().find(|size| size.len() > 3 && distance(size, flag) <= 2) {
         return Err(format!("unknown key `{flag}`: did you mean {size}?"));
     }
     // No flag of an engine is so short, nor called gpus: it is a size that was meant.
@@ -96,7 +94,7 @@ fn check_flag(flag: &str) -> Result<(), String> {
     }
     match gpu_flags::refusal(&format!("--{flag}")) {
         Some(remedy) => {
-            Err(format!("{flag} changes how many GPUs an engine takes, which is not counted yet: {remedy}"))
+            Err(format!("{flag} changes how many GPUs an engine takes, which topobench has to count: {remedy}"))
         }
         None => Ok(()),
     }

@@ -2,6 +2,7 @@
 
 use super::engine_env::EngineEnv;
 use super::mask::{serialize_masked_table, serialize_masked_words};
+use super::parallelism::{Parallelism, is_off, is_one, one};
 use super::settings::Settings;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -41,9 +42,14 @@ pub enum Shape {
 pub struct EngineGroup {
     #[serde(default = "one")]
     pub replicas: u32,
-    /// GPUs of an instance.
     #[serde(default = "one")]
     pub tensor_parallel: u32,
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub data_parallel: u32,
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub pipeline_parallel: u32,
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub expert_parallel: bool,
     #[serde(default)]
     pub gpus: GpuChoice,
     #[serde(default, serialize_with = "serialize_masked_words")]
@@ -55,18 +61,33 @@ pub struct EngineGroup {
 
 impl Default for EngineGroup {
     fn default() -> Self {
-        EngineGroup { replicas: 1, tensor_parallel: 1, gpus: GpuChoice::Auto, args: Vec::new(), settings: Vec::new() }
+        EngineGroup {
+            replicas: 1,
+            tensor_parallel: 1,
+            data_parallel: 1,
+            pipeline_parallel: 1,
+            expert_parallel: false,
+            gpus: GpuChoice::Auto,
+            args: Vec::new(),
+            settings: Vec::new(),
+        }
     }
 }
 
 impl EngineGroup {
     pub fn gpu_count(&self) -> u32 {
-        self.replicas.saturating_mul(self.tensor_parallel)
+        self.replicas.saturating_mul(self.parallelism().gpus())
     }
-}
 
-fn one() -> u32 {
-    1
+    /// Of each instance.
+    pub fn parallelism(&self) -> Parallelism {
+        Parallelism {
+            tensor_parallel: self.tensor_parallel,
+            data_parallel: self.data_parallel,
+            pipeline_parallel: self.pipeline_parallel,
+            expert_parallel: self.expert_parallel,
+        }
+    }
 }
 
 /// Which GPUs the instances of a group take: the next free ones, or a list for each instance.
@@ -225,18 +246,38 @@ impl Topology {
         pair.into_iter().flatten()
     }
 
-    /// The short form people say: `TP2`, `2xTP2`, `2P2D`, `2P2D TP2/TP1`.
+    /// The short form people say: `TP2`, `2xTP2`, `2P2D`, `2P2D TP2/TP1`, `1P(TP2)+1D(DP4,EP)`.
     pub fn size_label(&self) -> String {
         match &self.shape {
-            Shape::Simple { group } if group.replicas == 1 => format!("TP{}", group.tensor_parallel),
-            Shape::Simple { group } => format!("{}xTP{}", group.replicas, group.tensor_parallel),
+            Shape::Simple { group } => replicas_label(group.replicas, group.parallelism()),
             Shape::PrefillDecode { prefill, decode, .. } => {
-                let size = format!("{}P{}D", prefill.replicas, decode.replicas);
-                match (prefill.tensor_parallel, decode.tensor_parallel) {
-                    (1, 1) => size,
-                    (p, d) => format!("{size} TP{p}/TP{d}"),
-                }
+                pair_label((prefill.replicas, prefill.parallelism()), (decode.replicas, decode.parallelism()))
             }
         }
     }
+}
+
+/// Of engines that serve requests whole.
+pub fn replicas_label(replicas: u32, each: Parallelism) -> String {
+    match (replicas, each.to_string()) {
+        (1, each) => each,
+        (n, each) if each.contains(',') => format!("{n}x({each})"),
+        (n, each) => format!("{n}x{each}"),
+    }
+}
+
+/// Of prefill and decode instances.
+pub fn pair_label(prefill: (u32, Parallelism), decode: (u32, Parallelism)) -> String {
+    let ((p, of_prefill), (d, of_decode)) = (prefill, decode);
+    if of_prefill.is_tensor_only() && of_decode.is_tensor_only() {
+        return match (of_prefill.tensor_parallel, of_decode.tensor_parallel) {
+            (1, 1) => format!("{p}P{d}D"),
+            (prefill_tp, decode_tp) => format!("{p}P{d}D TP{prefill_tp}/TP{decode_tp}"),
+        };
+    }
+    let side = |count: u32, role: char, each: Parallelism| match each == Parallelism::tensor(1) {
+        true => format!("{count}{role}"),
+        false => format!("{count}{role}({each})"),
+    };
+    format!("{}+{}", side(p, 'P', of_prefill), side(d, 'D', of_decode))
 }

@@ -2,7 +2,8 @@
 
 use crate::plan::connector::{self, KvDirection};
 use crate::plan::deployment::{FleetPlan, InstancePlan};
-use crate::plan::topology::Role;
+use crate::plan::parallelism::Parallelism;
+use crate::plan::topology::{Role, pair_label, replicas_label};
 use std::fmt;
 
 /// vLLM's flags that change what a step or a hand-over costs; `None` is vLLM's default on the GPU.
@@ -51,8 +52,20 @@ impl EngineSettings {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Group {
     pub replicas: u32,
-    pub tensor_parallel: u32,
+    /// Of each of them.
+    pub ranks: Parallelism,
     pub settings: EngineSettings,
+}
+
+impl Group {
+    /// Data-parallel ranks of all of them: each has a queue of its own.
+    pub fn queues(&self) -> u32 {
+        self.replicas * self.ranks.data_parallel
+    }
+
+    pub fn gpus(&self) -> u32 {
+        self.replicas * self.ranks.gpus()
+    }
 }
 
 /// The ways to spend GPUs that can be compared.
@@ -76,7 +89,7 @@ impl PredictedArm {
             let first = of_role.first()?;
             Some(Group {
                 replicas: u32::try_from(of_role.len()).ok()?,
-                tensor_parallel: first.tensor_parallel,
+                ranks: first.parallelism,
                 settings: EngineSettings::of_args(&first.args),
             })
         };
@@ -93,10 +106,10 @@ impl PredictedArm {
 impl fmt::Display for PredictedArm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            PredictedArm::Simple(Group { replicas: 1, tensor_parallel, .. }) => write!(f, "TP{tensor_parallel}"),
-            PredictedArm::Simple(group) => write!(f, "{}xTP{}", group.replicas, group.tensor_parallel),
+            PredictedArm::Simple(group) => f.write_str(&replicas_label(group.replicas, group.ranks)),
             PredictedArm::PrefillDecode { prefill, decode, pushed } => {
-                write!(f, "{}P{}D{}", prefill.replicas, decode.replicas, if *pushed { " push" } else { "" })
+                let label = pair_label((prefill.replicas, prefill.ranks), (decode.replicas, decode.ranks));
+                write!(f, "{label}{}", if *pushed { " push" } else { "" })
             }
         }
     }

@@ -83,10 +83,10 @@ impl Predictor<'_> {
     /// Whether weights and the longest request fit, and heads divide by the ranks.
     pub fn fits(&self, arm: &PredictedArm) -> bool {
         let fits = |group: &Group| {
-            let cost = CostModel::new(self.model, self.gpu, group.tensor_parallel);
+            let cost = CostModel::new(self.model, self.gpu, group.ranks);
             let settings = &group.settings;
             let blocks = cost.kv_blocks(cost.kv_memory(settings.memory_utilization), settings.block_size);
-            let divides = self.model.heads.is_multiple_of(group.tensor_parallel.max(1));
+            let divides = self.model.heads.is_multiple_of(group.ranks.tensor_parallel.max(1));
             divides && u64::from(blocks) * u64::from(settings.block_size) >= self.demand.longest()
         };
         match arm {
@@ -121,7 +121,7 @@ impl Predictor<'_> {
         let sides = (f64::from(prefill.replicas) * halves.prefill, f64::from(decode.replicas) * halves.decode);
         let bound_by_prefill = Some(1.0 / (1.0 + (sides.0 / sides.1).powf(SHARPNESS)));
         let joined = (sides.0.powf(-SHARPNESS) + sides.1.powf(-SHARPNESS)).powf(-1.0 / SHARPNESS);
-        let rate = match prefill.replicas + decode.replicas <= SIMULATED {
+        let rate = match prefill.queues() + decode.queues() <= SIMULATED {
             true => self.crossing(PredictedArm::PrefillDecode { prefill, decode, pushed }, Some(joined))?,
             false => joined,
         };
@@ -132,10 +132,8 @@ impl Predictor<'_> {
     /// it, so that most of what is asked is asked of engines that have aged.
     fn crossing(&self, arm: PredictedArm, guess: Option<f64>) -> Option<f64> {
         let gpus = match arm {
-            PredictedArm::Simple(group) => group.replicas * group.tensor_parallel,
-            PredictedArm::PrefillDecode { prefill, decode, .. } => {
-                prefill.replicas * prefill.tensor_parallel + decode.replicas * decode.tensor_parallel
-            }
+            PredictedArm::Simple(group) => group.gpus(),
+            PredictedArm::PrefillDecode { prefill, decode, .. } => prefill.gpus() + decode.gpus(),
         };
         let gpus = f64::from(gpus);
         let mut fleet = VirtualFleet::new(self.model, self.gpu, arm);
@@ -171,6 +169,7 @@ impl Predictor<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::parallelism::Parallelism;
     use crate::predict::arm::EngineSettings;
     use crate::predict::workload::Poisson;
     use crate::units::{Tpot, Ttft};
@@ -181,7 +180,7 @@ mod tests {
     }
 
     fn group(replicas: u32, tensor_parallel: u32) -> Group {
-        Group { replicas, tensor_parallel, settings: EngineSettings::default() }
+        Group { replicas, ranks: Parallelism::tensor(tensor_parallel), settings: EngineSettings::default() }
     }
 
     fn predictor(demand: &Demand) -> Predictor<'_> {

@@ -44,6 +44,8 @@ pub struct VirtualFleet {
     routed: BinaryHeap<Reverse<(Duration, Hop, SequenceId)>>,
     /// Prefilled prompts: who keeps their KV, and where in its memory.
     held: HashMap<SequenceId, (usize, Vec<BlockId>)>,
+    /// Whether a router stands before the engines.
+    routed_to: bool,
     /// Whether prefill pushes, and decode gets every request at once.
     pushed: bool,
     /// Requests that wait for their KV: at which decode engine, and what of it.
@@ -54,8 +56,10 @@ pub struct VirtualFleet {
 impl VirtualFleet {
     pub fn new(model: &'static Model, gpu: &Gpu, arm: PredictedArm) -> Self {
         let group = |group: Group| -> Vec<VirtualInstance> {
-            (0..group.replicas).map(|_| VirtualInstance::new(model, gpu, &group)).collect()
+            // A data-parallel rank is an engine of its own to whoever hands it requests.
+            (0..group.queues()).map(|_| VirtualInstance::new(model, gpu, &group)).collect()
         };
+        let routed_to = !matches!(arm, PredictedArm::Simple(Group { replicas: 1, .. }));
         let (entry, decode, pushed) = match arm {
             PredictedArm::Simple(engines) => (group(engines), Vec::new(), false),
             PredictedArm::PrefillDecode { prefill, decode, pushed } => (group(prefill), group(decode), pushed),
@@ -68,6 +72,7 @@ impl VirtualFleet {
             routed: BinaryHeap::new(),
             held: HashMap::new(),
             pushed,
+            routed_to,
             awaited: HashMap::new(),
             now: Duration::ZERO,
         }
@@ -76,7 +81,7 @@ impl VirtualFleet {
     /// Serves `arrivals` (in order of time) to the end; one entry a request.
     pub fn serve(&mut self, arrivals: &[Arrival]) -> Vec<Latency> {
         let (first, start) = (self.arrivals.len(), self.now + PAUSE);
-        let hop = if self.entry.len() + self.decode.len() > 1 { ROUTER_HOP } else { Duration::ZERO };
+        let hop = if self.routed_to { ROUTER_HOP } else { Duration::ZERO };
         for arrival in arrivals {
             let at = start + arrival.at;
             self.routed.push(Reverse((at + hop, Hop::Entry, self.arrivals.len() as SequenceId)));

@@ -18,7 +18,7 @@ pub fn bound_by_descriptors(plan: &Plan, prompt_tokens: u32) -> Vec<String> {
     plan.arms.iter().filter_map(|arm| {
         let Deployment::Spawn(fleet) = &arm.deployment else { return None };
         let Some(PredictedArm::PrefillDecode { decode, pushed: false, .. }) = PredictedArm::of(fleet) else { return None };
-        let cost = CostModel::new(Model::find(&fleet.model)?, Gpu::find(GPU)?, decode.tensor_parallel);
+        let cost = CostModel::new(Model::find(&fleet.model)?, Gpu::find(GPU)?, decode.ranks);
         let block = decode.settings.block_size;
         let descriptors = |block: u32| cost.descriptors(prompt_tokens.div_ceil(block));
         let ms = |n: u32| cost.post(n).as_secs_f64() * 1e3;

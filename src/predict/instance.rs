@@ -69,7 +69,7 @@ pub(super) struct VirtualInstance {
 impl VirtualInstance {
     pub(super) fn new(model: &'static Model, gpu: &Gpu, group: &Group) -> Self {
         let settings = &group.settings;
-        let cost = CostModel::new(model, gpu, group.tensor_parallel);
+        let cost = CostModel::new(model, gpu, group.ranks);
         let blocks = cost.kv_blocks(cost.kv_memory(settings.memory_utilization), settings.block_size);
         let limits = BatchLimits {
             batched_tokens: settings.max_num_batched_tokens.unwrap_or(gpu.default_batched_tokens).max(1),

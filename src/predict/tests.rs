@@ -3,12 +3,13 @@ use super::fleet::VirtualFleet;
 use super::latency::{Latency, attainment, quantile};
 use super::model::preset::{Gpu, Model};
 use super::workload::{Arrival, Poisson};
+use crate::plan::parallelism::Parallelism;
 use crate::plan::slo::Slo;
 use crate::units::{Tpot, Ttft};
 use std::time::Duration;
 
 fn group(replicas: u32, tensor_parallel: u32) -> Group {
-    Group { replicas, tensor_parallel, settings: EngineSettings::default() }
+    Group { replicas, ranks: Parallelism::tensor(tensor_parallel), settings: EngineSettings::default() }
 }
 
 fn one_p_one_d(block_size: u32) -> PredictedArm {
@@ -120,7 +121,7 @@ fn held_against(arm: PredictedArm, text: &str) -> Vec<(f64, f64)> {
 fn the_hand_over_of_small_and_large_blocks_is_as_it_was_measured() {
     let of_block_size = |block_size, text| {
         let settings = EngineSettings { block_size, ..EngineSettings::default() };
-        let group = Group { replicas: 1, tensor_parallel: 1, settings };
+        let group = Group { replicas: 1, ranks: Parallelism::default(), settings };
         held_against(PredictedArm::PrefillDecode { prefill: group, decode: group, pushed: false }, text)
     };
     let small = of_block_size(16, include_str!("../../tests/fixtures/calibration/1p1d-block-16.csv"));
@@ -135,7 +136,7 @@ fn token_budgets_are_as_they_were_measured() {
     let of_budget = |budget, text| {
         let settings =
             EngineSettings { block_size: 128, max_num_batched_tokens: Some(budget), ..EngineSettings::default() };
-        held_against(PredictedArm::Simple(Group { replicas: 1, tensor_parallel: 1, settings }), text)
+        held_against(PredictedArm::Simple(Group { replicas: 1, ranks: Parallelism::default(), settings }), text)
     };
     let small = of_budget(512, include_str!("../../tests/fixtures/calibration/tp1-batched-512.csv"));
     let default = of_budget(8192, include_str!("../../tests/fixtures/calibration/tp1-batched-8192.csv"));

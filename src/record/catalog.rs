@@ -39,6 +39,9 @@ pub struct Config {
     pub replicas: Option<u32>,
     /// `2`, or `2x1` for prefill x decode.
     pub tp: Option<String>,
+    /// Likewise; `None` without data parallelism.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dp: Option<String>,
     pub model: Option<String>,
 }
 
@@ -49,6 +52,7 @@ impl std::fmt::Display for Config {
             self.decode.map(|n| format!("D:{n}")),
             self.replicas.filter(|&n| n != 1).map(|n| format!("R:{n}")),
             self.tp.as_ref().map(|tp| format!("TP:{tp}")),
+            self.dp.as_ref().map(|dp| format!("DP:{dp}")),
             self.model.as_ref().map(|m| format!("Model:{}", m.trim_end_matches('/').rsplit('/').next().unwrap_or(m))),
         ];
         f.write_str(&parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
@@ -61,12 +65,15 @@ impl Config {
             Shape::Simple { group } => Config {
                 replicas: Some(group.replicas),
                 tp: Some(group.tensor_parallel.to_string()),
+                dp: (group.data_parallel > 1).then(|| group.data_parallel.to_string()),
                 ..Config::default()
             },
             Shape::PrefillDecode { prefill, decode, .. } => Config {
                 prefill: Some(prefill.replicas),
                 decode: Some(decode.replicas),
                 tp: Some(format!("{}x{}", prefill.tensor_parallel, decode.tensor_parallel)),
+                dp: (prefill.data_parallel.max(decode.data_parallel) > 1)
+                    .then(|| format!("{}x{}", prefill.data_parallel, decode.data_parallel)),
                 ..Config::default()
             },
         }
@@ -79,6 +86,7 @@ impl Config {
             decode: facts.decode.filter(|&n| n > 0),
             replicas: None,
             tp: pair.map(|(p, d)| format!("{p}x{d}")).or(facts.tensor_parallel.map(|n| n.to_string())),
+            dp: None,
             model: facts.model,
         }
     }

@@ -14,7 +14,7 @@ use crate::analyse::samples::SamplesBuilder;
 use crate::analyse::summary::PointSummary;
 use crate::outcome::{Outcome, PointFacts, PointKey, RequestRecord};
 use crate::plan::load::{Arrivals, Endpoint};
-use crate::plan::topology::Shape;
+use crate::plan::topology::Role;
 use crate::units::{RequestRate, TokenCount};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -186,7 +186,7 @@ fn head(manifest: &Manifest, facts: &PointFacts) -> Map<String, Value> {
     set("num_prompts", json!(facts.offered));
     set("deployment_mode", json!(manifest.arm.name));
     for (name, value) in sizes(manifest) {
-        set(name, json!(value));
+        set(&name, json!(value));
     }
     for (key, value) in &sweep.metadata {
         set(key, json!(value));
@@ -203,20 +203,34 @@ fn head(manifest: &Manifest, facts: &PointFacts) -> Map<String, Value> {
     out
 }
 
-fn sizes(manifest: &Manifest) -> Vec<(&'static str, u32)> {
-    match manifest.arm.topology.as_ref().map(|t| &t.shape) {
-        Some(Shape::Simple { group }) => {
-            vec![("num_instances", group.replicas), ("tensor_parallel_size", group.tensor_parallel)]
-        }
-        Some(Shape::PrefillDecode { prefill, decode, .. }) => vec![
-            ("num_prefill_instances", prefill.replicas),
-            ("num_decode_instances", decode.replicas),
-            ("tensor_parallel_size", prefill.tensor_parallel),
-            ("prefill_tensor_parallel_size", prefill.tensor_parallel),
-            ("decode_tensor_parallel_size", decode.tensor_parallel),
-        ],
-        None => Vec::new(),
+/// The seed's names, and beside them what isn't one.
+fn sizes(manifest: &Manifest) -> Vec<(String, u32)> {
+    let mut sizes: Vec<(String, u32)> = Vec::new();
+    let mut add = |name: &str, size: u32| sizes.push((name.to_string(), size));
+    if manifest.arm.gpus > 0 {
+        add("num_gpus", manifest.arm.gpus);
     }
+    let Some(topology) = &manifest.arm.topology else { return sizes };
+    for (role, group) in topology.groups() {
+        let (instances, prefix) = match role {
+            Role::Replica => ("num_instances", ""),
+            Role::Prefill => ("num_prefill_instances", "prefill_"),
+            Role::Decode => ("num_decode_instances", "decode_"),
+        };
+        add(instances, group.replicas);
+        if role == Role::Prefill {
+            add("tensor_parallel_size", group.tensor_parallel);
+        }
+        add(&format!("{prefix}tensor_parallel_size"), group.tensor_parallel);
+        let others = [("data_parallel_size", group.data_parallel), ("pipeline_parallel_size", group.pipeline_parallel)];
+        for (name, size) in others.into_iter().filter(|(_, size)| *size > 1) {
+            add(&format!("{prefix}{name}"), size);
+        }
+        if group.expert_parallel {
+            add(&format!("{prefix}expert_parallel"), 1);
+        }
+    }
+    sizes
 }
 
 fn totals(out: &mut Map<String, Value>, columns: &Columns, facts: &PointFacts, summary: &PointSummary) {

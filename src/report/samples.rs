@@ -117,6 +117,7 @@ impl Made {
             duration_secs: f64::from(self.requests) / rate + 1.0,
             started_at: "2026-11-21T15:00:10+00:00".to_string(),
             engine_restarts: 0,
+            ranks: Vec::new(),
             engines: Some(self.counters(rate)),
             gpus: None,
             hand_over: None,

@@ -21,9 +21,9 @@ pub enum SessionError {
     #[error("{arm}: the smoke request {what} failed: {detail}\nhint: {hint}")]
     Smoke { arm: String, what: String, detail: String, hint: String },
     #[error(
-        "{arm}: {requests} warm-up requests were answered, but no KV reached the decode instances: they computed the prompts themselves\nhint: check the NIXL lines in the decode instances' logs ({logs})"
+        "{arm}: {requests} warm-up requests were answered, but no KV reached {who}: the prompts were computed there\nhint: check the NIXL lines in the decode instances' logs ({logs})"
     )]
-    NoKvTransfer { arm: String, requests: u32, logs: String },
+    NoKvTransfer { arm: String, requests: u32, who: String, logs: String },
     #[error(
         "{arm}: a request of {tokens} tokens does not fit into the model's context of {context} tokens\nhint: shorten the workload, or raise --max-model-len"
     )]

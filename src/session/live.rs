@@ -71,8 +71,13 @@ impl LiveArm {
         self.engines.iter().any(|e| e.role == Role::Decode)
     }
 
-    pub(super) fn count(&self, role: Role) -> usize {
-        self.engines.iter().filter(|e| e.role == role).count()
+    pub(super) fn of_role(&self, role: Role) -> impl Iterator<Item = &EngineTarget> {
+        self.engines.iter().filter(move |e| e.role == role)
+    }
+
+    /// Queues of a role: one each data-parallel rank.
+    pub(super) fn ranks(&self, role: Role) -> usize {
+        self.of_role(role).map(|e| e.ranks as usize).sum()
     }
 
     /// Where the engines run, as far as it is known: this machine, or where the first attached server is.
@@ -187,6 +192,7 @@ async fn spawn(
             name: i.name.clone(),
             role: i.role,
             base_url: i.base_url.clone(),
+            ranks: i.parallelism.data_parallel,
             access: Access::with_key(plan.api_key.clone()),
         })
         .collect();
@@ -252,11 +258,16 @@ async fn attach(arm: &ArmPlan, plan: &AttachPlan, sweep: &Sweep, events: &EventS
             max_model_len: found.max_model_len,
             ..InstanceRecord::default()
         });
-        engines.push(EngineTarget { name, role, base_url: url.clone(), access: access.clone() });
+        engines.push(EngineTarget { name, role, base_url: url.clone(), ranks: 1, access: access.clone() });
     }
     let scraper = scraper(&engines)?;
-    for (record, snapshot) in records.iter_mut().zip(scraper.snapshot().await.engines) {
+    let snapshots = scraper.snapshot().await.engines;
+    for ((record, engine), snapshot) in records.iter_mut().zip(&mut engines).zip(snapshots) {
         record.process_started = snapshot.process_started();
+        // What is one server of a router's is nothing that a header reaches.
+        if engine.role != Role::Replica {
+            engine.ranks = snapshot.data_parallel_ranks().max(1);
+        }
     }
     let Front { base_url, proxy } = front(arm, &engines, &ProxyPolicies::default())?;
     Ok(LiveArm {

@@ -89,6 +89,7 @@ mod tests {
             name: name.to_string(),
             role,
             base_url: String::new(),
+            ranks: 1,
             access: Access::default(),
         };
         let engines =

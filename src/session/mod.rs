@@ -14,6 +14,7 @@ mod kept;
 mod limits;
 mod live;
 mod loss;
+mod pairs;
 mod point;
 mod recorder;
 mod sampling;

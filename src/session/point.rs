@@ -346,6 +346,7 @@ fn facts(
         engine_restarts: u32::try_from(window.restarted.len()).unwrap_or(u32::MAX)
             + u32::from(lost.is_some_and(|l| l.ended)),
         engines: window.counters,
+        ranks: window.ranks.clone(),
         gpus: None,
         hand_over: None,
         profiled: false,

@@ -15,7 +15,7 @@ use std::time::Instant;
 
 /// Prompts shorter than this are handed over in few pieces, however fragmented the pool.
 const SHORT_PROMPT: u32 = 1024;
-/// Requests under way at once for each decode instance.
+/// Requests under way at once for each decode instance, or each data-parallel rank of one.
 const AT_ONCE: usize = 16;
 /// Requests between two looks at the counters, while the pool fills and after. Each look waits for the last answer.
 const FILLING_ROUND: usize = 128;
@@ -81,7 +81,7 @@ impl WarmUp<'_> {
     }
 
     async fn round(&self, requests: &[WarmUpRequest], first: usize) -> Result<(), SessionError> {
-        let at_once = AT_ONCE * self.live.count(Role::Decode).max(1);
+        let at_once = AT_ONCE * self.live.ranks(Role::Decode).max(1);
         let sends = requests
             .iter()
             .enumerate()

@@ -1,4 +1,4 @@
-//! Before the first point: every prefill x decode pair (or replica) answers one request, then a burst in the
+//! Before the first point: every prefill x decode pair (or replica), of data-parallel engines every rank, answers one request, then a burst in the
 //! workload's own lengths warms kernels, graphs and caches. Nothing of it is measured.
 //!
 //! The first request between a pair pays the NIXL handshake, and the first burst on fresh GPUs pays kernel warm-up: 12 s
@@ -8,9 +8,10 @@ use super::context::SessionContext;
 use super::error::SessionError;
 use super::events::{EventSink, SessionEvent};
 use super::live::LiveArm;
+use super::pairs::{self, Pins};
 use crate::drive::{Capabilities, Completion, Deadlines, Destination, Single, SingleError, send_one};
-use crate::observe::engine;
-use crate::outcome::Failure;
+use crate::observe::engine::{self, EngineWindow};
+use crate::outcome::{Failure, RankCounters};
 use crate::plan::Sweep;
 use crate::plan::load::{Endpoint, LengthField};
 use crate::plan::strategy::StrategyPlan;
@@ -47,14 +48,11 @@ struct Probed {
     prompt_tokens: Option<(TokenCount, TokenCount)>,
 }
 
-/// Pins of one request: header and index.
-type Pins = Vec<(String, String)>;
-
 impl WarmUp<'_> {
     pub(super) async fn run(self) -> Result<(), SessionError> {
-        let pins = pins(self.live);
+        let ways = pairs::ways(self.live);
         let burst = self.sweep().load.warmups as usize;
-        let total = u32::try_from(pins.len() + burst).unwrap_or(u32::MAX);
+        let total = u32::try_from(ways.len() + burst).unwrap_or(u32::MAX);
         (self.events)(SessionEvent::WarmingUp { arm: self.live.label.clone(), requests: total });
         let probes = self.probes(MOST_PROBES).await?;
         let Probed { capabilities, prompt_tokens } = self.capabilities(&probes).await?;
@@ -71,11 +69,11 @@ impl WarmUp<'_> {
         let mut requests = requests.into_iter().skip(MOST_PROBES).collect::<Vec<_>>();
         let before = self.live.scraper.snapshot().await;
         let mut longest = 0;
-        let burst_requests = requests.split_off(pins.len());
-        for (i, (pins, request)) in pins.into_iter().zip(&requests).enumerate() {
+        let burst_requests = requests.split_off(ways.len());
+        for (i, (way, request)) in ways.into_iter().zip(&requests).enumerate() {
             longest = longest.max(request.prompt_tokens.get());
-            let what = name_of(&pins);
-            self.send(request, PAIR_TOKENS, i, pins, &self.live.target).await.map_err(|e| self.smoke(what, &e))?;
+            let answer = self.send(request, PAIR_TOKENS, i, way.pins, &self.live.target).await;
+            answer.map_err(|e| self.smoke(way.name, &e))?;
         }
         if longest > BLOCK {
             self.prove_transfer(&before, total - u32::try_from(burst).unwrap_or(0)).await?;
@@ -209,17 +207,39 @@ impl WarmUp<'_> {
 
     /// Decode instances count where prompt tokens came from. Engines that don't count are not accused.
     async fn prove_transfer(&self, before: &engine::FleetSnapshot, requests: u32) -> Result<(), SessionError> {
+        let window = engine::between(before, &self.live.scraper.snapshot().await);
+        self.report_missed_ranks(&window);
         if !self.live.is_prefill_decode() {
             return Ok(());
         }
-        let counters = engine::between(before, &self.live.scraper.snapshot().await).counters.unwrap_or_default();
-        match (counters.external_kv_tokens, counters.decode_cache_hit_tokens) {
-            (Some(0.0), None | Some(0.0)) => Err(SessionError::NoKvTransfer {
-                arm: self.live.label.clone(),
-                requests,
-                logs: self.logs.display().to_string(),
-            }),
-            _ => Ok(()),
+        let counters = window.counters.unwrap_or_default();
+        let nothing_came = |transferred, cached| matches!((transferred, cached), (Some(0.0), None | Some(0.0)));
+        let who = if nothing_came(counters.external_kv_tokens, counters.decode_cache_hit_tokens) {
+            "the decode instances".to_string()
+        } else {
+            let decode = |rank: &&RankCounters| self.live.of_role(Role::Decode).any(|e| e.name == rank.instance);
+            let empty = window.ranks.iter().filter(decode).find(|rank| {
+                rank.prompt_tokens > Some(0.0) && nothing_came(rank.external_kv_tokens, rank.cache_hit_tokens)
+            });
+            let Some(rank) = empty else { return Ok(()) };
+            format!("rank {} of {}", rank.rank, rank.instance)
+        };
+        let logs = self.logs.display().to_string();
+        Err(SessionError::NoKvTransfer { arm: self.live.label.clone(), requests, who, logs })
+    }
+
+    /// Engines that don't know the header that asks for a rank balance these requests as all others.
+    fn report_missed_ranks(&self, window: &EngineWindow) {
+        let missed = window.ranks.iter().filter(|rank| rank.prompt_tokens == Some(0.0));
+        let names: Vec<String> = missed.map(|rank| format!("rank {} of {}", rank.rank, rank.instance)).collect();
+        if !names.is_empty() {
+            let text = format!(
+                "{}: the warm-up asked for every data-parallel rank, and none of its requests reached {}: this engine may \
+                 not know the header X-data-parallel-rank, and the first load may be that rank's first",
+                self.live.label,
+                names.join(", ")
+            );
+            (self.events)(SessionEvent::Warning { text });
         }
     }
 
@@ -265,29 +285,5 @@ fn remedy(error: &SingleError) -> &'static str {
             "the server may be busy, or still loading: see --first-token-timeout"
         }
         SingleError::Failed(_) => "check that it is an OpenAI-compatible server that streams, and --endpoint",
-    }
-}
-
-/// One set of pins for every pair of prefill and decode, or for every replica behind the proxy.
-fn pins(live: &LiveArm) -> Vec<Pins> {
-    let pin = |header: &str, index: usize| (header.to_string(), index.to_string());
-    if live.proxy.is_none() {
-        return vec![Vec::new()];
-    }
-    if !live.is_prefill_decode() {
-        return (0..live.count(Role::Replica)).map(|i| vec![pin("x-topobench-backend", i)]).collect();
-    }
-    let (prefill, decode) = (live.count(Role::Prefill), live.count(Role::Decode));
-    (0..prefill)
-        .flat_map(|p| (0..decode).map(move |d| (p, d)))
-        .map(|(p, d)| vec![pin("x-topobench-prefill", p), pin("x-topobench-decode", d)])
-        .collect()
-}
-
-fn name_of(pins: &Pins) -> String {
-    match pins.as_slice() {
-        [] => "to the server".to_string(),
-        [(_, replica)] => format!("to replica-{replica}"),
-        [(_, prefill), (_, decode), ..] => format!("from prefill-{prefill} to decode-{decode}"),
     }
 }

@@ -134,6 +134,7 @@ mod tests {
             started_at: String::new(),
             repeated_prompts: 0,
             engine_restarts: 0,
+            ranks: Vec::new(),
             engines: None,
             gpus: None,
             hand_over: None,

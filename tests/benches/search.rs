@@ -263,6 +263,7 @@ fn facts(order: &PointOrder, offered: u32, secs: f64, stopped: Option<EarlyStop>
         duration_secs: secs,
         started_at: String::new(),
         engine_restarts: 0,
+        ranks: Vec::new(),
         engines: None,
         gpus: None,
         hand_over: None,

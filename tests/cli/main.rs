@@ -22,6 +22,7 @@ mod profile;
 mod proxy;
 mod prune;
 mod python;
+mod ranks;
 mod refused;
 mod scripts;
 mod show;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use topobench::launch::{Fleet, LaunchError, LaunchOptions};
 use topobench::plan::deployment::{FleetPlan, GpuAssignment, InstancePlan};
+use topobench::plan::parallelism::Parallelism;
 use topobench::plan::secrecy::EngineEnv;
 use topobench::plan::topology::{KvTransfer, Role};
 
@@ -15,7 +16,7 @@ pub(crate) fn pair(prefill: &[&str], decode: &[&str]) -> FleetPlan {
     let instance = |role, args: &[&str]| InstancePlan {
         role,
         index: 0,
-        tensor_parallel: 1,
+        parallelism: Parallelism::default(),
         gpus: GpuAssignment::None,
         args: args.iter().map(|arg| (*arg).to_string()).collect(),
     };

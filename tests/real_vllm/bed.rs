@@ -66,6 +66,7 @@ impl Bed {
             name: i.name.clone(),
             role: i.role,
             base_url: i.base_url.clone(),
+            ranks: 1,
             access: topobench::plan::access::Access::default(),
         });
         Stage {

@@ -346,6 +346,7 @@ fn facts(point: &Point, kind: ArmKind) -> PointFacts {
         duration_secs: 10.8,
         started_at: "2026-11-21T21:41:00+00:00".to_string(),
         engine_restarts: 0,
+        ranks: Vec::new(),
         engines: Some(EngineCounters {
             prompt_tokens: Some(prompts),
             cached_prompt_tokens: Some(if rate.per_second() > 2.0 { 0.58 * prompts } else { 0.0 }),

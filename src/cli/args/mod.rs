@@ -4,11 +4,13 @@ mod best;
 mod help;
 mod history;
 mod predict;
+mod sizes;
 mod sweep;
 
 pub(super) use best::BestArgs;
 pub(super) use history::{AggregateArgs, CompareArgs, ListArgs, PlotArgs, PruneArgs, ShowArgs, StatusName};
 pub(super) use predict::{CalibrateArgs, PredictArgs};
+pub(super) use sizes::SizeArgs;
 pub(super) use sweep::{AttachArgs, SweepArgs};
 
 use crate::plan::strategy::Order;
@@ -91,12 +93,8 @@ pub(super) enum Command {
 
 #[derive(Debug, Args)]
 pub(super) struct SimpleArgs {
-    /// Tensor-parallel size: GPUs of one instance [default: 1] [env: TENSOR_PARALLEL_SIZE]
-    #[arg(long, visible_alias = "tensor-parallel-size", value_parser = whole_number::<u32>)]
-    pub tp: Option<u32>,
-    /// Instances; more than one are balanced by the proxy [default: 1]
-    #[arg(long, value_parser = whole_number::<u32>)]
-    pub replicas: Option<u32>,
+    #[command(flatten)]
+    pub engine: SizeArgs,
     #[command(flatten)]
     pub sweep: SweepArgs,
 }
@@ -107,14 +105,10 @@ pub(super) struct GridArgs {
     #[arg(value_name = "COMBOS.YAML")]
     pub combos: Option<PathBuf>,
     /// Deployments to measure, as `ab` takes them [default: simple]
-    #[arg(long, num_args = 1.., value_name = "ARM", conflicts_with_all = ["tp", "replicas"])]
+    #[arg(long, num_args = 1.., value_name = "ARM", conflicts_with_all = ["tp", "dp", "pp", "ep", "replicas"])]
     pub arms: Vec<String>,
-    /// Tensor-parallel size of the one deployment [default: 1] [env: TENSOR_PARALLEL_SIZE]
-    #[arg(long, visible_alias = "tensor-parallel-size", value_parser = whole_number::<u32>)]
-    pub tp: Option<u32>,
-    /// Its instances [default: 1]
-    #[arg(long, value_parser = whole_number::<u32>)]
-    pub replicas: Option<u32>,
+    #[command(flatten)]
+    pub engine: SizeArgs,
     #[command(flatten)]
     pub sweep: SweepArgs,
 }
@@ -141,12 +135,30 @@ pub(super) struct NixlArgs {
     /// Decode instances [default: 1] [env: NUM_DECODE_INSTANCES]
     #[arg(long, value_parser = whole_number::<u32>)]
     pub decode: Option<u32>,
-    /// GPUs of one prefill instance [default: 1] [env: PREFILLER_TP_SIZE]
+    /// Tensor-parallel size of a prefill instance [default: 1] [env: PREFILLER_TP_SIZE]
     #[arg(long, value_parser = whole_number::<u32>)]
     pub prefill_tp: Option<u32>,
-    /// GPUs of one decode instance [default: 1] [env: DECODER_TP_SIZE]
+    /// Data-parallel size of a prefill instance: ranks with queues of their own [default: 1]
+    #[arg(long, value_parser = whole_number::<u32>)]
+    pub prefill_dp: Option<u32>,
+    /// Pipeline-parallel size of a prefill instance [default: 1]
+    #[arg(long, value_parser = whole_number::<u32>)]
+    pub prefill_pp: Option<u32>,
+    /// Whole experts on each GPU of a prefill instance
+    #[arg(long)]
+    pub prefill_ep: bool,
+    /// Tensor-parallel size of a decode instance [default: 1] [env: DECODER_TP_SIZE]
     #[arg(long, value_parser = whole_number::<u32>)]
     pub decode_tp: Option<u32>,
+    /// Data-parallel size of a decode instance: ranks with queues of their own [default: 1]
+    #[arg(long, value_parser = whole_number::<u32>)]
+    pub decode_dp: Option<u32>,
+    /// Pipeline-parallel size of a decode instance [default: 1]
+    #[arg(long, value_parser = whole_number::<u32>)]
+    pub decode_pp: Option<u32>,
+    /// Whole experts on each GPU of a decode instance
+    #[arg(long)]
+    pub decode_ep: bool,
     #[command(flatten)]
     pub sweep: SweepArgs,
 }

@@ -3,7 +3,7 @@
 use crate::cli::args::GridArgs;
 use crate::cli::exit::CliError;
 use crate::cli::{attach, given, measure, out};
-use crate::plan::arm::{ArmSpec, Sizes};
+use crate::plan::arm::ArmSpec;
 use crate::plan::build::{Arms, Servers};
 use crate::plan::combos::{Combos, GridRun};
 use crate::plan::options::SloOptions;
@@ -102,7 +102,7 @@ fn arms(args: &GridArgs, combos: &Combos, matches: &ArgMatches) -> Result<Arms, 
             insecure: args.sweep.attach.insecure,
         });
     }
-    let sizes = Sizes { tp: args.tp, replicas: args.replicas, ..Sizes::default() };
+    let sizes = args.engine.sizes();
     let specs = match args.arms.as_slice() {
         [] => vec![ArmSpec::named("simple", sizes)],
         arms => arms.iter().map(|a| ArmSpec::parse(a)).collect::<Result<Vec<_>, _>>()?,

@@ -80,6 +80,14 @@ struct StreamOptions {
     continuous_usage_stats: bool,
 }
 
+fn rank_within(server: &Server, rank: i64) -> Result<usize, ApiError> {
+    let ranks = server.config.parallelism.data_parallel;
+    let within = usize::try_from(rank).ok().filter(|rank| *rank < ranks as usize);
+    within.ok_or_else(|| {
+        ApiError::bad_request("data_parallel_rank", format!("data_parallel_rank {rank} is out of range [0, {ranks})."))
+    })
+}
+
 /// A request that will be answered with tokens.
 #[derive(Debug)]
 pub(super) struct Parsed {
@@ -93,12 +101,13 @@ pub(super) struct Parsed {
     pub return_token_ids: bool,
 }
 
-/// Reads and checks a request's body; `request_id` is the client's `X-Request-Id`.
+/// Reads and checks a request's body; `request_id` and `rank` are the client's `X-Request-Id` and `X-data-parallel-rank`.
 pub(super) fn parse(
     server: &Server,
     endpoint: Endpoint,
     body: &[u8],
     request_id: Option<&str>,
+    rank: Option<i64>,
 ) -> Result<Parsed, ApiError> {
     let body: Body = serde_json::from_slice(body).map_err(|error| ApiError::validation(&error))?;
     let served = &server.config.served_names;
@@ -106,6 +115,7 @@ pub(super) fn parse(
     if !served.contains(&model) {
         return Err(ApiError::unknown_model(&model, served));
     }
+    let rank = rank.map(|rank| rank_within(server, rank)).transpose()?;
     let prompts = prompts(server, endpoint, &body)?;
     let n = at_least_one("n", body.n.unwrap_or(1))?;
     let sampling = sampling(server, endpoint, &body, &prompts)?;
@@ -120,7 +130,7 @@ pub(super) fn parse(
     }
     let options = body.stream_options.unwrap_or_default();
     Ok(Parsed {
-        job: Job { id, prompts, n, sampling, kv },
+        job: Job { id, prompts, n, sampling, kv, rank },
         endpoint,
         model,
         stream: body.stream,

@@ -21,7 +21,7 @@ fn instance(role: Role) -> InstancePlan {
     InstancePlan {
         role,
         index: 0,
-        tensor_parallel: 1,
+        parallelism: Parallelism::default(),
         gpus: GpuAssignment::Cuda(vec!["1".into()]),
         args: vec!["--gpu-memory-utilization".into(), "0.8".into()],
     }
@@ -48,13 +48,27 @@ fn a_prefill_instance_on_cpu_buffers_with_extra_config() {
 }
 
 #[test]
+fn a_decode_instance_with_data_parallel_ranks_has_one_api_server_and_finds_its_internal_ports_itself() {
+    let instance = InstancePlan {
+        parallelism: Parallelism { data_parallel: 2, expert_parallel: true, ..Parallelism::tensor(2) },
+        gpus: GpuAssignment::Cuda(["0", "1", "2", "3"].map(String::from).into()),
+        args: vec![],
+        ..instance(Role::Decode)
+    };
+    let plan = fleet(Some(KvTransfer::default()));
+    insta::assert_snapshot!(line(&plan, &instance, None), @r#"CUDA_DEVICE_ORDER=PCI_BUS_ID CUDA_VISIBLE_DEVICES='0,1,2,3' VLLM_NIXL_SIDE_CHANNEL_HOST=127.0.0.1 VLLM_NIXL_SIDE_CHANNEL_PORT=5616 vllm serve Qwen/Qwen3-8B --host 127.0.0.1 --port 8101 --tensor-parallel-size 2 --data-parallel-size 2 --api-server-count 1 --kv-transfer-config '{"kv_connector":"NixlConnector","kv_role":"kv_consumer","kv_load_failure_policy":"fail"}' --enable-expert-parallel"#);
+    let command = command(&plan, &instance, PORTS, None).expect("a sound plan");
+    assert_eq!(command.env_removed, [INTERNAL_PORT], "not inherited either");
+}
+
+#[test]
 fn a_replica_has_no_side_channel_and_its_secrets_are_masked() {
     let mut fleet = fleet(None);
     fleet.served_model_name = "qwen 8b".into();
     fleet.api_key = Some(Secret::new("sk-very-secret"));
     fleet.env = [("HF_TOKEN", "hf_abc"), ("TOKENIZERS_PARALLELISM", "false")].into_iter().collect();
     let replica = InstancePlan {
-        tensor_parallel: 2,
+        parallelism: Parallelism::tensor(2),
         gpus: GpuAssignment::Cuda(vec!["0".into(), "1".into()]),
         ..instance(Role::Replica)
     };

@@ -145,6 +145,7 @@ async fn a_fleet_is_scraped_over_http_and_a_dead_engine_is_named() {
         name: name.into(),
         role: Role::Replica,
         base_url,
+        ranks: 1,
         access: Access::with_key(Some(Secret::new("sk-1"))),
     };
     let targets = vec![target("replica-0", server.url()), target("replica-1", "http://127.0.0.1:1".into())];

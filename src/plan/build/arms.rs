@@ -162,7 +162,7 @@ fn one(
             let group = topology.groups().find(|(r, _)| *r == role).map(|(_, g)| g.clone()).unwrap_or_default();
             let args = [&topology.args, &utilisation, &group.args, &request.run.engine_args, &group.settings];
             let args = args.into_iter().flatten().cloned();
-            InstancePlan { role, index, tensor_parallel: group.tensor_parallel, gpus, args: args.collect() }
+            InstancePlan { role, index, parallelism: group.parallelism(), gpus, args: args.collect() }
         })
         .collect::<Vec<_>>();
     let fleet = FleetPlan {

@@ -7,3 +7,5 @@ pub mod cost;
 pub mod preset;
 pub mod scheduler;
 pub mod sequence;
+
+pub use crate::plan::parallelism::Parallelism;

@@ -3,9 +3,9 @@
 //! Model figures come from the public `config.json` of each model, GPU figures from the vendors'
 //! data sheets (dense bf16). The efficiencies are what the 8B/H100 pair needs to reproduce a
 //! measured vLLM 0.22 run (see `cost.rs`); the other GPUs borrow them.
-//! Deliberately absent: quantised weights, mixture of experts, sliding-window attention.
+//! Deliberately absent: quantised weights, sliding-window attention.
 
-/// Architecture of a dense decoder-only transformer.
+/// Architecture of a decoder-only transformer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Model {
     /// Preset name, lower case.
@@ -21,6 +21,18 @@ pub struct Model {
     pub head_dim: u32,
     /// Longest context the model was trained for, in tokens.
     pub max_context: u32,
+    /// Of a mixture of experts; `None` of a dense model.
+    pub experts: Option<Experts>,
+}
+
+/// The experts of each layer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Experts {
+    pub count: u32,
+    /// Those that compute one token.
+    pub active: u32,
+    /// Hidden size inside one.
+    pub intermediate: u32,
 }
 
 /// Bytes of one bf16 weight, activation or KV element.
@@ -32,9 +44,15 @@ impl Model {
         2.0 * f64::from(self.layers) * f64::from(self.kv_heads) * f64::from(self.head_dim) * ELEMENT_BYTES
     }
 
-    /// Bytes of all weights.
-    pub fn weight_bytes(&self) -> f64 {
-        self.parameters * ELEMENT_BYTES
+    /// Weights of all experts together: three matrices each.
+    pub fn expert_parameters(&self) -> f64 {
+        let of = |e: Experts| 3.0 * f64::from(self.hidden) * f64::from(e.intermediate) * f64::from(e.count);
+        f64::from(self.layers) * self.experts.map_or(0.0, of)
+    }
+
+    /// Weights that every token passes through.
+    pub fn shared_parameters(&self) -> f64 {
+        self.parameters - self.expert_parameters()
     }
 
     /// Finds a preset by its name, the basename of a path or a Hugging Face id.
@@ -61,6 +79,7 @@ const fn qwen3(name: &'static str, parameters: f64, shape: [u32; 4]) -> Model {
         kv_heads: shape[3],
         head_dim: 128,
         max_context: 40_960,
+        experts: None,
     }
 }
 
@@ -75,6 +94,7 @@ const fn llama(name: &'static str, parameters: f64, shape: [u32; 4]) -> Model {
         kv_heads: shape[3],
         head_dim: 128,
         max_context: 131_072,
+        experts: None,
     }
 }
 
@@ -86,6 +106,11 @@ pub const MODELS: &[Model] = &[
     qwen3("qwen3-8b", 8.19e9, [36, 4096, 32, 8]),
     qwen3("qwen3-14b", 14.77e9, [40, 5120, 40, 8]),
     qwen3("qwen3-32b", 32.76e9, [64, 5120, 64, 8]),
+    Model {
+        architecture: "Qwen3MoeForCausalLM",
+        experts: Some(Experts { count: 128, active: 8, intermediate: 768 }),
+        ..qwen3("qwen3-30b-a3b", 30.53e9, [48, 2048, 32, 4])
+    },
     llama("llama-3.1-8b", 8.03e9, [32, 4096, 32, 8]),
     llama("llama-3.1-70b", 70.55e9, [80, 8192, 64, 8]),
 ];

@@ -29,11 +29,16 @@ pub struct ImportedFacts {
     pub tensor_parallel: Option<u32>,
     pub prefill_tp: Option<u32>,
     pub decode_tp: Option<u32>,
+    /// Of the whole deployment, where the file says it.
+    pub gpus: Option<u32>,
 }
 
 impl ImportedFacts {
     /// GPUs of the whole deployment, where the files say enough.
     pub fn gpus(&self) -> Option<u32> {
+        if self.gpus.is_some() {
+            return self.gpus;
+        }
         let tp = self.tensor_parallel;
         let of = |instances: u32, tp: Option<u32>| instances.checked_mul(tp?);
         match (self.prefill.filter(|&n| n > 0), self.decode.filter(|&n| n > 0)) {

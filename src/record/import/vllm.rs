@@ -139,6 +139,7 @@ impl VllmFile {
             tensor_parallel: self.count("tensor_parallel_size"),
             prefill_tp: self.count("prefill_tensor_parallel_size").or_else(|| self.count("prefiller_tp_size")),
             decode_tp: self.count("decode_tensor_parallel_size").or_else(|| self.count("decoder_tp_size")),
+            gpus: self.count("num_gpus"),
         }
     }
 

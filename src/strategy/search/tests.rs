@@ -106,6 +106,7 @@ fn facts(order: PointOrder, launch: u32, offered: u32, started_at: String) -> Po
         duration_secs: 1.0,
         started_at,
         engine_restarts: 0,
+        ranks: Vec::new(),
         engines: None,
         gpus: None,
         hand_over: None,

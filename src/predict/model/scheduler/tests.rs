@@ -1,4 +1,5 @@
 use super::*;
+use crate::predict::model::Parallelism;
 use crate::predict::model::blocks::prefix_hashes;
 use crate::predict::model::preset::{Gpu, Model};
 
@@ -7,7 +8,7 @@ const BLOCK: u32 = 16;
 fn scheduler(batched_tokens: u32, blocks: u32) -> Scheduler {
     let limits = BatchLimits { batched_tokens, sequences: 64, block_size: BLOCK };
     let model = Model::find("qwen3-8b").unwrap();
-    let cost = CostModel::new(model, Gpu::find("h100").unwrap(), 1);
+    let cost = CostModel::new(model, Gpu::find("h100").unwrap(), Parallelism::tensor(1));
     Scheduler::new(limits, cost, BlockPool::new(blocks, true))
 }
 
