@@ -13,6 +13,7 @@ pub mod hand_over;
 pub mod http;
 pub mod identity;
 pub mod nvml;
+mod pci;
 pub mod profiler;
 pub mod prometheus;
 mod ranks;

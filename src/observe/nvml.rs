@@ -3,6 +3,7 @@
 //! Every field is asked for on its own and may be refused on its own (virtual GPUs, old cards, MIG).
 
 use super::gpu::{GpuInfo, GpuPeer, GpuProcess, GpuSample, Throttle};
+use super::pci;
 use crate::units::Offset;
 use nvml_wrapper::enum_wrappers::device::{Clock, P2pCapabilitiesIndex, P2pStatus, TemperatureSensor, TopologyLevel};
 use nvml_wrapper::enums::device::UsedGpuMemory;
@@ -39,6 +40,7 @@ impl NvmlGpus {
     fn describe(&self, index: u32, device: &Device<'_>) -> GpuInfo {
         let memory = device.memory_info().ok();
         let cuda = self.nvml.sys_cuda_driver_version().ok();
+        let bus_id = device.pci_info().ok().map(|pci| pci.bus_id);
         GpuInfo {
             index,
             uuid: device.uuid().unwrap_or_default(),
@@ -48,10 +50,10 @@ impl NvmlGpus {
             driver: self.nvml.sys_driver_version().ok(),
             // 12080 means 12.8.
             cuda: cuda.map(|v| format!("{}.{}", v / 1000, v % 1000 / 10)),
-            pci_bus_id: device.pci_info().ok().map(|pci| pci.bus_id),
+            pci_bus_id: bus_id.clone(),
             pcie_generation_max: device.max_pcie_link_gen().ok(),
             pcie_width_max: device.max_pcie_link_width().ok(),
-            numa_node: device.numa_node_id().ok(),
+            numa_node: device.numa_node_id().ok().or_else(|| pci::numa_node(bus_id.as_deref()?)),
             ecc: device.is_ecc_enabled().ok().map(|ecc| ecc.currently_enabled),
             mig: device.mig_mode().ok().map(|mode| mode.current != 0),
             persistence: device.is_in_persistent_mode().ok(),

@@ -2,6 +2,7 @@
 
 use super::deployment::GpuAssignment;
 use super::error::PlanError;
+use super::placement::{self, GpuPlace};
 use super::topology::{EngineGroup, GpuChoice, Role, Topology};
 use std::collections::BTreeSet;
 
@@ -11,6 +12,8 @@ pub struct GpuPool {
     pub vendor: Vendor,
     /// Indices or UUIDs, in the order they are handed out.
     pub ids: Vec<String>,
+    /// Where each of them lies; empty where nobody tells.
+    pub places: Vec<GpuPlace>,
     /// Where the list comes from, for messages.
     pub origin: String,
 }
@@ -30,12 +33,30 @@ impl GpuPool {
         GpuPool {
             vendor: Vendor::Virtual,
             ids: (0..count).map(|i| i.to_string()).collect(),
+            places: Vec::new(),
             origin: format!("devices = {count} in the topology file"),
         }
     }
 
     pub fn none() -> Self {
-        GpuPool { vendor: Vendor::None, ids: Vec::new(), origin: "no GPU found".to_string() }
+        GpuPool { vendor: Vendor::None, ids: Vec::new(), places: Vec::new(), origin: "no GPU found".to_string() }
+    }
+
+    /// The first so many alone.
+    pub fn limit_to(&mut self, gpus: u32) {
+        self.ids.truncate(gpus as usize);
+        self.places.truncate(gpus as usize);
+    }
+
+    fn place(&self, at: usize) -> GpuPlace {
+        self.places.get(at).copied().unwrap_or_default()
+    }
+
+    /// In how many places the instances lie, all together.
+    fn spread(&self, arm: &ArmGpus) -> usize {
+        let at = |id: &String| self.ids.iter().position(|other| other == id);
+        let places = |gpus: &GpuAssignment| gpus.ids().iter().filter_map(at).map(|at| self.place(at)).collect();
+        arm.iter().map(|(_, _, gpus)| placement::spread(Vec::into_iter(places(gpus)))).sum()
     }
 
     fn assignment(&self, ids: Vec<String>) -> GpuAssignment {
@@ -99,23 +120,41 @@ fn check_counts(arm: &str, topology: &Topology, pool: &GpuPool) -> Result<(), Pl
     Ok(())
 }
 
+/// In launch order, or the large instances first, whichever keeps more of them together.
 fn assign_arm<'a>(
     arm: &str,
     topology: &Topology,
     pool: &'a GpuPool,
     taken: &mut BTreeSet<&'a str>,
 ) -> Result<ArmGpus, PlanError> {
-    let mut out = Vec::new();
-    for (role, group) in topology.groups() {
-        for index in 0..group.replicas {
+    let instances: Vec<(Role, u32, &EngineGroup)> = topology
+        .groups()
+        .flat_map(|(role, group)| (0..group.replicas).map(move |index| (role, index, group)))
+        .collect();
+    let mut large_first: Vec<usize> = (0..instances.len()).collect();
+    large_first.sort_by_key(|at| std::cmp::Reverse(instances[*at].2.parallelism().gpus()));
+    let mut best: Option<(usize, ArmGpus, BTreeSet<&'a str>)> = None;
+    for order in [(0..instances.len()).collect(), large_first] {
+        let mut taken = taken.clone();
+        let mut placed = Vec::new();
+        for at in order {
+            let (role, index, group) = instances[at];
             let ids = match &group.gpus {
-                GpuChoice::Auto => free(arm, topology, group, pool, taken)?,
+                GpuChoice::Auto => free(arm, topology, group, pool, &mut taken)?,
                 GpuChoice::PerInstance(lists) => listed(arm, group, lists, index, pool)?,
             };
-            out.push((role, index, pool.assignment(ids)));
+            placed.push((at, (role, index, pool.assignment(ids))));
+        }
+        placed.sort_by_key(|(at, _)| *at);
+        let gpus: ArmGpus = placed.into_iter().map(|(_, gpus)| gpus).collect();
+        let spread = pool.spread(&gpus);
+        if best.as_ref().is_none_or(|(least, ..)| spread < *least) {
+            best = Some((spread, gpus, taken));
         }
     }
-    Ok(out)
+    let (_, gpus, all) = best.unwrap_or_default();
+    *taken = all;
+    Ok(gpus)
 }
 
 fn free<'a>(
@@ -126,7 +165,9 @@ fn free<'a>(
     taken: &mut BTreeSet<&'a str>,
 ) -> Result<Vec<String>, PlanError> {
     let wanted = group.parallelism().gpus() as usize;
-    let ids: Vec<&str> = pool.ids.iter().map(String::as_str).filter(|id| !taken.contains(id)).take(wanted).collect();
+    let unused = pool.ids.iter().enumerate().filter(|(_, id)| !taken.contains(id.as_str()));
+    let unused: Vec<_> = unused.map(|(at, _)| (at, pool.place(at))).collect();
+    let ids: Vec<&str> = placement::nearest(&unused, wanted).into_iter().map(|at| pool.ids[at].as_str()).collect();
     taken.extend(ids.iter());
     if ids.len() < wanted && pool.vendor != Vendor::None {
         return Err(PlanError::TooManyGpus {
@@ -234,7 +275,8 @@ mod tests {
     #[test]
     fn lists_must_match_replicas_and_tensor_parallel() {
         let good = topology("name='a'\nkind='simple'\n[group]\nreplicas=2\ngpus=[[3],['GPU-x']]");
-        let pool = GpuPool { vendor: Vendor::Cuda, ids: vec!["0".to_string(); 4], origin: String::new() };
+        let pool =
+            GpuPool { vendor: Vendor::Cuda, ids: vec!["0".to_string(); 4], places: vec![], origin: String::new() };
         let arms = assign(&[("a", &good)], &pool).expect("good");
         assert_eq!(ids(&arms[0]), [["3"], ["GPU-x"]]);
         for bad in ["replicas=2\ngpus=[[3]]", "replicas=1\ntensor_parallel=2\ngpus=[[3]]"] {
@@ -257,5 +299,21 @@ mod tests {
         let bad = topology("name='a'\nkind='simple'\n[group]\ngpus=[[9]]");
         let error = assign(&[("a", &bad)], &GpuPool::virtual_devices(8)).expect_err("there is no 9").to_string();
         assert!(error.contains("GPU 9") && error.contains("0, 1, 2") && error.contains("devices = 8"), "{error}");
+    }
+
+    #[test]
+    fn instances_stay_inside_a_numa_node_where_they_can() {
+        // Three free on one node, four on the other: in launch order decode would be torn apart.
+        let node = |node| GpuPlace { numa_node: Some(node), island: Some(0) };
+        let pool = GpuPool { places: [0, 0, 0, 1, 1, 1, 1].map(node).into(), ..GpuPool::virtual_devices(7) };
+        let pd = topology(
+            "name='b'\nkind='prefill-decode'\n[prefill]\nreplicas=3\n[decode]\nreplicas=1\ntensor_parallel=2\ndata_parallel=2",
+        );
+        let arms = assign(&[("b", &pd)], &pool).expect("fits");
+        assert_eq!(ids(&arms[0]), [vec!["0"], vec!["1"], vec!["2"], vec!["3", "4", "5", "6"]]);
+        let pd =
+            topology("name='b'\nkind='prefill-decode'\n[prefill]\nreplicas=2\ntensor_parallel=2\n[decode]\nreplicas=3");
+        let arms = assign(&[("b", &pd)], &pool).expect("fits");
+        assert_eq!(ids(&arms[0]), [vec!["0", "1"], vec!["3", "4"], vec!["2"], vec!["5"], vec!["6"]]);
     }
 }

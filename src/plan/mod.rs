@@ -26,6 +26,7 @@ pub mod mask;
 pub mod metadata;
 pub mod options;
 pub mod parallelism;
+pub mod placement;
 pub mod presets;
 pub mod secrecy;
 mod secret;

@@ -7,6 +7,7 @@
 //! `cargo bench --bench best` tries them on engines that are not as predicted.
 
 use crate::plan::candidates::{Candidate, Layout, LayoutKind};
+use crate::plan::parallelism::Parallelism;
 use std::collections::HashMap;
 
 /// Standard errors of the logarithm of what is predicted.
@@ -15,7 +16,7 @@ use std::collections::HashMap;
 const COMMON: f64 = 0.30;
 /// Of a kind of deployment: what a hand-over costs, what a router does.
 const KIND: f64 = 0.35;
-/// Of each doubling of the ranks: what all-reduces cost.
+/// Of each doubling of an engine's GPUs: what they cost in telling each other.
 const DOUBLING: f64 = 0.30;
 /// Of the engines of a role and size.
 const ENGINES: f64 = 0.12;
@@ -30,7 +31,7 @@ enum Reason {
     Common,
     Kind(LayoutKind),
     Doubling,
-    Engines { part: Part, tp: u32 },
+    Engines { part: Part, each: Parallelism },
     Settings { kind: LayoutKind, words: String },
 }
 
@@ -61,23 +62,23 @@ pub(super) fn covariance(predicted: &[(&Candidate, Option<f64>)]) -> Vec<Vec<f64
 fn reasons(candidate: &Candidate, bound_by_prefill: Option<f64>) -> HashMap<Reason, f64> {
     let kind = candidate.layout.kind();
     let words = candidate.tuning.settings.shown().iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(",");
-    let doublings = |tp: u32| f64::from(tp).log2();
+    let doublings = |each: Parallelism| f64::from(each.gpus()).log2();
     let mut reasons = HashMap::from([
         (Reason::Common, COMMON),
         (Reason::Kind(kind), KIND),
         (Reason::Settings { kind, words }, SETTINGS),
     ]);
     match candidate.layout {
-        Layout::Simple { tp, .. } => {
-            reasons.insert(Reason::Engines { part: Part::Whole, tp }, ENGINES);
-            reasons.insert(Reason::Doubling, DOUBLING * doublings(tp));
+        Layout::Simple { each, .. } => {
+            reasons.insert(Reason::Engines { part: Part::Whole, each }, ENGINES);
+            reasons.insert(Reason::Doubling, DOUBLING * doublings(each));
         }
-        Layout::PrefillDecode { prefill_tp, decode_tp, .. } => {
+        Layout::PrefillDecode { of_prefill, of_decode, .. } => {
             let prefill = bound_by_prefill.unwrap_or(0.5);
             let decode = 1.0 - prefill;
-            reasons.insert(Reason::Engines { part: Part::Prefill, tp: prefill_tp }, ENGINES * prefill);
-            reasons.insert(Reason::Engines { part: Part::Decode, tp: decode_tp }, ENGINES * decode);
-            let parallel = prefill * doublings(prefill_tp) + decode * doublings(decode_tp);
+            reasons.insert(Reason::Engines { part: Part::Prefill, each: of_prefill }, ENGINES * prefill);
+            reasons.insert(Reason::Engines { part: Part::Decode, each: of_decode }, ENGINES * decode);
+            let parallel = prefill * doublings(of_prefill) + decode * doublings(of_decode);
             reasons.insert(Reason::Doubling, DOUBLING * parallel);
         }
     }
@@ -96,7 +97,7 @@ mod tests {
     #[test]
     fn what_shares_its_engines_is_told_apart_more_surely_than_what_does_not() {
         let tunings = read(&Tune::Curated).expect("built in");
-        let candidates = Candidate::all(&Layout::all(4), &tunings);
+        let candidates = Candidate::all(&Layout::all(4, false), &tunings);
         let find = |name: &str| candidates.iter().position(|c| c.to_string() == name).expect(name);
         let predicted: Vec<_> = candidates.iter().map(|c| (c, Some(0.5))).collect();
         let cov = covariance(&predicted);

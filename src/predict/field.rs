@@ -4,7 +4,6 @@ use super::arm::{EngineSettings, Group, PredictedArm};
 use super::capacity::{Carried, Halves, Predictor};
 use super::doubt;
 use crate::plan::candidates::{Candidate, Layout, LayoutKind};
-use crate::plan::parallelism::Parallelism;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -28,15 +27,11 @@ pub struct Entrant {
 impl Entrant {
     fn groups(&self) -> [Group; 2] {
         let [entry, decode] = self.settings;
-        let group = |replicas, tensor_parallel, settings| Group {
-            replicas,
-            ranks: Parallelism::tensor(tensor_parallel),
-            settings,
-        };
+        let group = |replicas, ranks, settings| Group { replicas, ranks, settings };
         match self.candidate.layout {
-            Layout::Simple { replicas, tp } => [group(replicas, tp, entry), group(0, tp, decode)],
-            Layout::PrefillDecode { prefill, prefill_tp, decode: n, decode_tp } => {
-                [group(prefill, prefill_tp, entry), group(n, decode_tp, decode)]
+            Layout::Simple { replicas, each } => [group(replicas, each, entry), group(0, each, decode)],
+            Layout::PrefillDecode { prefill, of_prefill, decode: n, of_decode } => {
+                [group(prefill, of_prefill, entry), group(n, of_decode, decode)]
             }
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::arm::Group;
 use super::workload::Arrival;
-use crate::predict::model::blocks::{BlockId, BlockPool, contiguous_pieces, mix, prefix_hashes};
+use crate::predict::model::blocks::{BlockId, BlockPool, contiguous_pieces, hashes_of_its_own};
 use crate::predict::model::cost::{CostModel, Link};
 use crate::predict::model::preset::{Gpu, Model};
 use crate::predict::model::scheduler::{BatchLimits, Fetch, Scheduler};
@@ -183,8 +183,7 @@ impl VirtualInstance {
     fn submit(&mut self, id: SequenceId, now: Duration) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let prompt_tokens = job.arrival.input_tokens;
-        // Prompts differ from their first block on.
-        let hashes = prefix_hashes(&vec![mix(id, 0) as u32; prompt_tokens as usize], self.block_size);
+        let hashes = hashes_of_its_own(id, prompt_tokens, self.block_size);
         let output_tokens = job.arrival.output_tokens;
         let hold_blocks = matches!(job.work, Work::Prefill);
         let (kv, remote_blocks) = match &mut job.work {

@@ -131,7 +131,7 @@ fn entrants() -> Vec<Entrant> {
             candidate.tuning.settings.shown().iter().map(|(key, value)| format!("--{key}={value}")).collect();
         EngineSettings::of_args(&words)
     };
-    let candidates = Candidate::all(&Layout::all(GPUS), &tunings).into_iter();
+    let candidates = Candidate::all(&Layout::all(GPUS, false), &tunings).into_iter();
     candidates.map(|candidate| Entrant { settings: [settings(&candidate); 2], candidate, pushed: false }).collect()
 }
 

@@ -263,7 +263,8 @@ fn plan() -> Plan {
             timeouts: Timeouts { first_token: 60 * second, idle: 60 * second, drain: 60 * second },
         },
     };
-    let gpus = || GpuPool { vendor: Vendor::Cuda, ids: vec!["0".into(), "1".into()], origin: "test".into() };
+    let gpus =
+        || GpuPool { vendor: Vendor::Cuda, ids: vec!["0".into(), "1".into()], places: vec![], origin: "test".into() };
     build(&request, &Environment::default(), gpus).expect("a plan")
 }
 

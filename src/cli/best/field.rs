@@ -42,23 +42,25 @@ pub(super) struct Preparation {
 
 impl Preparation {
     pub(super) fn prepare(args: &BestArgs, asked: &BestQuestion) -> Result<Preparation, CliError> {
-        let layouts: Vec<Layout> =
-            Layout::all(asked.gpus).into_iter().filter(|l| args.race.shapes.contains(&l.kind())).collect();
-        if layouts.is_empty() {
+        let wanted = |layout: &Layout| args.race.shapes.contains(&layout.kind());
+        let plain: Vec<Layout> = Layout::all(asked.gpus, false).into_iter().filter(wanted).collect();
+        if plain.is_empty() {
             return Err(CliError::usage(format!(
                 "{} GPU has no prefill/decode shape\nhint: give --shapes simple, or more --gpus",
                 asked.gpus
             )));
         }
-        let first_of = |kind: LayoutKind| layouts.iter().find(|layout| layout.kind() == kind);
+        let first_of = |kind: LayoutKind| plain.iter().find(|layout| layout.kind() == kind);
         let firsts: Vec<&Layout> = [LayoutKind::Simple, LayoutKind::Nixl].into_iter().filter_map(first_of).collect();
         let bare = |layout: &Layout| format!("{}:{}", layout.kind().name(), layout.sizes());
         let sample = asked.plan(args, &firsts.into_iter().map(bare).collect::<Vec<_>>())?;
         let workload = prepare::workload(&sample)?;
+        let model = Model::find(&sample.sweep.model);
+        let is_mixture = model.is_some_and(|model| model.experts.is_some());
+        let layouts: Vec<Layout> = Layout::all(asked.gpus, is_mixture).into_iter().filter(wanted).collect();
         let entrants = entrants(args, asked, &layouts, version(&sample))?;
         let preset = preset(args, &sample)?;
         let demand = demand(&sample, &workload)?;
-        let model = Model::find(&sample.sweep.model);
         let predictor = preset.as_ref().ok().zip(model).zip(demand.as_ref()).map(|((gpu, model), demand)| Predictor {
             model,
             gpu,

@@ -8,7 +8,7 @@ use crate::plan::deployment::{AttachPlan, Deployment, FleetPlan, InstancePlan};
 use crate::plan::engine_args;
 use crate::plan::environment::{self, Environment};
 use crate::plan::error::PlanError;
-use crate::plan::gpus::{self, GpuPool};
+use crate::plan::gpus::{self, GpuPool, Vendor};
 use crate::plan::labels::{self, Flags, Unnamed};
 use crate::plan::mask::masked_text;
 use crate::plan::topology::{Defaults, SearchDefaults, Shape, Topology};
@@ -62,7 +62,11 @@ pub(super) fn candidates(
     topologies.iter().try_for_each(|t| engine_args::check(t, &request.run.engine_args, env))?;
     let labels = labels::unique(&topologies.iter().map(unnamed).collect::<Vec<_>>());
     let mut pool = pool_of(&topologies, detect);
-    pool.ids.truncate(gpus as usize);
+    match pool.vendor {
+        // There are as many as are said.
+        Vendor::Virtual => pool = GpuPool::virtual_devices(gpus),
+        Vendor::Cuda | Vendor::Hip | Vendor::None => pool.limit_to(gpus),
+    }
     let alone = |(label, topology): (&String, &Topology)| Ok(gpus::assign(&[(label, topology)], &pool)?.remove(0));
     let assigned = labels.iter().zip(&topologies).map(alone).collect::<Result<Vec<_>, PlanError>>()?;
     let defaults = merged_defaults(&topologies);

@@ -46,7 +46,7 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 
 fn gpus(ids: &[&str]) -> GpuPool {
     let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-    GpuPool { vendor: Vendor::Cuda, ids, origin: "the GPUs of this machine".to_string() }
+    GpuPool { vendor: Vendor::Cuda, ids, places: Vec::new(), origin: "the GPUs of this machine".to_string() }
 }
 
 /// From a command line to a plan, on a machine with two GPUs.

@@ -21,6 +21,7 @@ impl Candidate {
         let of = |layout: &Layout| {
             let layout = *layout;
             let own = tunings.iter().filter(move |tuning| tuning.kind == layout.kind());
+            let own = own.filter(move |tuning| layout.can_push() || !tuning.pushes());
             own.map(move |tuning| Candidate { layout, tuning: tuning.clone() })
         };
         layouts.iter().flat_map(of).collect()
@@ -62,7 +63,7 @@ mod tests {
     #[test]
     fn a_candidate_is_an_arm_that_can_be_typed() {
         let tunings = read(&Tune::Curated).expect("built in");
-        let candidates = Candidate::all(&Layout::all(4), &tunings);
+        let candidates = Candidate::all(&Layout::all(4, true), &tunings);
         for candidate in &candidates {
             let spec = ArmSpec::parse(&candidate.arm()).unwrap_or_else(|e| panic!("{}: {e}", candidate.arm()));
             assert_eq!(spec.settings, candidate.tuning.settings, "{candidate}");

@@ -2,8 +2,10 @@
 
 use super::layout::LayoutKind;
 use crate::files;
+use crate::plan::connector::{self, KvDirection};
 use crate::plan::error::PlanError;
 use crate::plan::settings::Settings;
+use crate::plan::topology::KvTransfer;
 use crate::plan::topology_file::settings;
 use serde::Deserialize;
 use serde_json::Value;
@@ -72,6 +74,14 @@ struct TuningEntry {
 impl Tuning {
     fn default_of(kind: LayoutKind) -> Tuning {
         Tuning { kind, settings: Settings::default(), why: String::new(), changes_outputs: false, from: None }
+    }
+
+    /// Whether prefill instances push the KV.
+    pub fn pushes(&self) -> bool {
+        let connector = self.settings.shown().get("kv.connector").cloned();
+        connector.is_some_and(|connector| {
+            connector::direction(&KvTransfer { connector, ..KvTransfer::default() }) == Ok(KvDirection::Push)
+        })
     }
 
     /// Whether an engine of this version has it; one of an unknown version is taken to have what all have.

@@ -6,7 +6,7 @@
 
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::SplitMix64;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, VecDeque};
 
 /// Identifies a physical block.
 pub type BlockId = u32;
@@ -25,6 +25,12 @@ pub fn prefix_hashes(tokens: &[u32], block_size: u32) -> Vec<PrefixHash> {
             PrefixHash(chain)
         })
         .collect()
+}
+
+/// Those of a prompt that shares nothing with any other.
+pub fn hashes_of_its_own(id: u64, tokens: u32, block_size: u32) -> Vec<PrefixHash> {
+    let own = mix(id, u32::MAX);
+    (0..tokens / block_size.max(1)).map(|block| PrefixHash(mix(own, block))).collect()
 }
 
 /// In how many pieces the contents of `remote` blocks are copied into the `local` ones: neighbours on both sides go in
@@ -46,7 +52,7 @@ pub fn mix(hash: u64, value: u32) -> u64 {
 struct Block {
     users: u32,
     hash: Option<PrefixHash>,
-    /// Key in `idle` while nobody uses the block.
+    /// Its place among those that were given back, while nobody uses it.
     idle_since: u64,
 }
 
@@ -55,8 +61,13 @@ struct Block {
 pub struct BlockPool {
     blocks: Vec<Block>,
     by_hash: HashMap<PrefixHash, BlockId>,
-    /// Unused blocks, the next victim first.
-    idle: BTreeMap<u64, BlockId>,
+    /// From here on no block was ever used; they come before those that were.
+    untouched: BlockId,
+    /// Blocks that were given back, the next victim first, with when. Those that are in use again, or were given back once
+    /// more since, are passed over.
+    returned: VecDeque<(u64, BlockId)>,
+    /// Blocks that nobody uses.
+    idle: u32,
     clock: u64,
     caching: bool,
 }
@@ -64,20 +75,20 @@ pub struct BlockPool {
 impl BlockPool {
     /// A pool of `capacity` blocks; without `caching` nothing is ever found by prefix.
     pub fn new(capacity: u32, caching: bool) -> Self {
-        let mut pool = Self {
+        Self {
             blocks: vec![Block::default(); capacity as usize],
             by_hash: HashMap::new(),
-            idle: BTreeMap::new(),
+            untouched: 0,
+            returned: VecDeque::new(),
+            idle: capacity,
             clock: 0,
             caching,
-        };
-        (0..capacity).for_each(|id| pool.retire(id));
-        pool
+        }
     }
 
     /// Blocks that nobody uses.
     pub fn idle(&self) -> u32 {
-        self.idle.len() as u32
+        self.idle
     }
 
     /// All blocks.
@@ -108,9 +119,7 @@ impl BlockPool {
         }
         for id in &shared {
             let block = &mut self.blocks[*id as usize];
-            if block.users == 0 {
-                self.idle.remove(&block.idle_since);
-            }
+            self.idle -= u32::from(block.users == 0);
             block.users += 1;
         }
         let mut taken = shared;
@@ -123,9 +132,10 @@ impl BlockPool {
             return false;
         }
         for _ in 0..fresh {
-            let Some((_, id)) = self.idle.pop_first() else {
+            let Some(id) = self.next_victim() else {
                 return false;
             };
+            self.idle -= 1;
             let block = &mut self.blocks[id as usize];
             if let Some(hash) = block.hash.take() {
                 self.by_hash.remove(&hash);
@@ -165,10 +175,33 @@ impl BlockPool {
         &self.blocks[id as usize]
     }
 
+    fn next_victim(&mut self) -> Option<BlockId> {
+        if self.untouched < self.capacity() {
+            self.untouched += 1;
+            return Some(self.untouched - 1);
+        }
+        loop {
+            let (since, id) = self.returned.pop_front()?;
+            let block = self.block(id);
+            if block.users == 0 && block.idle_since == since {
+                return Some(id);
+            }
+        }
+    }
+
     fn retire(&mut self, id: BlockId) {
         self.clock += 1;
         self.blocks[id as usize].idle_since = self.clock;
-        self.idle.insert(self.clock, id);
+        self.returned.push_back((self.clock, id));
+        self.idle += 1;
+        // What is passed over must not pile up where few new blocks are taken.
+        if self.returned.len() > 2 * self.blocks.len() {
+            let blocks = &self.blocks;
+            self.returned.retain(|(since, id)| {
+                let block = &blocks[*id as usize];
+                block.users == 0 && block.idle_since == *since
+            });
+        }
     }
 }
 
