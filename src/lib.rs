@@ -7,6 +7,7 @@ pub mod draw;
 pub mod drive;
 mod files;
 pub mod launch;
+pub mod live;
 pub mod observe;
 pub mod outcome;
 pub mod plan;

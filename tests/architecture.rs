@@ -20,11 +20,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("report", &["analyse", "draw", "record", "plan", "files"]),
     ("strategy", &["plan", "analyse"]),
     ("session", &["tls", "strategy", "launch", "drive", "observe", "record", "plan", "analyse"]),
+    ("live", &["session", "report", "record", "analyse", "plan"]),
     (
         "cli",
         &[
-            "session", "predict", "strategy", "report", "record", "plan", "launch", "observe", "analyse", "drive",
-            "tls", "files",
+            "live", "session", "predict", "strategy", "report", "record", "plan", "launch", "observe", "analyse",
+            "drive", "tls", "files",
         ],
     ),
     ("main", &["cli", "launch"]),

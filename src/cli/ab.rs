@@ -2,6 +2,7 @@
 
 use super::args::AbArgs;
 use super::exit::{CliError, Exit};
+use super::live::Showing;
 use super::measure::{measure, plan};
 use super::{attach, dry_run, present, resume};
 use crate::plan::Plan;
@@ -44,7 +45,7 @@ pub(super) fn run(args: &AbArgs, matches: &ArgMatches) -> Result<Exit, CliError>
     {
         return show(&done);
     }
-    let measured = measure(plan.clone(), resumed, args.sweep.run.json)?;
+    let measured = measure(plan.clone(), resumed, Showing::session(args.sweep.run.json, args.sweep.run.live))?;
     let shown = show(&measured.runs);
     measured.settle(shown)
 }

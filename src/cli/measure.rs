@@ -2,9 +2,10 @@
 
 use super::args::SweepArgs;
 use super::exit::{CliError, Exit};
-use super::progress::{self, ProgressFormat};
+use super::live::Showing;
 use super::{attach, dry_run, given, gpu_pool, out, prepare, present, preset, resume, slo, threads};
 use crate::launch::{self, LaunchError};
+use crate::live::LiveServer;
 use crate::observe::gpus::Gpus;
 use crate::plan::arm::ArmSpec;
 use crate::plan::build::{self, Arms, PlanRequest, RunOptions};
@@ -56,7 +57,7 @@ pub(super) fn one_arm(
     {
         return present::alone(&done, &plan, sweep.run.json);
     }
-    let measured = measure(plan.clone(), resumed, sweep.run.json)?;
+    let measured = measure(plan.clone(), resumed, Showing::session(sweep.run.json, sweep.run.live))?;
     let shown = present::alone(&measured.runs, &plan, sweep.run.json);
     measured.settle(shown)
 }
@@ -182,6 +183,8 @@ pub(super) struct MeasuredRuns {
     ended: Result<(), SessionError>,
     /// Hears the signals that would otherwise be lost while results are shown.
     _signals: tokio::runtime::Runtime,
+    /// Its page can be read until results were shown.
+    _live: Option<LiveServer>,
 }
 
 impl MeasuredRuns {
@@ -213,13 +216,17 @@ pub(super) fn failure(error: &SessionError) -> CliError {
     CliError::new(exit, error)
 }
 
-pub(super) fn measure(mut plan: Plan, resumed: Option<Vec<PathBuf>>, json: bool) -> Result<MeasuredRuns, CliError> {
+pub(super) fn measure(
+    mut plan: Plan,
+    resumed: Option<Vec<PathBuf>>,
+    showing: Showing,
+) -> Result<MeasuredRuns, CliError> {
     let workload = prepare::workload(&plan)?;
     plan.warnings.extend(prepare::warnings(&plan, &workload)?);
     threads::check(&plan)?;
     let fresh = resumed.is_none();
     let command = masked_words(&given::command_line());
-    on_runtime(json, async |events, stop| {
+    on_runtime(showing, async |events, stop| {
         let session = match resumed {
             Some(runs) => Session::resume(plan, workload, runs, events, stop),
             None => Session::create(plan, workload, command, events, stop),
@@ -236,12 +243,12 @@ pub(super) fn measure(mut plan: Plan, resumed: Option<Vec<PathBuf>>, json: bool)
 /// What sessions leave: their runs, and how the last of them ended.
 type Sessions = (Vec<ArmRun>, Result<(), SessionError>);
 
-/// Carries out sessions, with progress told as the flags say and with ears for signals.
+/// Carries out sessions, with progress shown as the flags say and with ears for signals.
 pub(super) fn on_runtime(
-    json: bool,
+    showing: Showing,
     sessions: impl AsyncFnOnce(EventSink, Stop) -> Result<Sessions, CliError>,
 ) -> Result<MeasuredRuns, CliError> {
-    let events = progress::sink(ProgressFormat::choose(json));
+    let (events, live) = showing.start()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -255,5 +262,5 @@ pub(super) fn on_runtime(
         over.cancel();
         measured
     })?;
-    Ok(MeasuredRuns { runs, ended, _signals: runtime })
+    Ok(MeasuredRuns { runs, ended, _signals: runtime, _live: live })
 }

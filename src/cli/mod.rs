@@ -16,6 +16,7 @@ mod given;
 mod gpu_pool;
 mod list;
 mod listing;
+mod live;
 mod logging;
 mod man;
 mod measure;
@@ -95,6 +96,7 @@ fn dispatch(command: Command, matches: &clap::ArgMatches) -> Result<Exit, CliErr
         Command::Compare(args) => compare::run(&args, matches),
         Command::Plot(args) => plot::run(&args, matches),
         Command::Show(args) => show::run(&args, matches),
+        Command::Live(args) => live::run(&args),
         Command::Completions(args) => completions::run(&args, self::command()),
         Command::Man(args) => man::run(&args, self::command()),
     }

@@ -12,7 +12,7 @@ use clap::ArgMatches;
 use std::path::{Path, PathBuf};
 
 /// Flags that concern this invocation and not the plan.
-const OWN: [&str; 5] = ["resume", "result_dir", "dry_run", "json", "output"];
+const OWN: [&str; 6] = ["resume", "result_dir", "dry_run", "json", "live", "output"];
 
 /// The plan of a single run, and its directory.
 pub(super) fn one_run(what: &str, sweep: &SweepArgs, matches: &ArgMatches) -> Result<(Plan, Vec<PathBuf>), CliError> {

@@ -50,7 +50,7 @@ impl RecordedPoint {
         RecordedPoint::of_samples(key, facts, samples)
     }
 
-    pub(super) fn of_samples(key: PointKey, facts: Option<PointFacts>, samples: Samples) -> RecordedPoint {
+    pub(crate) fn of_samples(key: PointKey, facts: Option<PointFacts>, samples: Samples) -> RecordedPoint {
         let duration_secs = facts.as_ref().map(|f| f.duration_secs);
         let launch = facts.as_ref().map_or(1, |f| f.launch.max(1));
         let host = facts.as_ref().and_then(|f| f.host.clone());

@@ -68,6 +68,9 @@ pub(crate) struct RaceFlags {
     /// Machine-readable: the answer as JSON on stdout, progress as JSON lines on stderr
     #[arg(long)]
     pub json: bool,
+    /// Show the race on a page while it is measured, on this port of 127.0.0.1 [default: a free one]; its address is printed once
+    #[arg(long, value_name = "PORT", num_args = 0..=1, default_missing_value = "0")]
+    pub live: Option<u16>,
     /// Go on with an interrupted race: its directory, a unique prefix of its name, or `latest`
     #[arg(long, value_name = "RACE")]
     pub resume: Option<String>,

@@ -38,6 +38,11 @@ pub(super) const BEST: &str = concat!("Environment: ", measuring!());
 pub(super) const COMPARE: &str = "Environment: TTFT_SLO, TPOT_SLO, TARGET_ATTAINMENT, PLOT_OUTPUT_DIR, NO_COLOR.";
 pub(super) const PLOT: &str = COMPARE;
 pub(super) const SHOW: &str = "Environment: TTFT_SLO, TPOT_SLO, TARGET_ATTAINMENT, NO_COLOR.";
+pub(super) const LIVE: &str = "\
+The page is served on loopback, at an address with a random word in it: who has the address can read the page, and nobody can \
+change anything. From another machine: ssh -L 8800:127.0.0.1:PORT HOST, then open the address with port 8800.
+
+Environment: none.";
 pub(super) const LIST: &str = "\
 Each run takes two lines:
   2026-11-21 15:30:22 - sharegpt/nixl_20261121_153022 (5 files, 1 plots)

@@ -133,6 +133,19 @@ pub(crate) struct ShowArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct LiveArgs {
+    /// A run directory, that of a race or of a grid, a unique prefix of a name, or `latest`; with a run those of its session
+    #[arg(value_name = "RUN", default_value = "latest")]
+    pub run: String,
+    /// Port of the page on 127.0.0.1; 0 takes a free one
+    #[arg(long, default_value_t = 0)]
+    pub port: u16,
+    /// Where runs are kept
+    #[arg(long, default_value = "results", value_name = "DIR")]
+    pub result_dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ListArgs {
     /// Where runs are kept
     #[arg(long, default_value = "results", value_name = "DIR")]

@@ -8,7 +8,7 @@ mod sizes;
 mod sweep;
 
 pub(super) use best::BestArgs;
-pub(super) use history::{AggregateArgs, CompareArgs, ListArgs, PlotArgs, PruneArgs, ShowArgs, StatusName};
+pub(super) use history::{AggregateArgs, CompareArgs, ListArgs, LiveArgs, PlotArgs, PruneArgs, ShowArgs, StatusName};
 pub(super) use predict::{CalibrateArgs, PredictArgs};
 pub(super) use sizes::SizeArgs;
 pub(super) use sweep::{AttachArgs, SweepArgs};
@@ -73,6 +73,9 @@ pub(super) enum Command {
     /// Everything recorded about one run
     #[command(after_help = help::SHOW)]
     Show(ShowArgs),
+    /// Show a run of another process, or of the past, as a page that grows with it
+    #[command(after_help = help::LIVE)]
+    Live(LiveArgs),
     /// What this machine can run, and what is missing
     #[command(after_help = help::DOCTOR)]
     Doctor(DoctorArgs),

@@ -108,6 +108,9 @@ pub(crate) struct RunFlags {
     /// Machine-readable: results as JSON on stdout, progress as JSON lines on stderr
     #[arg(long)]
     pub json: bool,
+    /// Show the run on a page while it is measured, on this port of 127.0.0.1 [default: a free one]; its address is printed once
+    #[arg(long, value_name = "PORT", num_args = 0..=1, default_missing_value = "0")]
+    pub live: Option<u16>,
     /// Go on with an interrupted run (the latest, if none is named): finished points are kept, the unfinished one is measured again
     #[arg(long, value_name = "RUN", num_args = 0..=1, default_missing_value = "latest")]
     pub resume: Option<String>,

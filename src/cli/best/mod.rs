@@ -14,7 +14,7 @@ use field::Preparation;
 use question::BestQuestion;
 
 /// Flags that mean something beside --resume.
-const OF_A_RESUME: [&str; 5] = ["resume", "result_dir", "budget", "json", "need"];
+const OF_A_RESUME: [&str; 6] = ["resume", "result_dir", "budget", "json", "need", "live"];
 
 pub(super) fn run(args: &BestArgs, matches: &ArgMatches) -> Result<Exit, CliError> {
     if let Some(word) = &args.race.judge {

@@ -4,8 +4,10 @@ use super::answer;
 use super::field::Preparation;
 use crate::cli::args::BestArgs;
 use crate::cli::exit::{CliError, Exit};
+use crate::cli::live::Showing;
 use crate::cli::measure::measure;
 use crate::cli::{given, out, resume};
+use crate::live::Watched;
 use crate::plan::Plan;
 use crate::plan::secrecy::masked_words;
 use crate::plan::slo::Target;
@@ -42,7 +44,8 @@ pub(super) fn resume(args: &BestArgs, word: &str, typed_budget: bool) -> Result<
 
 fn raced(args: &BestArgs, plan: Plan, resumed: Option<Vec<PathBuf>>, place: PathBuf) -> Result<Exit, CliError> {
     let asked = answer::Judging { slo: plan.sweep.slo, target: plan.sweep.target, need: args.race.need };
-    let measured = measure(plan, resumed, args.race.json)?;
+    let showing = Showing { json: args.race.json, live: args.race.live, watched: Watched::Race(place.clone()) };
+    let measured = measure(plan, resumed, showing)?;
     let shown = answer::tell(&place, &asked, args.race.json);
     measured.settle(shown)
 }
@@ -87,12 +90,14 @@ fn record(args: &BestArgs, prepared: &Preparation) -> RaceRecord {
 /// Flags of the race alone that take a value, and those that don't.
 const OF_THE_RACE: [&str; 9] =
     ["--gpus", "--budget", "--shapes", "--tune", "--preset", "--point", "--need", "--result-dir", "--resume"];
+/// Its port may be left out.
+const LIVE: &str = "--live";
 const SWITCHES: [&str; 3] = ["--allow-other-answers", "--dry-run", "--json"];
 
 /// What measures a candidate by itself, as a shell takes it: what was typed, less what is the race's.
 fn command(prepared: &Preparation, arm: &str) -> String {
     let mut words = vec!["topobench".to_string(), "run".to_string(), arm.to_string()];
-    let mut typed = given::command_line().into_iter().skip_while(|word| word != "best").skip(1);
+    let mut typed = given::command_line().into_iter().skip_while(|word| word != "best").skip(1).peekable();
     let mut of_engines = Vec::new();
     while let Some(word) = typed.next() {
         if word == "--" {
@@ -105,6 +110,8 @@ fn command(prepared: &Preparation, arm: &str) -> String {
             if !word.contains('=') {
                 typed.next();
             }
+        } else if flag == LIVE {
+            typed.next_if(|port| port.parse::<u16>().is_ok());
         } else if !SWITCHES.contains(&flag) {
             words.push(word);
         }

@@ -6,6 +6,7 @@ use crate::analyse::hand_over::HandOver;
 use crate::analyse::{Comparison, Question};
 use crate::cli::args::{Cli, Command, DoctorArgs};
 use crate::cli::exit::{CliError, Exit};
+use crate::cli::live::Showing;
 use crate::cli::{measure, out};
 use crate::observe::gpu::GpuInfo;
 use crate::plan::arm::ArmSpec;
@@ -107,7 +108,7 @@ fn hand_over(args: &DoctorArgs) -> Result<MeasuredHandOver, CliError> {
     };
     let arms = Arms::Spawn { specs: vec![ArmSpec::parse("nixl:prefill=1,decode=1")?], engine: args.engine.clone() };
     let plan = measure::plan(arms, None, &nixl.sweep, matches)?;
-    let measured = measure::measure(plan.clone(), None, nixl.sweep.run.json)?;
+    let measured = measure::measure(plan.clone(), None, Showing::session(nixl.sweep.run.json, None))?;
     let run = measured.runs.first().map(|run| RecordedRun::read(&run.dir)).transpose()?;
     measured.settle(Ok(Exit::Good))?;
     let arm = run.as_ref().map(|run| inputs::arm(run, None));

@@ -5,6 +5,7 @@ use super::place::GridPlace;
 use super::progress::{GridProgress, counted, work};
 use crate::cli::args::SweepArgs;
 use crate::cli::exit::CliError;
+use crate::cli::live::Showing;
 use crate::cli::measure::{self, MeasuredRuns};
 use crate::cli::{given, out, prepare, threads};
 use crate::outcome::RunStatus;
@@ -32,7 +33,7 @@ pub(super) fn walk(cells: &GridCells, place: &GridPlace, sweep: &SweepArgs) -> R
     if let Some(plan) = cells.first() {
         threads::check(plan)?;
     }
-    measure::on_runtime(sweep.run.json, async |events, stop| {
+    measure::on_runtime(Showing::session(sweep.run.json, sweep.run.live), async |events, stop| {
         let (points, work) = totals(cells);
         let progress = Arc::new(Mutex::new(GridProgress::new(points, work)));
         let command = masked_words(&given::command_line());

@@ -14,6 +14,7 @@
 
 mod data;
 mod input;
+pub mod kit;
 mod rows;
 mod script;
 mod setup;

@@ -23,24 +23,35 @@ pub(super) fn json_for_html<T: Serialize>(value: &T) -> Result<String, HtmlError
     Ok(safe)
 }
 
+/// How a content security policy names a script or a style that stands in the page.
+pub(super) fn hash(text: &str) -> String {
+    format!("sha256-{}", STANDARD.encode(Sha256::digest(text.as_bytes())))
+}
+
 /// Nothing from anywhere, and no script but this very one.
 pub(super) fn content_security_policy(script: &str) -> String {
-    let hash = STANDARD.encode(Sha256::digest(script.as_bytes()));
+    let hash = hash(script);
     format!(
-        "default-src 'none'; style-src 'unsafe-inline'; font-src data:; script-src 'sha256-{hash}'; base-uri 'none'; \
+        "default-src 'none'; style-src 'unsafe-inline'; font-src data:; script-src '{hash}'; base-uri 'none'; \
          form-action 'none'"
     )
 }
 
 /// Hues that the page's dark scheme has counterparts of; arms beyond them repeat the first.
-const HUES: usize = 8;
+pub(super) const HUES: usize = 8;
 
-/// The figures' colours as custom properties, so that page and figures agree: every hue, and which of them each arm wears.
-pub(super) fn colors(arms: &[ArmPage<'_>]) -> String {
+/// Every hue of the figures as a custom property, so that page and figures agree.
+pub(super) fn hues_as_properties() -> String {
     let hue = |i: usize| {
         let color = palette(i);
         format!("--hue-{i}:#{:02x}{:02x}{:02x};", color.0, color.1, color.2)
     };
+    (0..HUES).map(hue).collect()
+}
+
+/// Every hue, and which of them each arm wears.
+pub(super) fn colors(arms: &[ArmPage<'_>]) -> String {
     let worn = hues(arms.iter().map(|arm| arm.input)).into_iter().take(HUES).enumerate();
-    (0..HUES).map(hue).chain(worn.map(|(arm, hue)| format!("--arm-{arm}:var(--hue-{});", hue % HUES))).collect()
+    let worn = worn.map(|(arm, hue)| format!("--arm-{arm}:var(--hue-{});", hue % HUES));
+    hues_as_properties() + &worn.collect::<String>()
 }

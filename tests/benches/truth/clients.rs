@@ -4,10 +4,10 @@
 
 use super::{OUTPUT_TOKENS, client_core, hyper_client};
 use kit::cores::pin;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -41,6 +41,8 @@ pub(crate) enum Client {
     Ours,
     /// The program, from plan to report.
     Whole,
+    /// The program with a live page that somebody watches.
+    Watched,
     /// Raw sockets, only reads and stamps: what any client must pay.
     Floor,
     /// hyper's low-level connections and tokio's timer.
@@ -54,6 +56,7 @@ impl Client {
         match self {
             Client::Ours => "topobench",
             Client::Whole => "whole program",
+            Client::Watched => "with a page",
             Client::Floor => "floor",
             Client::Hyper => "hyper",
             Client::VllmRs => "vllm-rs",
@@ -63,8 +66,8 @@ impl Client {
     /// The client as a process that prints what it measured, or writes it to `result`.
     pub(crate) fn command(self, task: Task, result: &Path) -> Command {
         let Task { port, rate, requests } = task;
-        if self == Client::Whole {
-            return whole_program(task, result);
+        if matches!(self, Client::Whole | Client::Watched) {
+            return whole_program(task, result, self == Client::Watched);
         }
         if self != Client::VllmRs {
             let mut command = Command::new(std::env::current_exe().expect("this program has a path"));
@@ -87,7 +90,7 @@ impl Client {
 
     /// What it measured.
     pub(crate) fn told(self, result: &Path) -> Vec<Told> {
-        if self == Client::Whole {
+        if matches!(self, Client::Whole | Client::Watched) {
             return journal_columns(&result.with_extension("results"));
         }
         let text = std::fs::read_to_string(result).expect("the client left its result");
@@ -109,7 +112,7 @@ fn on_its_core(program: &str) -> Command {
 }
 
 /// The program on its core, attached to the server, recording as much as in any run.
-fn whole_program(task: Task, result: &Path) -> Command {
+fn whole_program(task: Task, result: &Path, watched: bool) -> Command {
     let mut command = on_its_core(env!("CARGO_BIN_EXE_topobench"));
     command.args(["simple", "--model", "tiny"]);
     command.args(["--attach", &format!("http://127.0.0.1:{}", task.port), "--burstiness", "inf", "--ignore-eos"]);
@@ -123,7 +126,25 @@ fn whole_program(task: Task, result: &Path) -> Command {
         "enginesim",
     ]);
     command.arg("--result-dir").arg(result.with_extension("results")).stdout(Stdio::null()).stderr(Stdio::null());
+    if watched {
+        command.arg("--live").stderr(Stdio::piped());
+    }
     command
+}
+
+/// Opens the live page of a program that has one, as a browser does, and reads its events to the end: on another core.
+pub(crate) fn watch(program: &mut Child) {
+    let Some(stderr) = program.stderr.take() else { return };
+    std::thread::spawn(move || {
+        let mut lines = BufReader::new(stderr).lines().map_while(Result::ok);
+        let url = lines.find_map(|line| line.strip_prefix("live: http://").map(str::to_string)).expect("an address");
+        let (host, path) = url.split_once('/').expect("a path");
+        let mut page = TcpStream::connect(host).expect("the page is served");
+        write!(page, "GET /{path}events HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").expect("it listens");
+        std::thread::spawn(move || lines.for_each(drop));
+        let events = std::io::copy(&mut page, &mut std::io::sink()).unwrap_or(0);
+        assert!(events > 1000, "the page told what is measured, not {events} bytes");
+    });
 }
 
 fn journal_columns(results: &Path) -> Vec<Told> {

@@ -2,9 +2,10 @@
 //!
 //! `cargo bench --bench truth [one-core] [RATE..]`: the server alone on the first core, one client at a time alone on
 //! another, each a fresh process; constant arrivals at rates that don't beat against the 10 ms token period. Beside our
-//! load client run a floor, which only reads and stamps; a client on hyper's low-level connections; the whole program, `topobench simple --attach`, with its journal,
-//! figures and report; and `vllm-rs bench serve` where `VLLM_RS` names that binary. With `one-core` all share the second
-//! core: how far a client can be trusted that has no core to itself.
+//! load client run a floor, which only reads and stamps; a client on hyper's low-level connections; the whole program,
+//! `topobench simple --attach`, with its journal, figures and report; the same with a live page that somebody watches; and
+//! `vllm-rs bench serve` where `VLLM_RS` names that binary. With `one-core` all share the second core: how far a client can
+//! be trusted that has no core to itself.
 //!
 //! TTFT error: what the client says from sent, minus first chunk written - request received. TPOT error: the absolute
 //! difference. Lateness: receipt beside the schedule that fits its earliest receipt. CPU: beyond what a run of one
@@ -48,7 +49,7 @@ fn main() {
     let rates = if rates.is_empty() { RATES.to_vec() } else { rates };
     let one_core = words.iter().any(|w| w == ONE_CORE);
     let (mut server, port) = start_server(one_core);
-    let mut clients = vec![Client::Ours, Client::Floor, Client::Hyper, Client::Whole];
+    let mut clients = vec![Client::Ours, Client::Floor, Client::Hyper, Client::Whole, Client::Watched];
     match std::env::var_os("VLLM_RS") {
         Some(_) => clients.push(Client::VllmRs),
         None => println!("(VLLM_RS=PATH adds `vllm-rs bench serve`)"),
@@ -134,6 +135,7 @@ fn measure(client: Client, task: Task, fixed_cpu_secs: f64) -> Outcome {
     let result = std::env::temp_dir().join(format!("truth-{}-{}", std::process::id(), client.name()));
     let before = children_cpu_secs();
     let mut child = client.command(task, &result).spawn().expect("the client starts");
+    clients::watch(&mut child);
     let peak_mib = watch_memory(&mut child);
     let cpu_secs = children_cpu_secs() - before;
     let (told, table) = (client.told(&result), truth(task.port));

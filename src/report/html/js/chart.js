@@ -2,9 +2,17 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
+// Styles are set as styles: a strict content security policy refuses the attribute.
+function dress(node, attributes) {
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key === "style") node.style.cssText = value;
+    else node.setAttribute(key, value);
+  }
+}
+
 function svg(parent, name, attributes = {}, text) {
   const node = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  dress(node, attributes);
   if (text !== undefined) node.textContent = text;
   parent?.append(node);
   return node;
@@ -12,7 +20,7 @@ function svg(parent, name, attributes = {}, text) {
 
 function element(parent, name, text, attributes = {}) {
   const node = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  dress(node, attributes);
   if (text !== undefined) node.textContent = text;
   parent?.append(node);
   return node;
@@ -86,7 +94,10 @@ class Frame {
     for (const tick of x.ticks) {
       const at = Math.round(this.x(tick)) + 0.5;
       svg(this.svg, "line", { class: "frame", x1: at, x2: at, y1: bottom, y2: bottom + 4 });
-      svg(this.svg, "text", { x: at, y: bottom + 17, "text-anchor": "middle" }, x.show(tick));
+      const text = x.show(tick);
+      // A wide one at the edge stays within the chart.
+      const over = at + 3.4 * text.length > this.width;
+      svg(this.svg, "text", { x: over ? this.width - 1 : at, y: bottom + 17, "text-anchor": over ? "end" : "middle" }, text);
     }
     svg(this.svg, "text", { x: (left + right) / 2, y: height - 5, "text-anchor": "middle" }, x.label);
     svg(this.svg, "path", { class: "frame", d: `M${left + 0.5} ${top}V${bottom + 0.5}H${right}` });
@@ -168,7 +179,7 @@ class Frame {
 }
 
 // Lines over one axis. `model`: { x, target, arms, lines, callouts, stops, read(x) -> { title, rows } }; a line is
-// { arm, kind, points: [{ x, y, hollow?, low?, high? }], stepped }, `stops` are where the crosshair may rest.
+// { arm, slot?, kind, points: [{ x, y, hollow?, low?, high? }], stepped }, `slot` the arm's place among those shown, `stops` are where the crosshair may rest.
 class LineChart {
   constructor(host, label) {
     this.frame = new Frame(host, label);
@@ -193,7 +204,7 @@ class LineChart {
     if (model.lines.length === 0) frame.empty(model.nothing);
   }
 
-  line({ arm, kind, points, stepped }) {
+  line({ arm, slot = arm, kind, points, stepped }) {
     const { frame } = this;
     const group = svg(frame.plot, "g", { style: colorOf(arm) });
     const at = (p) => `${frame.x(p.x).toFixed(1)} ${frame.y(p.y).toFixed(1)}`;
@@ -203,7 +214,7 @@ class LineChart {
     if (stepped || kind !== "both") return;
     for (const p of points) {
       const [x, y] = [frame.x(p.x), frame.y(p.y)];
-      if (p.low !== undefined) this.whisker(group, x + 5 * (arm - (this.model.arms - 1) / 2), p);
+      if (p.low !== undefined) this.whisker(group, x + 5 * (slot - (this.model.arms - 1) / 2), p);
       svg(group, "path", { class: p.hollow ? "marker hollow" : "marker", d: markerPath(arm, x, y) });
     }
   }
