@@ -182,7 +182,7 @@ impl std::fmt::Display for Failure {
             Failure::Status { code, detail } => write!(f, "HTTP {code}: {detail}"),
             Failure::Shed { code } => write!(f, "shed with HTTP {code}"),
             Failure::Stalled { after_secs, tokens } => {
-                write!(f, "no byte for {after_secs:.1} s after {tokens} tokens")
+                write!(f, "nothing of the answer came for {after_secs:.1} s after {tokens} tokens")
             }
             Failure::Truncated { tokens, detail } => write!(f, "ended after {tokens} tokens: {detail}"),
             Failure::InBandError { detail } => write!(f, "error inside the stream: {detail}"),

@@ -11,7 +11,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("files", &[]),
     ("plan", &["files"]),
     ("launch", &["plan", "observe"]),
-    ("drive", &["plan", "tls"]),
+    ("drive", &["plan", "tls", "files"]),
     ("observe", &["plan", "tls"]),
     ("analyse", &["plan"]),
     ("record", &["plan", "analyse", "files"]),

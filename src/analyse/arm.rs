@@ -410,7 +410,7 @@ fn point_report(
 ) -> Option<PointReport> {
     let a = PointAttainment::of(&point.samples, &question.slo)?;
     let energy = energy::of_point(point);
-    let known = point.samples.uncounted() == 0;
+    let known = point.samples.unknown_tpots() == 0;
     let clustered = |limits| Attempt::by(&point.samples, &question.slo, question.target, limits).clustered95();
     Some(PointReport {
         rate: point.rate,

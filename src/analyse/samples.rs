@@ -25,6 +25,12 @@ pub const NOT_SERVED: f64 = f64::INFINITY;
 pub const UNKNOWN_TPOT: f64 = f64::INFINITY;
 /// Output tokens of such a request.
 pub(super) const UNKNOWN_TOKENS: u32 = u32::MAX;
+/// Seconds a token that no model reaches: so close together come only tokens that somebody kept back.
+const FASTEST_TPOT: f64 = 20e-6;
+/// Fewer tokens may come at once by chance: a machine that stumbles holds up a short answer as a whole.
+pub(crate) const SEVERAL_TOKENS: u32 = 16;
+/// Share of answers that may come in one piece. More, and the answers aren't streamed.
+const WHOLE_SHARE: f64 = 0.1;
 /// Fate of a request that was offered and left no record.
 const UNRECORDED: &str = "unrecorded";
 
@@ -51,6 +57,9 @@ pub struct Samples {
     pub(super) output_tokens: Vec<u32>,
     /// Served requests whose tokens were counted by us, of their text.
     pub(super) counted_by_us: u32,
+    /// Answers of several tokens that came in one piece, where there are too many of them for chance: their TPOT is not
+    /// known.
+    pub(super) whole: usize,
     /// Gaps between tokens, one an output token after the first.
     pub(super) itl: Gaps,
     /// Whether `itl` are gaps between tokens, or between chunks of unknown size.
@@ -220,6 +229,29 @@ impl Samples {
     /// Requests that were served to the end.
     pub fn served(&self) -> usize {
         self.ttft.iter().filter(|t| t.is_finite()).count()
+    }
+
+    /// Requests that were served and of which nobody knows how long their tokens took.
+    pub fn unknown_tpots(&self) -> usize {
+        self.uncounted() + self.whole
+    }
+
+    /// Served requests whose answers came in one piece, where those are too many for chance.
+    pub fn whole(&self) -> usize {
+        self.whole
+    }
+
+    /// Finds answers that came in one piece, and takes their TPOT for unknown if there are more than chance would bring.
+    pub(super) fn doubt_whole_answers(&mut self) {
+        let came_whole = |i: &usize| {
+            (SEVERAL_TOKENS..UNKNOWN_TOKENS).contains(&self.output_tokens[*i])
+                && (0.0..FASTEST_TPOT).contains(&self.tpot[*i])
+        };
+        let whole: Vec<usize> = (0..self.len()).filter(came_whole).collect();
+        if whole.len() as f64 > WHOLE_SHARE * self.served() as f64 {
+            whole.iter().for_each(|i| self.tpot[*i] = UNKNOWN_TPOT);
+            self.whole = whole.len();
+        }
     }
 
     /// Requests that were served with a number of tokens that nobody knows: their TPOT is not known either.

@@ -12,7 +12,7 @@ use std::rc::Rc;
 /// measured nothing.
 pub(super) fn by_rate(points: &[PointInput]) -> Vec<(RequestRate, Vec<&PointInput>)> {
     let mut sorted: Vec<&PointInput> =
-        points.iter().filter(|p| p.samples.sent() > 0 && p.samples.uncounted() == 0).collect();
+        points.iter().filter(|p| p.samples.sent() > 0 && p.samples.unknown_tpots() == 0).collect();
     sorted.sort_by(|a, b| a.rate.total_cmp(&b.rate).then(a.attempt.cmp(&b.attempt)));
     let mut groups: Vec<(RequestRate, Vec<&PointInput>)> = Vec::new();
     for point in sorted {

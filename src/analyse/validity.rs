@@ -47,6 +47,7 @@ pub fn judge(point: &PointInput, kind: ArmKind, question: &Question) -> Validity
         reasons.extend(unsent(&point.samples, &question.slo));
         reasons.extend(engine_faults(facts, kind, point.samples.len()));
         reasons.extend(uncounted(&point.samples));
+        reasons.extend(not_streamed(&point.samples));
         notes = remarks(facts, kind);
         match repeated(facts) {
             Some(text) if nothing_cached(facts) => {
@@ -98,6 +99,16 @@ fn uncounted(samples: &Samples) -> Option<String> {
         format!(
             "the server counted the tokens of {unknown} of {served} answers wrongly or not at all: their TPOT is not known, \
              and the point is not judged by it; give --tokenizer, which counts them, or let the server report usage"
+        )
+    })
+}
+
+fn not_streamed(samples: &Samples) -> Option<String> {
+    let (whole, served) = (samples.whole(), samples.served());
+    (whole > 0).then(|| {
+        format!(
+            "{whole} of {served} answers came in one piece, faster than any model makes tokens: the server, or a proxy before \
+             it, does not stream; TTFT is that of the whole answer, TPOT is not known, and the point is not judged by it"
         )
     })
 }

@@ -112,7 +112,7 @@ impl AnswerReader {
             }
         });
         if let Some(status) = refused {
-            let failure = status_failure(status, response.has_header("retry-after"), &content.error_body);
+            let failure = status_failure(status, response, &content.error_body);
             content.fail(failure);
         }
         if let Some(detail) = too_long.or(read.err().map(|e| e.to_string())) {
@@ -139,8 +139,15 @@ impl AnswerReader {
     /// No more bytes of the body will come.
     fn end(&mut self, at: Offset) {
         self.flush(at);
+        let packed = self.response.header("content-encoding").filter(|coding| *coding != "identity");
         match self.content.events {
-            0 => self.content.fail(Failure::Protocol { detail: "HTTP 200 without a single event".into() }),
+            0 => {
+                let packed = packed.map(|coding| format!(": it is packed with {coding}, which was not asked for"));
+                let detail = format!("HTTP 200 without a single event{}", packed.unwrap_or_default());
+                self.content.fail(Failure::Protocol { detail });
+            }
+            // Some servers say that the answer is over, and end it without the mark.
+            _ if self.content.timeline.finish_reason().is_some() => self.content.done = true,
             _ => self.content.truncated("the stream ended without [DONE]".into()),
         }
     }
@@ -150,7 +157,7 @@ impl AnswerReader {
         let AnswerReader { response, sse, content } = self;
         match response.status() {
             Some(status) if status != 200 => {
-                let failure = status_failure(status, response.has_header("retry-after"), &content.error_body);
+                let failure = status_failure(status, response, &content.error_body);
                 content.fail(failure);
             }
             _ => sse.finish(|data| match chunk::read(data) {
@@ -225,6 +232,8 @@ impl Content {
             return;
         }
         match self.pattern.read(data) {
+            // A server that only pings does not advance.
+            Event::KeepAlive => return,
             Event::Chunk(chunk) => {
                 self.timeline.chunk(at, &chunk);
                 let idle = self.events / 4 > self.most_chunks as u64;
@@ -260,7 +269,13 @@ fn in_band(error: StreamError) -> Failure {
     }
 }
 
-fn status_failure(code: u16, retry_after: bool, body: &[u8]) -> Failure {
+fn status_failure(code: u16, response: &ResponseReader, body: &[u8]) -> Failure {
+    let retry_after = response.header("retry-after").is_some();
+    if let (300..400, Some(target)) = (code, response.header("location")) {
+        // What follows may be a secret.
+        let target = target.split(['?', '#']).next().unwrap_or_default();
+        return Failure::Status { code, detail: format!("it redirects to {target}: give the URL of that server") };
+    }
     let error = chunk::read_error(body);
     match error {
         _ if code == 429 || (code == 503 && retry_after) => Failure::Shed { code },

@@ -3,9 +3,11 @@
 //! Only the first choice counts: the benchmark never asks for more. JSON is read by serde_json; what isn't named here is
 //! skipped without being built, and of a text only whether it is there, unless somebody wants to keep it.
 
+use crate::files;
 use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
+use std::borrow::Cow;
 
 /// Characters of a server's error message that are kept.
 const MAX_MESSAGE: usize = 2000;
@@ -18,6 +20,8 @@ pub(crate) enum Event<'a> {
     Error(StreamError),
     /// `[DONE]`
     Done,
+    /// Says nothing but that the connection stands: no data, `{}`, or a ping.
+    KeepAlive,
     /// No JSON, or none of an OpenAI-compatible server.
     Unreadable(String),
 }
@@ -59,12 +63,20 @@ impl<'a> StreamChunk<'a> {
 
     /// Generated text; reads the event again.
     pub(crate) fn text(&self) -> Option<String> {
-        let chunk: Value = serde_json::from_slice(self.data).ok()?;
+        let chunk: Value = files::parse(self.data).ok()?;
         let choice = chunk.get("choices")?.get(0)?;
         let mut text = plain_text(&choice["text"]);
         let delta = &choice["delta"];
-        for said in ["reasoning", "reasoning_content", "content"] {
-            text.push_str(&plain_text(&delta[said]));
+        let members = delta.as_object().into_iter().flatten();
+        let said: Vec<(&str, String)> = members
+            .filter(|(name, value)| *name == "content" || (value.is_string() && !ABOUT.contains(&name.as_str())))
+            .map(|(name, value)| (name.as_str(), plain_text(value)))
+            .collect();
+        for (i, (_, words)) in said.iter().enumerate() {
+            // Some servers say the same under an old name and a new one.
+            if !said[..i].iter().any(|(_, before)| before == words) {
+                text.push_str(words);
+            }
         }
         for call in delta["tool_calls"].as_array().into_iter().flatten() {
             text.extend([&call["function"]["name"], &call["function"]["arguments"]].map(plain_text));
@@ -99,10 +111,23 @@ pub(crate) fn read(data: &[u8]) -> Event<'_> {
     if data.trim_ascii_end() == b"[DONE]" {
         return Event::Done;
     }
-    match serde_json::from_slice::<RawChunk>(data) {
+    if data.trim_ascii().is_empty() {
+        return Event::KeepAlive;
+    }
+    let raw = serde_json::from_slice::<RawChunk>(data).or_else(|e| match files::strict(data) {
+        // As Python writes it: log probabilities of -Infinity, half an emoji.
+        Cow::Owned(mended) => serde_json::from_slice(&mended),
+        Cow::Borrowed(_) => Err(e),
+    });
+    match raw {
         Ok(raw) => raw.into_event(data),
         Err(e) => Event::Unreadable(format!("{e}: {}", excerpt(data))),
     }
+}
+
+fn is_keep_alive(data: &[u8]) -> bool {
+    serde_json::from_slice::<serde_json::Map<String, Value>>(data)
+        .is_ok_and(|object| object.is_empty() || object.get("type").is_some_and(|kind| kind == "ping"))
 }
 
 /// The error object of `{"error": ..}`, `{"object": "error", ..}` or `{"detail": ..}`, if the bytes hold one.
@@ -149,6 +174,9 @@ struct RawChunk {
 impl RawChunk {
     fn into_event(self, data: &[u8]) -> Event<'_> {
         let FirstChoice { given, first } = self.choices;
+        if self.error.is_none() && !given && self.usage.is_none() && is_keep_alive(data) {
+            return Event::KeepAlive;
+        }
         if self.error.is_some() || (!given && self.usage.is_none()) {
             let unreadable = || Event::Unreadable(format!("neither choices nor usage nor error: {}", excerpt(data)));
             return read_error(data).map_or_else(unreadable, Event::Error);
@@ -172,25 +200,79 @@ struct RawChoice {
     finish_reason: Option<String>,
 }
 
-#[derive(Deserialize, Default)]
+/// Members of a delta that tell of it and are none of it.
+const ABOUT: [&str; 9] = ["role", "id", "name", "type", "object", "model", "index", "status", "finish_reason"];
+
+#[derive(Default)]
 struct RawDelta {
     role: Option<Said>,
     content: Option<Said>,
-    /// vLLM before 0.12 and DeepSeek's API.
-    reasoning_content: Option<Said>,
-    /// vLLM since.
-    reasoning: Option<Said>,
-    tool_calls: Option<Said>,
+    /// Text under any other name. Thoughts have many: `reasoning_content` (vLLM before 0.12, DeepSeek), `reasoning`,
+    /// `reasoning_text`, `thinking`; one that is passed over would hide the first token.
+    other: bool,
+    /// Parts of a call, or a sound.
+    call: bool,
+}
+
+impl<'de> Deserialize<'de> for RawDelta {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = RawDelta;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a delta")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawDelta, A::Error> {
+                let mut delta = RawDelta::default();
+                while let Some(name) = map.next_key::<Cow<'de, str>>()? {
+                    match &*name {
+                        "role" => delta.role = map.next_value()?,
+                        "content" => delta.content = map.next_value()?,
+                        "tool_calls" | "function_call" | "audio" => {
+                            delta.call |= matches!(map.next_value()?, Glimpse::Filled)
+                        }
+                        name if ABOUT.contains(&name) => drop(map.next_value::<IgnoredAny>()?),
+                        _ => delta.other |= matches!(map.next_value()?, Glimpse::Text),
+                    }
+                }
+                Ok(delta)
+            }
+        }
+
+        deserializer.deserialize_map(Members)
+    }
+}
+
+/// What stands under a name that nobody agreed on.
+enum Glimpse {
+    Nothing,
+    Text,
+    /// An array or object with something in it.
+    Filled,
+}
+
+impl<'de> Deserialize<'de> for Glimpse {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match Value::deserialize(deserializer)? {
+            Value::String(text) if !text.is_empty() => Glimpse::Text,
+            Value::Array(items) if !items.is_empty() => Glimpse::Filled,
+            Value::Object(members) if !members.is_empty() => Glimpse::Filled,
+            _ => Glimpse::Nothing,
+        })
+    }
 }
 
 impl RawChoice {
     fn content(&self) -> ChunkContent {
         let nothing = RawDelta::default();
         let delta = self.delta.as_ref().unwrap_or(&nothing);
-        let texts = [self.text, delta.content, delta.reasoning, delta.reasoning_content];
-        if texts.contains(&Some(Said::Something)) {
+        let texts = [self.text, delta.content];
+        if delta.other || texts.contains(&Some(Said::Something)) {
             ChunkContent::Text
-        } else if delta.tool_calls == Some(Said::Something) {
+        } else if delta.call {
             ChunkContent::ToolCall
         } else if delta.role.is_none() && texts.contains(&Some(Said::Nothing)) {
             ChunkContent::EmptyText
@@ -345,88 +427,4 @@ impl<'de> Deserialize<'de> for FirstChoice {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn chunk(data: &str) -> StreamChunk<'_> {
-        match read(data.as_bytes()) {
-            Event::Chunk(chunk) => chunk,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn content(data: &str) -> ChunkContent {
-        chunk(data).content
-    }
-
-    #[test]
-    fn text_and_empty_text_and_a_role_alone_are_three_things() {
-        assert_eq!(content(r#"{"choices":[{"text":"a"}]}"#), ChunkContent::Text);
-        assert_eq!(content(r#"{"choices":[{"text":""}]}"#), ChunkContent::EmptyText);
-        assert_eq!(content(r#"{"choices":[{"delta":{"content":""}}]}"#), ChunkContent::EmptyText);
-        assert_eq!(content(r#"{"choices":[{"delta":{"role":"assistant","content":"Hi"}}]}"#), ChunkContent::Text);
-        for nothing in [
-            r#"{"choices":[{"delta":{"role":"assistant","content":""}}]}"#,
-            r#"{"choices":[{"delta":{"role":null,"content":null},"finish_reason":"stop"}]}"#,
-            r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#,
-            r#"{"choices":[{"index":0}]}"#,
-            r#"{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}"#,
-            r#"{"choices":null,"usage":{"prompt_tokens":1,"completion_tokens":2}}"#,
-        ] {
-            assert_eq!(content(nothing), ChunkContent::Nothing, "{nothing}");
-        }
-    }
-
-    #[test]
-    fn reasoning_and_tool_calls_are_generated_too() {
-        assert_eq!(content(r#"{"choices":[{"delta":{"reasoning_content":"hm"}}]}"#), ChunkContent::Text);
-        assert_eq!(content(r#"{"choices":[{"delta":{"content":null,"reasoning":"hm"}}]}"#), ChunkContent::Text);
-        assert_eq!(content(r#"{"choices":[{"delta":{"tool_calls":[{"index":0}]}}]}"#), ChunkContent::ToolCall);
-        assert_eq!(content(r#"{"choices":[{"delta":{"role":"assistant","tool_calls":[]}}]}"#), ChunkContent::Nothing);
-        let text = |data: &str| chunk(data).text();
-        assert_eq!(text(r#"{"choices":[{"delta":{"reasoning":"h\u00e4"}}]}"#).as_deref(), Some("h\u{e4}"));
-        assert_eq!(text(r#"{"choices":[{"delta":{"content":"","reasoning":"hm"}}]}"#).as_deref(), Some("hm"));
-    }
-
-    #[test]
-    fn what_counts_nothing_is_no_count_and_spoils_nothing_else() {
-        let counted = |usage: &str| {
-            let data = format!(r#"{{"choices":[{{"text":"a"}}],"usage":{usage}}}"#);
-            let chunk = chunk(&data);
-            assert_eq!(chunk.content, ChunkContent::Text);
-            chunk.usage.and_then(|usage| usage.completion_tokens)
-        };
-        assert_eq!(counted(r#"{"completion_tokens":7,"prompt_tokens":-1,"more":{"a":[1]}}"#), Some(7));
-        assert_eq!(counted(r#"{"completion_tokens":7.0}"#), Some(7));
-        assert_eq!(counted(r#"{"completion_tokens":1000000000000000000000000000000}"#), Some(u32::MAX));
-        for nothing in ["-1", "8.5", "null", "\"8\"", "[8]", "{}", "true"] {
-            assert_eq!(counted(&format!(r#"{{"completion_tokens":{nothing}}}"#)), None, "{nothing}");
-            assert_eq!(counted(nothing), None, "{nothing}");
-        }
-    }
-
-    #[test]
-    fn errors_inside_the_stream_are_told_apart_from_garbage() {
-        let message = |data: &str| match read(data.as_bytes()) {
-            Event::Error(error) => error.message,
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(
-            message(r#"{"error":{"message":"EngineCore died","type":"InternalServerError","code":500}}"#),
-            "EngineCore died"
-        );
-        assert_eq!(message(r#"{"error":"plain"}"#), "plain");
-        assert_eq!(message(r#"{"object":"error","message":"old vLLM","code":400}"#), "old vLLM");
-        for garbage in ["<html>", r#"{"hello":1}"#, r#"{"choices":[{"text":"cut"#, "", "null"] {
-            assert!(matches!(read(garbage.as_bytes()), Event::Unreadable(_)), "{garbage}");
-        }
-    }
-
-    #[test]
-    fn the_proxys_handoff_failure_is_recognised() {
-        let error = read_error(br#"{"error":{"type":"kv_handoff","message":"prefill gave no parameters"}}"#);
-        assert!(error.expect("an error").is_kv_handoff());
-        assert_eq!(read_error(br#"{"detail":"Not Found"}"#).map(|e| e.message).as_deref(), Some("Not Found"));
-        assert_eq!(read_error(b"<html>"), None);
-    }
-}
+mod tests;

@@ -35,6 +35,8 @@ pub(crate) struct TokenCounter {
     fell: bool,
     /// A first chunk without text in which usage advanced: a token if usage goes on to count.
     pending: Option<Chunk>,
+    /// Empty texts that nobody counted, since the last text.
+    trailing: u32,
     /// A chunk of its own repeated the count, as vLLM's last one does.
     repeated: bool,
 }
@@ -53,6 +55,7 @@ impl TokenCounter {
             true => {
                 self.settle_pending(advanced);
                 self.generated += 1;
+                self.trailing = 0;
                 self.lags |= count.is_some_and(|count| count < self.generated);
                 let gain = self.gain(advanced);
                 self.assumed |= gain.is_none();
@@ -65,6 +68,7 @@ impl TokenCounter {
             false => {
                 // An empty text that nobody counted may have been a token.
                 let may_be_token = content == ChunkContent::EmptyText && count.is_none_or(|count| count == 0);
+                self.trailing += u32::from(may_be_token && !ends);
                 let missed = self.uncounted;
                 self.uncounted = (missed && advanced.is_none()) || may_be_token;
                 let told = count.is_some() && count == self.reported;
@@ -158,7 +162,10 @@ impl TokenCounter {
     /// Tokens of the whole answer by the server's count; `None` where it gives none that can be true.
     pub(crate) fn total(&self) -> Option<u32> {
         let doubtful = self.fell || self.uncounted || self.unconfirmed;
-        self.reported.filter(|total| !doubtful && *total >= self.generated)
+        // Empty texts at the end may have been the rest of the tokens: then the last text was not the last token. One
+        // alone moves the end by a single token at most.
+        let ends_in_the_dark = |total: u32| self.trailing > 1 && total > self.generated;
+        self.reported.filter(|total| !doubtful && *total >= self.generated && !ends_in_the_dark(*total))
     }
 
     /// The answer is over: its chunks with tokens, and whether it is known how many each of them holds.

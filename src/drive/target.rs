@@ -96,7 +96,7 @@ impl Destination {
     }
 
     /// Whether nothing but `max_tokens` ends an answer: a text that stops one may come at any place.
-    pub(super) fn is_full_length(&self) -> bool {
+    pub(crate) fn is_full_length(&self) -> bool {
         let stops = ["stop", "stop_token_ids"].iter().any(|field| self.extra_body.get(*field).is_some_and(is_set));
         self.ignore_eos && self.capabilities.ignore_eos && !stops
     }

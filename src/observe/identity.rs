@@ -12,11 +12,6 @@ pub struct ServedModel {
 }
 
 #[derive(Deserialize)]
-struct ModelList {
-    data: Vec<Value>,
-}
-
-#[derive(Deserialize)]
 struct Version {
     version: String,
 }
@@ -26,8 +21,13 @@ struct Version {
 /// # Errors
 /// When the page is no list of models.
 pub fn served_models(page: &[u8]) -> serde_json::Result<Vec<ServedModel>> {
-    let list: ModelList = serde_json::from_slice(page)?;
-    Ok(list.data.iter().filter_map(served_model).collect())
+    let page: Value = serde_json::from_slice(page)?;
+    // Some leave the list bare, and one that serves nothing says null.
+    match page.get("data").unwrap_or(&page) {
+        Value::Array(entries) => Ok(entries.iter().filter_map(served_model).collect()),
+        Value::Null => Ok(Vec::new()),
+        _ => Err(serde::de::Error::custom("it has no list under `data`")),
+    }
 }
 
 fn served_model(entry: &Value) -> Option<ServedModel> {
@@ -50,10 +50,15 @@ mod tests {
         let page = br#"{"object": "list", "data": [{"id": "a", "max_model_len": 4096, "owned_by": "x"},
             {"id": "b", "max_model_len": null}, {"id": "c", "max_model_len": "long"}, {"id": "d", "max_model_len": -1},
             {"id": "e", "max_model_len": 1e99}, {"name": "no id"}, 5]}"#;
+        let ids =
+            |page: &str| served_models(page.as_bytes()).map(|all| all.into_iter().map(|m| m.id).collect::<Vec<_>>());
+        assert_eq!(ids(r#"[{"id": "bare"}]"#).expect("a list"), ["bare"]);
+        assert_eq!(ids(r#"{"object": "list", "data": null}"#).expect("a list"), [""; 0]);
+        assert!(ids(r#"{"detail": "Not Found"}"#).is_err());
         let models = served_models(page).expect("a list");
         let told: Vec<_> = models.iter().map(|m| (m.id.as_str(), m.max_model_len)).collect();
         assert_eq!(told, [("a", Some(4096)), ("b", None), ("c", None), ("d", None), ("e", None)]);
-        for page in [&b"<html>"[..], b"[]", br#"{"models": []}"#, br#"{"data": {}}"#] {
+        for page in [&b"<html>"[..], b"5", br#"{"models": []}"#, br#"{"data": {}}"#] {
             assert!(served_models(page).is_err());
         }
     }

@@ -40,6 +40,14 @@ pub(super) async fn identify(url: &str, model: &str, access: &Access) -> Result<
         detail: format!("its /v1/models is not a model list: {detail}"),
         hint: "check the URL: it must be the base of an OpenAI-compatible server's".to_string(),
     };
+    if answer.status().is_redirection() {
+        let target = answer.headers().get("location").and_then(|value| value.to_str().ok());
+        let target = target.map(|target| target.split(['?', '#']).next().unwrap_or_default());
+        return Err(IdentityError {
+            detail: format!("GET /v1/models: HTTP {}, to {}", answer.status(), target.unwrap_or("nowhere")),
+            hint: "redirects are not followed: name the server that answers".to_string(),
+        });
+    }
     if !answer.status().is_success() {
         return Err(malformed(format!("HTTP {}", answer.status())));
     }
@@ -48,7 +56,10 @@ pub(super) async fn identify(url: &str, model: &str, access: &Access) -> Result<
     let Some(found) = models.iter().find(|m| m.id == model) else {
         let known: Vec<_> = models.iter().take(8).map(|m| m.id.chars().take(100).collect::<String>()).collect();
         return Err(IdentityError {
-            detail: format!("it serves {} and not `{model}`", known.join(", ")),
+            detail: match known.is_empty() {
+                true => format!("it serves no model, and so not `{model}`"),
+                false => format!("it serves {} and not `{model}`", known.join(", ")),
+            },
             hint: "give the served name with --served-model-name, or --model".to_string(),
         });
     };

@@ -203,6 +203,7 @@ impl Measurement<'_> {
             progress: Arc::clone(&progress),
             abort: Arc::clone(&abort),
             counter: self.live.counter.clone(),
+            full_length: self.live.target.is_full_length(),
             keep_text: sweep.workload.save_texts,
             lookout: lookout.clone(),
         };

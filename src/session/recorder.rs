@@ -66,6 +66,8 @@ pub(super) struct Recording {
     pub(super) abort: AbortCell,
     /// Counts the tokens of answers that the server doesn't count.
     pub(super) counter: Option<Arc<Tokenizer>>,
+    /// Whether nothing but its length ends an answer.
+    pub(super) full_length: bool,
     /// Whether texts are written down, or only counted.
     pub(super) keep_text: bool,
     /// Counts what met the SLO, where the point may end early.
@@ -207,7 +209,7 @@ impl Recorder {
         }
         let stopped = lookout.is_some_and(|l| l.stopped().is_some());
         if let Some(tokenizer) = &self.point.counter {
-            count(&mut record, tokenizer);
+            count(&mut record, tokenizer, self.point.full_length);
         }
         record.text = record.text.filter(|_| self.point.keep_text);
         if let Some(Some(abort)) = self.point.abort.get() {
@@ -258,8 +260,12 @@ fn explain(record: &mut RequestRecord, abort: &Abort, proxied: bool) {
     }
 }
 
-/// An answer's own text tells about how many tokens it has, where the server doesn't.
-fn count(record: &mut RequestRecord, tokenizer: &Tokenizer) {
+/// Share of the tokens asked for that a text comes to at the least when it is cut anew, unless some had no text.
+const ABOUT_ALL: f64 = 0.8;
+
+/// An answer's own text tells about how many tokens it has, where the server doesn't. `full_length`: an answer has all
+/// that were asked for; a text of far fewer was cut short, or hides tokens, and nobody knows which.
+fn count(record: &mut RequestRecord, tokenizer: &Tokenizer, full_length: bool) {
     if record.lacks_count()
         && let Some(text) = &record.text
     {
@@ -267,6 +273,9 @@ fn count(record: &mut RequestRecord, tokenizer: &Tokenizer) {
         let chunks = u32::try_from(record.timeline.chunks.len()).unwrap_or(u32::MAX);
         // Cut in another way than it was made, a text may come to a token more than the server was let make.
         let counted = tokenizer.count_plain(text).min(record.max_tokens.0).max(chunks);
+        if full_length && f64::from(counted) < ABOUT_ALL * f64::from(record.max_tokens.0) {
+            return;
+        }
         record.timeline.output_tokens = Some(TokenCount(counted));
         record.timeline.counted_by = CountedBy::Tokenizer;
     }

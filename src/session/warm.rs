@@ -276,6 +276,9 @@ fn remedy(error: &SingleError) -> &'static str {
         SingleError::Failed(Failure::Status { code: 400..=499, .. }) => {
             "the server refuses what was asked: see --endpoint, --extra-body, --max-tokens-field and the lengths of the workload"
         }
+        SingleError::Failed(Failure::Status { code: 300..=399, .. }) => {
+            "redirects are not followed: name the server that answers, so that it is the one measured"
+        }
         SingleError::Failed(Failure::Status { .. }) => "the server itself failed: its own log says more",
         SingleError::Failed(Failure::Shed { .. }) => "the server takes no more requests now: try again later",
         SingleError::Failed(Failure::Connect { .. }) | SingleError::Target(_) => {

@@ -141,7 +141,7 @@ fn answers_without_end_fail_the_smoke_request_within_its_deadline() {
     for (evil, word) in [
         (Evil::EndlessTokens, "far more than asked for"),
         (Evil::EndlessLine, "an event longer than"),
-        (Evil::EndlessComments, "no byte for"),
+        (Evil::EndlessComments, "nothing of the answer came for"),
         (Evil::HugeError, "HTTP 500: eeee"),
         (Evil::HugeAnswer, "an event longer than"),
         (Evil::HugeErrorEvent, "error inside the stream: eeee"),

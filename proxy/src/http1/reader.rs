@@ -68,8 +68,9 @@ impl ResponseReader {
         self.head.as_ref().map(|head| head.status.as_u16())
     }
 
-    pub fn has_header(&self, name: &str) -> bool {
-        self.head.as_ref().is_some_and(|head| head.headers.contains_key(name))
+    /// A header's value, if it is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.as_ref()?.headers.get(name)?.to_str().ok()
     }
 
     pub fn is_ended(&self) -> bool {
@@ -138,7 +139,7 @@ mod tests {
     fn a_server_that_closes_is_believed() {
         let (_, _, reader) =
             read(&[b"HTTP/1.1 503 Busy\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"]);
-        assert_eq!((reader.status(), reader.has_header("retry-after")), (Some(503), true));
+        assert_eq!((reader.status(), reader.header("retry-after").is_some()), (Some(503), true));
         assert!(reader.is_ended() && !reader.is_reusable());
     }
 

@@ -97,6 +97,7 @@ impl SamplesBuilder {
             }
             s.push_not_served(UNRECORDED);
         }
+        s.doubt_whole_answers();
         s
     }
 }

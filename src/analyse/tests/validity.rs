@@ -1,6 +1,7 @@
 //! Which points may be believed, and what is said of those that may not.
 
 use super::*;
+use crate::analyse::samples::UNKNOWN_TPOT;
 use crate::analyse::validity::judge;
 use crate::outcome::{
     Chunk, CountedBy, EngineCounters, Failure, GpuFacts, Outcome, RequestRecord, Stages, TimeSum, Timeline,
@@ -274,6 +275,26 @@ fn an_answer_that_nobody_counted_has_no_tpot_and_makes_its_point_doubtful() {
     let report = crate::analyse::PointReport::new(&measured(&uncounted, |_| ()), ArmKind::Simple, &question);
     let attained = report.expect("offered").attainment;
     assert_eq!((attained.both, attained.ttft, attained.tpot), (None, Some(100.0), None), "unknown, not missed");
+}
+
+#[test]
+fn answers_that_come_in_one_piece_have_no_tpot_and_one_of_many_is_chance() {
+    let whole = |share: u32| {
+        let mut all = records(200, 0);
+        for record in &mut all {
+            record.timeline.output_tokens = Some(TokenCount(16));
+            if record.index < share {
+                record.timeline.last_token = record.timeline.first_token;
+            }
+        }
+        measured(&all, |_| ())
+    };
+    assert_eq!(why(&whole(20), ArmKind::Simple), [""; 0]);
+    let point = whole(200);
+    let told = why(&point, ArmKind::Simple);
+    assert!(told.len() == 1 && told[0].contains("200 of 200 answers came in one piece"), "{told:?}");
+    assert_eq!((point.samples.unknown_tpots(), point.samples.uncounted()), (200, 0));
+    assert!(point.samples.latencies().all(|(_, tpot)| tpot == UNKNOWN_TPOT), "never 0");
 }
 
 #[test]

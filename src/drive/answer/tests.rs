@@ -160,6 +160,8 @@ fn statuses_become_the_failure_they_mean() {
     assert_eq!(told("503 Down", "down"), Failure::Status { code: 503, detail: "down".into() });
     let handoff = r#"{"error":{"type":"kv_handoff","message":"m"}}"#;
     assert_eq!(told("502 Bad Gateway", handoff), Failure::KvHandoff { detail: "m".into() });
+    let moved = told("308 Moved\r\nLocation: https://other/v1?key=secret", "");
+    assert!(matches!(moved, Failure::Status { code: 308, detail } if detail.contains("https://other/v1:")));
     let wrong_model = r#"{"error":{"message":"The model `nope` does not exist.","code":404}}"#;
     let detail = "The model `nope` does not exist.".to_string();
     assert_eq!(told("404 Not Found", wrong_model), Failure::Status { code: 404, detail });
@@ -169,6 +171,8 @@ fn statuses_become_the_failure_they_mean() {
 fn what_is_no_stream_is_a_protocol_failure() {
     let plain = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
     assert!(matches!(failure(plain.as_bytes()), Failure::Protocol { .. }));
+    let packed = failure(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n\x1f\x8b");
+    assert!(matches!(packed, Failure::Protocol { detail } if detail.contains("packed with gzip")));
     assert!(matches!(failure(&stream(&["<html>", "[DONE]"])), Failure::Protocol { .. }));
     assert!(matches!(failure(b"220 smtp ready\r\n"), Failure::Protocol { .. }));
     assert!(matches!(failure(b""), Failure::Connect { .. }));

@@ -5,6 +5,7 @@
 
 use super::loose::Loose;
 use super::point::{ImportedFacts, ImportedPoint};
+use crate::analyse::samples::SEVERAL_TOKENS;
 use crate::outcome::{Failure, Outcome, RequestRecord, Timeline};
 use crate::units::{Offset, RequestRate, TokenCount};
 use serde::Deserialize;
@@ -233,7 +234,7 @@ impl GuidellmRequest {
             timeline.last_token = Some(at(last.max(first)));
             timeline.end = at(last.max(first));
             // Several tokens at one moment came in one piece: nobody knows how long they took.
-            timeline.output_tokens = Some(TokenCount(tokens)).filter(|_| tokens == 1 || last > first);
+            timeline.output_tokens = Some(TokenCount(tokens)).filter(|_| tokens < SEVERAL_TOKENS || last > first);
         }
         Ok(RequestRecord {
             index,

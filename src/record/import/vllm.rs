@@ -3,6 +3,7 @@
 
 use super::loose::Loose;
 use super::point::{ImportedFacts, ImportedPoint};
+use crate::analyse::samples::SEVERAL_TOKENS;
 use crate::files;
 use crate::outcome::{Chunk, CountedBy, Failure, Outcome, RequestRecord, Timeline};
 use crate::units::{Offset, RequestRate, TokenCount};
@@ -63,11 +64,11 @@ enum Decode {
 }
 
 impl Decode {
-    /// Of several tokens. No time at all is that of one piece, and less than none that of nothing.
-    fn of(secs: f64) -> Decode {
+    /// Of several tokens. Many in no time at all came in one piece, and less time than none is no measurement.
+    fn of(secs: f64, tokens: Option<u32>) -> Decode {
         match secs {
-            0.0 => Decode::Whole,
-            secs if secs > 0.0 && secs.is_finite() => Decode::Secs(secs),
+            0.0 if tokens.is_some_and(|tokens| tokens >= SEVERAL_TOKENS) => Decode::Whole,
+            secs if secs >= 0.0 && secs.is_finite() => Decode::Secs(secs),
             _ => Decode::Unknown,
         }
     }
@@ -235,18 +236,18 @@ impl VllmFile {
             return Decode::Secs(0.0);
         }
         if let Some(tpot) = at(&self.tpots, i) {
-            return Decode::of(tpot * f64::from(tokens.unwrap_or(2).saturating_sub(1)));
+            return Decode::of(tpot * f64::from(tokens.unwrap_or(2).saturating_sub(1)), tokens);
         }
         if tokens.is_none() {
             return Decode::Unknown;
         }
         if let Some(latency) = at(&self.latencies, i) {
-            return Decode::of(latency - ttft);
+            return Decode::of(latency - ttft, tokens);
         }
         match self.itls.as_ref().map(|l| l[i].as_deref()) {
             Some(Some([])) => Decode::Whole,
             Some(Some(gaps)) => match gaps.iter().map(|gap| gap.get()).sum::<Option<f64>>() {
-                Some(secs) => Decode::of(secs),
+                Some(secs) => Decode::of(secs, tokens),
                 None => Decode::Unknown,
             },
             Some(None) | None => Decode::Unknown,

@@ -77,16 +77,20 @@ fn without_a_proxy_the_one_engine_had_every_request() {
 #[test]
 fn a_text_is_counted_as_no_more_tokens_than_were_asked_for_and_no_fewer_than_its_chunks() {
     let tokenizer = Tokenizer::load("enginesim").expect("embedded");
-    let counted = |chunks: u64| {
+    let counted = |text: &str, chunks: u64, full_length: bool| {
         let mut answer = record(Outcome::Completed, None);
-        answer.text = Some("a text of far more than four tokens, however it be cut".to_string());
+        answer.text = Some(text.to_string());
         answer.timeline.chunks = (0..chunks).map(|i| Chunk { at: at(i), tokens: 1 }).collect();
-        count(&mut answer, &tokenizer);
-        assert_eq!(answer.timeline.counted_by, CountedBy::Tokenizer);
+        count(&mut answer, &tokenizer, full_length);
+        let known = answer.timeline.counted_by == CountedBy::Tokenizer;
+        assert_eq!(known, answer.timeline.output_tokens.is_some());
         answer.timeline.output_tokens
     };
-    assert_eq!(counted(2), Some(TokenCount(4)), "as many as were asked for");
-    assert_eq!(counted(5), Some(TokenCount(5)), "each chunk has one");
+    let long = "a text of far more than four tokens, however it be cut";
+    assert_eq!(counted(long, 2, true), Some(TokenCount(4)), "as many as were asked for");
+    assert_eq!(counted(long, 5, true), Some(TokenCount(5)), "each chunk has one");
+    assert_eq!(counted("a", 1, false), Some(TokenCount(1)), "it may end where it likes");
+    assert_eq!(counted("a", 1, true), None, "cut short, or tokens without text: nobody knows");
 }
 
 #[test]

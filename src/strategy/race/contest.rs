@@ -81,7 +81,7 @@ fn racers<'a>(arms: &[ArmProgress<'_>], seen: &'a [Vec<Seen>]) -> Vec<Racer<'a>>
 
 fn seen(arm: &ArmInput, question: &Question) -> Vec<Seen> {
     let measured =
-        arm.points.iter().filter(|point| point.samples.sent() > 0 && point.samples.uncounted() == 0).filter_map(
+        arm.points.iter().filter(|point| point.samples.sent() > 0 && point.samples.unknown_tpots() == 0).filter_map(
             |point| {
                 let report = PointReport::new(point, ArmKind::Unknown, question)?;
                 let rate = point.rate.per_second();

@@ -34,12 +34,71 @@ fn the_clock_of_a_chat_starts_at_its_first_word_not_at_its_role() {
 
 #[test]
 fn reasoning_is_output_and_starts_the_clock() {
-    for field in ["reasoning", "reasoning_content"] {
+    for field in ["reasoning", "reasoning_content", "reasoning_text", "thinking", "refusal"] {
         let thought = delta(&format!(r#"{{"{field}":"hm"}}"#));
         let judged = judged(&[ROLE, &thought, &thought, &delta(r#"{"content":"a"}"#), "[DONE]"], 3);
         assert_eq!((judged.outcome.clone(), first_and_last(&judged)), (Outcome::Completed, (3, 5)), "{field}");
         assert_eq!(judged.text, "hmhma");
     }
+    let twice = judged(&[&delta(r#"{"reasoning":"hm","reasoning_content":"hm","content":null}"#), "[DONE]"], 1);
+    assert_eq!((twice.outcome, twice.text.as_str()), (Outcome::Completed, "hm"), "one thought under two names");
+}
+
+#[test]
+fn what_is_about_a_delta_is_no_output_and_a_call_of_any_kind_is() {
+    let about =
+        delta(r#"{"role":"assistant","id":"x","type":"text","content":null,"annotations":[],"extra":{"a":"b"}}"#);
+    for call in
+        [r#"{"function_call":{"arguments":"{"}}"#, r#"{"tool_calls":[{"index":0}]}"#, r#"{"audio":{"data":"x"}}"#]
+    {
+        let judged = judged(&[&about, &delta(call), "[DONE]"], 1);
+        assert_eq!((judged.outcome.clone(), first_and_last(&judged)), (Outcome::Completed, (3, 3)), "{call}");
+    }
+}
+
+#[test]
+fn empty_texts_at_the_end_that_the_total_may_count_leave_the_number_of_tokens_open() {
+    let empty = r#"{"choices":[{"text":""}]}"#;
+    let last = r#"{"choices":[{"text":"","finish_reason":"length"}]}"#;
+    let dark = judged(&[TOKEN, TOKEN, empty, empty, last, &usage(4), "[DONE]"], 4);
+    assert_eq!(
+        (dark.outcome, dark.timeline.output_tokens),
+        (Outcome::Completed, None),
+        "the last token's time is not known"
+    );
+    let plain = judged(&[TOKEN, TOKEN, empty, empty, last, &usage(2), "[DONE]"], 2);
+    assert_eq!((plain.outcome, plain.timeline.output_tokens), (Outcome::Completed, Some(TokenCount(2))), "one a text");
+    let single = judged(&[TOKEN, TOKEN, empty, last, &usage(4), "[DONE]"], 4);
+    assert_eq!((single.outcome, single.timeline.output_tokens), (Outcome::Completed, Some(TokenCount(4))));
+}
+
+#[test]
+fn pings_are_neither_tokens_nor_trouble_nor_progress() {
+    for ping in ["data:\n\n", "data: {}\n\n", "event: ping\ndata: {\"type\": \"ping\"}\n\n"] {
+        let token = format!("data: {TOKEN}\n\n");
+        let pieces = [ping, &token, ping, &token, "data: [DONE]\n\n"].map(str::to_string);
+        let judged = raw(&pieces, 2);
+        assert_eq!((judged.outcome.clone(), first_and_last(&judged)), (Outcome::Completed, (3, 5)), "{ping}");
+    }
+    let mut reader = AnswerReader::new(TimelineBuilder::new(Offset::ZERO, Offset::ZERO));
+    reader.feed(&stream(&["{}", "{}", "{}"]), Offset::ZERO);
+    assert_eq!(reader.events(), 0, "whoever only pings will be given up");
+}
+
+#[test]
+fn json_as_python_writes_it_is_read() {
+    let lost = r#"{"choices":[{"text":"\ud83d","logprobs":{"token_logprobs":[-Infinity,NaN]}}]}"#;
+    let judged = judged(&[lost, lost, "[DONE]"], 2);
+    assert_eq!((judged.outcome, judged.text.as_str()), (Outcome::Completed, "\u{fffd}\u{fffd}"));
+}
+
+#[test]
+fn an_answer_that_says_why_it_ends_needs_no_end_mark() {
+    let last = r#"{"choices":[{"text":"b","finish_reason":"length"}]}"#;
+    let whole = judged(&[TOKEN, last, &usage(2)], 2);
+    assert_eq!((whole.outcome, whole.timeline.output_tokens), (Outcome::Completed, Some(TokenCount(2))));
+    let short = judged(&[TOKEN, last, &usage(2)], 3);
+    assert!(matches!(short.outcome, Outcome::Failed(Failure::Truncated { tokens: 2, .. })), "{:?}", short.outcome);
 }
 
 #[test]
