@@ -154,7 +154,11 @@ fn describe_arm(out: &mut String, arm: &ArmPlan, dry: &DryArm) {
     }
     for instance in &dry.instances {
         let gpus = instance.gpus.ids();
-        let gpus = if gpus.is_empty() { "no GPU".to_string() } else { format!("GPU {}", gpus.join(",")) };
+        let gpus = match (gpus, &instance.node) {
+            ([], Some(node)) => format!("no GPU, node {}", node.name),
+            ([], None) => "no GPU".to_string(),
+            (gpus, _) => format!("GPU {}", gpus.join(",")),
+        };
         let ports = instance.ports;
         let _ = writeln!(
             out,

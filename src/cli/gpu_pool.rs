@@ -24,6 +24,7 @@ pub(super) fn of(env: &Environment, known: &[GpuInfo]) -> GpuPool {
             vendor,
             ids: known.iter().map(|g| g.index.to_string()).collect(),
             places: Vec::new(),
+            nodes: Vec::new(),
             origin: "the GPUs of this machine".to_string(),
         },
     };
@@ -56,7 +57,7 @@ fn listed(name: &str, list: &str, vendor: Vendor) -> GpuPool {
     let ids: Vec<String> = ids.map(str::to_string).collect();
     match ids.is_empty() {
         true => GpuPool { origin: format!("{name} hides all GPUs"), ..GpuPool::none() },
-        false => GpuPool { vendor, ids, places: Vec::new(), origin: name.to_string() },
+        false => GpuPool { vendor, ids, places: Vec::new(), nodes: Vec::new(), origin: name.to_string() },
     }
 }
 

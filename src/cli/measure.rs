@@ -3,7 +3,7 @@
 use super::args::SweepArgs;
 use super::exit::{CliError, Exit};
 use super::live::Showing;
-use super::{attach, dry_run, given, gpu_pool, out, prepare, present, preset, resume, slo, threads};
+use super::{attach, dry_run, given, gpu_pool, launcher, out, prepare, present, preset, resume, slo, threads};
 use crate::launch::{self, LaunchError};
 use crate::live::LiveServer;
 use crate::observe::gpus::Gpus;
@@ -168,6 +168,7 @@ fn run_options(order: Option<Order>, sweep: &SweepArgs) -> Result<RunOptions, Cl
         },
         engine_args: flags.engine_arg.iter().chain(&sweep.engine_tail).cloned().collect(),
         through_proxy: flags.through_proxy,
+        job: launcher::job(flags.launcher)?,
         ready_timeout: secs("--ready-timeout", flags.ready_timeout)?,
         timeouts: Timeouts {
             first_token: secs("--first-token-timeout", flags.first_token_timeout)?,

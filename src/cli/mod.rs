@@ -14,6 +14,7 @@ mod dry_run;
 mod exit;
 mod given;
 mod gpu_pool;
+mod launcher;
 mod list;
 mod listing;
 mod live;

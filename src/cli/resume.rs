@@ -2,7 +2,7 @@
 
 use super::args::SweepArgs;
 use super::exit::CliError;
-use super::{given, out};
+use super::{given, launcher, out};
 use crate::outcome::RunStatus;
 use crate::plan::environment::Environment;
 use crate::plan::{ArmPlan, Plan};
@@ -70,6 +70,7 @@ fn arm_of(manifest: &Manifest) -> Result<ArmPlan, CliError> {
             "the run gave its engines {names}, and manifests hold no secrets\nhint: set {names} in the environment and resume again"
         ))
     })?;
+    launcher::check_nodes(&arm)?;
     if !manifest.sweep.secrets_are_whole() || !arm.deployment.secrets_are_whole() {
         return Err(CliError::usage(
             "the run's --extra-body or engine arguments held secrets, and manifests hold none\nhint: measure anew; secrets in the environment (VLLM_API_KEY, HF_TOKEN) can be resumed with",

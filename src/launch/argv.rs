@@ -18,7 +18,7 @@ use std::fmt::Write as _;
 
 /// Flags that topobench decides: given by the user too, two values would fight.
 const OURS: [(&str, &str); 12] = [
-    ("--host", "engines listen on 127.0.0.1"),
+    ("--host", "engines listen on 127.0.0.1, or on the address of their Slurm node"),
     ("--port", "topobench chooses the ports"),
     ("--uds", "topobench needs a TCP port"),
     ("--tensor-parallel-size", "give --tp, or tensor_parallel in the topology file"),
@@ -110,10 +110,10 @@ pub fn command(
         set(SIDE_CHANNEL_PORT, ports.side_channel.to_string());
     }
     match &instance.gpus {
-        GpuAssignment::Cuda(ids) => drop(set("CUDA_VISIBLE_DEVICES", ids.join(","))),
+        GpuAssignment::Cuda(_) => drop(set("CUDA_VISIBLE_DEVICES", instance.gpus.local_ids().join(","))),
         // ROCm obeys all three; more than one set gives an intersection of renumbered devices.
-        GpuAssignment::Hip(ids) => {
-            set("HIP_VISIBLE_DEVICES", ids.join(","));
+        GpuAssignment::Hip(_) => {
+            set("HIP_VISIBLE_DEVICES", instance.gpus.local_ids().join(","));
             env_removed.extend(["CUDA_VISIBLE_DEVICES".to_string(), "ROCR_VISIBLE_DEVICES".to_string()]);
         }
         GpuAssignment::Virtual(_) | GpuAssignment::None => {}
@@ -124,7 +124,8 @@ pub fn command(
     }
     if fleet.kv.is_some() {
         // The default, localhost, may resolve to ::1 on one side of the handshake only.
-        env.entry(SIDE_CHANNEL_HOST.to_string()).or_insert_with(|| EnvValue::Plain("127.0.0.1".to_string()));
+        let address = || EnvValue::Plain(instance.address().to_string());
+        env.entry(SIDE_CHANNEL_HOST.to_string()).or_insert_with(address);
     }
     if let Some(key) = &fleet.api_key {
         env.insert("VLLM_API_KEY".to_string(), EnvValue::Secret(key.clone()));
@@ -135,7 +136,7 @@ pub fn command(
 fn args(fleet: &FleetPlan, instance: &InstancePlan, ports: Ports, version: Option<EngineVersion>) -> Vec<String> {
     let mut args: Vec<String> = vec!["serve".into(), fleet.model.clone()];
     let mut flag = |name: &str, value: String| args.extend([name.to_string(), value]);
-    flag("--host", "127.0.0.1".into());
+    flag("--host", instance.address().to_string());
     flag("--port", ports.http.to_string());
     let Parallelism { tensor_parallel, data_parallel, pipeline_parallel, expert_parallel } = instance.parallelism;
     flag("--tensor-parallel-size", tensor_parallel.to_string());

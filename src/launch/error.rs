@@ -6,6 +6,7 @@ use super::phase::Phase;
 use super::ports::{Holder, PortError};
 use super::preflight::PreflightError;
 use super::process::{ExitStatus, SpawnError};
+use super::slurm::NodeError;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,6 +20,8 @@ pub enum LaunchError {
     Argv(#[from] ArgvError),
     #[error(transparent)]
     Port(#[from] PortError),
+    #[error(transparent)]
+    Node(#[from] NodeError),
     #[error("{instance}: {source}")]
     Spawn { instance: String, source: SpawnError },
     #[error(transparent)]

@@ -6,17 +6,16 @@
 use super::error::LaunchError;
 use super::events::{EngineState, InstanceExit, LaunchEvent};
 use super::gpu_memory::GpuBaseline;
-use super::host::Host;
+use super::hosts::Hosts;
 use super::instance::{Death, Instance};
 use super::member::FleetMember;
-use super::planned::{PlannedInstance, lanes, plan_commands};
+use super::planned::{PlannedInstance, lanes, plan_on};
 use super::ports::PortLeases;
 use super::preflight::{self, PreflightError, Warning};
 use super::process::EngineProcess;
 use super::program::{self, Program};
 use super::readiness::StartingInstance;
 use super::version::EngineVersion;
-use crate::observe::gpus::Gpus;
 use crate::observe::http;
 use crate::plan::deployment::FleetPlan;
 use futures_util::future::{join_all, select_all};
@@ -59,10 +58,11 @@ impl LaunchOptions {
 pub struct Fleet {
     members: Vec<FleetMember>,
     instances: Vec<Instance>,
+    hosts: Hosts,
     gpu_baseline: GpuBaseline,
     grace: Duration,
     events: Events,
-    _leases: PortLeases,
+    _leases: Option<PortLeases>,
 }
 
 type Events = Arc<dyn Fn(LaunchEvent) + Send + Sync>;
@@ -83,9 +83,10 @@ impl Fleet {
             () = cancel.cancelled() => return Err(LaunchError::Cancelled),
         };
         let plan = &FleetPlan { program: checked.program.to_string(), ..plan.clone() };
-        let (planned, leases) = plan_commands(plan, options.http_port, checked.version)?;
-        let gpu_baseline = checked.gpu_baseline;
-        let launch = Launch { plan, options, planned: &planned, events: &events, stop: cancel.child_token() };
+        let Checked { hosts, gpu_baseline, version, .. } = checked;
+        let (planned, leases) = plan_on(&hosts, plan, options.http_port, version).await?;
+        let stop = cancel.child_token();
+        let launch = Launch { plan, options, hosts: &hosts, planned: &planned, events: &events, stop };
         let members = match launch.all().await {
             Ok(members) => members,
             Err(error) => {
@@ -96,7 +97,7 @@ impl Fleet {
             }
         };
         let instances = members.iter().map(|member| member.instance.clone()).collect();
-        Ok(Fleet { members, instances, gpu_baseline, grace: options.grace, events, _leases: leases })
+        Ok(Fleet { members, instances, hosts, gpu_baseline, grace: options.grace, events, _leases: leases })
     }
 
     /// In the plan's order.
@@ -107,6 +108,11 @@ impl Fleet {
     /// What its GPUs held before the start, to be compared with after [`Fleet::shutdown`].
     pub fn gpu_baseline(&self) -> &GpuBaseline {
         &self.gpu_baseline
+    }
+
+    /// The machines that its engines run on.
+    pub fn hosts(&self) -> &Hosts {
+        &self.hosts
     }
 
     /// The state of each instance's process at this moment, in the plan's order.
@@ -136,6 +142,7 @@ impl Fleet {
 
 struct Checked {
     program: Program,
+    hosts: Hosts,
     version: Option<EngineVersion>,
     gpu_baseline: GpuBaseline,
 }
@@ -144,14 +151,14 @@ async fn check(plan: &FleetPlan, options: &LaunchOptions, events: &Events) -> Re
     let program = Program::find(&plan.program).map_err(PreflightError::from)?;
     let log_dir = |source| PreflightError::LogDir { path: options.log_dir.clone(), source };
     std::fs::create_dir_all(&options.log_dir).map_err(log_dir)?;
-    let gpus = Gpus::detect();
-    preflight::check_gpus(plan, gpus, options.allow_busy_gpus).await?;
-    if let Some(warning) = preflight::check_shared_memory(plan) {
+    let hosts = Hosts::reach(&plan.instances, &options.guardian).await?;
+    preflight::check_gpus(plan, &hosts, options.allow_busy_gpus).await?;
+    if let Some(warning) = preflight::check_shared_memory(plan, &hosts).await {
         events(LaunchEvent::Warning { warning });
     }
     let version = match options.version {
         Some(version) => Some(version),
-        None => match preflight::probe_version(&program, &plan.env, &options.guardian).await? {
+        None => match preflight::probe_version_on(&hosts.first(), &program, &plan.env, &options.guardian).await? {
             Ok(version) => Some(version),
             Err(warning) => {
                 events(LaunchEvent::Warning { warning });
@@ -159,13 +166,15 @@ async fn check(plan: &FleetPlan, options: &LaunchOptions, events: &Events) -> Re
             }
         },
     };
-    Ok(Checked { program, version, gpu_baseline: GpuBaseline::of(&plan.instances, &gpus.list()) })
+    let gpu_baseline = GpuBaseline::of(&plan.instances, &hosts).await;
+    Ok(Checked { program, hosts, version, gpu_baseline })
 }
 
 /// A launch under way.
 struct Launch<'a> {
     plan: &'a FleetPlan,
     options: &'a LaunchOptions,
+    hosts: &'a Hosts,
     planned: &'a [PlannedInstance],
     events: &'a Events,
     /// Set by the caller, or by the first instance that fails.
@@ -223,7 +232,9 @@ impl Launch<'_> {
     async fn instance(&self, planned: &PlannedInstance) -> Result<(FleetMember, Result<(), LaunchError>), LaunchError> {
         let log = self.options.log_dir.join(format!("{}.log", planned.name));
         let started = Instant::now();
-        let process = EngineProcess::spawn(&Host::This, &planned.command, &self.options.guardian, Some(&log))
+        let host = self.hosts.named(planned.node.as_ref());
+        let guardian = &self.options.guardian;
+        let process = EngineProcess::spawn(&host, &planned.name, &planned.command, guardian, Some(&log))
             .await
             .map_err(|source| LaunchError::Spawn { instance: planned.name.clone(), source })?;
         (self.events)(LaunchEvent::Started {
@@ -277,7 +288,8 @@ impl Launch<'_> {
             index: planned.index,
             parallelism: planned.parallelism,
             gpus: planned.gpus.clone(),
-            base_url: format!("http://127.0.0.1:{}", planned.ports.http),
+            node: planned.node.as_ref().map(|node| node.name.clone()),
+            base_url: planned.base_url(),
             ports: planned.ports,
             pid,
             version: None,

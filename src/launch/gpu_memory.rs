@@ -3,9 +3,9 @@
 //! An engine's memory outlives it where a process that was not seen as its descendant keeps the context open, or where
 //! the driver is stuck. The next fleet would find less room, or measure beside it, so it is told.
 
+use super::hosts::Hosts;
 use super::procs;
 use crate::observe::gpu::GpuInfo;
-use crate::observe::gpus::Gpus;
 use crate::plan::deployment::{GpuAssignment, InstancePlan};
 use crate::words;
 use serde::Serialize;
@@ -21,7 +21,7 @@ const TOLERANCE: u64 = 64 << 20;
 /// Memory of a GPU that a fleet did not give back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct GpuMemoryHeld {
-    pub gpu: u32,
+    pub gpu: String,
     /// More than before the start.
     pub bytes: u64,
     /// Pid and command of those who compute on it now and did not before.
@@ -44,15 +44,13 @@ impl fmt::Display for GpuMemoryHeld {
 #[derive(Debug, Clone)]
 pub struct GpuBaseline {
     before: Vec<GpuInfo>,
+    hosts: Hosts,
 }
 
 impl GpuBaseline {
-    /// `present`: the machine's GPUs, of which the fleet's are kept. Virtual ones hold nobody's memory.
-    pub(super) fn of(instances: &[InstancePlan], present: &[GpuInfo]) -> Self {
-        let real = |i: &&InstancePlan| matches!(i.gpus, GpuAssignment::Cuda(_) | GpuAssignment::Hip(_));
-        let ids: Vec<&String> = instances.iter().filter(real).flat_map(|i| i.gpus.ids()).collect();
-        let before = present.iter().filter(|gpu| ids.iter().any(|id| gpu.is_called(id))).cloned().collect();
-        GpuBaseline { before }
+    /// As they are now, of which the fleet's are kept. Virtual ones hold nobody's memory.
+    pub(super) async fn of(instances: &[InstancePlan], hosts: &Hosts) -> Self {
+        GpuBaseline { before: of_fleet(instances, &hosts.gpus().await), hosts: hosts.clone() }
     }
 
     /// Waits until they are as they were, at most some seconds, and tells of those that are not. To be called when the
@@ -61,10 +59,9 @@ impl GpuBaseline {
         if self.before.is_empty() {
             return Vec::new();
         }
-        let gpus = Gpus::detect();
         let patience = Instant::now() + PATIENCE;
         loop {
-            let held = held(&self.before, &gpus.list());
+            let held = held(&self.before, &self.hosts.gpus().await);
             if held.is_empty() || Instant::now() >= patience {
                 return held;
             }
@@ -73,14 +70,21 @@ impl GpuBaseline {
     }
 }
 
+fn of_fleet(instances: &[InstancePlan], present: &[GpuInfo]) -> Vec<GpuInfo> {
+    let real = |i: &&InstancePlan| matches!(i.gpus, GpuAssignment::Cuda(_) | GpuAssignment::Hip(_));
+    let ids: Vec<&String> = instances.iter().filter(real).flat_map(|i| i.gpus.ids()).collect();
+    present.iter().filter(|gpu| ids.iter().any(|id| gpu.is_called(id))).cloned().collect()
+}
+
 fn held(before: &[GpuInfo], now: &[GpuInfo]) -> Vec<GpuMemoryHeld> {
     let more = |then: &GpuInfo| {
         let now = now.iter().find(|gpu| gpu.index == then.index)?;
         let bytes = now.memory_used_bytes?.saturating_sub(then.memory_used_bytes?);
         let known = |pid: u32| then.processes.iter().any(|process| process.pid == pid);
         let new = now.processes.iter().map(|process| process.pid).filter(|pid| !known(*pid));
-        let holders = new.map(procs::described).collect();
-        (bytes > TOLERANCE).then_some(GpuMemoryHeld { gpu: then.index, bytes, holders })
+        let holders =
+            new.map(|pid| procs::described_on(then.on_node.as_ref().map(|(node, _)| node.as_str()), pid)).collect();
+        (bytes > TOLERANCE).then_some(GpuMemoryHeld { gpu: then.called(), bytes, holders })
     };
     before.iter().filter_map(more).collect()
 }
@@ -103,7 +107,7 @@ mod tests {
         let before = [gpu(0, 600, &[1]), gpu(1, 4, &[])];
         assert_eq!(held(&before, &[gpu(0, 640, &[1]), gpu(1, 0, &[])]), []);
         let held = held(&before, &[gpu(0, 600, &[1]), gpu(1, 1004, &[me])]);
-        assert_eq!((held[0].gpu, held[0].bytes >> 20, held.len()), (1, 1000, 1));
+        assert_eq!((&*held[0].gpu, held[0].bytes >> 20, held.len()), ("1", 1000, 1));
         assert!(held[0].holders[0].starts_with(&format!("pid {me} (")), "{held:?}");
     }
 
@@ -116,7 +120,7 @@ mod tests {
 
     #[test]
     fn words() {
-        let nobody = GpuMemoryHeld { gpu: 3, bytes: 5 << 30, holders: vec![] };
+        let nobody = GpuMemoryHeld { gpu: "3".into(), bytes: 5 << 30, holders: vec![] };
         insta::assert_snapshot!(nobody, @"GPU 3 holds 5 GiB more than before the engines came, used by nobody this user can see: free it before the next run (nvidia-smi, or fuser -v /dev/nvidia*)");
     }
 
@@ -128,11 +132,10 @@ mod tests {
             parallelism: Parallelism::default(),
             gpus,
             args: vec![],
+            node: None,
         };
         let present = [gpu(0, 1, &[]), gpu(1, 1, &[])];
-        let kept = |gpus| -> Vec<u32> {
-            GpuBaseline::of(&[instance(gpus)], &present).before.iter().map(|gpu| gpu.index).collect()
-        };
+        let kept = |gpus| -> Vec<u32> { of_fleet(&[instance(gpus)], &present).iter().map(|gpu| gpu.index).collect() };
         assert_eq!(kept(GpuAssignment::Cuda(vec!["1".into()])), [1]);
         assert_eq!(kept(GpuAssignment::Virtual(vec!["1".into()])), [0; 0]);
         assert_eq!(kept(GpuAssignment::None), [0; 0]);

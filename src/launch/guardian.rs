@@ -26,7 +26,8 @@
 //! Files that a killed engine leaves in /dev/shm and /tmp are the guardian's to remove too (see [`super::leftovers`]).
 //!
 //! Protocol: standard input brings a [`SpawnOrder`] as a line of JSON, later one byte for each [`TERMINATE`] or [`LOOK`];
-//! standard output takes the answers, a [`Notice`] a line; standard error is the engine's log.
+//! standard output takes the answers, a [`Notice`] a line; standard error is the engine's log. In a step of Slurm the
+//! other ends are srun's, and may stay open without topobench: there a byte of any kind is due every few seconds.
 
 use super::leftovers::Inventory;
 use super::procs::{self, ProcTable, Swept};
@@ -55,6 +56,8 @@ const COMM: &CStr = c"engine-guardian";
 
 /// Asks for SIGTERM to the engine's group.
 pub(super) const TERMINATE: u8 = b't';
+/// Asks for nothing: topobench is there.
+pub(super) const ALIVE: u8 = b'.';
 /// Asks for a look at the files that the engine uses now.
 pub(super) const LOOK: u8 = b'l';
 
@@ -70,6 +73,9 @@ pub(super) struct SpawnOrder {
     pub args: Vec<String>,
     pub env: Vec<(String, String)>,
     pub env_removed: Vec<String>,
+    /// Waits of a second without a byte after which topobench counts as gone. Waits and not time: a job that was
+    /// suspended goes on.
+    pub(super) silent_waits: Option<u32>,
 }
 
 /// What the guardian reports.
@@ -79,6 +85,8 @@ pub(super) enum Notice {
     Started {
         pid: i32,
         guardian: i32,
+        /// The Slurm step that they run in.
+        step: Option<String>,
     },
     NotStarted {
         detail: String,
@@ -132,6 +140,7 @@ fn guard() -> io::Result<()> {
         return Ok(());
     }
     let order: SpawnOrder = serde_json::from_str(&line)?;
+    let silent_waits = order.silent_waits;
     let engine = match start(order) {
         Ok(engine) => engine,
         Err(error) => {
@@ -139,13 +148,15 @@ fn guard() -> io::Result<()> {
             return Ok(());
         }
     };
-    notices.send(&Notice::Started { pid: engine.id().cast_signed(), guardian: getpid().as_raw() });
+    let step = std::env::var("SLURM_STEP_ID").ok();
+    notices.send(&Notice::Started { pid: engine.id().cast_signed(), guardian: getpid().as_raw(), step });
     let mut watch = Watch {
         orders: orders.into_inner(),
         notices,
         child_events,
         group: engine.id().cast_signed(),
         engine: Some(engine),
+        silent_waits,
         files: Inventory::default(),
     };
     // Whatever the watch ran into, what was started must go.
@@ -216,17 +227,27 @@ struct Watch {
     /// The engine is leader of a group of its own.
     group: i32,
     engine: Option<Child>,
+    silent_waits: Option<u32>,
     files: Inventory,
 }
 
 impl Watch {
-    /// Returns when topobench's end of the pipe is closed, or when the leader has ended and its helpers left or
-    /// outstayed [`LINGER`].
+    /// Returns when topobench's end of the pipe is closed or silent for too long, or when the leader has ended and its
+    /// helpers left or outstayed [`LINGER`].
     fn until_the_end(&mut self) -> io::Result<()> {
         let mut left_at: Option<Instant> = None;
+        let mut silent = 0;
         loop {
-            let timeout = if left_at.is_some() { PollTimeout::from(20u8) } else { PollTimeout::NONE };
+            let timeout = match (left_at, self.silent_waits) {
+                (Some(_), _) => PollTimeout::from(20u8),
+                (None, Some(_)) => PollTimeout::from(1000u16),
+                (None, None) => PollTimeout::NONE,
+            };
             let (asked, child_event) = self.wait(timeout)?;
+            silent = if asked { 0 } else { silent + u32::from(!child_event) };
+            if left_at.is_none() && self.silent_waits.is_some_and(|limit| silent > limit) {
+                return Ok(());
+            }
             if child_event {
                 while matches!(self.child_events.read_signal(), Ok(Some(_))) {}
                 if self.collect_leader() {
@@ -264,7 +285,9 @@ impl Watch {
         match self.orders.read(&mut requests) {
             Ok(0) => Ok(false),
             Ok(n) => {
-                self.look();
+                if requests[..n].iter().any(|request| *request != ALIVE) {
+                    self.look();
+                }
                 if requests[..n].contains(&LOOK) {
                     self.notices.send(&Notice::Seen(self.files.clone()));
                 }

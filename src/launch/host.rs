@@ -4,11 +4,12 @@
 
 use super::guardian::{self, Departure};
 use super::lost::LostEngine;
-use super::ports::{self, Holder};
-use super::procs::ProcTable;
+use super::ports::{self, Listener};
+use super::slurm::{BEAT, Node, SILENT_WAITS};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::process::Command;
 
@@ -17,38 +18,44 @@ use tokio::process::Command;
 pub(super) enum Host {
     /// The one that topobench runs on.
     This,
-}
-
-/// Who listens on a port.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Listener {
-    /// Only processes of the engine that was asked about.
-    pub(super) is_ours: bool,
-    /// `None` where nobody listens, or the process is hidden from this user.
-    pub(super) holder: Option<Holder>,
+    /// A node of a Slurm job.
+    Node(Arc<Node>),
 }
 
 impl Host {
-    /// The command that starts a guardian there, `program` being topobench. Its standard streams are the caller's to
-    /// connect.
-    pub(super) fn guardian(&self, program: &Path) -> Command {
+    /// The command that starts a guardian there for an instance of this name, `program` being topobench. Its standard
+    /// streams are the caller's to connect.
+    pub(super) fn guardian(&self, program: &Path, instance: &str) -> Command {
         match self {
             Host::This => {
                 let mut command = Command::new(program);
                 command.arg0(guardian::NAME).arg(guardian::MODE);
                 command
             }
+            Host::Node(node) => node.guardian(program, guardian::MODE, instance),
         }
+    }
+
+    pub(super) fn is_remote(&self) -> bool {
+        matches!(self, Host::Node(_))
+    }
+
+    /// How often a guardian there has to hear of topobench; `None` where its end is seen at once.
+    pub(super) fn beat(&self) -> Option<Duration> {
+        self.is_remote().then_some(BEAT)
+    }
+
+    /// How many seconds' waits a guardian there hears nothing before topobench counts as gone.
+    pub(super) fn silent_waits(&self) -> Option<u32> {
+        self.is_remote().then_some(SILENT_WAITS)
     }
 
     /// Who listens on a port; `guardian` is the pid of the guardian of the engine that should.
     pub(super) async fn listener(&self, port: u16, guardian: i32) -> Listener {
         match self {
-            Host::This => {
-                let living = ProcTable::read().descendants(guardian);
-                let tree: Vec<i32> = living.iter().filter(|p| !p.zombie).map(|p| p.pid).collect();
-                let is_ours = ports::listener_belongs_to(port, &tree);
-                Listener { is_ours, holder: ports::port_holder(port).filter(|_| !is_ours) }
+            Host::This => ports::listener(port, guardian),
+            Host::Node(node) => {
+                node.listener(port, guardian).await.unwrap_or(Listener { is_ours: false, holder: None })
             }
         }
     }
@@ -56,7 +63,9 @@ impl Host {
     /// Those of these ports on which somebody listens.
     pub(super) async fn held(&self, ports: &[u16]) -> Vec<u16> {
         match self {
-            Host::This => ports.iter().copied().filter(|port| ports::port_holder(*port).is_some()).collect(),
+            Host::This => ports::held(ports),
+            // A node that is gone holds none.
+            Host::Node(node) => node.held(ports).await.unwrap_or_default(),
         }
     }
 
@@ -64,6 +73,7 @@ impl Host {
     pub(super) async fn kill_guardian(&self, guardian: i32) {
         match self {
             Host::This => drop(kill(Pid::from_raw(guardian), Signal::SIGKILL)),
+            Host::Node(node) => node.kill(guardian).await,
         }
     }
 
@@ -71,6 +81,7 @@ impl Host {
     pub(super) async fn sweep(&self, lost: LostEngine, limit: Duration) -> Departure {
         match self {
             Host::This => on_thread(move || lost.sweep(limit)).await,
+            Host::Node(node) => node.sweep(lost, limit).await,
         }
     }
 }

@@ -21,7 +21,9 @@ pub struct Instance {
     #[serde(flatten)]
     pub parallelism: Parallelism,
     pub gpus: GpuAssignment,
-    /// `http://127.0.0.1:PORT`.
+    /// The node of a Slurm job that it runs on; `None`: this machine.
+    pub node: Option<String>,
+    /// `http://127.0.0.1:PORT`, or with the node's address.
     pub base_url: String,
     pub ports: Ports,
     /// Of the engine's first process, leader of its group.

@@ -15,6 +15,8 @@ pub(super) struct LostEngine {
     pub(super) marker: String,
     /// Files that it was seen to use.
     pub(super) files: Inventory,
+    /// The Slurm step it ran in.
+    pub(super) step: Option<String>,
 }
 
 impl LostEngine {

@@ -2,9 +2,11 @@
 
 use super::argv::{self, EngineCommand};
 use super::error::LaunchError;
-use super::ports::{self, PortLeases, PortRequest, Ports};
+use super::host::Host;
+use super::hosts::Hosts;
+use super::ports::{self, PortError, PortLeases, PortRequest, Ports};
 use super::version::EngineVersion;
-use crate::plan::deployment::{FleetPlan, GpuAssignment, InstancePlan};
+use crate::plan::deployment::{FleetPlan, GpuAssignment, InstancePlan, JobNode};
 use crate::plan::parallelism::Parallelism;
 use crate::plan::topology::Role;
 use serde::Serialize;
@@ -18,8 +20,21 @@ pub struct PlannedInstance {
     #[serde(flatten)]
     pub parallelism: Parallelism,
     pub gpus: GpuAssignment,
+    /// `None`: this machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<JobNode>,
     pub ports: Ports,
     pub command: EngineCommand,
+}
+
+impl PlannedInstance {
+    pub(super) fn base_url(&self) -> String {
+        let address = self.node.as_ref().map_or("127.0.0.1", |node| &node.address);
+        match address.contains(':') {
+            true => format!("http://[{address}]:{}", self.ports.http),
+            false => format!("http://{address}:{}", self.ports.http),
+        }
+    }
 }
 
 /// Chooses ports and builds the commands of a fleet; starts nothing. The ports stay leased while the second value
@@ -29,25 +44,67 @@ pub fn plan_commands(
     http_port: Option<u16>,
     version: Option<EngineVersion>,
 ) -> Result<(Vec<PlannedInstance>, PortLeases), LaunchError> {
-    let request = PortRequest {
+    let request = port_request(plan, http_port)?;
+    let ranks: Vec<u32> = plan.instances.iter().map(|instance| instance.parallelism.gpus()).collect();
+    let (ports, leases) = ports::choose(&ranks, request)?;
+    let planned = plan.instances.iter().zip(ports).map(|(instance, ports)| planned(plan, instance, ports, version));
+    Ok((planned.collect::<Result<_, LaunchError>>()?, leases))
+}
+
+/// [`plan_commands`] with ports that are free where each instance runs. Those on nodes stay taken while `hosts` are known.
+pub(super) async fn plan_on(
+    hosts: &Hosts,
+    plan: &FleetPlan,
+    http_port: Option<u16>,
+    version: Option<EngineVersion>,
+) -> Result<(Vec<PlannedInstance>, Option<PortLeases>), LaunchError> {
+    if !hosts.are_nodes() {
+        return plan_commands(plan, http_port, version).map(|(planned, leases)| (planned, Some(leases)));
+    }
+    let request = port_request(plan, http_port)?;
+    let mut all = Vec::new();
+    for host in hosts.all() {
+        let Host::Node(node) = host else { continue };
+        let name = &node.facts().name;
+        let is_there = |i: &&InstancePlan| i.node.as_ref().is_some_and(|node| node.name == *name);
+        let there: Vec<&InstancePlan> = plan.instances.iter().filter(is_there).collect();
+        let ranks = there.iter().map(|instance| instance.parallelism.gpus()).collect();
+        let refused = |detail| PortError::OnNode { node: name.clone(), detail };
+        let ports = node.choose_ports(ranks, request).await?.map_err(refused)?;
+        for (instance, ports) in there.into_iter().zip(ports) {
+            all.push(planned(plan, instance, ports, version)?);
+        }
+    }
+    // Nodes have their instances in the plan's order, and the plan may take turns between nodes.
+    let position = |planned: &PlannedInstance| plan.instances.iter().position(|i| i.name() == planned.name);
+    all.sort_by_key(position);
+    Ok((all, None))
+}
+
+fn port_request(plan: &FleetPlan, http_port: Option<u16>) -> Result<PortRequest, LaunchError> {
+    Ok(PortRequest {
         http: http_port,
         side_channel: argv::requested_port(plan, argv::SIDE_CHANNEL_PORT)?,
         internal: argv::requested_port(plan, argv::INTERNAL_PORT)?,
-    };
-    let ranks: Vec<u32> = plan.instances.iter().map(|instance| instance.parallelism.gpus()).collect();
-    let (ports, leases) = ports::choose(&ranks, request)?;
-    let planned = |(instance, ports): (&InstancePlan, Ports)| {
-        Ok(PlannedInstance {
-            name: instance.name(),
-            role: instance.role,
-            index: instance.index,
-            parallelism: instance.parallelism,
-            gpus: instance.gpus.clone(),
-            ports,
-            command: argv::command(plan, instance, ports, version)?,
-        })
-    };
-    Ok((plan.instances.iter().zip(ports).map(planned).collect::<Result<_, LaunchError>>()?, leases))
+    })
+}
+
+fn planned(
+    plan: &FleetPlan,
+    instance: &InstancePlan,
+    ports: Ports,
+    version: Option<EngineVersion>,
+) -> Result<PlannedInstance, LaunchError> {
+    Ok(PlannedInstance {
+        name: instance.name(),
+        role: instance.role,
+        index: instance.index,
+        parallelism: instance.parallelism,
+        gpus: instance.gpus.clone(),
+        node: instance.node.clone(),
+        ports,
+        command: argv::command(plan, instance, ports, version)?,
+    })
 }
 
 /// Groups of instances, by position, that share a GPU with one another directly or through a third.
@@ -80,6 +137,7 @@ mod tests {
             parallelism: Parallelism::tensor(ids.len().max(1) as u32),
             gpus: GpuAssignment::Virtual(ids.iter().map(|id| (*id).to_string()).collect()),
             args: vec![],
+            node: None,
         };
         FleetPlan {
             program: "vllm".into(),

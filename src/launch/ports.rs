@@ -7,8 +7,8 @@
 //! where any outgoing connection could take one between our check and the engine's bind. Between two topobench on one
 //! host, a lease (an abstract Unix socket, gone with its holder) keeps a port from being chosen twice.
 
-use super::procs;
-use serde::Serialize;
+use super::procs::{self, ProcTable};
+use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::{Ipv4Addr, TcpListener};
@@ -24,7 +24,7 @@ const INTERNAL_WINDOW: u16 = 100;
 const HIGHEST: u16 = 32_767;
 
 /// The ports of one instance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ports {
     pub http: u16,
     /// First port of the NIXL side channel; the instance may use as many as its stride.
@@ -34,7 +34,7 @@ pub struct Ports {
 }
 
 /// First ports that the user insists on; what is not given is searched for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortRequest {
     pub http: Option<u16>,
     pub side_channel: Option<u16>,
@@ -61,7 +61,7 @@ impl fmt::Display for Purpose {
 }
 
 /// The process that listens on a port.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     pub pid: i32,
     pub command: String,
@@ -75,6 +75,8 @@ pub enum PortError {
         "no block of {width} free ports for the {purpose} between {from} and {HIGHEST}: free some, or ask for another start"
     )]
     NoneFree { purpose: Purpose, width: u16, from: u16 },
+    #[error("on node {node}: {detail}")]
+    OnNode { node: String, detail: String },
 }
 
 fn held_by(holder: Option<&Holder>) -> String {
@@ -168,6 +170,28 @@ fn lease(port: u16) -> Option<UnixListener> {
 pub fn port_holder(port: u16) -> Option<Holder> {
     let pid = *listeners(port).first()?;
     Some(Holder { pid, command: procs::command_line(pid) })
+}
+
+/// Who listens on a port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Listener {
+    /// Only processes of the engine that was asked about.
+    pub(super) is_ours: bool,
+    /// Somebody else; `None` where nobody listens, or the process is hidden from this user.
+    pub(super) holder: Option<Holder>,
+}
+
+/// Who listens on a port; `guardian` is the pid of the guardian of the engine that should.
+pub(super) fn listener(port: u16, guardian: i32) -> Listener {
+    let living = ProcTable::read().descendants(guardian);
+    let tree: Vec<i32> = living.iter().filter(|p| !p.zombie).map(|p| p.pid).collect();
+    let is_ours = listener_belongs_to(port, &tree);
+    Listener { is_ours, holder: port_holder(port).filter(|_| !is_ours) }
+}
+
+/// Those of these ports on which somebody listens.
+pub(super) fn held(ports: &[u16]) -> Vec<u16> {
+    ports.iter().copied().filter(|port| port_holder(*port).is_some()).collect()
 }
 
 /// Whether a process among `pids` listens on the port, and nobody else does.

@@ -4,17 +4,16 @@
 use super::argv::EngineCommand;
 use super::gpu_memory::GpuMemoryHeld;
 use super::host::Host;
+use super::hosts::Hosts;
 use super::process::{EngineProcess, SpawnError};
 use super::procs;
 use super::program::{Program, ProgramNotFound};
 use super::version::EngineVersion;
 use crate::observe::gpu::GpuInfo;
-use crate::observe::gpus::Gpus;
 use crate::plan::deployment::{FleetPlan, GpuAssignment, InstancePlan};
 use crate::plan::parallelism::Parallelism;
 use crate::plan::secrecy::EngineEnv;
 use crate::words;
-use nix::sys::statvfs::statvfs;
 use serde::Serialize;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -40,14 +39,14 @@ pub enum PreflightError {
     LogDir { path: PathBuf, source: std::io::Error },
     #[error("{instance} wants {} GPUs ({size}) and got {}: list as many in gpus", .size.gpus(), .ids.len())]
     GpuCount { instance: String, size: Parallelism, ids: Vec<String> },
-    #[error("{instance} wants GPU {id}, but no NVIDIA driver answers on this machine: check nvidia-smi")]
-    NoDriver { instance: String, id: String },
-    #[error("{instance} wants GPU {id}; this machine has {}: correct gpus or CUDA_VISIBLE_DEVICES", listed(present))]
-    GpuMissing { instance: String, id: String, present: Vec<String> },
+    #[error("{instance} wants GPU {id}, but no NVIDIA driver answers on {place}: check nvidia-smi")]
+    NoDriver { instance: String, id: String, place: String },
+    #[error("{instance} wants GPU {id}; {place} has {}: correct gpus or CUDA_VISIBLE_DEVICES", listed(present))]
+    GpuMissing { instance: String, id: String, place: String, present: Vec<String> },
     #[error("GPU {gpu} is in use by {}: end that, or choose another GPU", listed(holders))]
-    GpuBusy { gpu: u32, holders: Vec<String> },
+    GpuBusy { gpu: String, holders: Vec<String> },
     #[error("{} of GPU {gpu} are held by nobody this user can see: end what holds them, or choose another GPU", words::bytes(*bytes))]
-    GpuMemoryHeld { gpu: u32, bytes: u64 },
+    GpuMemoryHeld { gpu: String, bytes: u64 },
 }
 
 fn listed(items: &[String]) -> String {
@@ -94,13 +93,22 @@ pub async fn probe_version(
     env: &EngineEnv,
     guardian: &Path,
 ) -> Result<Result<EngineVersion, Warning>, PreflightError> {
+    probe_version_on(&Host::This, program, env, guardian).await
+}
+
+pub(super) async fn probe_version_on(
+    host: &Host,
+    program: &Program,
+    env: &EngineEnv,
+    guardian: &Path,
+) -> Result<Result<EngineVersion, Warning>, PreflightError> {
     let command = EngineCommand {
         program: program.to_string(),
         args: vec!["--version".into()],
         env: env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
         env_removed: vec![],
     };
-    let process = EngineProcess::spawn(&Host::This, &command, guardian, None).await?;
+    let process = EngineProcess::spawn(host, "version", &command, guardian, None).await?;
     let ended = timeout(VERSION_TIMEOUT, process.ended()).await;
     process.stop(Duration::ZERO).await;
     process.log().finished().await;
@@ -116,10 +124,10 @@ pub async fn probe_version(
 
 /// Refuses GPUs that are missing or in use. What a fleet before this one held may still be on its way out, so a busy
 /// GPU gets a while.
-pub async fn check_gpus(fleet: &FleetPlan, gpus: &Gpus, allow_busy: bool) -> Result<(), PreflightError> {
+pub(super) async fn check_gpus(fleet: &FleetPlan, hosts: &Hosts, allow_busy: bool) -> Result<(), PreflightError> {
     let patience = Instant::now() + GPU_PATIENCE;
     loop {
-        match judge_gpus(&fleet.instances, gpus, &gpus.list()) {
+        match judge_gpus(&fleet.instances, &hosts.gpus().await) {
             Err(PreflightError::GpuBusy { .. } | PreflightError::GpuMemoryHeld { .. }) if allow_busy => return Ok(()),
             Err(PreflightError::GpuBusy { .. } | PreflightError::GpuMemoryHeld { .. }) if Instant::now() < patience => {
                 sleep(Duration::from_millis(500)).await;
@@ -129,64 +137,70 @@ pub async fn check_gpus(fleet: &FleetPlan, gpus: &Gpus, allow_busy: bool) -> Res
     }
 }
 
-fn judge_gpus(instances: &[InstancePlan], gpus: &Gpus, present: &[GpuInfo]) -> Result<(), PreflightError> {
+fn judge_gpus(instances: &[InstancePlan], present: &[GpuInfo]) -> Result<(), PreflightError> {
     for instance in instances {
         let ids = instance.gpus.ids();
         if instance.gpus != GpuAssignment::None && ids.len() != instance.parallelism.gpus() as usize {
             let (ids, size) = (ids.to_vec(), instance.parallelism);
             return Err(PreflightError::GpuCount { instance: instance.name(), size, ids });
         }
-        // Hygon's DCU takes HIP_VISIBLE_DEVICES too, and has no list to compare with.
         let comparable = match instance.gpus {
             GpuAssignment::Cuda(_) => true,
-            GpuAssignment::Hip(_) => matches!(gpus, Gpus::Amd(_) | Gpus::Dcu(_)),
+            GpuAssignment::Hip(_) => !present.is_empty(),
             GpuAssignment::Virtual(_) | GpuAssignment::None => false,
         };
         // A slice of a MIG GPU is not in NVML's list of devices.
         for id in ids.iter().filter(|id| comparable && !id.starts_with("MIG-")) {
-            let gpu = find_gpu(instance, id, gpus, present)?;
+            let gpu = find_gpu(instance, id, present)?;
             refuse_busy(gpu)?;
         }
     }
     Ok(())
 }
 
-fn find_gpu<'a>(
-    instance: &InstancePlan,
-    id: &str,
-    gpus: &Gpus,
-    present: &'a [GpuInfo],
-) -> Result<&'a GpuInfo, PreflightError> {
-    let (instance, id) = (instance.name(), id.to_string());
-    if matches!(gpus, Gpus::None) && present.is_empty() {
-        return Err(PreflightError::NoDriver { instance, id });
+fn find_gpu<'a>(instance: &InstancePlan, id: &str, present: &'a [GpuInfo]) -> Result<&'a GpuInfo, PreflightError> {
+    let (place, id) = (instance.node.as_ref(), id.to_string());
+    let place = place.map_or_else(|| "this machine".to_string(), |node| format!("node {}", node.name));
+    let there: Vec<&GpuInfo> =
+        present.iter().filter(|gpu| gpu.is_on(instance.node.as_ref().map(|n| &*n.name))).collect();
+    let instance = instance.name();
+    if there.is_empty() {
+        return Err(PreflightError::NoDriver { instance, id, place });
     }
-    present.iter().find(|gpu| gpu.is_called(&id)).ok_or_else(|| PreflightError::GpuMissing {
+    there.iter().copied().find(|gpu| gpu.is_called(&id)).ok_or_else(|| PreflightError::GpuMissing {
         instance,
         id,
-        present: present.iter().map(|gpu| gpu.index.to_string()).collect(),
+        place,
+        present: there.iter().map(|gpu| gpu.called()).collect(),
     })
 }
 
 fn refuse_busy(gpu: &GpuInfo) -> Result<(), PreflightError> {
     if !gpu.processes.is_empty() {
-        let holders = gpu.processes.iter().map(|process| procs::described(process.pid)).collect();
-        return Err(PreflightError::GpuBusy { gpu: gpu.index, holders });
+        let holders = gpu
+            .processes
+            .iter()
+            .map(|process| procs::described_on(gpu.on_node.as_ref().map(|(node, _)| node.as_str()), process.pid))
+            .collect();
+        return Err(PreflightError::GpuBusy { gpu: gpu.called(), holders });
     }
     match gpu.memory_used_bytes {
-        Some(bytes) if bytes > UNEXPLAINED_GPU_MEMORY => Err(PreflightError::GpuMemoryHeld { gpu: gpu.index, bytes }),
+        Some(bytes) if bytes > UNEXPLAINED_GPU_MEMORY => {
+            Err(PreflightError::GpuMemoryHeld { gpu: gpu.called(), bytes })
+        }
         _ => Ok(()),
     }
 }
 
-/// A warning if workers that talk over /dev/shm would find it small.
-pub fn check_shared_memory(fleet: &FleetPlan) -> Option<Warning> {
+/// A warning if workers that talk over /dev/shm would find it small on one of the hosts.
+pub(super) async fn check_shared_memory(fleet: &FleetPlan, hosts: &Hosts) -> Option<Warning> {
     let ranks = fleet.instances.iter().map(|i| i.parallelism.gpus());
     let workers: u64 = ranks.filter(|ranks| *ranks > 1).map(u64::from).sum();
     let simulated = fleet.instances.iter().all(|i| matches!(i.gpus, GpuAssignment::Virtual(_)));
-    let shm = statvfs("/dev/shm").ok().filter(|_| !simulated)?;
-    #[allow(clippy::useless_conversion, reason = "the fields are 32 bits wide on some targets")]
-    let free_bytes = u64::from(shm.blocks_available()) * u64::from(shm.fragment_size());
+    if simulated {
+        return None;
+    }
+    let free_bytes = hosts.least_shared_memory().await?;
     let wanted_bytes = workers * SHARED_MEMORY_PER_WORKER;
     (free_bytes < wanted_bytes).then_some(Warning::LittleSharedMemory { free_bytes, wanted_bytes })
 }
@@ -198,7 +212,14 @@ mod tests {
     use crate::plan::topology::Role;
 
     fn instance(gpus: GpuAssignment, ranks: u32) -> InstancePlan {
-        InstancePlan { role: Role::Prefill, index: 0, parallelism: Parallelism::tensor(ranks), gpus, args: vec![] }
+        InstancePlan {
+            role: Role::Prefill,
+            index: 0,
+            parallelism: Parallelism::tensor(ranks),
+            gpus,
+            args: vec![],
+            node: None,
+        }
     }
 
     fn cuda(ids: &[&str]) -> InstancePlan {
@@ -215,7 +236,7 @@ mod tests {
     }
 
     fn verdict(instance: InstancePlan, present: &[GpuInfo]) -> Result<(), String> {
-        judge_gpus(&[instance], &Gpus::None, present).map_err(|error| error.to_string())
+        judge_gpus(&[instance], present).map_err(|error| error.to_string())
     }
 
     #[test]

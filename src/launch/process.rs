@@ -5,26 +5,30 @@
 
 use super::argv::EngineCommand;
 use super::guardian::{self, Departure, Notice, SpawnOrder};
-use super::host::{Host, Listener};
+use super::host::Host;
 use super::leftovers::Inventory;
 use super::log::EngineLog;
 use super::lost::LostEngine;
+use super::ports::Listener;
 use nix::sys::signal::Signal;
 use serde::{Serialize, Serializer};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::sync::{Mutex, watch};
-use tokio::time::timeout;
+use tokio::time::{interval, timeout};
 
 /// Set in every engine's environment: marks its processes should their guardian be lost.
 const MARKER: &str = "TOPOBENCH_ENGINE";
 /// How long a guardian may take from end of file to its report before it counts as stuck.
 const SWEEP_PATIENCE: Duration = Duration::from_secs(10);
+/// For what an srun that ended has printed.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// After an orderly exit, how long helpers may take to finish; the guardian's own limit is shorter.
 const HELPERS_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -84,7 +88,7 @@ pub(super) struct EngineProcess {
     log: EngineLog,
     ended: watch::Receiver<Option<ExitStatus>>,
     gone: watch::Receiver<Option<Departure>>,
-    requests: Mutex<Option<ChildStdin>>,
+    requests: Arc<Mutex<Option<ChildStdin>>>,
 }
 
 impl EngineProcess {
@@ -92,6 +96,7 @@ impl EngineProcess {
     /// the tail in memory.
     pub(super) async fn spawn(
         host: &Host,
+        name: &str,
         command: &EngineCommand,
         guardian: &Path,
         log_path: Option<&Path>,
@@ -102,20 +107,32 @@ impl EngineProcess {
             Some(path) => SpawnError::Log { path: path.to_path_buf(), source },
             None => SpawnError::Guardian(source),
         })?;
-        let mut starting = host.guardian(guardian);
+        let mut starting = host.guardian(guardian, name);
         // Its own command holds the log's other end until it is dropped.
         let mut child = starting.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::from(writer)).spawn()?;
         drop(starting);
         let missing = || io::Error::other("its standard streams are missing");
         let mut requests = child.stdin.take().ok_or_else(missing)?;
         let mut notices = BufReader::new(child.stdout.take().ok_or_else(missing)?).lines();
-        requests.write_all(order_line(command, &marker).as_bytes()).await?;
-        let (pid, guardian) = started(&mut notices, &command.program).await?;
+        // An srun that ends at once takes no order; what it printed says why.
+        let _ = requests.write_all(order_line(command, &marker, host.silent_waits()).as_bytes()).await;
+        let Born { pid, guardian, step } = match started(&mut notices, &command.program).await {
+            Err(SpawnError::Program { program, detail }) if host.is_remote() => {
+                let _ = timeout(LAST_WORDS, log.finished()).await;
+                let said: String = log.tail().iter().map(|line| format!("\n    | {line}")).collect();
+                return Err(SpawnError::Program { program, detail: format!("{detail}{said}") });
+            }
+            born => born?,
+        };
         let (end, ended) = watch::channel(None);
         let (leave, gone) = watch::channel(None);
-        let lost = LostEngine { session: guardian, marker, files: Inventory::default() };
+        let lost = LostEngine { session: guardian, marker, files: Inventory::default(), step };
         tokio::spawn(Supervisor { host: host.clone(), child, notices, lost, end, leave }.run());
-        Ok(EngineProcess { host: host.clone(), pid, guardian, log, ended, gone, requests: Mutex::new(Some(requests)) })
+        let requests = Arc::new(Mutex::new(Some(requests)));
+        if let Some(every) = host.beat() {
+            tokio::spawn(beat(Arc::downgrade(&requests), every));
+        }
+        Ok(EngineProcess { host: host.clone(), pid, guardian, log, ended, gone, requests })
     }
 
     /// The engine's first process, leader of its group.
@@ -196,7 +213,20 @@ impl EngineProcess {
     }
 }
 
-fn order_line(command: &EngineCommand, marker: &str) -> String {
+/// Lets the guardian know that topobench is there, until the engine is to end.
+async fn beat(requests: Weak<Mutex<Option<ChildStdin>>>, every: Duration) {
+    let mut beats = interval(every);
+    loop {
+        beats.tick().await;
+        let Some(requests) = requests.upgrade() else { return };
+        let Some(pipe) = &mut *requests.lock().await else { return };
+        if pipe.write_all(&[guardian::ALIVE]).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn order_line(command: &EngineCommand, marker: &str, silent_waits: Option<u32>) -> String {
     let marker = (MARKER.to_string(), marker.to_string());
     let env = command.env.iter().map(|(name, value)| (name.clone(), value.expose().to_string()));
     let order = SpawnOrder {
@@ -204,17 +234,24 @@ fn order_line(command: &EngineCommand, marker: &str) -> String {
         args: command.args.clone(),
         env: env.chain([marker]).collect(),
         env_removed: command.env_removed.clone(),
+        silent_waits,
     };
     let line = serde_json::to_string(&order).unwrap_or_else(|_| unreachable!("strings serialise"));
     line + "\n"
 }
 
-/// The pids of the engine's first process and of its guardian.
-async fn started(notices: &mut Lines<BufReader<ChildStdout>>, program: &str) -> Result<(i32, i32), SpawnError> {
+/// The pids of the engine's first process and of its guardian, and the step they run in.
+struct Born {
+    pid: i32,
+    guardian: i32,
+    step: Option<String>,
+}
+
+async fn started(notices: &mut Lines<BufReader<ChildStdout>>, program: &str) -> Result<Born, SpawnError> {
     let failed = |detail: String| SpawnError::Program { program: program.to_string(), detail };
     let line = notices.next_line().await?;
     match line.as_deref().map(serde_json::from_str) {
-        Some(Ok(Notice::Started { pid, guardian })) => Ok((pid, guardian)),
+        Some(Ok(Notice::Started { pid, guardian, step })) => Ok(Born { pid, guardian, step }),
         Some(Ok(Notice::NotStarted { detail })) => Err(failed(detail)),
         _ => Err(failed("its guardian ended before it could start it".to_string())),
     }

@@ -87,6 +87,14 @@ pub(super) fn command_line(pid: i32) -> String {
     }
 }
 
+/// Of a process on a node of a Slurm job, or on this machine, where its command line is known too.
+pub(super) fn described_on(node: Option<&str>, pid: u32) -> String {
+    match node {
+        Some(node) => format!("pid {pid} on {node}"),
+        None => described(pid),
+    }
+}
+
 /// `pid 4711 (python3 serve.py)`.
 pub(super) fn described(pid: u32) -> String {
     format!("pid {pid} ({})", command_line(pid.cast_signed()))

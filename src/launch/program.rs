@@ -14,6 +14,12 @@ use std::sync::OnceLock;
 /// This executable. Works even if the file was replaced meanwhile.
 pub const THIS: &str = "/proc/self/exe";
 
+/// This executable as another machine finds it, if it has the same files under the same names.
+pub(super) fn elsewhere(program: &Path) -> PathBuf {
+    let this = || std::env::current_exe().ok().filter(|_| program == Path::new(THIS));
+    this().unwrap_or_else(|| program.to_path_buf())
+}
+
 /// A program that topobench carries.
 #[derive(Debug)]
 pub struct CarriedProgram {

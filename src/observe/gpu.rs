@@ -1,14 +1,18 @@
 //! A GPU as it stands, and as it fares under load: what every driver tells, as far as it does.
 
 use crate::units::Offset;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
 /// A GPU as it stands: goes into the manifest.
-#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct GpuInfo {
-    /// As in `CUDA_VISIBLE_DEVICES` with `CUDA_DEVICE_ORDER=PCI_BUS_ID`, or `HIP_VISIBLE_DEVICES`.
+    /// As in `CUDA_VISIBLE_DEVICES` with `CUDA_DEVICE_ORDER=PCI_BUS_ID`, or `HIP_VISIBLE_DEVICES`. On nodes of a Slurm job it
+    /// counts through all of them.
     pub index: u32,
+    /// The node of a Slurm job that it belongs to, and its index there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_node: Option<(String, u32)>,
     /// `GPU-...` of NVIDIA; the unique id of AMD; empty if the driver gives none.
     pub uuid: String,
     pub name: String,
@@ -33,20 +37,39 @@ pub struct GpuInfo {
 }
 
 impl GpuInfo {
-    /// Whether this id, as in `CUDA_VISIBLE_DEVICES`, is its index or an unambiguous beginning of its UUID.
+    /// As a plan names it: by its index, on a node of a Slurm job after the node's name.
+    pub fn called(&self) -> String {
+        match &self.on_node {
+            Some((node, index)) => format!("{node}:{index}"),
+            None => self.index.to_string(),
+        }
+    }
+
+    /// Whether it belongs to this node of a Slurm job; `None` is this machine.
+    pub fn is_on(&self, node: Option<&str>) -> bool {
+        self.on_node.as_ref().map(|(name, _)| name.as_str()) == node
+    }
+
+    /// Whether this id, as in `CUDA_VISIBLE_DEVICES`, is its index or an unambiguous beginning of its UUID. On a node of a
+    /// Slurm job the node's name comes before it: `n1:0`.
     pub fn is_called(&self, id: &str) -> bool {
-        self.index.to_string() == id || (id.len() > 4 && self.uuid.starts_with(id))
+        let (index, id) = match (&self.on_node, id.split_once(':')) {
+            (Some((node, index)), Some((named, id))) if node == named => (*index, id),
+            (None, _) => (self.index, id),
+            (Some(_), _) => return false,
+        };
+        index.to_string() == id || (id.len() > 4 && self.uuid.starts_with(id))
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GpuProcess {
     pub pid: u32,
     pub memory_bytes: Option<u64>,
 }
 
 /// The way from one GPU to another.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GpuPeer {
     pub index: u32,
     /// Where their PCI paths meet: `internal`, `single`, `multiple`, `host_bridge`, `node`, `system`.
@@ -59,7 +82,7 @@ pub struct GpuPeer {
 }
 
 /// A GPU at one moment: a row of gpu.csv.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GpuSample {
     /// Since the epoch given to the sampler.
     pub at: Offset,
@@ -142,6 +165,15 @@ impl Serialize for Throttle {
     }
 }
 
+/// The names that [`Throttle`] is written with.
+impl<'de> Deserialize<'de> for Throttle {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let names = String::deserialize(d)?;
+        let bit = |name: &str| Self::NAMES.iter().find(|(_, known)| *known == name).map_or(0, |(bit, _)| *bit);
+        Ok(Throttle(names.split('|').fold(0, |bits, name| bits | bit(name))))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,5 +183,16 @@ mod tests {
         assert_eq!(Throttle(0x44).to_string(), "sw_power_cap|hw_thermal_slowdown");
         assert_eq!(Throttle(0).to_string(), "none");
         assert_eq!(Throttle(0x44).doubtful(), Throttle(0x40), "the power cap is how a GPU runs under load");
+        for bits in [0, 0x1, 0x44] {
+            let written = serde_json::to_string(&Throttle(bits)).expect("writes");
+            assert_eq!(serde_json::from_str::<Throttle>(&written).expect("reads"), Throttle(bits));
+        }
+    }
+
+    #[test]
+    fn a_gpu_of_a_node_is_called_by_the_nodes_name_and_its_index_there() {
+        let gpu = GpuInfo { index: 5, on_node: Some(("n2".into(), 1)), uuid: "GPU-8f3a".into(), ..GpuInfo::default() };
+        assert!(gpu.is_called("n2:1") && gpu.is_called("n2:GPU-8f"));
+        assert!(!gpu.is_called("n1:1") && !gpu.is_called("5") && !gpu.is_called("1"));
     }
 }

@@ -1,10 +1,8 @@
 //! GPUs sampled under load, and what their samples say of a stretch of time: energy, and throttling that makes it doubtful.
 
 use super::gpu::{GpuSample, Throttle};
-use super::gpus::Gpus;
 use crate::outcome::GpuFacts;
 use crate::units::Offset;
-use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,10 +21,10 @@ pub struct GpuSampler {
 }
 
 impl GpuSampler {
-    /// One sample of each GPU in `only` (all if `None`) each `period`, with offsets since `epoch`, handed to `sink` as
-    /// rows for gpu.csv.
+    /// One sample of each GPU in `only` (all if `None`) each `period`, as `read` takes them at an offset since `epoch`,
+    /// handed to `sink` as rows for gpu.csv.
     pub fn start(
-        gpus: impl Borrow<Gpus> + Send + 'static,
+        read: impl Fn(Offset) -> Vec<GpuSample> + Send + 'static,
         only: Option<BTreeSet<u32>>,
         epoch: Instant,
         period: Duration,
@@ -39,7 +37,7 @@ impl GpuSampler {
             let mut waiting: Option<SampleRequest> = None;
             loop {
                 let at = Offset::from(epoch.elapsed());
-                let mut rows = gpus.borrow().sample(at);
+                let mut rows = read(at);
                 rows.retain(|row| only.as_ref().is_none_or(|only| only.contains(&row.gpu)));
                 sink(&rows);
                 kept.lock().unwrap_or_else(PoisonError::into_inner).append(&mut rows);
@@ -193,10 +191,16 @@ mod tests {
     async fn the_sampler_answers_a_request_with_a_fresh_sample() {
         let (rows, received) = mpsc::channel();
         let tree = crate::observe::amd::tests::one_card();
-        let gpus = Gpus::Amd(crate::observe::amd::AmdGpus::at(tree.path()).expect("a card"));
-        let sampler = GpuSampler::start(gpus, None, Instant::now(), Duration::from_secs(3600), move |samples| {
-            let _ = rows.send(samples.len());
-        })
+        let gpus = crate::observe::gpus::Gpus::Amd(crate::observe::amd::AmdGpus::at(tree.path()).expect("a card"));
+        let sampler = GpuSampler::start(
+            move |at| gpus.sample(at),
+            None,
+            Instant::now(),
+            Duration::from_secs(3600),
+            move |samples| {
+                let _ = rows.send(samples.len());
+            },
+        )
         .expect("starts");
         let first = sampler.sample_now().await.expect("the thread lives");
         let second = sampler.sample_now().await.expect("the thread lives");

@@ -42,6 +42,7 @@ impl NvmlGpus {
         let cuda = self.nvml.sys_cuda_driver_version().ok();
         let bus_id = device.pci_info().ok().map(|pci| pci.bus_id);
         GpuInfo {
+            on_node: None,
             index,
             uuid: device.uuid().unwrap_or_default(),
             name: device.name().unwrap_or_else(|_| "NVIDIA GPU".to_string()),

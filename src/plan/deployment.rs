@@ -88,9 +88,25 @@ pub struct InstancePlan {
     /// The topology's args, its group's, then the user's `--engine-arg` and `-- ARGS`.
     #[serde(serialize_with = "serialize_masked_words")]
     pub args: Vec<String>,
+    /// The node of a Slurm job that it runs on; `None`: the machine that topobench runs on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<JobNode>,
+}
+
+/// A node of a Slurm job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobNode {
+    pub name: String,
+    /// By which the other nodes reach it.
+    pub address: String,
 }
 
 impl InstancePlan {
+    /// Where it listens.
+    pub fn address(&self) -> &str {
+        self.node.as_ref().map_or("127.0.0.1", |node| &node.address)
+    }
+
     /// `prefill-0`, `decode-1`, `replica-0`: the name in logs, manifests and messages.
     pub fn name(&self) -> String {
         format!("{}-{}", self.role.name(), self.index)
@@ -112,6 +128,11 @@ pub enum GpuAssignment {
 }
 
 impl GpuAssignment {
+    /// As they are called on their own node: without the node's name, which comes first in a Slurm job (`n1:0`).
+    pub fn local_ids(&self) -> Vec<&str> {
+        self.ids().iter().map(|id| id.split_once(':').map_or(id.as_str(), |(_, local)| local)).collect()
+    }
+
     pub fn ids(&self) -> &[String] {
         match self {
             GpuAssignment::Cuda(ids) | GpuAssignment::Hip(ids) | GpuAssignment::Virtual(ids) => ids,

@@ -25,6 +25,10 @@ pub enum PlanError {
     )]
     TooManyGpus { arm: String, size: String, need: u32, have: usize, source_of_count: String },
     #[error(
+        "arm `{arm}` ({size}) needs {wanted} GPUs on one node for an engine, and no node has so many left ({origin})\nhint: use smaller instances, or ask for nodes with more GPUs; an engine over several nodes is not supported yet"
+    )]
+    NoNode { arm: String, size: String, wanted: u32, origin: String },
+    #[error(
         "arm `{arm}`: `gpus` lists {lists} instances, and the group has {replicas} replicas\nhint: give one list for each instance, or gpus = \"auto\""
     )]
     GpuLists { arm: String, lists: usize, replicas: u32 },

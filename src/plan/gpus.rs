@@ -1,6 +1,6 @@
 //! Which GPUs each instance gets. Pure: the caller says which GPUs there are.
 
-use super::deployment::GpuAssignment;
+use super::deployment::{GpuAssignment, JobNode};
 use super::error::PlanError;
 use super::placement::{self, GpuPlace};
 use super::topology::{EngineGroup, GpuChoice, Role, Topology};
@@ -14,6 +14,8 @@ pub struct GpuPool {
     pub ids: Vec<String>,
     /// Where each of them lies; empty where nobody tells.
     pub places: Vec<GpuPlace>,
+    /// The nodes of a Slurm job that they are on, as the names before the colons say; none where all are on this machine.
+    pub nodes: Vec<JobNode>,
     /// Where the list comes from, for messages.
     pub origin: String,
 }
@@ -34,12 +36,19 @@ impl GpuPool {
             vendor: Vendor::Virtual,
             ids: (0..count).map(|i| i.to_string()).collect(),
             places: Vec::new(),
+            nodes: Vec::new(),
             origin: format!("devices = {count} in the topology file"),
         }
     }
 
     pub fn none() -> Self {
-        GpuPool { vendor: Vendor::None, ids: Vec::new(), places: Vec::new(), origin: "no GPU found".to_string() }
+        GpuPool {
+            vendor: Vendor::None,
+            ids: Vec::new(),
+            places: Vec::new(),
+            nodes: Vec::new(),
+            origin: "no GPU found".to_string(),
+        }
     }
 
     /// The first so many alone.
@@ -57,6 +66,31 @@ impl GpuPool {
         let at = |id: &String| self.ids.iter().position(|other| other == id);
         let places = |gpus: &GpuAssignment| gpus.ids().iter().filter_map(at).map(|at| self.place(at)).collect();
         arm.iter().map(|(_, _, gpus)| placement::spread(Vec::into_iter(places(gpus)))).sum()
+    }
+
+    /// Whether a GPU that a file names has to be one of these, and isn't.
+    fn must_list(&self, id: &String) -> bool {
+        (self.vendor == Vendor::Virtual || !self.nodes.is_empty()) && !self.ids.contains(id)
+    }
+
+    /// The node of an arm's instance at this position: where its GPUs are, or each in turn where there are none.
+    pub fn node_of(&self, position: usize, gpus: &GpuAssignment) -> Option<&JobNode> {
+        let Some(id) = gpus.ids().first() else { return self.nodes.get(position % self.nodes.len().max(1)) };
+        let (name, _) = id.split_once(':')?;
+        self.nodes.iter().find(|node| node.name == name)
+    }
+
+    /// Those of the unused GPUs that an engine gets: near each other, and on one node. Fewer where there are not enough.
+    fn together(&self, unused: &[(usize, GpuPlace)], wanted: usize) -> Vec<usize> {
+        if self.nodes.is_empty() {
+            return placement::nearest(unused, wanted);
+        }
+        let on = |node: &JobNode| {
+            let is_there = |at: usize| self.ids[at].split_once(':').is_some_and(|(name, _)| name == node.name);
+            let there: Vec<_> = unused.iter().copied().filter(|(at, _)| is_there(*at)).collect();
+            placement::nearest(&there, wanted)
+        };
+        self.nodes.iter().map(on).find(|found| found.len() == wanted).unwrap_or_default()
     }
 
     fn assignment(&self, ids: Vec<String>) -> GpuAssignment {
@@ -167,8 +201,16 @@ fn free<'a>(
     let wanted = group.parallelism().gpus() as usize;
     let unused = pool.ids.iter().enumerate().filter(|(_, id)| !taken.contains(id.as_str()));
     let unused: Vec<_> = unused.map(|(at, _)| (at, pool.place(at))).collect();
-    let ids: Vec<&str> = placement::nearest(&unused, wanted).into_iter().map(|at| pool.ids[at].as_str()).collect();
+    let ids: Vec<&str> = pool.together(&unused, wanted).into_iter().map(|at| pool.ids[at].as_str()).collect();
     taken.extend(ids.iter());
+    if ids.len() < wanted && unused.len() >= wanted && pool.vendor != Vendor::None {
+        return Err(PlanError::NoNode {
+            arm: arm.to_string(),
+            size: topology.size_label(),
+            wanted: group.parallelism().gpus(),
+            origin: pool.origin.clone(),
+        });
+    }
     if ids.len() < wanted && pool.vendor != Vendor::None {
         return Err(PlanError::TooManyGpus {
             arm: arm.to_string(),
@@ -203,7 +245,7 @@ fn listed(
         });
     }
     // Whether a real GPU is there is the driver's to say, when the engines are started; UUIDs come in several forms.
-    if let Some(id) = ids.iter().find(|id| pool.vendor == Vendor::Virtual && !pool.ids.contains(id)) {
+    if let Some(id) = ids.iter().find(|id| pool.must_list(id)) {
         return Err(PlanError::GpuUnknown {
             arm: arm.to_string(),
             id: id.clone(),
@@ -275,14 +317,51 @@ mod tests {
     #[test]
     fn lists_must_match_replicas_and_tensor_parallel() {
         let good = topology("name='a'\nkind='simple'\n[group]\nreplicas=2\ngpus=[[3],['GPU-x']]");
-        let pool =
-            GpuPool { vendor: Vendor::Cuda, ids: vec!["0".to_string(); 4], places: vec![], origin: String::new() };
+        let pool = GpuPool {
+            vendor: Vendor::Cuda,
+            ids: vec!["0".to_string(); 4],
+            places: vec![],
+            nodes: vec![],
+            origin: String::new(),
+        };
         let arms = assign(&[("a", &good)], &pool).expect("good");
         assert_eq!(ids(&arms[0]), [["3"], ["GPU-x"]]);
         for bad in ["replicas=2\ngpus=[[3]]", "replicas=1\ntensor_parallel=2\ngpus=[[3]]"] {
             let bad = topology(&format!("name='a'\nkind='simple'\n[group]\n{bad}"));
             assert!(assign(&[("a", &bad)], &GpuPool::virtual_devices(8)).is_err());
         }
+    }
+
+    #[test]
+    fn an_engine_gets_its_gpus_on_one_node_and_fills_what_others_left() {
+        let node = |name: &str| JobNode { name: name.into(), address: format!("10.0.0.{}", &name[1..]) };
+        let ids = ["n1:0", "n1:1", "n1:2", "n2:0", "n2:1", "n2:2"].map(str::to_string).to_vec();
+        let nodes = vec![node("n1"), node("n2")];
+        let pool = GpuPool {
+            vendor: Vendor::Cuda,
+            ids,
+            places: vec![],
+            nodes,
+            origin: "Slurm job 7: 3 on n1, 3 on n2".into(),
+        };
+        let pd =
+            topology("name='b'\nkind='prefill-decode'\n[prefill]\nreplicas=2\ntensor_parallel=2\n[decode]\nreplicas=2");
+        let arm = assign(&[("b", &pd)], &pool).expect("fits").remove(0);
+        assert_eq!(self::ids(&arm), [vec!["n1:0", "n1:1"], vec!["n2:0", "n2:1"], vec!["n1:2"], vec!["n2:2"]]);
+        let at = |position: usize| pool.node_of(position, &arm[position].2).map(|node| node.name.as_str());
+        assert_eq!([at(1), at(2)], [Some("n2"), Some("n1")]);
+        let cpu = |position| pool.node_of(position, &GpuAssignment::None).map(|node| node.name.as_str());
+        assert_eq!([cpu(0), cpu(1), cpu(2)], [Some("n1"), Some("n2"), Some("n1")]);
+        let wide = topology("name='a'\nkind='simple'\n[group]\ntensor_parallel=4");
+        insta::assert_snapshot!(assign(&[("a", &wide)], &pool).expect_err("no node has 4"), @r"
+        arm `a` (TP4) needs 4 GPUs on one node for an engine, and no node has so many left (Slurm job 7: 3 on n1, 3 on n2)
+        hint: use smaller instances, or ask for nodes with more GPUs; an engine over several nodes is not supported yet
+        ");
+        let many = topology("name='a'\nkind='simple'\n[group]\nreplicas=7");
+        insta::assert_snapshot!(assign(&[("a", &many)], &pool).expect_err("7 of 6"), @r"
+        arm `a` needs 7 GPUs (7xTP1) and there are 6 (Slurm job 7: 3 on n1, 3 on n2)
+        hint: use fewer or smaller instances
+        ");
     }
 
     #[test]

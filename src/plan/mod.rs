@@ -19,6 +19,7 @@ pub mod environment;
 pub mod error;
 mod gpu_flags;
 pub mod gpus;
+pub mod job;
 pub mod labels;
 pub mod lengths;
 pub mod load;

@@ -73,6 +73,9 @@ pub struct InstanceRecord {
     pub launch: u32,
     pub url: String,
     pub pid: Option<u32>,
+    /// The node of a Slurm job that it ran on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     pub gpus: Vec<String>,
     /// As it was started, without its secrets.
     #[serde(serialize_with = "serialize_masked_words")]

@@ -10,6 +10,7 @@ use super::sampling::{self, Samplers};
 use super::warm::WarmUp;
 use crate::analyse::ArmInput;
 use crate::launch::InstanceExit;
+use crate::observe::gpu::GpuInfo;
 use crate::outcome::{PointKey, RunStatus};
 use crate::plan::{ArmPlan, OnFailure};
 use crate::record::manifest::{InstanceRecord, Manifest};
@@ -135,8 +136,15 @@ impl Arm {
         };
         let noted = self.note(&warnings);
         let live = live?;
-        let listed = noted.and_then(|()| self.list(&live));
-        let samplers = listed.and_then(|()| Samplers::start(&live, self.writer.dir(), self.epoch));
+        let node_gpus = match &live.fleet {
+            Some(fleet) if fleet.hosts().are_nodes() => fleet.hosts().gpus().await,
+            _ => Vec::new(),
+        };
+        let listed = noted.and_then(|()| self.list(&live, &node_gpus));
+        let samplers = match listed {
+            Ok(()) => Samplers::start(&live, self.writer.dir(), self.epoch).await,
+            Err(error) => Err(error),
+        };
         let samplers = match samplers {
             Ok(samplers) => samplers,
             Err(error) => {
@@ -188,15 +196,20 @@ impl Arm {
         self.retire(context).await
     }
 
-    /// Counts the launch and writes down its instances.
-    fn list(&mut self, live: &LiveArm) -> Result<(), SessionError> {
+    /// Counts the launch and writes down its instances, and the GPUs of its nodes where they are not this machine's.
+    fn list(&mut self, live: &LiveArm, node_gpus: &[GpuInfo]) -> Result<(), SessionError> {
         if live.fleet.is_none() && self.launches > 0 && !self.has_restarted(live) {
             return Ok(());
         }
         self.launches += 1;
         let launch = self.launches;
         let instances: Vec<_> = live.records.iter().cloned().map(|r| InstanceRecord { launch, ..r }).collect();
-        Ok(self.writer.update(|m| m.instances.extend(instances))?)
+        Ok(self.writer.update(|m| {
+            m.instances.extend(instances);
+            if !node_gpus.is_empty() {
+                m.gpus = node_gpus.iter().filter_map(|gpu| serde_json::to_value(gpu).ok()).collect();
+            }
+        })?)
     }
 
     /// Whether a server of others has started since it was last listed, as far as its metrics tell.

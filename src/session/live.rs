@@ -82,6 +82,9 @@ impl LiveArm {
 
     /// Where the engines run, as far as it is known: this machine, or where the first attached server is.
     pub(super) fn host(&self) -> Option<String> {
+        if let Some(node) = self.records.first().and_then(|record| record.node.clone()) {
+            return Some(node);
+        }
         let url = self.engines.first().and_then(|e| reqwest::Url::parse(&e.base_url).ok())?;
         let host = url.host_str()?;
         match host {
@@ -304,6 +307,7 @@ fn record(instance: &Instance) -> InstanceRecord {
         launch: 0,
         url: instance.base_url.clone(),
         pid: u32::try_from(instance.pid).ok(),
+        node: instance.node.clone(),
         gpus: instance.gpus.ids().to_vec(),
         argv: std::iter::once(instance.command.program.clone()).chain(instance.command.args.iter().cloned()).collect(),
         env,

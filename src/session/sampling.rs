@@ -3,9 +3,8 @@
 use super::error::SessionError;
 use super::live::LiveArm;
 use crate::observe::engine::{EngineSampler, FleetSnapshot};
-use crate::observe::gpu::GpuSample;
+use crate::observe::gpu::{GpuInfo, GpuSample};
 use crate::observe::gpu_sampler::GpuSampler;
-use crate::observe::gpus::Gpus;
 use crate::observe::hand_over::HandOverCourse;
 use crate::outcome::{GpuFacts, HandOverFacts};
 use crate::record::dir;
@@ -44,7 +43,7 @@ pub(super) fn epoch(created_at: &str) -> Instant {
 
 impl Samplers {
     /// `epoch` is the run's: offsets of all samples count from it.
-    pub(super) fn start(live: &LiveArm, run: &Path, epoch: Instant) -> Result<Samplers, SessionError> {
+    pub(super) async fn start(live: &LiveArm, run: &Path, epoch: Instant) -> Result<Samplers, SessionError> {
         let append = |name: &str| {
             let file = File::options().create(true).append(true).open(run.join(name));
             file.map_err(|source| SessionError::System { what: "open a file of samples", source })
@@ -65,8 +64,12 @@ impl Samplers {
                 }
             }
         });
-        let gpus = gpu_sampler(live, epoch, || append(dir::GPU_CSV))?;
-        let roles = roles(live);
+        let known = match &live.fleet {
+            Some(fleet) => fleet.hosts().gpus().await,
+            None => Vec::new(),
+        };
+        let gpus = gpu_sampler(live, &known, epoch, || append(dir::GPU_CSV))?;
+        let roles = roles(live, &known);
         Ok(Samplers { epoch, gpus, roles, hand_overs, _engines: engines, _writer: writer })
     }
 
@@ -105,14 +108,13 @@ fn locked(course: &Mutex<HandOverCourse>) -> MutexGuard<'_, HandOverCourse> {
 }
 
 /// GPUs by the role of the engines on them; empty for a deployment without roles.
-fn roles(live: &LiveArm) -> BTreeMap<String, BTreeSet<u32>> {
+fn roles(live: &LiveArm, known: &[GpuInfo]) -> BTreeMap<String, BTreeSet<u32>> {
     let mut roles: BTreeMap<String, BTreeSet<u32>> = BTreeMap::new();
     if !live.is_prefill_decode() {
         return roles;
     }
-    let known = Gpus::detect().list();
     for (engine, record) in live.engines.iter().zip(&live.records) {
-        let own = known.iter().filter(|g| record.gpus.contains(&g.index.to_string()) || record.gpus.contains(&g.uuid));
+        let own = known.iter().filter(|g| record.gpus.iter().any(|id| g.is_called(id)));
         roles.entry(engine.role.name().to_string()).or_default().extend(own.map(|g| g.index));
     }
     roles
@@ -121,20 +123,17 @@ fn roles(live: &LiveArm) -> BTreeMap<String, BTreeSet<u32>> {
 /// Only the GPUs of our own engines; none for servers that are not ours, or where there are none.
 fn gpu_sampler(
     live: &LiveArm,
+    known: &[GpuInfo],
     epoch: Instant,
     file: impl FnOnce() -> Result<File, SessionError>,
 ) -> Result<Option<GpuSampler>, SessionError> {
-    let gpus = Gpus::detect();
-    let ours: BTreeSet<&String> = live.records.iter().flat_map(|r| &r.gpus).collect();
-    let known = gpus.list();
-    let only: BTreeSet<u32> = known
-        .iter()
-        .filter(|g| ours.contains(&g.index.to_string()) || ours.contains(&g.uuid))
-        .map(|g| g.index)
-        .collect();
+    let Some(fleet) = &live.fleet else { return Ok(None) };
+    let ours = |gpu: &&GpuInfo| live.records.iter().flat_map(|r| &r.gpus).any(|id| gpu.is_called(id));
+    let only: BTreeSet<u32> = known.iter().filter(ours).map(|g| g.index).collect();
     if only.is_empty() {
         return Ok(None);
     }
+    let (hosts, runtime) = (fleet.hosts().clone(), tokio::runtime::Handle::current());
     let file = file()?;
     // Fleets that come up one after another share the file, and its one line of headers.
     let is_new = file.metadata().is_ok_and(|m| m.len() == 0);
@@ -145,7 +144,8 @@ fn gpu_sampler(
         }
         let _ = csv.flush();
     };
-    let sampler = GpuSampler::start(gpus, Some(only), epoch, GPU_PERIOD, sink);
+    let read = move |at| hosts.sample(at, &runtime);
+    let sampler = GpuSampler::start(read, Some(only), epoch, GPU_PERIOD, sink);
     sampler.map(Some).map_err(|source| SessionError::System { what: "start the GPU sampler's thread", source })
 }
 

@@ -19,6 +19,7 @@ pub(crate) fn pair(prefill: &[&str], decode: &[&str]) -> FleetPlan {
         parallelism: Parallelism::default(),
         gpus: GpuAssignment::None,
         args: args.iter().map(|arg| (*arg).to_string()).collect(),
+        node: None,
     };
     FleetPlan {
         program: concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/launch/fake_engine.py").into(),

@@ -108,6 +108,7 @@ impl Bed {
                 metrics: MetricChoice::default(),
                 engine_args: Vec::new(),
                 through_proxy: false,
+                job: None,
                 ready_timeout: minutes,
                 timeouts: Timeouts { first_token: minutes, idle: minutes, drain: minutes },
             },

@@ -259,12 +259,18 @@ fn plan() -> Plan {
             metrics: MetricChoice::default(),
             engine_args: Vec::new(),
             through_proxy: false,
+            job: None,
             ready_timeout: 600 * second,
             timeouts: Timeouts { first_token: 60 * second, idle: 60 * second, drain: 60 * second },
         },
     };
-    let gpus =
-        || GpuPool { vendor: Vendor::Cuda, ids: vec!["0".into(), "1".into()], places: vec![], origin: "test".into() };
+    let gpus = || GpuPool {
+        vendor: Vendor::Cuda,
+        ids: vec!["0".into(), "1".into()],
+        places: vec![],
+        nodes: vec![],
+        origin: "test".into(),
+    };
     build(&request, &Environment::default(), gpus).expect("a plan")
 }
 

@@ -1,5 +1,6 @@
 //! What `topobench best` takes.
 
+use crate::cli::launcher::Launcher;
 use crate::plan::candidates::{LayoutKind, Tune};
 use crate::plan::options::{SloOptions, WorkloadOptions};
 use crate::plan::typed::{number, time, whole_number};
@@ -50,6 +51,9 @@ pub(crate) struct RaceFlags {
     /// Engine: loads topologies/<name>-<ENGINE>.toml (sim: the simulated engine)
     #[arg(long, default_value = crate::plan::topology_file::DEFAULT_ENGINE)]
     pub engine: String,
+    /// Where engines are started: on this machine, or as steps of the Slurm job that topobench runs in
+    #[arg(long, value_enum, default_value = "local")]
+    pub launcher: Launcher,
     /// One more argument of `vllm serve`, for every candidate; repeats
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     pub engine_arg: Vec<String>,

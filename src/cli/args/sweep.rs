@@ -1,5 +1,6 @@
 //! Flags of every measuring command, beside those that describe the measurement itself (`plan::options`).
 
+use crate::cli::launcher::Launcher;
 use crate::plan::OnFailure;
 use crate::plan::access::HeaderWord;
 use crate::plan::options::{LoadOptions, SloOptions, WorkloadOptions};
@@ -84,6 +85,9 @@ pub(crate) struct RunFlags {
     /// Their percentiles
     #[arg(long, value_delimiter = ',', default_value = "50,90,99", value_parser = percentile)]
     pub metric_percentiles: Vec<f64>,
+    /// Where engines are started: on this machine, or as steps of the Slurm job that topobench runs in
+    #[arg(long, value_enum, default_value = "local", conflicts_with_all = ["attach", "prefill_url", "decode_url"])]
+    pub launcher: Launcher,
     /// Drive even a single replica through the proxy, to measure the proxy's own cost
     #[arg(long)]
     pub through_proxy: bool,

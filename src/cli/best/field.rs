@@ -3,6 +3,7 @@
 use super::question::BestQuestion;
 use crate::cli::args::BestArgs;
 use crate::cli::exit::CliError;
+use crate::cli::launcher;
 use crate::cli::{dry_run, out, prepare};
 use crate::launch::program::Program;
 use crate::observe::gpus::Gpus;
@@ -183,7 +184,10 @@ fn preset(args: &BestArgs, plan: &Plan) -> Result<Result<&'static Gpu, String>, 
     if !has_gpus(plan) {
         return Ok(Ok(&preset::GPUS[0]));
     }
-    let names: Vec<String> = Gpus::detect().list().into_iter().map(|gpu| gpu.name).collect();
+    let names: Vec<String> = match launcher::job(args.race.launcher)? {
+        Some(job) => job.gpu_names,
+        None => Gpus::detect().list().into_iter().map(|gpu| gpu.name).collect(),
+    };
     let first = names.first().cloned().unwrap_or_default();
     let found = Gpu::of_product(&first);
     Ok(found.ok_or_else(|| format!("no preset fits {first}; --preset names one")))

@@ -3,6 +3,7 @@
 use crate::cli::args::BestArgs;
 use crate::cli::exit::CliError;
 use crate::cli::gpu_pool;
+use crate::cli::launcher;
 use crate::cli::slo;
 use crate::observe::gpus::Gpus;
 use crate::plan::arm::ArmSpec;
@@ -89,6 +90,7 @@ fn run_options(args: &BestArgs) -> Result<RunOptions, CliError> {
         metrics: MetricChoice::default(),
         engine_args: args.race.engine_arg.iter().chain(&args.engine_tail).cloned().collect(),
         through_proxy: false,
+        job: launcher::job(args.race.launcher)?,
         ready_timeout,
         // A request that has no token after so long has missed any limit that is worth a race.
         timeouts: Timeouts { first_token: secs(60), idle: secs(60), drain: secs(60) },

@@ -1,4 +1,5 @@
 use super::*;
+use crate::plan::deployment::JobNode;
 use crate::plan::secrecy::{EngineEnv, Secret};
 use std::time::Duration;
 
@@ -24,7 +25,17 @@ fn instance(role: Role) -> InstancePlan {
         parallelism: Parallelism::default(),
         gpus: GpuAssignment::Cuda(vec!["1".into()]),
         args: vec!["--gpu-memory-utilization".into(), "0.8".into()],
+        node: None,
     }
+}
+
+#[test]
+fn an_instance_on_a_node_listens_on_its_address_and_has_its_gpus_as_they_are_called_there() {
+    let node = JobNode { name: "n2".into(), address: "10.0.0.2".into() };
+    let gpus = GpuAssignment::Cuda(vec!["n2:0".into(), "n2:1".into()]);
+    let instance =
+        InstancePlan { gpus, parallelism: Parallelism::tensor(2), node: Some(node), ..instance(Role::Decode) };
+    insta::assert_snapshot!(line(&fleet(Some(KvTransfer::default())), &instance, None), @r#"CUDA_DEVICE_ORDER=PCI_BUS_ID CUDA_VISIBLE_DEVICES='0,1' VLLM_NIXL_SIDE_CHANNEL_HOST=10.0.0.2 VLLM_NIXL_SIDE_CHANNEL_PORT=5616 VLLM_PORT=20100 vllm serve Qwen/Qwen3-8B --host 10.0.0.2 --port 8101 --tensor-parallel-size 2 --kv-transfer-config '{"kv_connector":"NixlConnector","kv_role":"kv_consumer","kv_load_failure_policy":"fail"}' --gpu-memory-utilization 0.8"#);
 }
 
 fn line(fleet: &FleetPlan, instance: &InstancePlan, version: Option<EngineVersion>) -> String {

@@ -34,7 +34,7 @@ pub(super) fn spawn(
     }
     topologies.iter().try_for_each(|t| engine_args::check(t, &request.run.engine_args, env))?;
     let labels = labels::unique(&topologies.iter().map(unnamed).collect::<Vec<_>>());
-    let pool = pool_of(&topologies, detect);
+    let pool = pool_of(request, &topologies, detect);
     let pairs: Vec<_> = labels.iter().map(String::as_str).zip(&topologies).collect();
     let assigned = gpus::assign(&pairs, &pool)?;
     let disjoint = gpus::disjoint(&assigned);
@@ -44,7 +44,7 @@ pub(super) fn spawn(
     let flags: Vec<_> = pairs.iter().map(|(label, t)| (label.to_string(), flags_of(t))).collect();
     warnings.extend(labels::left_at_default(&flags));
     let defaults = merged_defaults(&topologies);
-    Ok((made(request, topologies, labels, assigned, env)?, defaults, disjoint))
+    Ok((made(request, topologies, labels, assigned, &pool, env)?, defaults, disjoint))
 }
 
 /// Arms that take the same GPUs, the first of those that there are, one at a time. That they differ in size and settings
@@ -61,23 +61,25 @@ pub(super) fn candidates(
     let topologies = specs.iter().map(load).collect::<Result<Vec<_>, _>>()?;
     topologies.iter().try_for_each(|t| engine_args::check(t, &request.run.engine_args, env))?;
     let labels = labels::unique(&topologies.iter().map(unnamed).collect::<Vec<_>>());
-    let mut pool = pool_of(&topologies, detect);
+    let mut pool = pool_of(request, &topologies, detect);
     match pool.vendor {
         // There are as many as are said.
-        Vendor::Virtual => pool = GpuPool::virtual_devices(gpus),
-        Vendor::Cuda | Vendor::Hip | Vendor::None => pool.limit_to(gpus),
+        Vendor::Virtual if pool.nodes.is_empty() => pool = GpuPool::virtual_devices(gpus),
+        Vendor::Virtual | Vendor::Cuda | Vendor::Hip | Vendor::None => pool.limit_to(gpus),
     }
     let alone = |(label, topology): (&String, &Topology)| Ok(gpus::assign(&[(label, topology)], &pool)?.remove(0));
     let assigned = labels.iter().zip(&topologies).map(alone).collect::<Result<Vec<_>, PlanError>>()?;
     let defaults = merged_defaults(&topologies);
-    Ok((made(request, topologies, labels, assigned, env)?, defaults, false))
+    Ok((made(request, topologies, labels, assigned, &pool, env)?, defaults, false))
 }
 
-/// Virtual GPUs where the files state them, else those of the machine.
-fn pool_of(topologies: &[Topology], detect: impl Fn() -> GpuPool) -> GpuPool {
-    match topologies.iter().filter_map(|t| t.devices).min() {
-        Some(devices) => GpuPool::virtual_devices(devices),
-        None => detect(),
+/// The job's where there is one; else virtual GPUs where the files state them, else those of the machine.
+fn pool_of(request: &PlanRequest, topologies: &[Topology], detect: impl Fn() -> GpuPool) -> GpuPool {
+    let devices = topologies.iter().filter_map(|t| t.devices).min();
+    match (&request.run.job, devices) {
+        (Some(job), devices) => job.pool(devices),
+        (None, Some(devices)) => GpuPool::virtual_devices(devices),
+        (None, None) => detect(),
     }
 }
 
@@ -86,10 +88,11 @@ fn made(
     topologies: Vec<Topology>,
     labels: Vec<String>,
     assigned: Vec<gpus::ArmGpus>,
+    pool: &GpuPool,
     env: &Environment,
 ) -> Result<Vec<ArmPlan>, PlanError> {
     let each = topologies.into_iter().zip(labels).zip(assigned);
-    each.map(|((topology, label), gpus)| one(request, topology, label, gpus, env)).collect()
+    each.map(|((topology, label), gpus)| one(request, topology, label, gpus, pool, env)).collect()
 }
 
 /// The first arm that has an opinion wins: all arms get the same load.
@@ -156,17 +159,20 @@ fn one(
     topology: Topology,
     label: String,
     gpus: gpus::ArmGpus,
+    pool: &GpuPool,
     env: &Environment,
 ) -> Result<ArmPlan, PlanError> {
     let model = model(request, topology.defaults.model.as_deref())?;
     let utilisation = gpu_memory_utilization(env)?;
     let instances = gpus
         .into_iter()
-        .map(|(role, index, gpus)| {
+        .enumerate()
+        .map(|(position, (role, index, gpus))| {
             let group = topology.groups().find(|(r, _)| *r == role).map(|(_, g)| g.clone()).unwrap_or_default();
             let args = [&topology.args, &utilisation, &group.args, &request.run.engine_args, &group.settings];
             let args = args.into_iter().flatten().cloned();
-            InstancePlan { role, index, parallelism: group.parallelism(), gpus, args: args.collect() }
+            let node = pool.node_of(position, &gpus).cloned();
+            InstancePlan { role, index, parallelism: group.parallelism(), gpus, args: args.collect(), node }
         })
         .collect::<Vec<_>>();
     let fleet = FleetPlan {

@@ -2,6 +2,7 @@
 
 use crate::plan::access::HeaderWord;
 use crate::plan::arm::ArmSpec;
+use crate::plan::job::SlurmJob;
 use crate::plan::options::{LoadOptions, WorkloadOptions};
 use crate::plan::slo::{Slo, Target};
 use crate::plan::strategy::Order;
@@ -55,6 +56,8 @@ pub struct RunOptions {
     pub metrics: MetricChoice,
     pub engine_args: Vec<String>,
     pub through_proxy: bool,
+    /// Start engines on the nodes of this Slurm job instead of this machine.
+    pub job: Option<SlurmJob>,
     pub ready_timeout: Duration,
     pub timeouts: Timeouts,
 }

@@ -46,7 +46,13 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 
 fn gpus(ids: &[&str]) -> GpuPool {
     let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-    GpuPool { vendor: Vendor::Cuda, ids, places: Vec::new(), origin: "the GPUs of this machine".to_string() }
+    GpuPool {
+        vendor: Vendor::Cuda,
+        ids,
+        places: Vec::new(),
+        nodes: Vec::new(),
+        origin: "the GPUs of this machine".to_string(),
+    }
 }
 
 /// From a command line to a plan, on a machine with two GPUs.
@@ -96,6 +102,7 @@ fn request(flags: Flags, env: &Environment) -> Result<PlanRequest, PlanError> {
             metrics: MetricChoice::default(),
             engine_args: flags.engine_arg,
             through_proxy: false,
+            job: None,
             ready_timeout: seconds,
             timeouts: Timeouts { first_token: seconds, idle: seconds, drain: seconds },
         },
