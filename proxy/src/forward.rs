@@ -9,6 +9,7 @@ use http_body_util::Either;
 use crate::fault::Fault;
 use crate::group::Group;
 use crate::hop::{Call, Outgoing};
+use crate::load::Asked;
 use crate::relay::{Answered, ProxyBody};
 use crate::state::{RequestTrace, Worker};
 
@@ -21,8 +22,9 @@ pub(crate) async fn forward(
     mut trace: RequestTrace,
 ) -> Response<ProxyBody> {
     // Estimated only for the policy's sake: what is not JSON is the backend's to refuse.
-    let tokens = if call.generates() { call.inspect().map_or(1, |inspected| inspected.prompt_tokens()) } else { 0 };
-    match exchange(&worker, group, pin, tokens, &call, &mut trace).await {
+    let known = || call.inspect().map_or((1, 0..0), |body| (body.prompt_tokens(), body.prompt_place()));
+    let (tokens, prompt) = if call.generates() { known() } else { (0, 0..0) };
+    match exchange(&worker, group, pin, call.asked(tokens, prompt), &call, &mut trace).await {
         Ok(answered) => answered.relay(worker, trace),
         Err(fault) => {
             trace.fail(&fault);
@@ -35,11 +37,11 @@ async fn exchange(
     worker: &Worker,
     group: &Group,
     pin: Option<usize>,
-    tokens: u64,
+    asked: Asked<'_>,
     call: &Call,
     trace: &mut RequestTrace,
 ) -> Result<Answered, Fault> {
-    let backend = group.assign(tokens, pin)?;
+    let backend = group.assign(asked, pin)?;
     trace.stamps.decode.backend = Some(backend.index);
     let outgoing = Outgoing { call, headers: &call.headers, body: std::slice::from_ref(&call.body) };
     let answered = outgoing.exchange(worker, backend, &mut trace.stamps.decode.sent).await?;

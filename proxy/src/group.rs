@@ -10,7 +10,8 @@ use rand::RngExt;
 use crate::config::BackendUrl;
 use crate::fault::{Fault, FaultKind, Refusal, Stage};
 use crate::identity::Identity;
-use crate::policy::{Chooser, Load, Policy};
+use crate::load::{Asked, Load};
+use crate::policy::{Chooser, Policy};
 
 /// One backend and what the proxy knows of it.
 #[derive(Debug)]
@@ -83,12 +84,14 @@ impl Backend {
 pub(crate) struct Group {
     stage: Stage,
     backends: Vec<Arc<Backend>>,
+    policy: Policy,
     chooser: Mutex<Chooser>,
 }
 
 impl Group {
     /// `first_slot`: the number of the first of these backends among all of the proxy.
     pub(crate) fn new(stage: Stage, urls: Vec<BackendUrl>, policy: Policy, first_slot: usize) -> Self {
+        let chooser = Mutex::new(Chooser::new(policy, urls.len()));
         let backends = urls
             .into_iter()
             .enumerate()
@@ -107,7 +110,7 @@ impl Group {
                 })
             })
             .collect();
-        Group { stage, backends, chooser: Mutex::new(Chooser::new(policy)) }
+        Group { stage, backends, policy, chooser }
     }
 
     pub(crate) fn stage(&self) -> Stage {
@@ -138,8 +141,9 @@ impl Group {
         if self.backends.iter().any(|backend| backend.is_available()) { Ok(()) } else { Err(self.none_available()) }
     }
 
-    /// Chooses a backend and charges it with a request of that many prompt tokens. A pinned one is taken as it is.
-    pub(crate) fn assign(&self, tokens: u64, pin: Option<usize>) -> Result<Assignment, Fault> {
+    /// Chooses a backend and charges it with the request's prompt tokens. A pinned one is taken as it is.
+    pub(crate) fn assign(&self, asked: Asked<'_>, pin: Option<usize>) -> Result<Assignment, Fault> {
+        let wanted = self.policy.look_at(asked);
         // Held until the choice is charged, so that two threads do not both find the same backend idle.
         let mut chooser = self.chooser.lock().unwrap_or_else(PoisonError::into_inner);
         let index = match pin.filter(|&index| index < self.backends.len()) {
@@ -147,15 +151,15 @@ impl Group {
             None => {
                 let loads: Vec<Load> = self.backends.iter().map(|backend| backend.load()).collect();
                 chooser
-                    .choose(&loads, |below| rand::rng().random_range(0..below))
+                    .choose(&loads, wanted, |below| rand::rng().random_range(0..below))
                     .ok_or_else(|| self.none_available())?
             }
         };
         let backend = Arc::clone(&self.backends[index]);
         backend.requests.fetch_add(1, Ordering::Relaxed);
-        backend.tokens.fetch_add(tokens, Ordering::Relaxed);
+        backend.tokens.fetch_add(asked.tokens, Ordering::Relaxed);
         backend.total.fetch_add(1, Ordering::Relaxed);
-        Ok(Assignment { backend, tokens })
+        Ok(Assignment { backend, tokens: asked.tokens })
     }
 
     fn none_available(&self) -> Fault {

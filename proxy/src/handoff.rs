@@ -2,6 +2,7 @@
 //! to a decode instance with the client's own request. Never without the object: a decode instance that gets none answers
 //! 200 and computes the prompt again, and the measurement would be of something else.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -30,6 +31,8 @@ pub(crate) struct Bodies {
     pub(crate) prefill: Bytes,
     pub(crate) splice: Splice,
     pub(crate) prompt_tokens: u64,
+    /// Where the prompt stands in the client's body.
+    pub(crate) prompt: Range<usize>,
 }
 
 /// The two roles.
@@ -75,7 +78,8 @@ async fn both_stages(
         // A prefill for nobody would hold its KV until the lease ends.
         roles.decode.check_available()?;
     }
-    let to_prefill = roles.prefill.assign(bodies.prompt_tokens, call.pins.prefill)?;
+    let to_prefill =
+        roles.prefill.assign(call.asked(bodies.prompt_tokens, bodies.prompt.clone()), call.pins.prefill)?;
     if let Some(identity) = to_prefill.identity() {
         return both_at_once(worker, roles, &Arc::new(call), bodies, (to_prefill, identity), trace).await;
     }
@@ -86,7 +90,8 @@ async fn both_stages(
             if let Some(identity) = roles.dispatch.identity_in(&params) {
                 known.remember(identity);
             }
-            let backend = roles.decode.assign(bodies.prompt_tokens, call.pins.decode)?;
+            let backend =
+                roles.decode.assign(call.asked(bodies.prompt_tokens, bodies.prompt.clone()), call.pins.decode)?;
             let body = bodies.splice.pieces(&call.body, params);
             decode(worker, backend, &call, &body, &mut trace.stamps.decode).await
         }

@@ -1,5 +1,6 @@
 //! One exchange with one backend, up to the head of its answer.
 
+use std::ops::Range;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use crate::fault::{Fault, FaultKind};
 use crate::group::Assignment;
 use crate::headers::Pins;
 use crate::http1::AnswerHead;
+use crate::load::Asked;
 use crate::relay::Answered;
 use crate::rewrite::{Inspected, NotAnObject};
 use crate::state::Worker;
@@ -28,6 +30,11 @@ impl Call {
     /// A request that makes the engine generate.
     pub(crate) fn generates(&self) -> bool {
         self.method == Method::POST && matches!(self.uri.path(), "/v1/completions" | "/v1/chat/completions")
+    }
+
+    /// What a policy may know of it.
+    pub(crate) fn asked(&self, tokens: u64, prompt: Range<usize>) -> Asked<'_> {
+        Asked { tokens, prompt: self.body.get(prompt).unwrap_or_default() }
     }
 
     pub(crate) fn inspect(&self) -> Result<Inspected<'_>, NotAnObject> {

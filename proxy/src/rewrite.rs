@@ -76,7 +76,7 @@ impl<'a> Inspected<'a> {
 
     /// Estimated prompt tokens, at least 1: the ids counted where the prompt is token ids, else a quarter of its bytes.
     pub fn prompt_tokens(&self) -> u64 {
-        let Some(prompt) = self.get("prompt").or_else(|| self.get("messages")) else {
+        let Some(prompt) = self.prompt() else {
             return 1;
         };
         let prompt = prompt.get().trim_start_matches(['[', ' ', '\t', '\r', '\n']);
@@ -152,6 +152,17 @@ impl<'a> Inspected<'a> {
             replaced: close..close,
             label: if self.members.is_empty() { r#""kv_transfer_params":"# } else { r#","kv_transfer_params":"# },
         }
+    }
+
+    fn prompt(&self) -> Option<&'a RawValue> {
+        self.get("prompt").or_else(|| self.get("messages"))
+    }
+
+    /// Where the prompt stands in the body; nowhere if there is none.
+    pub fn prompt_place(&self) -> Range<usize> {
+        let Some(prompt) = self.prompt() else { return 0..0 };
+        let start = prompt.get().as_ptr() as usize - self.body.as_ptr() as usize;
+        start..start + prompt.get().len()
     }
 
     /// The last of that name wins, as in Python's parser.

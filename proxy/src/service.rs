@@ -133,6 +133,7 @@ fn bodies(call: &Call) -> Result<Bodies, Refusal> {
         prefill: inspected.prefill_body().into(),
         splice: inspected.splice(),
         prompt_tokens: inspected.prompt_tokens(),
+        prompt: inspected.prompt_place(),
     })
 }
 

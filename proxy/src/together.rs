@@ -95,7 +95,7 @@ pub(crate) async fn both_at_once(
     (backend, identity): (Assignment, Identity),
     trace: &mut RequestTrace,
 ) -> Result<Answered, Fault> {
-    let to_decode = roles.decode.assign(bodies.prompt_tokens, call.pins.decode)?;
+    let to_decode = roles.decode.assign(call.asked(bodies.prompt_tokens, bodies.prompt.clone()), call.pins.decode)?;
     let body = bodies.splice.pieces(&call.body, identity.params());
     trace.stamps.prefill.backend = Some(backend.index);
     let mut leg = Some(PrefillLeg::new(Arc::clone(worker), backend, Arc::clone(call), bodies.prefill, identity));

@@ -79,6 +79,49 @@ async fn power_of_two_never_picks_the_only_busy_one_of_two() {
     at_rest(&proxy).await;
 }
 
+/// Sends a body through, has whichever backend gets it answer, and tells which one that was.
+async fn served_by(proxy: &ProxyHandle, backends: [&Backend; 2], body: &str) -> usize {
+    let mut client = posted(proxy, "Connection: close\r\n", body).await;
+    let (index, mut peer) = tokio::select! {
+        (peer, _) = backends[0].request() => (0, peer),
+        (peer, _) = backends[1].request() => (1, peer),
+    };
+    peer.reply("200 OK", "connection: close\r\n", "ok").await;
+    client.answer().await;
+    index
+}
+
+#[tokio::test]
+async fn prefix_aware_keeps_the_turns_of_a_chat_together_and_spreads_chats() {
+    let (a, b, proxy) = two("prefix-aware".parse().unwrap()).await;
+    let mut seen = [0; 2];
+    for chat in 0..12 {
+        let question = format!(r#"{{"role":"user","content":"question {chat}"}}"#);
+        let first = served_by(&proxy, [&a, &b], &format!(r#"{{"messages":[{question}]}}"#)).await;
+        let more = r#"{"role":"assistant","content":"so"},{"role":"user","content":"and?"}"#;
+        let second = served_by(&proxy, [&a, &b], &format!(r#"{{"model":"m","messages":[{question},{more}]}}"#)).await;
+        assert_eq!(first, second, "chat {chat}");
+        seen[first] += 1;
+    }
+    assert!(seen[0] > 0 && seen[1] > 0, "{seen:?}");
+}
+
+#[tokio::test]
+async fn prefix_aware_passes_over_a_backend_that_has_far_more_than_its_part() {
+    let (_a, _b, proxy) = two("prefix-aware:4".parse().unwrap()).await;
+    // All begin alike: half of them would be the part of each, and a quarter more is allowed.
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        clients.push(charge(&proxy, 100).await);
+    }
+    let mut counts = loads(&proxy);
+    counts.sort_unstable();
+    assert_eq!(counts.iter().sum::<usize>(), 8);
+    assert!(counts[0] >= 2 && counts[1] > 4, "more on the one that knows them, not all: {counts:?}");
+    drop(clients);
+    at_rest(&proxy).await;
+}
+
 #[tokio::test]
 async fn a_replica_that_refuses_is_passed_over_but_not_hidden() {
     let alive = Backend::start().await;

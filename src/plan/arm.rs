@@ -33,7 +33,7 @@ pub enum ArmSource {
 
 /// What an ARM's keys may be, for those who typed another.
 const KEYS: &str = "keys are sizes (tp, dp, pp, ep, replicas; prefill, decode, prefill-tp, decode-dp and so on) and settings: \
-                    an engine's flag (block-size=128), one role's (decode.max-num-seqs=256), env.NAME=, kv.KEY=";
+                    an engine's flag (block-size=128), one role's (decode.max-num-seqs=256), env.NAME=, kv.KEY=, proxy.policy=";
 
 impl ArmSpec {
     /// A topology by name, with sizes from flags.

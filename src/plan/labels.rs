@@ -62,8 +62,8 @@ pub struct Flags {
 
 impl Flags {
     pub fn new(settings: &BTreeMap<String, String>, args: Vec<String>) -> Flags {
-        // Options of a connector are nothing that an arm without one could have.
-        let flags = settings.iter().filter(|(key, _)| !key.starts_with("kv."));
+        // Options of a connector or a proxy are nothing that an arm without one could have.
+        let flags = settings.iter().filter(|(key, _)| !key.starts_with("kv.") && !key.starts_with("proxy."));
         let bare = |key: &String| {
             let flag = key.strip_prefix("prefill.").or_else(|| key.strip_prefix("decode.")).unwrap_or(key);
             flag.to_string()

@@ -1,5 +1,5 @@
 //! Settings of an arm beside its sizes: flags of its engines (for all of them or one role), environment, options of the
-//! KV connector. They come from ARM's keys and from `[tune]` in a topology file, and are part of what the arm is.
+//! KV connector, policies of the proxy. They come from ARM's keys and from `[tune]` in a topology file, and are part of what the arm is.
 
 use super::gpu_flags;
 use super::mask::masked_value;
@@ -7,7 +7,7 @@ use super::sizes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Keys as they are typed: `block-size`, `decode.max-num-seqs`, `env.NAME`, `kv.KEY`. Shown and stored without secrets.
+/// Keys as they are typed: `block-size`, `decode.max-num-seqs`, `env.NAME`, `kv.KEY`, `proxy.policy`. Shown and stored without secrets.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Settings(#[serde(serialize_with = "masked")] BTreeMap<String, String>);
@@ -26,12 +26,17 @@ pub(super) enum SettingTarget<'a> {
     Decode(&'a str),
     Env(&'a str),
     Kv(&'a str),
+    Proxy(&'a str),
 }
+
+/// What may stand behind `proxy.`: the choice of an instance, for every role or one of them.
+const PROXY_KEYS: [&str; 3] = ["policy", "prefill-policy", "decode-policy"];
 
 pub(super) fn target(key: &str) -> SettingTarget<'_> {
     match key.split_once('.') {
         Some(("env", name)) => SettingTarget::Env(name),
         Some(("kv", name)) => SettingTarget::Kv(name),
+        Some(("proxy", name)) => SettingTarget::Proxy(name),
         Some(("prefill", flag)) => SettingTarget::Prefill(flag),
         Some(("decode", flag)) => SettingTarget::Decode(flag),
         // vLLM has dotted flags itself: compilation-config.level.
@@ -66,6 +71,13 @@ impl Settings {
             SettingTarget::Env("") | SettingTarget::Kv("") => return Err(format!("`{key}` names nothing")),
             SettingTarget::Env(_) | SettingTarget::Kv(_) => {
                 return Ok(self.0.insert(key.to_string(), value.to_string()));
+            }
+            SettingTarget::Proxy(name) => {
+                let name = name.replace('_', "-");
+                return match PROXY_KEYS.contains(&name.as_str()) {
+                    true => Ok(self.0.insert(format!("proxy.{name}"), value.to_string())),
+                    false => Err(format!("`{key}` is none of proxy.{}", PROXY_KEYS.join(", proxy."))),
+                };
             }
         };
         check_flag(flag)?;
@@ -161,13 +173,13 @@ mod tests {
         let refused = |key: &str| Settings::default().insert(key, "1").expect_err(key);
         assert!(refused("prefil").contains("did you mean prefill"));
         assert!(refused("replica").contains("did you mean replicas"));
-        for key in ["gpus", "dp", "x", "Max-Seqs", "a b", "", "env.", "kv."] {
+        for key in ["gpus", "dp", "x", "Max-Seqs", "a b", "", "env.", "kv.", "proxy.", "proxy.polic"] {
             refused(key);
         }
         for key in ["data-parallel-size", "decode.pipeline_parallel_size", "tensor-parallel-size", "config"] {
             assert!(refused(key).contains("GPUs"), "{key}");
         }
-        for key in ["block-size", "decode.max_num_seqs", "env.VLLM_X", "kv.num_threads", "compilation-config.level"] {
+        for key in ["block-size", "decode.max_num_seqs", "env.VLLM_X", "kv.num_threads", "proxy.policy", "compilation-config.level"] {
             assert_eq!(Settings::default().insert(key, "1"), Ok(None), "{key}");
         }
     }

@@ -1,7 +1,7 @@
 //! Settings made part of a topology.
 
 use super::settings::{SettingTarget, Settings, target};
-use super::topology::{EngineGroup, KvTransfer, Shape, Topology};
+use super::topology::{EngineGroup, KvTransfer, ProxyPolicies, Shape, Topology};
 use serde_json::Value;
 
 /// Gives a topology an arm's settings.
@@ -26,6 +26,16 @@ pub(super) fn apply(settings: &Settings, topology: &mut Topology) -> Result<(), 
                 decode.settings.push(argument(flag, value));
             }
             (SettingTarget::Kv(name), Shape::PrefillDecode { kv, .. }) => set_option(kv, name, value),
+            (SettingTarget::Proxy("prefill-policy"), Shape::PrefillDecode { .. }) => {
+                topology.proxy.prefill_policy = value.clone();
+            }
+            (SettingTarget::Proxy("policy"), Shape::PrefillDecode { .. }) => {
+                topology.proxy = ProxyPolicies { prefill_policy: value.clone(), decode_policy: value.clone() };
+            }
+            (SettingTarget::Proxy("prefill-policy"), Shape::Simple { .. }) => {
+                return Err(format!("{key} means nothing for a simple topology"));
+            }
+            (SettingTarget::Proxy(_), _) => topology.proxy.decode_policy = value.clone(),
             (SettingTarget::Prefill(_) | SettingTarget::Decode(_) | SettingTarget::Kv(_), Shape::Simple { .. }) => {
                 return Err(format!("{key} means nothing for a simple topology"));
             }
