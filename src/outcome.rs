@@ -28,6 +28,22 @@ pub struct Request {
     pub seed: u64,
 }
 
+/// Which turn of a session a request is, where turns wait for each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionTurn {
+    /// Number of the session within its point, from 0 in the order in which they begin.
+    pub session: u32,
+    /// From 0.
+    pub turn: u32,
+    /// Turns that the session has in this point.
+    #[serde(rename = "turns")]
+    pub of: u32,
+    /// Between the end of the turn before and this one's due time.
+    pub think: Offset,
+    /// When it would be due if answers took no time: the same for every arm.
+    pub planned: Offset,
+}
+
 /// Tokens that arrived in one chunk of the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chunk {
@@ -243,6 +259,9 @@ pub struct RequestRecord {
     pub outcome: Outcome,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub stages: Option<Stages>,
+    /// `None` where turns don't wait for each other.
+    #[serde(flatten, skip_serializing_if = "Option::is_none", default)]
+    pub turn: Option<SessionTurn>,
     /// Generated text, where it was asked to be kept.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub text: Option<String>,
@@ -357,6 +376,14 @@ pub struct EngineCounters {
     pub cached_prompt_tokens: Option<f64>,
     /// Prompt tokens found in D's own prefix cache.
     pub decode_cache_hit_tokens: Option<f64>,
+    /// Prompt tokens looked up in a prefix cache, where prompts are computed: on P, on the engine itself for simple.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_queries: Option<f64>,
+    /// Looked up and found in D's own prefix cache.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decode_cache_queries: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decode_cache_hits: Option<f64>,
     /// Prompt tokens that came over the KV transfer, on D.
     pub external_kv_tokens: Option<f64>,
     /// All prompt tokens the answering engines saw.
@@ -450,6 +477,10 @@ pub struct PointFacts {
     /// Of them, those whose prompt the run had sent before: the dataset has fewer prompts than the run has requests.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub repeated_prompts: u32,
+    /// Prompt tokens that an earlier prompt of the point began with: what a prefix cache without end would find. `None`:
+    /// nobody knows, as of texts that were not made to share anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeated_tokens: Option<u64>,
     /// Seconds from the first due to the last outcome.
     pub duration_secs: f64,
     /// Wall clock at the point's time zero, RFC 3339: to find it in logs, never for latency.

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::load::{Asked, Load};
 use crate::prefix::{self, Ring};
 
-/// Tokens at the beginning of a prompt that say where it goes, unless somebody says otherwise: two blocks of a Mooncake
+/// Tokens at the beginning of a prompt that say where it goes, unless somebody says otherwise: a block of a Mooncake
 /// trace.
-const PREFIX_TOKENS: u32 = 1024;
+const PREFIX_TOKENS: u32 = 512;
 
 /// How a backend is chosen among those of one role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -11,9 +11,11 @@ use super::interval::Interval;
 use super::latencies::median_ttft;
 use super::lateness::Lateness;
 use super::launches::{Reach, launches};
+use super::prefix::PrefixCache;
 use super::samples::Samples;
 use super::scale::{ScaleCurve, ScaledLimits};
 use super::series::{Attempt, by_rate, pooled_scale, pooled95};
+use super::session_slo::SessionReport;
 use super::summary::realised_rate;
 use super::validity::{self, Validity};
 use crate::outcome::PointStatus;
@@ -68,6 +70,12 @@ pub struct PointReport {
     /// How KV was handed over; absent where no engine counts it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kv: Option<HandOver>,
+    /// Sessions, where turns wait for each other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<SessionReport>,
+    /// What prefix caches found; absent where no engine counts it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefix_cache: Option<PrefixCache>,
     /// What readers must know though it doesn't invalidate the point.
     #[serde(skip)]
     pub notes: Vec<String>,
@@ -175,6 +183,9 @@ pub struct ArmReport {
     /// Money for a million output tokens at `max_rate`, where a price was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cost_per_million_tokens: Option<f64>,
+    /// What prefix caches found at all points together; absent where no engine counts it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefix_cache: Option<PrefixCache>,
     /// The crossing of the curve through all points, over realised rates.
     pub fitted: Fitted,
     pub scale: ScaleReport,
@@ -328,6 +339,7 @@ impl<'a> Judged<'a> {
             }),
             max_concurrency: MaxConcurrency::of(self.levels(), target.percent().get()),
             stopped: self.input.stopped.clone(),
+            prefix_cache: PrefixCache::of_arm(self.input),
             max_rate: max_rate(found.as_ref(), self.gpus, fitted.ci95),
             fitted,
             scale: scale_report(scale_rate, scale_curves.as_ref(), target, scale),
@@ -357,7 +369,8 @@ impl<'a> Judged<'a> {
             .iter()
             .zip(&self.validity)
             .filter_map(|(point, validity)| {
-                let report = point_report(point, validity, question, &self.attempt_of(point, question))?;
+                let mut report = point_report(point, validity, question, &self.attempt_of(point, question))?;
+                report.prefix_cache = PrefixCache::of(point, self.input.kind);
                 let decode = self.input.instances.map(|(_, decode)| decode);
                 Some(report.with_hand_over(HandOver::of(point, decode, &self.input.kv_way())))
             })
@@ -391,7 +404,8 @@ impl PointReport {
     /// One point by itself; `None` if it offered nothing.
     pub fn new(point: &PointInput, kind: ArmKind, question: &Question) -> Option<PointReport> {
         let attempt = Attempt::new(point.attempt, &point.samples, &question.slo, question.target);
-        let report = point_report(point, &validity::judge(point, kind, question), question, &attempt)?;
+        let mut report = point_report(point, &validity::judge(point, kind, question), question, &attempt)?;
+        report.prefix_cache = PrefixCache::of(point, kind);
         Some(report.with_hand_over(HandOver::of(point, None, &KvWay::default())))
     }
 
@@ -445,6 +459,8 @@ fn point_report(
         why: validity.why.clone(),
         late_sends: validity.late,
         kv: None,
+        sessions: SessionReport::of(&point.samples, &question.slo),
+        prefix_cache: None,
         notes: validity.notes.clone(),
         effective_requests: attempt.effective_size(),
         served: point.samples.served(),

@@ -138,6 +138,7 @@ mod tests {
                     timeline,
                     outcome: Outcome::Completed,
                     stages: None,
+                    turn: None,
                     text: None,
                 }
             })

@@ -143,6 +143,24 @@ impl ArmInput {
         option.is_some_and(|value| value.as_bool().unwrap_or_else(|| value.as_str().is_some_and(on)))
     }
 
+    /// Instances that share the prompts to be computed, as far as it is known.
+    pub fn computing_instances(&self) -> Option<u32> {
+        let replicas = || u32::try_from(self.topology.pointer("/shape/group/replicas")?.as_u64()?).ok();
+        self.instances.map(|(prefill, _)| prefill).or_else(replicas)
+    }
+
+    /// Whether the proxy sends prompts that begin alike to the same one of them.
+    pub fn is_prefix_aware(&self) -> bool {
+        let place = if self.kind == ArmKind::PrefillDecode { "/proxy/prefill_policy" } else { "/proxy/decode_policy" };
+        let policy = self.topology.pointer(place).and_then(serde_json::Value::as_str);
+        policy.is_some_and(|name| name.starts_with("prefix-aware"))
+    }
+
+    /// Whether turns of sessions waited for each other.
+    pub fn is_causal(&self) -> bool {
+        self.points.iter().any(|point| point.samples.is_causal())
+    }
+
     /// The hash of what a point was sent, where it was recorded.
     pub fn trace(&self, key: PointKey) -> Option<&str> {
         self.identity.traces.iter().find(|(of, _)| *of == key).map(|(_, hash)| hash.as_str())

@@ -6,13 +6,14 @@
 //! any. Neither ever leaves the room as a number: whoever wants single requests gets [`Row`]s.
 
 mod builder;
+mod sessions;
 mod vllm;
 
 pub use builder::SamplesBuilder;
 pub use vllm::{ColumnError, VllmColumns};
 
 use super::gaps::Gaps;
-use crate::outcome::{Stages, Timeline};
+use crate::outcome::{SessionTurn, Stages, Timeline};
 use crate::units::{E2el, TokenCount, Tpot, Ttft};
 use std::collections::BTreeMap;
 
@@ -67,6 +68,10 @@ pub struct Samples {
     pub(super) per_second: PerSecond,
     pub(super) fates: Fates,
     pub(super) stages: StageSums,
+    /// Which turn of which session each is; empty where turns don't wait for each other.
+    pub(super) turns: Vec<SessionTurn>,
+    /// Requests a second that were offered, where due times follow the answers.
+    pub(super) offered_rate: Option<f64>,
 }
 
 /// What became of each request, a byte each.
@@ -311,8 +316,11 @@ impl Samples {
 
     /// Arrival order is what resampling keeps together; what falls due at once keeps the schedule's order.
     fn sort_by_due(&mut self) {
-        let key = |i: usize| (self.due[i], self.index[i]);
-        let before = |a: usize, b: usize| self.due[a].total_cmp(&self.due[b]).then(self.index[a].cmp(&self.index[b]));
+        // Where due times follow the answers, the schedule's order is the one that arms have in common.
+        let causal = self.is_causal();
+        let due = |i: usize| if causal { 0.0 } else { self.due[i] };
+        let key = |i: usize| (due(i), self.index[i]);
+        let before = |a: usize, b: usize| due(a).total_cmp(&due(b)).then(self.index[a].cmp(&self.index[b]));
         if (1..self.len()).all(|i| key(i - 1) <= key(i)) {
             return;
         }
@@ -328,6 +336,9 @@ impl Samples {
             pick(lag, &order);
         }
         pick(&mut self.excused, &order);
+        if causal {
+            pick(&mut self.turns, &order);
+        }
         pick(&mut self.fates.column, &order);
         for column in [&mut self.index, &mut self.prompt_tokens, &mut self.output_tokens] {
             pick(column, &order);

@@ -67,7 +67,7 @@ impl Attempt {
         let at_target = at_target(&scales, &order, target);
         let needed_scale = scale_at_target(&scales, &order, target);
         let (block, cut) = block_length(&at_target);
-        Attempt { number: 1, block, cut, at_target, met, needed_scale, scales, due: samples.due.clone() }
+        Attempt { number: 1, block, cut, at_target, met, needed_scale, scales, due: samples.offered_times() }
     }
 
     pub(super) fn len(&self) -> usize {

@@ -86,7 +86,10 @@ fn busy_secs(samples: &Samples) -> Option<f64> {
 
 /// Requests a second as they fell due: what a rate turned out to be.
 pub(super) fn realised_rate(samples: &Samples) -> Option<f64> {
-    rate_of(&samples.due)
+    match samples.is_causal() {
+        true => samples.offered_rate,
+        false => rate_of(&samples.due),
+    }
 }
 
 /// (n - 1) gaps over the span; `None` with fewer than two, or all at once.

@@ -107,6 +107,7 @@ mod tests {
                 timeline,
                 outcome: if ttft.is_some() { Outcome::Completed } else { failed },
                 stages: None,
+                turn: None,
                 text: None,
             }
         };

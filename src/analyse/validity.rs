@@ -45,7 +45,7 @@ pub fn judge(point: &PointInput, kind: ArmKind, question: &Question) -> Validity
     if let Some(facts) = &point.facts {
         reasons.extend(late.and_then(|late| late_client(&late, question.target)));
         reasons.extend(unsent(&point.samples, &question.slo));
-        reasons.extend(engine_faults(facts, kind, point.samples.len()));
+        reasons.extend(engine_faults(facts, kind, point.samples.len().max(facts.offered as usize)));
         reasons.extend(uncounted(&point.samples));
         reasons.extend(not_streamed(&point.samples));
         notes = remarks(facts, kind);
@@ -81,7 +81,8 @@ fn late_client(late: &Lateness, target: Target) -> Option<String> {
 /// Sends that never happened, or only after the point's end: the offered rate was not the one on the label. A single last
 /// send that is late makes no other rate.
 fn unsent(samples: &Samples, slo: &Slo) -> Option<String> {
-    let (first, last) = (samples.due.first()?, samples.due.last()?);
+    let first = samples.due.iter().copied().min_by(f64::total_cmp)?;
+    let last = samples.due.iter().copied().max_by(f64::total_cmp)?;
     let end = last + allowed_lag(slo).max(BEHIND_SHARE * (last - first));
     let sends = || samples.sent.iter().zip(&samples.excused).filter(|(_, excused)| !**excused).map(|(sent, _)| *sent);
     let (scheduled, never) = (sends().count(), sends().filter(|sent| sent.is_infinite()).count());
@@ -182,9 +183,12 @@ fn remarks(facts: &PointFacts, kind: ArmKind) -> Vec<String> {
         let lost = "the engines' metrics could not be read: silent recomputes would go unseen";
         return if kind == ArmKind::PrefillDecode { vec![lost.to_string()] } else { Vec::new() };
     };
-    let share = engines.cached_prompt_tokens.zip(engines.prompt_tokens.filter(|n| *n > 0.0)).map(|(c, p)| c / p);
+    let prompts = engines.prompt_tokens.filter(|n| *n > 0.0);
+    let share = engines.cached_prompt_tokens.zip(prompts).map(|(c, p)| c / p);
+    // What prompts were made to share is the workload's, and told as such.
+    let meant = facts.repeated_tokens.zip(prompts).map_or(0.0, |(tokens, p)| tokens as f64 / p);
     share
-        .filter(|share| *share > CACHED_SHARE)
+        .filter(|share| *share > CACHED_SHARE + meant)
         .map(|share| {
             format!("{:.0} % of the prompt tokens came from a prefix cache, which flatters TTFT", 100.0 * share)
         })

@@ -5,8 +5,7 @@ use super::exit::{CliError, Exit};
 use super::{out, present, slo};
 use crate::analyse::Question;
 use crate::plan::environment::{self, Environment};
-use crate::plan::window::Window;
-use crate::record::{RecordedRun, catalog, dir};
+use crate::record::{JudgedPart, RecordedRun, catalog, dir};
 use crate::report::Study;
 use crate::units::Percent;
 use chrono::Local;
@@ -44,7 +43,8 @@ pub(super) fn run(args: &CompareArgs, matches: &ArgMatches) -> Result<Exit, CliE
         })
     });
     let gate = gate.transpose()?;
-    let runs = names.iter().map(|name| read(&args.result_dir, name, args.slo.window)).collect::<Result<Vec<_>, _>>()?;
+    let runs =
+        names.iter().map(|name| read(&args.result_dir, name, (&args.slo).into())).collect::<Result<Vec<_>, _>>()?;
     for skipped in runs.iter().flat_map(|r| &r.skipped) {
         out::warn(format!("skipped {skipped}"));
     }
@@ -73,6 +73,6 @@ pub(super) fn run(args: &CompareArgs, matches: &ArgMatches) -> Result<Exit, CliE
     Ok(present::judge(&study.comparison, gate))
 }
 
-fn read(root: &std::path::Path, name: &str, window: Option<Window>) -> Result<RecordedRun, CliError> {
-    Ok(RecordedRun::read_within(&catalog::resolve(root, name)?, window)?)
+fn read(root: &std::path::Path, name: &str, judged: JudgedPart) -> Result<RecordedRun, CliError> {
+    Ok(RecordedRun::read_as(&catalog::resolve(root, name)?, judged)?)
 }

@@ -159,6 +159,7 @@ fn run_options(order: Option<Order>, sweep: &SweepArgs) -> Result<RunOptions, Cl
         name: flags.name.clone(),
         gate: flags.gate,
         window: sweep.slo.window,
+        goodput_per: sweep.slo.goodput_per.unwrap_or_default(),
         on_failure: flags.on_failure,
         profile: flags.profile,
         metadata: flags.metadata.iter().map(|word| (word.key.clone(), word.value.clone())).collect(),

@@ -13,7 +13,7 @@ use std::fmt::Write as _;
 
 pub(super) fn run(args: &ShowArgs, matches: &ArgMatches) -> Result<Exit, CliError> {
     let dir = catalog::resolve(&args.result_dir, &args.run)?;
-    let run = RecordedRun::read_within(&dir, args.slo.window)?;
+    let run = RecordedRun::read_as(&dir, (&args.slo).into())?;
     let question = plot::question(&run, &args.slo, matches, &Environment::of_process()?)?;
     let study = Study::new(vec![run], question);
     let run = &study.runs[0];

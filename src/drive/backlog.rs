@@ -77,6 +77,7 @@ mod tests {
             timeline: Timeline { chunks: vec![Chunk { at: Offset::ZERO, tokens: 1 }; tokens], ..Timeline::default() },
             outcome: Outcome::Completed,
             stages: None,
+            turn: None,
             text: None,
         }
     }

@@ -41,6 +41,38 @@ impl Writing {
         Ok((receivers, when_primed))
     }
 
+    /// The same where nobody knows the order: requests are written as they are asked for, `first` ones ahead of all.
+    pub(super) fn start_asked(self, first: &[usize]) -> io::Result<(AskedWriting, oneshot::Receiver<()>)> {
+        let ahead = self.ahead(1);
+        let (asked, asks) = std::sync::mpsc::channel();
+        let (sender, ready) = mpsc::channel(ahead);
+        let given = ahead.min(first.len());
+        for position in &first[..given] {
+            // The receiver is right here.
+            let _ = asked.send(*position);
+        }
+        let (primed, when_primed) = oneshot::channel();
+        let run = move || {
+            let mut primed = Some(primed);
+            for (written, position) in asks.iter().enumerate() {
+                if sender.blocking_send(self.write(&self.schedule.requests[position])).is_err() {
+                    return;
+                }
+                if written + 1 == given {
+                    signal(&mut primed);
+                }
+            }
+        };
+        std::thread::Builder::new().name("write-ahead".into()).spawn(run)?;
+        Ok((AskedWriting { ready, asked, given }, when_primed))
+    }
+
+    fn write(&self, request: &Request) -> WrittenRequest {
+        let id = request_id(&self.id_prefix, request);
+        let wire = self.writer.write(&id, &self.prompts.render(request), request.output_tokens.get());
+        WrittenRequest { request: *request, id, wire }
+    }
+
     fn ahead(&self, workers: usize) -> usize {
         let largest = self.prompts.largest_prompt_bytes(&self.schedule);
         (BYTES_AHEAD / largest.max(1)).clamp(2, MOST_AHEAD).div_ceil(workers)
@@ -52,15 +84,34 @@ impl Writing {
             if position == filled {
                 signal(&mut primed);
             }
-            let id = request_id(&self.id_prefix, request);
-            let wire = self.writer.write(&id, &self.prompts.render(request), request.output_tokens.get());
-            let ready = WrittenRequest { request: *request, id, wire };
-            if queues[position % queues.len()].blocking_send(ready).is_err() {
+            if queues[position % queues.len()].blocking_send(self.write(request)).is_err() {
                 // The load was cut off: nobody needs the rest.
                 return;
             }
         }
         signal(&mut primed);
+    }
+}
+
+/// Requests written in the order in which they are asked for.
+pub(super) struct AskedWriting {
+    pub(super) ready: mpsc::Receiver<WrittenRequest>,
+    asked: std::sync::mpsc::Sender<usize>,
+    /// How many of the first ones were asked for.
+    given: usize,
+}
+
+impl AskedWriting {
+    pub(super) fn ask(&self, position: usize) {
+        // The thread is there as long as somebody may ask.
+        let _ = self.asked.send(position);
+    }
+
+    /// The next of the first ones, if there are more.
+    pub(super) fn next_first(&mut self, first: &[usize]) -> Option<usize> {
+        let next = first.get(self.given).copied();
+        self.given += usize::from(next.is_some());
+        next
     }
 }
 

@@ -1,7 +1,7 @@
 //! Driving the load: open loop, on time, and telling the truth about what came back.
 //!
-//! [`run_point`] sends a schedule from threads of its own. The client never waits for an answer before the next due send;
-//! under a concurrency limit a send waits for a slot, and the record says since when one was free. `sse`, `chunk`,
+//! [`run_point`] sends a schedule from threads of its own. The client never waits for an answer before the next due send,
+//! but where the schedule says that a session's turn waits for the one before; under a concurrency limit a send waits for a slot, and the record says since when one was free. `sse`, `chunk`,
 //! `count`, `timeline` and `answer` are pure: bytes in, facts out.
 //!
 //! Deliberately absent: retries (a retried request is another request), SLOs, files, and any knowledge of what is behind
@@ -19,11 +19,13 @@ mod once;
 mod pattern;
 mod point;
 mod progress;
+mod sessions;
 mod sse;
 mod stamped;
 mod stream_queue;
 mod target;
 mod timeline;
+mod turns;
 mod worker;
 
 pub use answer::{Asked, JudgedAnswer, judge};

@@ -2,9 +2,11 @@
 
 use super::connection::Connector;
 use super::exchange::{Clock, Deadlines};
-use super::look_ahead::Writing;
+use super::look_ahead::{AskedWriting, Writing, WrittenRequest};
 use super::progress::{Counts, Progress};
+use super::sessions::SessionWorker;
 use super::target::{Authority, Destination, RequestWriter, TargetError};
+use super::turns::Turns;
 use super::worker::{Common, Slots, Worker};
 use crate::outcome::RequestRecord;
 use crate::plan::workload::{PreparedWorkload, Schedule};
@@ -15,7 +17,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime};
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -100,10 +102,10 @@ pub async fn run_point(
     let connector = Connector::new(&authority, spec.target.access.insecure).await?;
     allow_many_connections();
 
-    let workers = workers(spec.pace);
     let (schedule, id_prefix) = (Arc::clone(&spec.schedule), spec.id_prefix.clone());
     let writing = Writing { schedule, prompts: spec.prompts, writer, id_prefix };
-    let (queues, primed) = writing.start(workers).map_err(|source| not_started("write-ahead", source))?;
+    let (written, primed) =
+        WriteAhead::start(writing, spec.pace).map_err(|source| not_started("write-ahead", source))?;
     primed.await.map_err(|_| DriveError::Broken { thread: "write-ahead".into() })?;
 
     let (time_zero, started_at) = (Instant::now() + LEAD, SystemTime::now() + LEAD);
@@ -123,12 +125,19 @@ pub async fn run_point(
         cancel: cancel.clone(),
         cut: AtomicBool::new(false),
     });
-    let mut ends = Vec::new();
-    for (first, ready) in queues.into_iter().enumerate() {
-        let slots = spec.pace.slots().map(Slots::new);
-        let worker = Worker { common: Arc::clone(&common), first, of: workers, ready, slots };
-        ends.push(start_worker(worker)?);
-    }
+    let slots = || spec.pace.slots().map(Slots::new);
+    let ends = match written {
+        WriteAhead::Turns(writing) => {
+            let worker = SessionWorker { common: Arc::clone(&common), writing, slots: slots() };
+            vec![start_worker(0, move || worker.run())?]
+        }
+        WriteAhead::InOrder(queues) => {
+            let of = queues.len();
+            let worker = |(first, ready)| Worker { common: Arc::clone(&common), first, of, ready, slots: slots() };
+            let workers = queues.into_iter().enumerate().map(worker);
+            workers.map(|w| start_worker(w.first, move || w.run())).collect::<Result<Vec<_>, _>>()?
+        }
+    };
     for (first, end) in ends.into_iter().enumerate() {
         let thread = thread_name(first);
         let ended = end.await.map_err(|_| DriveError::Broken { thread: thread.clone() })?;
@@ -138,13 +147,39 @@ pub async fn run_point(
     Ok(LoadReport { time_zero, started_at, last_end, counts, cancelled: cancel.is_cancelled() })
 }
 
-fn start_worker(worker: Worker) -> Result<oneshot::Receiver<io::Result<()>>, DriveError> {
-    let thread = thread_name(worker.first);
+/// Requests written ahead of need.
+enum WriteAhead {
+    /// For each worker its share, in the order of due times.
+    InOrder(Vec<mpsc::Receiver<WrittenRequest>>),
+    /// As they are asked for, since turns wait for each other. They get one worker.
+    Turns(AskedWriting),
+}
+
+impl WriteAhead {
+    fn start(writing: Writing, pace: Pace) -> io::Result<(WriteAhead, oneshot::Receiver<()>)> {
+        if writing.schedule.turns.is_empty() {
+            let (queues, primed) = writing.start(workers(pace))?;
+            return Ok((WriteAhead::InOrder(queues), primed));
+        }
+        let first = Turns::of(&writing.schedule).first().to_vec();
+        let (asked, primed) = writing.start_asked(&first)?;
+        Ok((WriteAhead::Turns(asked), primed))
+    }
+}
+
+fn start_worker<F>(
+    number: usize,
+    work: impl FnOnce() -> F + Send + 'static,
+) -> Result<oneshot::Receiver<io::Result<()>>, DriveError>
+where
+    F: Future<Output = io::Result<()>>,
+{
+    let thread = thread_name(number);
     let (ended, end) = oneshot::channel();
     let run = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         // Nobody listens where the point's future was dropped.
-        let _ = ended.send(runtime.and_then(|runtime| runtime.block_on(worker.run())));
+        let _ = ended.send(runtime.and_then(|runtime| runtime.block_on(work())));
     };
     std::thread::Builder::new().name(thread.clone()).spawn(run).map_err(|source| not_started(&thread, source))?;
     Ok(end)

@@ -22,7 +22,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio_util::sync::CancellationToken;
 
 /// Connections are opened this long before a request that no idle one waits for.
-const CONNECT_AHEAD: Duration = Duration::from_millis(50);
+pub(super) const CONNECT_AHEAD: Duration = Duration::from_millis(50);
 
 /// Spare connections for the sends of this long: what a busy loop may need to open one.
 const SPARES_FOR: Duration = Duration::from_millis(20);
@@ -72,6 +72,12 @@ impl Slots {
         slots
     }
 
+    /// Waits for a slot, and says since when it was free; `None` if the point is given up.
+    pub(super) async fn take(&mut self, clock: Clock) -> Option<(Offset, Slot)> {
+        let free_since = self.free.recv().await?;
+        Some((free_since, Slot { release: self.release.clone(), clock }))
+    }
+
     fn give_back(&self, since: Offset) {
         // Both ends live in `self`: the channel is open.
         let _ = self.release.send(since);
@@ -79,7 +85,7 @@ impl Slots {
 }
 
 /// Gives its slot back when the request's outcome is known, however it came about.
-struct Slot {
+pub(super) struct Slot {
     release: UnboundedSender<Offset>,
     clock: Clock,
 }
@@ -92,27 +98,19 @@ impl Drop for Slot {
 }
 
 /// Dropped with the last request in flight.
-type InFlight = mpsc::Sender<()>;
+pub(super) type InFlight = mpsc::Sender<()>;
 
 impl Worker {
     /// Returns when every request of its share has its record.
     pub(super) async fn run(self) -> io::Result<()> {
         let queue = StreamQueue::default();
-        let mut sending = pin!(self.send(queue.clone()));
-        // Sends go first, then as many streams as can be served before the next look at the clock.
-        std::future::poll_fn(|cx| {
-            let sent = sending.as_mut().poll(cx);
-            if sent.is_pending() && queue.serve(cx) {
-                cx.waker().wake_by_ref();
-            }
-            sent
-        })
-        .await
+        drive(self.send(queue.clone()), &queue).await
     }
 
     async fn send(mut self, queue: StreamQueue) -> io::Result<()> {
         let timer = DueTimer::new()?;
-        let pool = Arc::new(Pool::new(self.common.connector.clone(), self.spares()));
+        let pool =
+            Arc::new(Pool::new(self.common.connector.clone(), spares(&self.common, self.of, self.slots.is_some())));
         let (in_flight, mut all_ended) = mpsc::channel(1);
         pool.top_up();
         let cancel = self.common.cancel.clone();
@@ -124,28 +122,18 @@ impl Worker {
                 next = self.next(&request, &timer, &pool) => next?,
             };
             let Some((ready, slot, held)) = next else { break };
-            let job = RequestJob { ready, slot, held, _in_flight: in_flight.clone() };
+            let due = if self.common.closed { slot } else { request.due };
+            let job = RequestJob { ready, due, slot, held, then: None, _in_flight: in_flight.clone() };
             queue.add(|first_token| serve(Arc::clone(&self.common), Arc::clone(&pool), job, first_token));
             pool.top_up();
             position += self.of;
         }
         drop(in_flight);
         self.ready.close();
-        self.report_unsent(position).await;
-        self.drain(&mut all_ended).await;
+        let rest = (position..self.common.schedule.requests.len()).step_by(self.of);
+        report_unsent(&self.common, rest).await;
+        drain(&self.common, &mut all_ended).await;
         Ok(())
-    }
-
-    /// So many connections that sends at the schedule's mean rate, or at once, find one open. Under a concurrency limit
-    /// the answers give theirs back.
-    fn spares(&self) -> usize {
-        if self.slots.is_some() {
-            return FEWEST_SPARES;
-        }
-        let requests = &self.common.schedule.requests;
-        let span = requests.last().map_or(0.0, |last| last.due.as_duration().as_secs_f64());
-        let mean = requests.len() as f64 / self.of as f64 * (SPARES_FOR.as_secs_f64() / span);
-        (mean.ceil() as usize).min(requests.len()).clamp(FEWEST_SPARES, MOST_SPARES)
     }
 
     /// Waits for the request's bytes, its due time and its slot.
@@ -165,48 +153,80 @@ impl Worker {
         timer.sleep_until(due).await?;
         self.common.progress.backlog.room().await;
         let Some(slots) = &mut self.slots else { return Ok(Some((ready, request.due, None))) };
-        let Some(free_since) = slots.free.recv().await else { return Ok(None) };
-        let held = Slot { release: slots.release.clone(), clock };
+        let Some((free_since, held)) = slots.take(clock).await else { return Ok(None) };
         Ok(Some((ready, request.due.max(free_since), Some(held))))
     }
+}
 
-    async fn report_unsent(&self, from: usize) {
-        let common = &self.common;
-        let end = common.clock.now();
-        for request in common.schedule.requests.iter().skip(from).step_by(self.of) {
-            let timeline = Timeline { due: request.due, slot: request.due, end, ..Timeline::default() };
-            let id = request_id(&common.id_prefix, request);
-            common.progress.backlog.room().await;
-            common.progress.never_sent();
-            common.record(request, id, timeline, Outcome::Unfinished, None);
+/// Sends go first, then as many streams as can be served before the next look at the clock.
+pub(super) async fn drive(sending: impl Future<Output = io::Result<()>>, queue: &StreamQueue) -> io::Result<()> {
+    let mut sending = pin!(sending);
+    std::future::poll_fn(|cx| {
+        let sent = sending.as_mut().poll(cx);
+        if sent.is_pending() && queue.serve(cx) {
+            cx.waker().wake_by_ref();
         }
-    }
+        sent
+    })
+    .await
+}
 
-    async fn drain(&self, all_ended: &mut mpsc::Receiver<()>) {
-        let common = &self.common;
-        tokio::select! {
-            biased;
-            _ = all_ended.recv() => return,
-            () = common.cancel.cancelled() => {}
-            () = tokio::time::sleep(common.drain) => {}
-        }
-        common.cut.store(true, Ordering::Relaxed);
-        all_ended.recv().await;
+/// So many connections that sends at the schedule's mean rate, or at once, find one open. Under a concurrency limit the
+/// answers give theirs back.
+pub(super) fn spares(common: &Common, workers: usize, limited: bool) -> usize {
+    if limited {
+        return FEWEST_SPARES;
     }
+    let requests = &common.schedule.requests;
+    let span = requests.last().map_or(0.0, |last| last.due.as_duration().as_secs_f64());
+    let mean = requests.len() as f64 / workers as f64 * (SPARES_FOR.as_secs_f64() / span);
+    (mean.ceil() as usize).min(requests.len()).clamp(FEWEST_SPARES, MOST_SPARES)
+}
+
+/// A record for each request that was never sent.
+pub(super) async fn report_unsent(common: &Common, positions: impl Iterator<Item = usize>) {
+    let end = common.clock.now();
+    for request in positions.filter_map(|position| common.schedule.requests.get(position)) {
+        let timeline = Timeline { due: request.due, slot: request.due, end, ..Timeline::default() };
+        let id = request_id(&common.id_prefix, request);
+        common.progress.backlog.room().await;
+        common.progress.never_sent();
+        common.record(request, id, timeline, Outcome::Unfinished, None);
+    }
+}
+
+/// Waits for what is in flight, and cuts it off when that takes too long.
+pub(super) async fn drain(common: &Common, all_ended: &mut mpsc::Receiver<()>) {
+    tokio::select! {
+        biased;
+        _ = all_ended.recv() => return,
+        () = common.cancel.cancelled() => {}
+        () = tokio::time::sleep(common.drain) => {}
+    }
+    common.cut.store(true, Ordering::Relaxed);
+    all_ended.recv().await;
 }
 
 /// A request about to be sent.
-struct RequestJob {
-    ready: WrittenRequest,
-    slot: Offset,
-    held: Option<Slot>,
-    _in_flight: InFlight,
+pub(super) struct RequestJob {
+    pub(super) ready: WrittenRequest,
+    pub(super) due: Offset,
+    pub(super) slot: Offset,
+    pub(super) held: Option<Slot>,
+    /// Who waits for its end.
+    pub(super) then: Option<TurnEnd>,
+    pub(super) _in_flight: InFlight,
 }
 
-async fn serve(common: Arc<Common>, pool: Arc<Pool>, job: RequestJob, first_token: FirstTokenFlag) {
-    let RequestJob { ready: WrittenRequest { request, id, wire }, slot, held, _in_flight } = job;
+/// Where the end of a turn is told, which makes the next one due.
+pub(super) struct TurnEnd {
+    pub(super) position: usize,
+    pub(super) tell: UnboundedSender<(usize, Offset)>,
+}
+
+pub(super) async fn serve(common: Arc<Common>, pool: Arc<Pool>, job: RequestJob, first_token: FirstTokenFlag) {
+    let RequestJob { ready: WrittenRequest { request, id, wire }, due, slot, held, then, _in_flight } = job;
     common.progress.launched();
-    let due = if common.closed { slot } else { request.due };
     let mut timeline = TimelineBuilder::new(due, slot);
     timeline.expect_tokens(request.output_tokens.get());
     if common.keep_text {
@@ -226,6 +246,10 @@ async fn serve(common: Arc<Common>, pool: Arc<Pool>, job: RequestJob, first_toke
     let outcome = outcome.unwrap_or_else(|| reader.outcome(asked));
     let (timeline, text) = reader.finish(at);
     common.progress.ended(&outcome, at);
+    if let Some(TurnEnd { position, tell }) = then {
+        // Nobody listens once the point is cut short.
+        let _ = tell.send((position, at));
+    }
     common.record(&request, id, timeline, outcome, text);
     drop((held, wire, _in_flight));
     if let Some(connection) = connection {
@@ -243,6 +267,7 @@ impl Common {
             timeline,
             outcome,
             stages: None,
+            turn: self.schedule.turns.get(request.index as usize).copied(),
             text,
         };
         self.progress.backlog.add(&record);

@@ -203,6 +203,7 @@ const ANSWERING: [Role; 2] = [Role::Replica, Role::Decode];
 /// Engines that process prompts by design.
 const PREFILLING: [Role; 2] = [Role::Replica, Role::Prefill];
 const PREFIX_HITS: [&str; 2] = ["vllm:prefix_cache_hits_total", "vllm:gpu_prefix_cache_hits_total"];
+const PREFIX_QUERIES: [&str; 2] = ["vllm:prefix_cache_queries_total", "vllm:gpu_prefix_cache_queries_total"];
 
 fn counters(spans: &[InstanceSpan<'_>]) -> EngineCounters {
     let total = |roles: &[Role], names: &[&str]| growth(spans, roles, names, &[]);
@@ -224,6 +225,9 @@ fn counters(spans: &[InstanceSpan<'_>]) -> EngineCounters {
     EngineCounters {
         local_compute_tokens: by_source(&ANSWERING, "local_compute"),
         cached_prompt_tokens: total(&PREFILLING, &PREFIX_HITS),
+        cache_queries: total(&PREFILLING, &PREFIX_QUERIES),
+        decode_cache_hits: total(&D, &PREFIX_HITS),
+        decode_cache_queries: total(&D, &PREFIX_QUERIES),
         decode_cache_hit_tokens: by_source(&D, "local_cache_hit").or_else(|| total(&D, &PREFIX_HITS)),
         external_kv_tokens: by_source(&D, "external_kv_transfer")
             .or_else(|| total(&D, &["vllm:external_prefix_cache_hits_total"])),

@@ -15,6 +15,7 @@ use super::dataset::Dataset;
 use super::deployment::{AttachPlan, Deployment};
 use super::environment::Environment;
 use super::error::PlanError;
+use super::goodput_unit::GoodputUnit;
 use super::gpus::GpuPool;
 use super::load::Overlong;
 use super::metadata;
@@ -103,6 +104,7 @@ fn sweep(
         slo: request.slo,
         target: request.target,
         window: request.run.window,
+        goodput_per: goodput_per(request)?,
         gate,
         timeouts: request.run.timeouts,
         on_failure: request.run.on_failure,
@@ -144,3 +146,16 @@ fn check_context(sweep: &Sweep, arms: &[ArmPlan]) -> Result<(), PlanError> {
 
 #[cfg(test)]
 mod tests;
+
+/// Only where turns wait for each other is it known which sessions there are.
+fn goodput_per(request: &PlanRequest) -> Result<GoodputUnit, PlanError> {
+    let unit = request.run.goodput_per;
+    if !unit.is_request() && !request.load.causal {
+        return Err(PlanError::value(
+            "--goodput-per",
+            unit.name(),
+            "sessions are measured with --causal: add it, or leave this out",
+        ));
+    }
+    Ok(unit)
+}

@@ -30,6 +30,17 @@ pub struct Load {
     /// How often each rate is measured within a launch.
     pub attempts: u32,
     pub seed: u64,
+    /// Turns of a session wait for the answer before them. `None`: every request is due at a time of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub causal: Option<Causal>,
+}
+
+/// How turns of a session follow each other.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Causal {
+    /// Mean think time between an answer's end and the next turn, seconds, exponentially distributed; a trace's own counts
+    /// instead where it has one.
+    pub think_secs: f64,
 }
 
 impl Load {
@@ -47,6 +58,7 @@ impl Load {
             launches: 1,
             attempts: 1,
             seed: 0,
+            causal: None,
         }
     }
 

@@ -17,6 +17,7 @@ mod engine_args;
 mod engine_env;
 pub mod environment;
 pub mod error;
+pub mod goodput_unit;
 mod gpu_flags;
 pub mod gpus;
 pub mod job;
@@ -48,6 +49,7 @@ pub use error::PlanError;
 
 use crate::units::Percent;
 use deployment::Deployment;
+use goodput_unit::GoodputUnit;
 use load::{Load, Workload};
 use serde::{Deserialize, Serialize};
 use slo::{Slo, Target};
@@ -100,6 +102,9 @@ pub struct Sweep {
     /// Which requests are judged, unless somebody asks otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<Window>,
+    /// What has to keep the SLO, unless somebody asks otherwise.
+    #[serde(default, skip_serializing_if = "GoodputUnit::is_request")]
+    pub goodput_per: GoodputUnit,
     /// A miss of this attainment at any point makes exit code 5.
     pub gate: Option<Percent>,
     pub timeouts: Timeouts,

@@ -1,6 +1,7 @@
 //! The flags that describe a measurement, as typed. Names follow `vllm bench serve` wherever it has the flag.
 
 use super::dataset::DatasetOptions;
+use super::goodput_unit::GoodputUnit;
 use super::load::{LengthField, Overlong, RampShape};
 use super::slo_words::GoodputWord;
 use super::strategy::StrategyName;
@@ -90,6 +91,12 @@ pub struct LoadOptions {
     /// Send a timed_trace second for second as it was recorded, one point, instead of rescaled to each --request-rate
     #[arg(long, conflicts_with = "request_rate")]
     pub trace_arrivals: bool,
+    /// Sessions whose turns wait for the answer before them and for think time: closed within a session, open between sessions (sharegpt; timed_trace with session ids)
+    #[arg(long, conflicts_with_all = ["concurrency", "multi_turn"])]
+    pub causal: bool,
+    /// Mean think time between an answer's end and the session's next turn, exponentially distributed; a trace's own counts instead where it has one [default: 5]
+    #[arg(long, value_name = "SECONDS", requires = "causal", value_parser = number)]
+    pub think_time: Option<f64>,
     /// Requests in flight at most; queue time counts in TTFT
     #[arg(long, value_parser = whole_number::<u32>)]
     pub max_concurrency: Option<u32>,
@@ -143,4 +150,7 @@ pub struct SloOptions {
     /// Judge only requests due within: `steady` (at least half of the peak in flight), FROM:TO in seconds, or `all`
     #[arg(long, value_name = "WINDOW")]
     pub window: Option<Window>,
+    /// What has to keep every limit: each request, or, under --causal, each session, by all of its turns or by its last one [default: request]
+    #[arg(long, value_enum, value_name = "UNIT")]
+    pub goodput_per: Option<GoodputUnit>,
 }

@@ -179,7 +179,14 @@ mod tests {
         for key in ["data-parallel-size", "decode.pipeline_parallel_size", "tensor-parallel-size", "config"] {
             assert!(refused(key).contains("GPUs"), "{key}");
         }
-        for key in ["block-size", "decode.max_num_seqs", "env.VLLM_X", "kv.num_threads", "proxy.policy", "compilation-config.level"] {
+        for key in [
+            "block-size",
+            "decode.max_num_seqs",
+            "env.VLLM_X",
+            "kv.num_threads",
+            "proxy.policy",
+            "compilation-config.level",
+        ] {
             assert_eq!(Settings::default().insert(key, "1"), Ok(None), "{key}");
         }
     }

@@ -292,6 +292,7 @@ mod tests {
             },
             outcome,
             stages: None,
+            turn: None,
             text: Some("é\n".to_string()),
         }
     }

@@ -23,7 +23,7 @@ pub mod writer;
 pub use error::RecordError;
 pub use import::Numbers;
 pub use manifest::Manifest;
-pub use read::{RecordedPoint, RecordedRun};
+pub use read::{JudgedPart, RecordedPoint, RecordedRun};
 pub use sent_before::{Repeats, SentBefore};
 pub use tree::runs_below;
 pub use writer::RunWriter;

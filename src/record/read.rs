@@ -9,23 +9,39 @@ pub use super::run::{ImportedFacts, RecordedPoint, RecordedRun, mode_of_name, st
 use super::run::{Stretch, sort};
 use crate::analyse::samples::SamplesBuilder;
 use crate::outcome::{PointFacts, PointKey};
+use crate::plan::goodput_unit::GoodputUnit;
+use crate::plan::options::SloOptions;
 use crate::plan::window::Window;
 use std::path::Path;
 
 /// Records to make room for at once, whatever the manifest says was offered.
 const MOST_RESERVED: u32 = 1 << 20;
 
+/// What of a run is judged; the run's own choice where it is `None`.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct JudgedPart {
+    pub window: Option<Window>,
+    pub per: Option<GoodputUnit>,
+}
+
+impl From<&SloOptions> for JudgedPart {
+    fn from(options: &SloOptions) -> JudgedPart {
+        JudgedPart { window: options.window, per: options.goodput_per }
+    }
+}
+
 impl RecordedRun {
     /// # Errors
     /// When the directory holds no run, or a file of it is damaged in the middle.
     pub fn read(run: &Path) -> Result<RecordedRun, RecordError> {
-        RecordedRun::read_within(run, None)
+        RecordedRun::read_as(run, JudgedPart::default())
     }
 
-    /// Only requests due within `window`; the run's own window where it is `None`.
-    pub fn read_within(run: &Path, window: Option<Window>) -> Result<RecordedRun, RecordError> {
+    /// Only requests due within a window, or sessions in place of requests.
+    pub fn read_as(run: &Path, judged: JudgedPart) -> Result<RecordedRun, RecordError> {
+        let JudgedPart { window, per } = judged;
         if journal::exists(&run.join(dir::JOURNAL)) && run.join(dir::MANIFEST).is_file() {
-            own(run, window)
+            own(run, window, per)
         } else {
             imported::read(run, window.unwrap_or_default())
         }
@@ -34,7 +50,7 @@ impl RecordedRun {
 
 /// The journal goes by line by line, and only columns of it stay. A steady state has to be found first: then, and only
 /// then, it goes by twice.
-fn own(run: &Path, window: Option<Window>) -> Result<RecordedRun, RecordError> {
+fn own(run: &Path, window: Option<Window>, per: Option<GoodputUnit>) -> Result<RecordedRun, RecordError> {
     let manifest = Manifest::read(run)?;
     let window = window.or(manifest.sweep.window).unwrap_or_default();
     let read = |stretch: &dyn Fn(PointKey) -> Option<Stretch>| own_points(run, &manifest.points, stretch);
@@ -47,6 +63,8 @@ fn own(run: &Path, window: Option<Window>) -> Result<RecordedRun, RecordError> {
         }
     };
     sort(&mut points);
+    let per = per.unwrap_or(manifest.sweep.goodput_per);
+    points.iter_mut().for_each(|point| point.count_per(per));
     Ok(RecordedRun {
         dir: run.to_path_buf(),
         mode: manifest.arm.name.clone(),

@@ -5,6 +5,7 @@ use super::manifest::Manifest;
 use crate::analyse::summary::steady_seconds;
 use crate::analyse::{PointInput, Samples};
 use crate::outcome::{PointFacts, PointKey, RequestRecord};
+use crate::plan::goodput_unit::GoodputUnit;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -70,6 +71,20 @@ impl RecordedPoint {
             duration_secs: self.duration_secs,
             samples: Arc::clone(&self.samples),
         }
+    }
+}
+
+impl RecordedPoint {
+    /// Puts sessions in the place of their requests.
+    pub(super) fn count_per(&mut self, unit: GoodputUnit) {
+        if unit.is_request() || !self.samples.is_causal() {
+            return;
+        }
+        let (requests, sessions) = (self.samples.len(), self.samples.per(unit));
+        if let Some(facts) = &mut self.facts {
+            facts.why.push(format!("judged by {}: {} of {requests} requests", unit.words(), sessions.len()));
+        }
+        self.samples = Arc::new(sessions);
     }
 }
 

@@ -58,6 +58,8 @@ fn header() -> Vec<String> {
     );
     all.extend(["joules_per_request", "joules_per_output_token"].map(String::from));
     all.extend(["spec_acceptance_percent", "spec_acceptance_length"].map(String::from));
+    all.extend(["prefix_hit_percent", "decode_prefix_hit_percent", "repeated_percent", "sessions"].map(String::from));
+    all.extend(["sessions_all_turns_percent", "sessions_last_turn_percent"].map(String::from));
     all.push("why".to_string());
     all
 }
@@ -116,6 +118,15 @@ fn line(arm: &ArmReport, JudgedPoint { report, summary, input }: JudgedPoint<'_>
     all.extend([
         number(engines.and_then(|e| e.acceptance_percent())),
         number(engines.and_then(|e| e.acceptance_length())),
+    ]);
+    let (cache, sessions) = (report.prefix_cache.as_ref(), report.sessions);
+    all.extend([
+        number(cache.and_then(|c| c.computing()).map(|hits| hits.hit_percent)),
+        number(cache.and_then(|c| c.decode).map(|hits| hits.hit_percent)),
+        number(cache.and_then(|c| c.repeated_percent)),
+        sessions.map_or_else(String::new, |s| s.offered.to_string()),
+        number(sessions.map(|s| s.all_turns)),
+        number(sessions.map(|s| s.last_turn)),
     ]);
     all.push(report.why.join("; "));
     all

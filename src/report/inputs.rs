@@ -1,6 +1,6 @@
 //! From runs as recorded to arms as `analyse` takes them, and what a run says of itself in words.
 
-use crate::analyse::{ArmInput, ArmKind, Identity};
+use crate::analyse::{ArmInput, ArmKind, Identity, Samples};
 use crate::outcome::PointKey;
 use crate::plan::deployment::{AttachPlan, Deployment, GpuAssignment};
 use crate::plan::labels::{self, Unnamed};
@@ -165,6 +165,18 @@ pub fn dataset(run: &RecordedRun) -> Option<String> {
     }
 }
 
+/// What titles say of arms whose turns waited for each other, and of those that were judged by session; nothing of others.
+pub fn loop_words<'a>(samples: impl IntoIterator<Item = &'a Samples>) -> &'static str {
+    let causal: Vec<&Samples> = samples.into_iter().filter(|samples| samples.is_causal()).collect();
+    match causal.as_slice() {
+        [] => "",
+        all if all.iter().all(|samples| samples.is_judged_per_session()) => {
+            ", closed within a session, open between sessions, judged per session"
+        }
+        _ => ", closed within a session, open between sessions",
+    }
+}
+
 /// How requests arrive: `Poisson arrivals`, `300 requests a point`, `seed 0`; empty for imported files.
 pub fn load_words(run: &RecordedRun) -> Vec<String> {
     let Some(Sweep { load, .. }) = run.manifest.as_ref().map(|m| &m.sweep) else { return Vec::new() };
@@ -182,8 +194,11 @@ pub fn load_words(run: &RecordedRun) -> Vec<String> {
         (None, Extent::Requests(n)) => format!("{n} requests a point"),
         (None, Extent::Duration(d)) => format!("{} s a point", words::number(d.as_secs_f64())),
     };
+    let waits = load.causal.map(|causal| {
+        format!("turns wait for the answer before them and {} s of think time", words::number(causal.think_secs))
+    });
     let limit = load.max_concurrency.map(|n| format!("at most {n} in flight"));
-    [Some(arrivals), Some(extent), limit, Some(format!("seed {}", load.seed))].into_iter().flatten().collect()
+    [Some(arrivals), waits, Some(extent), limit, Some(format!("seed {}", load.seed))].into_iter().flatten().collect()
 }
 
 /// `2 × H100 80GB HBM3`, from what the driver said, or `2 virtual GPUs`; `None` where no GPU is recorded.

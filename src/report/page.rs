@@ -3,6 +3,7 @@
 use super::Study;
 use super::figures::Drawn;
 use super::html::{self, ArmPage, HtmlError, PageFigure, PageFile, PageInput};
+use super::inputs;
 use crate::words;
 
 /// The whole page. `command` made the report; `generated_at` is shown as it stands.
@@ -26,10 +27,14 @@ pub fn page(study: &Study, figures: &[Drawn], command: &[String], generated_at: 
         .map(|((run, input), summaries)| ArmPage { run, input, summaries })
         .collect();
     let names: Vec<&str> = study.comparison.arms.iter().map(|a| a.name.as_str()).collect();
+    let samples = study.arms.iter().flat_map(|arm| &arm.points).map(|point| point.samples.as_ref());
+    let sessions = inputs::loop_words(samples);
     let input = PageInput {
         title: &match names.as_slice() {
-            [first, others @ ..] if !others.is_empty() => format!("{first} against {}", words::listed(others)),
-            names => names.join(""),
+            [first, others @ ..] if !others.is_empty() => {
+                format!("{first} against {}{sessions}", words::listed(others))
+            }
+            names => format!("{}{sessions}", names.join("")),
         },
         comparison: &study.comparison,
         arms: &arms,

@@ -114,6 +114,7 @@ impl Made {
             why: self.why.clone(),
             offered: self.requests,
             repeated_prompts: 0,
+            repeated_tokens: None,
             duration_secs: f64::from(self.requests) / rate + 1.0,
             started_at: "2026-11-21T15:00:10+00:00".to_string(),
             engine_restarts: 0,
@@ -169,6 +170,7 @@ impl Made {
             timeline: Timeline { due: at(0.0), slot: at(0.0), sent: Some(at(2e-4)), end: last, ..Timeline::default() },
             outcome: Outcome::Completed,
             stages: None,
+            turn: None,
             text: None,
         };
         if i % 10 < self.failing {
@@ -273,6 +275,7 @@ fn sweep(rates: &[f64], requests: u32) -> Sweep {
         target: Target::default(),
         gate: None,
         window: None,
+        goodput_per: crate::plan::goodput_unit::GoodputUnit::Request,
         timeouts: Timeouts {
             first_token: Duration::from_secs(60),
             idle: Duration::from_secs(30),

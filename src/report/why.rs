@@ -3,6 +3,7 @@
 
 use crate::analyse::attribution::{Attribution, Binding, Shift, TimeSpent};
 use crate::analyse::hand_over::{BoundBy, HandOver};
+use crate::analyse::prefix::PrefixCache;
 use crate::analyse::{ArmInput, ArmReport, PointInput, PointReport};
 use crate::plan::slo::Slo;
 use crate::units::RequestRate;
@@ -96,6 +97,17 @@ pub(super) fn hints<'a>(arms: impl IntoIterator<Item = (&'a ArmReport, &'a ArmIn
 /// The hand-over of each arm that has one, at the point where posting it cost most.
 pub(super) fn hand_overs<'a>(arms: impl IntoIterator<Item = &'a ArmReport>) -> Vec<String> {
     arms.into_iter().filter_map(hand_over).collect()
+}
+
+/// The prefix caches of each arm over all of its points, where prompts shared anything, and what would find more.
+pub(super) fn prefix_caches<'a>(arms: impl IntoIterator<Item = (&'a ArmReport, &'a ArmInput)>) -> Vec<String> {
+    let told = |(report, input): (&ArmReport, &ArmInput)| {
+        let found = report.prefix_cache.filter(PrefixCache::is_worth_telling)?;
+        let advice = found.advice(input.computing_instances().unwrap_or(1), input.is_prefix_aware());
+        let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
+        Some(format!("{}: {found}{advice}", report.name))
+    };
+    arms.into_iter().filter_map(told).collect()
 }
 
 fn hand_over(report: &ArmReport) -> Option<String> {

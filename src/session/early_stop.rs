@@ -112,7 +112,8 @@ mod tests {
         };
         let requests = vec![request(0, 0.0, 101), request(1, 0.5, 1)];
         let rate = RequestRate::new(2.0).expect("a rate");
-        let schedule = Schedule { rate, attempt: 1, requests, repeats: 0, clipped: 0 };
+        let schedule =
+            Schedule { rate, attempt: 1, requests, repeats: 0, clipped: 0, turns: Vec::new(), repeated_tokens: None };
         let slo = Slo { ttft: Ttft::from_millis(200.0), tpot: Tpot::from_millis(10.0), e2el: None };
         let ends = doomed(&schedule, &slo);
         assert!((ends[0] - 0.7).abs() < 1e-9 && (ends[1] - 1.2).abs() < 1e-9, "{ends:?}");

@@ -192,7 +192,8 @@ impl Measurement<'_> {
 
     async fn load(&self, order: PointOrder, schedule: &Arc<Schedule>) -> Result<MeasuredLoad, SessionError> {
         let (key, sweep) = (order.key, &self.context.sweep);
-        let lookout = order.may_stop.then(|| Lookout::new(sweep.slo));
+        // When a turn will be due depends on answers: none is certain to miss before it is.
+        let lookout = (order.may_stop && schedule.turns.is_empty()).then(|| Lookout::new(sweep.slo));
         let progress = Arc::new(Progress::default());
         let abort = AbortCell::default();
         let (records, finished) = tokio::sync::mpsc::unbounded_channel();
@@ -342,6 +343,7 @@ fn facts(
         why,
         offered: load.offered(schedule),
         repeated_prompts: schedule.repeats,
+        repeated_tokens: schedule.repeated_tokens,
         duration_secs: load.report.last_end.as_secs(),
         started_at: DateTime::<Local>::from(load.report.started_at).to_rfc3339(),
         engine_restarts: u32::try_from(window.restarted.len()).unwrap_or(u32::MAX)

@@ -133,6 +133,7 @@ mod tests {
             duration_secs: 1.0,
             started_at: String::new(),
             repeated_prompts: 0,
+            repeated_tokens: None,
             engine_restarts: 0,
             ranks: Vec::new(),
             engines: None,

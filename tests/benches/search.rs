@@ -260,6 +260,7 @@ fn facts(order: &PointOrder, offered: u32, secs: f64, stopped: Option<EarlyStop>
         why: Vec::new(),
         offered,
         repeated_prompts: 0,
+        repeated_tokens: None,
         duration_secs: secs,
         started_at: String::new(),
         engine_restarts: 0,

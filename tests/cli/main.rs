@@ -25,6 +25,7 @@ mod python;
 mod ranks;
 mod refused;
 mod scripts;
+mod sessions;
 mod show;
 mod support;
 mod topologies;

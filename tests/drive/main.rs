@@ -1,6 +1,7 @@
 //! The load client against scripted servers: what it sends, when, and how it judges every awkward answer.
 
 mod attach;
+mod sessions;
 mod tls;
 
 use kit::scripted::{Answer, Received, Server};
@@ -55,6 +56,7 @@ fn point(address: std::net::SocketAddr, requests: u32, rate: f64) -> PointSpec {
         launches: 1,
         attempts: 1,
         seed: 1,
+        causal: None,
     };
     let prompts = PreparedWorkload::prepare(&workload(), &load, PrepareContext::default()).expect("prepares");
     PointSpec {

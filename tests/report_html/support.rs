@@ -350,6 +350,7 @@ fn facts(point: &Point, kind: ArmKind) -> PointFacts {
         why: Vec::new(),
         offered: point.records.len() as u32,
         repeated_prompts: 0,
+        repeated_tokens: None,
         duration_secs: 10.8,
         started_at: "2026-11-21T21:41:00+00:00".to_string(),
         engine_restarts: 0,

@@ -1,7 +1,7 @@
 //! Records as they come, turned into columns: a journal of any size is read as a stream.
 
 use super::{Fates, NOT_SERVED, ONE_TOKEN_TPOT, PerSecond, Samples, UNKNOWN_TOKENS, UNKNOWN_TPOT, UNRECORDED};
-use crate::outcome::{CountedBy, Failure, Outcome, RequestRecord, Timeline};
+use crate::outcome::{CountedBy, Failure, Outcome, RequestRecord, SessionTurn, Timeline};
 use crate::units::TokenCount;
 
 /// Builds [`Samples`] record by record.
@@ -40,6 +40,7 @@ impl SamplesBuilder {
         let s = &mut self.samples;
         let line = &record.timeline;
         s.index.push(record.index);
+        s.turns.extend(record.turn);
         s.due.push(line.due.as_secs());
         s.sent.push(line.sent.map_or(NOT_SERVED, |t| t.as_secs()));
         s.end.push(line.end.as_secs());
@@ -82,6 +83,10 @@ impl SamplesBuilder {
                 PerSecond::add(&mut s.per_second.tokens, second as f64, *tokens);
             }
         }
+        if s.turns.len() != s.len() {
+            s.turns.clear();
+        }
+        s.offered_rate = Samples::offered_rate(&s.turns);
         s.sort_by_due();
         let last_due = s.due.last().copied().unwrap_or(0.0);
         let missing = (offered.unwrap_or(0) as usize).saturating_sub(s.len());
@@ -91,6 +96,12 @@ impl SamplesBuilder {
             s.sent.push(NOT_SERVED);
             s.end.push(last_due);
             s.excused.push(false);
+            s.turns.extend(s.turns.last().map(|last| SessionTurn {
+                session: u32::MAX,
+                turn: 0,
+                of: u32::MAX,
+                ..*last
+            }));
             s.prompt_tokens.push(0);
             if let Some(lag) = &mut s.lag {
                 lag.push(NOT_SERVED);

@@ -22,6 +22,7 @@ fn tokens_whose_chunks_werent_kept_still_count_in_their_seconds() {
         timeline,
         outcome: Outcome::Completed,
         stages: None,
+        turn: None,
         text: None,
     };
     let mut thinned = record.clone();

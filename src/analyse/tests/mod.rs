@@ -31,6 +31,7 @@ pub(super) fn fine(per_second: f64, offered: u32) -> PointFacts {
         why: Vec::new(),
         offered,
         repeated_prompts: 0,
+        repeated_tokens: None,
         duration_secs: f64::from(offered) / per_second,
         started_at: "2026-11-21T21:00:00Z".to_string(),
         engine_restarts: 0,

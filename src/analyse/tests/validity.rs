@@ -36,6 +36,7 @@ fn record(index: u32, due: u64, lag: u64) -> RequestRecord {
         },
         outcome: Outcome::Completed,
         stages: None,
+        turn: None,
         text: None,
     }
 }

@@ -85,6 +85,7 @@ fn run_options(args: &BestArgs) -> Result<RunOptions, CliError> {
         profile: false,
         gate: None,
         window: args.slo.window,
+        goodput_per: args.slo.goodput_per.unwrap_or_default(),
         on_failure: OnFailure::default(),
         metadata: BTreeMap::new(),
         metrics: MetricChoice::default(),

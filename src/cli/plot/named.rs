@@ -81,7 +81,7 @@ impl RowSource {
                     .ok_or_else(|| CliError::usage(format!("{} has no row", path.display())))
             }
             RowSource::Run(place) | RowSource::Tree(place) => {
-                let asked = RecordedRun::read_within(place, args.slo.window).ok();
+                let asked = RecordedRun::read_as(place, (&args.slo).into()).ok();
                 let question = match &asked {
                     Some(run) => question(run, &args.slo, matches, env)?,
                     None => {

@@ -19,7 +19,7 @@ pub(super) fn write_all(
     matches: &ArgMatches,
     env: &Environment,
 ) -> Result<Exit, CliError> {
-    let run = RecordedRun::read_within(dir, args.slo.window)?;
+    let run = RecordedRun::read_as(dir, (&args.slo).into())?;
     if run.points.is_empty() {
         return Err(CliError::usage(format!(
             "{} has no measured point, so there is nothing to plot\nhint: `topobench show {}` tells what became of it",

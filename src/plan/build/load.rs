@@ -2,7 +2,7 @@
 
 use crate::plan::dataset::{DatasetName, DatasetOptions};
 use crate::plan::error::PlanError;
-use crate::plan::load::{Arrivals, Extent, Load, RampUp};
+use crate::plan::load::{Arrivals, Causal, Extent, Load, RampUp};
 use crate::plan::options::LoadOptions;
 use crate::plan::strategy::StrategyPlan;
 use crate::plan::topology::Defaults;
@@ -125,7 +125,28 @@ pub(super) fn build(
         launches,
         attempts: o.attempts,
         seed: o.seed,
+        causal: causal(o, dataset)?,
     })
+}
+
+/// Seconds that somebody thinks between an answer and the next turn, unless they say otherwise.
+const DEFAULT_THINK_SECS: f64 = 5.0;
+/// A day.
+const LONGEST_THINK_SECS: f64 = 86_400.0;
+
+fn causal(o: &LoadOptions, dataset: &DatasetOptions) -> Result<Option<Causal>, PlanError> {
+    if !o.causal {
+        return Ok(None);
+    }
+    if !matches!(dataset.dataset_name, DatasetName::Sharegpt | DatasetName::TimedTrace) {
+        let remedy = "sessions come from --dataset-name sharegpt, or from a timed_trace whose lines name them";
+        return Err(PlanError::value("--causal", true, remedy));
+    }
+    let think_secs = o.think_time.unwrap_or(DEFAULT_THINK_SECS);
+    if !(0.0..=LONGEST_THINK_SECS).contains(&think_secs) {
+        return Err(PlanError::value("--think-time", think_secs, "give seconds, 0 or more, a day at most"));
+    }
+    Ok(Some(Causal { think_secs }))
 }
 
 fn check_size(extent: Extent, rates: &[RequestRate]) -> Result<(), PlanError> {

@@ -2,6 +2,7 @@
 
 use crate::plan::access::HeaderWord;
 use crate::plan::arm::ArmSpec;
+use crate::plan::goodput_unit::GoodputUnit;
 use crate::plan::job::SlurmJob;
 use crate::plan::options::{LoadOptions, WorkloadOptions};
 use crate::plan::slo::{Slo, Target};
@@ -50,6 +51,7 @@ pub struct RunOptions {
     pub name: Option<String>,
     pub gate: Option<f64>,
     pub window: Option<Window>,
+    pub goodput_per: GoodputUnit,
     pub on_failure: OnFailure,
     pub profile: bool,
     pub metadata: BTreeMap<String, String>,

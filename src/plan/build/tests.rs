@@ -96,6 +96,7 @@ fn request(flags: Flags, env: &Environment) -> Result<PlanRequest, PlanError> {
             name: flags.name,
             gate: flags.gate,
             window: flags.slo.window,
+            goodput_per: flags.slo.goodput_per.unwrap_or_default(),
             on_failure: OnFailure::default(),
             profile: false,
             metadata: BTreeMap::new(),

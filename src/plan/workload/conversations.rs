@@ -51,16 +51,20 @@ pub(super) struct ConversationSearch<'a> {
 /// Which turn of which conversation a request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct TurnPlace {
-    conversation: u32,
-    turn: u32,
+    pub(super) conversation: u32,
+    pub(super) turn: u32,
 }
 
 impl TurnPlace {
+    pub(super) fn new(conversation: u32, turn: u32) -> Self {
+        TurnPlace { conversation, turn }
+    }
+
     pub(super) fn seed(self) -> u64 {
         u64::from(self.conversation) << 32 | u64::from(self.turn)
     }
 
-    fn of_seed(seed: u64) -> Self {
+    pub(super) fn of_seed(seed: u64) -> Self {
         TurnPlace { conversation: (seed >> 32) as u32, turn: seed as u32 }
     }
 }
@@ -97,7 +101,10 @@ impl Conversations {
         let wanted: u64 = search.points.iter().sum();
         for exchanges in candidates {
             // At the end of a point every open conversation may leave its longest rest unused.
-            if turns >= wanted + search.points.len() as u64 * u64::from(search.open) * longest {
+            // Of a search nobody knows how many.
+            if !search.points.is_empty()
+                && turns >= wanted + search.points.len() as u64 * u64::from(search.open) * longest
+            {
                 break;
             }
             let measured = measure(exchanges, search, &mut report);
@@ -170,6 +177,14 @@ impl Conversations {
     pub(super) fn fit(&self, fits: impl Fn(TokenCount, TokenCount) -> bool) -> bool {
         let mut turns = self.all.iter().flat_map(|conversation| &conversation.turns);
         turns.all(|turn| fits(TokenCount(turn.prompt_tokens), TokenCount(turn.output_tokens)))
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.all.len()
+    }
+
+    pub(super) fn turns_of(&self, conversation: usize) -> usize {
+        self.all[conversation].turns.len()
     }
 
     /// Requests that can be made of them, each once.

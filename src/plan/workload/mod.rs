@@ -8,6 +8,7 @@
 //! Prompts are fresh at every rate and attempt: otherwise prefix caches would serve the later points. Deliberately
 //! absent: downloads, clocks, HTTP.
 
+mod causal;
 mod chat;
 mod conversations;
 mod entries;
@@ -20,9 +21,11 @@ mod points;
 mod prepared;
 mod prompt;
 mod ranks;
+mod repeated;
 mod row;
 mod rows;
 mod seeds;
+mod sessions;
 mod source;
 #[cfg(test)]
 mod tests;

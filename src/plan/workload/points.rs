@@ -32,8 +32,18 @@ pub(super) fn due_offsets(
     Ok(arrivals::due_offsets(&pattern, seed)?)
 }
 
+/// Requests of a point whose sessions are causal: nobody knows when their later turns will fall due, so that a duration
+/// stands for as many as are due in it at the rate.
+pub(super) fn requests_of(extent: Extent, rate: RequestRate) -> u64 {
+    match extent {
+        Extent::Requests(n) => u64::from(n),
+        Extent::Duration(window) => (window.as_secs_f64() * rate.per_second()).round().max(1.0) as u64,
+    }
+}
+
 pub(super) fn count(load: &Load, rate: RequestRate, attempt: u32) -> Result<u64, WorkloadError> {
     match load.extent_of(rate) {
+        extent if load.causal.is_some() => Ok(requests_of(extent, rate)),
         Extent::Requests(n) => Ok(u64::from(n)),
         Extent::Duration(_) => Ok(due_offsets(load, rate, attempt, None)?.len() as u64),
     }

@@ -8,7 +8,7 @@ use super::seeds::{self, SeedPurpose};
 use super::source::Source;
 use super::texts::Text;
 use super::tokenizer::Tokenizer;
-use crate::outcome::{PointKey, Request};
+use crate::outcome::{PointKey, Request, SessionTurn};
 use crate::plan::load::{Endpoint, Extent, Load, Overlong, Workload};
 use crate::units::{Offset, RequestRate, TokenCount};
 use std::path::Path;
@@ -28,9 +28,25 @@ pub struct Schedule {
     pub repeats: u32,
     /// Requests whose drawn lengths were cut to the model's context.
     pub clipped: u32,
+    /// Which turn of which session each request is, where turns wait for each other; empty where none does.
+    pub turns: Vec<SessionTurn>,
+    /// Prompt tokens that an earlier prompt of the point begins with; `None` where nobody knows.
+    pub repeated_tokens: Option<u64>,
 }
 
 impl Schedule {
+    pub(super) fn empty(rate: RequestRate, attempt: u32) -> Schedule {
+        Schedule {
+            rate,
+            attempt,
+            requests: Vec::new(),
+            repeats: 0,
+            clipped: 0,
+            turns: Vec::new(),
+            repeated_tokens: None,
+        }
+    }
+
     /// The last due; zero for an empty schedule.
     pub fn span(&self) -> Offset {
         self.requests.last().map_or(Offset::ZERO, |r| r.due)
@@ -66,15 +82,22 @@ impl PreparedWorkload {
             workload.dataset.path().and_then(|path| skipped.warning(Path::new(path))).into_iter().collect();
         warnings.extend(source.too_few(load)?);
         let endpoint = workload.endpoint;
-        let prepared = PreparedWorkload { load: load.clone(), endpoint, context, source, report, warnings };
+        let mut prepared = PreparedWorkload { load: load.clone(), endpoint, context, source, report, warnings };
         prepared.load.rates.iter().try_for_each(|rate| prepared.schedule(*rate, 1).map(drop))?;
         prepared.check_points()?;
+        if prepared.load.causal.is_some() {
+            let long = prepared.long_sessions()?;
+            prepared.warnings.extend(long);
+        }
         Ok(prepared)
     }
 
     /// A point without a request would be measured without a result, and pass any gate.
     fn check_points(&self) -> Result<(), WorkloadError> {
         let Extent::Duration(window) = self.load.extent else { return Ok(()) };
+        if self.load.causal.is_some() {
+            return Ok(());
+        }
         let secs = window.as_secs_f64();
         for (rate, attempt) in points(&self.load).filter(|(rate, _)| rate.per_second() * secs < SURELY_SOME) {
             if due_offsets(&self.load, rate, attempt, self.recorded_offsets())?.is_empty() {
@@ -129,11 +152,20 @@ impl PreparedWorkload {
 
     /// The requests of any point. Equal points give equal schedules.
     pub fn schedule_of(&self, planned: &PlannedPoint) -> Result<Schedule, WorkloadError> {
+        let schedule = match self.load.causal {
+            Some(causal) => self.causal_schedule(planned, causal),
+            None => self.open_schedule(planned),
+        }?;
+        Ok(Schedule { repeated_tokens: self.repeated_tokens(&schedule.requests), ..schedule })
+    }
+
+    /// Every request due at a time of its own.
+    fn open_schedule(&self, planned: &PlannedPoint) -> Result<Schedule, WorkloadError> {
         let PointKey { rate, attempt } = planned.key;
         let point = seeds::point(self.load.seed, rate, attempt);
         let load = Load { extent: planned.extent, requests: Vec::new(), ..self.load.clone() };
         let due = due_offsets(&load, rate, attempt, self.recorded_offsets())?;
-        let mut schedule = Schedule { rate, attempt, requests: Vec::with_capacity(due.len()), repeats: 0, clipped: 0 };
+        let mut schedule = Schedule { requests: Vec::with_capacity(due.len()), ..Schedule::empty(rate, attempt) };
         match &self.source {
             Source::Random { .. } => schedule.requests = self.drawn(point, due.into_iter(), &mut schedule.clipped)?,
             Source::Texts(texts) => {

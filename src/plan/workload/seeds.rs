@@ -18,6 +18,7 @@ pub(super) enum SeedPurpose {
     Block,
     Shuffle,
     PrefixChoice,
+    Think,
 }
 
 pub(super) fn derive(role: SeedPurpose, parts: &[u64]) -> u64 {

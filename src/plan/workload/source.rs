@@ -9,6 +9,7 @@ use super::points::{count, points, requests_in_run};
 use super::prompt::{Alphabet, PromptSegment};
 use super::rows::Skipped;
 use super::seeds::{self, SeedPurpose};
+use super::sessions::{DatasetTurn, PointSessions};
 use super::texts::{self, Found, Text};
 use super::timed::{self, Recorded};
 use super::tokenizer::Tokenizer;
@@ -77,6 +78,9 @@ impl Source {
             Dataset::TimedTrace { path } => {
                 let mut trace = timed::load(Path::new(path))?;
                 let report = fit(&mut trace, path, context)?;
+                if load.causal.is_some() {
+                    trace.find_sessions(Path::new(path))?;
+                }
                 let recorded = Source::Recorded { trace, alphabet: alphabet(workload.endpoint, tokenizer)? };
                 Ok((recorded, report, Skipped::default()))
             }
@@ -93,14 +97,14 @@ impl Source {
                 let report = PrepareReport { candidates, ..PrepareReport::default() };
                 Ok((Source::Texts(texts), report, Skipped::default()))
             }
-            Dataset::Sharegpt { path, output_len, multi_turn: Some(open) } => {
+            Dataset::Sharegpt { path, output_len, multi_turn } if multi_turn.is_some() || load.causal.is_some() => {
                 let search = conversations::ConversationSearch {
                     path: Path::new(path),
                     tokenizer: needed(tokenizer, &workload.dataset)?,
                     seed: load.seed,
                     output_len: *output_len,
                     room: context.room(),
-                    open: *open,
+                    open: multi_turn.unwrap_or(1),
                     points: &points(load).map(|(r, a)| count(load, r, a)).collect::<Result<Vec<_>, _>>()?,
                 };
                 let (conversations, report, skipped) = Conversations::load(&search)?;
@@ -149,6 +153,7 @@ impl Source {
 }
 
 impl Recorded {
+    /// The point's next request, as recorded.
     pub(super) fn request(&self, index: u32, due: Offset, seed: u64) -> Request {
         let timed::RecordedRequest { prompt_tokens, output_tokens, .. } = *self.arrival(index);
         Request { index, due, prompt_tokens, output_tokens, seed }
@@ -156,6 +161,34 @@ impl Recorded {
 
     pub(super) fn arrival(&self, index: u32) -> &timed::RecordedRequest {
         &self.arrivals[index as usize % self.arrivals.len()]
+    }
+
+    /// The recorded request behind one of a schedule. Turns of sessions are not in the trace's order: their seed holds the
+    /// number of the arrival.
+    fn number_of(&self, request: &Request) -> u32 {
+        if self.sessions.is_empty() { request.index } else { request.seed as u32 }
+    }
+
+    pub(super) fn arrival_of(&self, request: &Request) -> &timed::RecordedRequest {
+        self.arrival(self.number_of(request))
+    }
+
+    /// When the sessions began.
+    pub(super) fn session_starts(&self) -> Vec<Offset> {
+        self.sessions.iter().map(|session| self.offsets[session[0] as usize]).collect()
+    }
+
+    /// The sessions of a point, from the trace's first on; past its last it starts over.
+    pub(super) fn sessions(&self, point: u64, requests: u64) -> PointSessions {
+        let named = |number: u32| (point & !u64::from(u32::MAX)) | u64::from(number);
+        let turn = |number: &u32| {
+            let timed::RecordedRequest { prompt_tokens, output_tokens, think, .. } = *self.arrival(*number);
+            DatasetTurn { seed: named(*number), prompt_tokens, output_tokens, think }
+        };
+        PointSessions::take(requests, |i| {
+            let turns = self.sessions[i % self.sessions.len()].iter().map(turn).collect();
+            (turns, i >= self.sessions.len())
+        })
     }
 
     /// Of so many requests, those that come again with the same named blocks: past its end the trace starts over.
@@ -167,12 +200,11 @@ impl Recorded {
 
     /// Named blocks first, then tokens of the request's own.
     pub(super) fn stretches(&self, request: &Request) -> impl Iterator<Item = PromptSegment> {
-        let point = request.seed;
-        let own = PromptSegment {
-            seed: seeds::derive(SeedPurpose::Prompt, &[point, u64::from(request.index)]),
-            tokens: u32::MAX,
-        };
-        let blocks = self.arrival(request.index).blocks.iter().map(move |hash| PromptSegment {
+        let number = self.number_of(request);
+        let point = if self.sessions.is_empty() { request.seed } else { request.seed & !u64::from(u32::MAX) };
+        let own =
+            PromptSegment { seed: seeds::derive(SeedPurpose::Prompt, &[point, u64::from(number)]), tokens: u32::MAX };
+        let blocks = self.arrival(number).blocks.iter().map(move |hash| PromptSegment {
             seed: seeds::derive(SeedPurpose::Block, &[point, *hash]),
             tokens: timed::BLOCK_TOKENS,
         });
@@ -200,7 +232,7 @@ fn alphabet(endpoint: Endpoint, tokenizer: Option<&Tokenizer>) -> Result<Alphabe
 fn fit(trace: &mut Recorded, path: &str, context: PrepareContext) -> Result<PrepareReport, WorkloadError> {
     let mut report = PrepareReport { candidates: trace.arrivals.len(), ..PrepareReport::default() };
     let limit = context.room();
-    let Recorded { offsets, arrivals } = std::mem::take(trace);
+    let Recorded { offsets, arrivals, .. } = std::mem::take(trace);
     for (position, (at, mut arrival)) in offsets.into_iter().zip(arrivals).enumerate() {
         let (prompt, output) = (arrival.prompt_tokens.get(), arrival.output_tokens.get());
         let room = limit.saturating_sub(output);

@@ -1,3 +1,4 @@
+mod causal;
 mod found;
 mod fresh;
 mod multi_turn;

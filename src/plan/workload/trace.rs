@@ -1,6 +1,7 @@
 //! The workload as sent: one line a request for trace.jsonl, and the hash by which two runs know that they saw the same.
 
 use super::prepared::{PreparedWorkload, Schedule};
+use crate::outcome::SessionTurn;
 use crate::units::{Offset, RequestRate, TokenCount};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -18,6 +19,9 @@ pub struct TraceLine {
     pub prompt_sha256: String,
     /// With the dataset and the plan's seed it makes the prompt again.
     pub seed: u64,
+    /// Where turns of a session wait for each other: `due` is then what it would be if answers took no time.
+    #[serde(default, flatten, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<SessionTurn>,
 }
 
 /// SHA-256 over dues (ns), lengths and prompt hashes of the lines it is fed, in order.
@@ -30,6 +34,12 @@ impl TraceHasher {
         self.0.update(line.prompt_tokens.get().to_le_bytes());
         self.0.update(line.output_tokens.get().to_le_bytes());
         self.0.update(line.prompt_sha256.as_bytes());
+        if let Some(turn) = line.turn {
+            let SessionTurn { session, turn, think, .. } = turn;
+            self.0.update(session.to_le_bytes());
+            self.0.update(turn.to_le_bytes());
+            self.0.update(think.as_nanos().to_le_bytes());
+        }
     }
 
     /// 64 hex digits.
@@ -50,6 +60,7 @@ impl PreparedWorkload {
             output_tokens: request.output_tokens,
             prompt_sha256: hex(&Sha256::digest(self.render(request).to_json())[..8]),
             seed: request.seed,
+            turn: schedule.turns.get(request.index as usize).copied(),
         })
     }
 

@@ -244,6 +244,7 @@ impl GuidellmRequest {
             timeline,
             outcome,
             stages: None,
+            turn: None,
             text: None,
         })
     }

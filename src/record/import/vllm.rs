@@ -222,6 +222,7 @@ impl VllmFile {
             timeline,
             outcome,
             stages: None,
+            turn: None,
             text: None,
         }
     }

@@ -2,6 +2,7 @@
 
 use super::{MISSING, Style, Tint, or_missing};
 use crate::analyse::percentiles::Distribution;
+use crate::analyse::prefix::PrefixCache;
 use crate::analyse::summary::PointSummary;
 use crate::analyse::validity::{self, Validity};
 use crate::analyse::{ArmKind, Interval, PointAttainment, PointInput, PointReport, Question};
@@ -19,6 +20,7 @@ pub fn point(point: &PointInput, kind: ArmKind, question: &Question, choice: &Me
     counts(&mut page, point, &summary, question);
     latencies(&mut page, &summary, choice);
     drafts(&mut page, point);
+    prefix_cache(&mut page, point, kind);
     attainment(&mut page, point, kind, question);
     verdict(&mut page, &validity::judge(point, kind, question));
     page.text.push_str(&"=".repeat(WIDTH));
@@ -119,6 +121,18 @@ fn drafts(page: &mut Page, point: &PointInput) {
     page.row("Drafts:", &format!("{:.0}", engines.spec_drafts.unwrap_or(0.0)));
 }
 
+/// What prefix caches found, where they found anything or could have.
+fn prefix_cache(page: &mut Page, point: &PointInput, kind: ArmKind) {
+    let Some(found) = PrefixCache::of(point, kind).filter(PrefixCache::is_worth_telling) else { return };
+    page.title("Prefix Cache", '-');
+    for (role, hits) in found.roles() {
+        page.number(&format!("Hit rate, {role} (% of prompt tokens):"), Some(hits.hit_percent));
+    }
+    if let Some(percent) = found.repeated_percent {
+        page.number("Repeated in the point (%):", Some(percent));
+    }
+}
+
 fn distribution(page: &mut Page, short: &str, found: Option<&Distribution>, choice: &MetricChoice) {
     let millis = |pick: fn(&Distribution) -> f64| found.map(|d| pick(d) * 1e3);
     page.number(&format!("Mean {short} (ms):"), millis(|d| d.mean));
@@ -156,6 +170,12 @@ fn attainment(page: &mut Page, point: &PointInput, kind: ArmKind, question: &Que
     }
     let word = page.style.paint(word, tint);
     page.row(&format!("Target of {target}:"), &word);
+    if let Some(sessions) = report.sessions {
+        let value = |percent: f64, ci: Interval| value(Some(percent), ci);
+        page.row("Sessions:", &sessions.offered.to_string());
+        page.row("  All turns kept it (%):", &value(sessions.all_turns, sessions.all_turns_ci95));
+        page.row("  Last turn kept it (%):", &value(sessions.last_turn, sessions.last_turn_ci95));
+    }
 }
 
 fn verdict(page: &mut Page, found: &Validity) {

@@ -4,7 +4,7 @@ use super::{MISSING, Style, TableRow, Tint, or_missing, table};
 use crate::analyse::percentiles::Distribution;
 use crate::analyse::{ArmReport, Interval, StoppedPoint};
 use crate::outcome::PointStatus;
-use crate::report::{JudgedPoint, Study};
+use crate::report::{JudgedPoint, Study, inputs};
 use crate::words;
 
 /// A table of an arm's points, and below it why points are doubtful. Empty for an arm that isn't there.
@@ -12,7 +12,8 @@ pub fn sweep(study: &Study, arm: usize, style: Style) -> String {
     let Some(report) = study.comparison.arms.get(arm) else { return String::new() };
     let title = style.paint(&report.name, Tint::Bold);
     let closed = report.points.iter().any(|p| p.rate.in_flight().is_some());
-    let kind = if closed { ", closed loop" } else { "" };
+    let samples = study.arms.get(arm).into_iter().flat_map(|arm| &arm.points).map(|point| point.samples.as_ref());
+    let kind = if closed { ", closed loop" } else { inputs::loop_words(samples) };
     let goal = format!("{}, target {}{kind}", study.question.slo, study.question.target.percent());
     let mut text = format!("{title}: attainment of {goal}\n");
     let several = report.points.iter().any(|p| p.attempt > 1);

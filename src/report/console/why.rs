@@ -27,6 +27,9 @@ pub fn why(study: &Study, style: Style) -> String {
     for told in why::hand_overs(&study.comparison.arms) {
         text.push_str(&format!("{} {told}\n", style.paint("hand-over:", Tint::Bold)));
     }
+    for told in why::prefix_caches(arms()) {
+        text.push_str(&format!("{} {told}\n", style.paint("prefix cache:", Tint::Bold)));
+    }
     let hints = why::hints(arms(), &study.question.slo);
     for hint in &hints {
         text.push_str(&format!("{} {hint}\n", style.paint("hint:", Tint::Bold)));

@@ -131,7 +131,8 @@ pub(super) fn title(study: &Study) -> String {
         (models, [one]) => format!("{} on {one}: ", words::listed(models)),
         (models, _) => format!("{}: ", words::listed(models)),
     };
-    let loop_ = if study.comparison.is_closed() { ", closed loop" } else { "" };
+    let samples = study.arms.iter().flat_map(|arm| &arm.points).map(|point| point.samples.as_ref());
+    let loop_ = if study.comparison.is_closed() { ", closed loop" } else { inputs::loop_words(samples) };
     format!("{place}{subject}{loop_}")
 }
 

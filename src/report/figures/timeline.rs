@@ -44,7 +44,8 @@ pub fn timeline(run: &RecordedRun, point: &RecordedPoint) -> Option<Figure> {
     let last = rows.len() - 1;
     let panels = rows.into_iter().enumerate().map(|(i, row)| panel(row, end, i == last)).collect();
     let size = inputs::size(run).map_or_else(String::new, |size| format!(" {size}"));
-    let title = format!("{}{size} at {}", run.mode, words::offered(point.key.rate));
+    let sessions = inputs::loop_words([samples.as_ref()]);
+    let title = format!("{}{size} at {}{sessions}", run.mode, words::offered(point.key.rate));
     let legend = Legend { place: LegendPlace::Above, ..Legend::default() };
     let began = DateTime::parse_from_rfc3339(&facts.started_at);
     let mut told: Vec<String> =

@@ -212,6 +212,13 @@ fn arrivals(load: &Load) -> String {
         Arrivals::Trace => "as recorded in the trace, rescaled to each rate".to_string(),
         Arrivals::Recorded => "as recorded in the trace, second for second".to_string(),
     };
+    let pattern = match load.causal {
+        Some(causal) => format!(
+            "sessions begin: {pattern}; their turns wait for the answer before them and {} s of think time in the mean",
+            number(causal.think_secs)
+        ),
+        None => pattern,
+    };
     match load.ramp_up {
         Some(ramp) => {
             format!("{pattern}, ramped from {} to {} req/s", number(ramp.start), number(ramp.end))

@@ -3,6 +3,7 @@
 use super::input::{ArmPage, PageInput};
 use super::words::{self, UNKNOWN, millis};
 use crate::analyse::percentiles::Distribution;
+use crate::analyse::prefix::RoleHits;
 use crate::analyse::{ArmInput, ArmReport, Comparison, Interval, PointInput, PointReport, Ratio};
 use crate::plan::slo::Slo;
 use crate::report::{self, JudgedPoint, why};
@@ -53,7 +54,9 @@ pub(super) fn key_numbers(comparison: &Comparison) -> KeyNumbers {
         row("GPUs".to_string(), &gpus, &blank),
         row("Points (requests each)".to_string(), &points, &blank),
     ];
-    let rows = closed.then(most).into_iter().chain(rows).collect();
+    let cached = arms.iter().any(|arm| arm.prefix_cache.is_some_and(|found| found.is_worth_telling()));
+    let hits = || row("Prefix cache hits (% of the prompt tokens)".to_string(), &prefix_hits, &blank);
+    let rows = closed.then(most).into_iter().chain(rows).chain(cached.then(hits)).collect();
     KeyNumbers { columns: columns.chain(ratios).collect(), rows }
 }
 
@@ -128,6 +131,17 @@ fn bound(ci95: Interval) -> String {
     }
 }
 
+/// By role; where prompts are computed comes first.
+fn prefix_hits(arm: &ArmReport) -> TableCell {
+    let Some(found) = &arm.prefix_cache else {
+        return TableCell { value: UNKNOWN.to_string(), note: String::new() };
+    };
+    let shown = |(role, hits): (&str, &RoleHits)| format!("{role} {}", decimal(hits.hit_percent, 1));
+    let each: Vec<String> = found.roles().map(shown).collect();
+    let could = found.repeated_percent.map(|percent| format!("{} % were repeated", decimal(percent, 1)));
+    TableCell { value: each.join(", "), note: could.unwrap_or_default() }
+}
+
 fn gpus(arm: &ArmReport) -> TableCell {
     TableCell { value: arm.gpus.map_or(UNKNOWN.to_string(), |n| n.to_string()), note: String::new() }
 }
@@ -192,6 +206,9 @@ pub(super) struct MeasuredRow {
     pub both: TableCell,
     pub ttft_met: String,
     pub tpot_met: String,
+    /// Sessions of which every turn kept them, and those whose last one did.
+    pub all_turns: TableCell,
+    pub last_turn: String,
     pub slo_scale: String,
     pub ttft: [String; 3],
     pub tpot: [String; 3],
@@ -247,6 +264,11 @@ pub(super) fn measured(input: &PageInput<'_>) -> Vec<MeasuredRow> {
                 },
                 ttft_met: percent_known(point.attainment.ttft),
                 tpot_met: percent_known(point.attainment.tpot),
+                all_turns: TableCell {
+                    value: percent_known(point.sessions.map(|s| s.all_turns)),
+                    note: point.sessions.map_or(String::new(), |s| words::interval(s.all_turns_ci95, percent)),
+                },
+                last_turn: percent_known(point.sessions.map(|s| s.last_turn)),
                 slo_scale: point.slo_scale.map_or(UNKNOWN.to_string(), |x| decimal(x, 2)),
                 ttft: three(&summary.latencies.ttft),
                 tpot: three(&summary.latencies.tpot),
@@ -301,6 +323,10 @@ fn drafts(point: &PointInput) -> TableCell {
         value: shown(engines.and_then(|e| e.acceptance_percent()), 1),
         note: shown(engines.and_then(|e| e.acceptance_length()), 2),
     }
+}
+
+pub(super) fn has_sessions(comparison: &Comparison) -> bool {
+    comparison.arms.iter().flat_map(|arm| &arm.points).any(|point| point.sessions.is_some())
 }
 
 pub(super) fn has_drafts(arms: &[ArmPage<'_>]) -> bool {

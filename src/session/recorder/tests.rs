@@ -15,6 +15,7 @@ fn record(outcome: Outcome, stages: Option<Stages>) -> RequestRecord {
         timeline: Timeline { sent: Some(at(1)), last_token: Some(at(40)), end: at(5040), ..Timeline::default() },
         outcome,
         stages,
+        turn: None,
         text: None,
     }
 }

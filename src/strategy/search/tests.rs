@@ -103,6 +103,7 @@ fn facts(order: PointOrder, launch: u32, offered: u32, started_at: String) -> Po
         why: Vec::new(),
         offered,
         repeated_prompts: 0,
+        repeated_tokens: None,
         duration_secs: 1.0,
         started_at,
         engine_restarts: 0,
