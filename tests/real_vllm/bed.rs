@@ -102,6 +102,7 @@ impl Bed {
                 name: None,
                 gate: None,
                 window: None,
+                goodput_per: topobench::plan::goodput_unit::GoodputUnit::Request,
                 on_failure: OnFailure::default(),
                 profile: false,
                 metadata: Default::default(),

@@ -253,6 +253,7 @@ fn plan() -> Plan {
             name: None,
             gate: None,
             window: None,
+            goodput_per: topobench::plan::goodput_unit::GoodputUnit::Request,
             on_failure: OnFailure::default(),
             profile: false,
             metadata: BTreeMap::new(),
