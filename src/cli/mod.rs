@@ -37,6 +37,7 @@ mod run;
 mod show;
 mod simple;
 mod slo;
+mod slurm;
 mod sweep;
 mod terminal;
 mod threads;
@@ -44,7 +45,7 @@ mod when;
 
 pub use exit::{CliError, Exit};
 
-use args::{Cli, Command};
+use args::{Cli, Command, SlurmArgs, SlurmCommand};
 use clap::{CommandFactory, FromArgMatches};
 use std::process::ExitCode;
 use tracing_subscriber::filter::LevelFilter;
@@ -89,6 +90,7 @@ fn dispatch(command: Command, matches: &clap::ArgMatches) -> Result<Exit, CliErr
         Command::Presets(args) => presets::run(&args),
         Command::Aggregate(args) => aggregate::run(&args, matches),
         Command::Best(args) => best::run(&args, matches),
+        Command::Slurm(SlurmArgs { command: SlurmCommand::Submit(args) }) => slurm::submit(&args),
         Command::List(args) => list::run(&args),
         Command::Predict(args) => predict::run(&args, matches),
         Command::Calibrate(args) => calibrate::run(&args, matches),

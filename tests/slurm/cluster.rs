@@ -97,6 +97,11 @@ impl Cluster {
         Job { cluster: self, id }
     }
 
+    /// A job that was submitted.
+    pub(crate) fn job(&self, id: &str) -> Job<'_> {
+        Job { cluster: self, id: id.to_string() }
+    }
+
     fn jobs(&self) -> BTreeSet<String> {
         self.ask("squeue", &["--noheader", "--format=%i"]).lines().map(|job| job.trim().to_string()).collect()
     }

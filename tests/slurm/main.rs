@@ -4,3 +4,4 @@
 mod cluster;
 mod kills;
 mod launches;
+mod submits;

@@ -5,12 +5,14 @@ mod help;
 mod history;
 mod predict;
 mod sizes;
+mod slurm;
 mod sweep;
 
 pub(super) use best::BestArgs;
 pub(super) use history::{AggregateArgs, CompareArgs, ListArgs, LiveArgs, PlotArgs, PruneArgs, ShowArgs, StatusName};
 pub(super) use predict::{CalibrateArgs, PredictArgs};
 pub(super) use sizes::SizeArgs;
+pub(super) use slurm::{SlurmArgs, SlurmCommand, SubmitArgs};
 pub(super) use sweep::{AttachArgs, SweepArgs};
 
 use crate::plan::strategy::Order;
@@ -53,6 +55,8 @@ pub(super) enum Command {
     /// Measure a grid of lengths and loads; of two arms, say where which of them wins
     #[command(after_help = help::AB)]
     Sweep(GridArgs),
+    /// Measure on the nodes of a Slurm cluster
+    Slurm(SlurmArgs),
     /// A command line of `vllm bench serve`, carried out on the server that it names
     #[command(after_help = help::SIMPLE)]
     Bench(BenchArgs),

@@ -2,6 +2,7 @@
 
 use super::client::ClientFacts;
 use super::hand_over::KvFacts;
+use super::launchers::LauncherFacts;
 use super::python::PythonFacts;
 use crate::observe::gpu::GpuInfo;
 use crate::record::host::HostFacts;
@@ -19,6 +20,13 @@ pub(super) struct DoctorReport {
     pub(super) open_files: Option<(u64, u64)>,
     /// Whether an API key is set; never the key.
     pub(super) api_key: bool,
+    pub(super) launchers: LauncherFacts,
+    /// The container that this runs in, as far as it shows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) container: Option<&'static str>,
+    /// What is worth knowing of GPUs that are shared out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) shares: Vec<String>,
     pub(super) can_run: Vec<String>,
     pub(super) missing: Vec<String>,
     /// `None`: not measured.

@@ -5,6 +5,7 @@ mod capacity;
 mod client;
 mod facts;
 mod hand_over;
+mod launchers;
 mod link;
 mod python;
 mod text;
@@ -50,6 +51,7 @@ fn examine() -> Result<DoctorReport, CliError> {
     let gpus = Gpus::detect().list();
     let programs: Vec<_> = ["vllm", "enginesim"].into_iter().map(program).collect();
     let visible = [environment::CUDA_VISIBLE_DEVICES, environment::HIP_VISIBLE_DEVICES];
+    let container = launchers::container();
     let mut report = DoctorReport {
         topobench: env!("CARGO_PKG_VERSION"),
         host: HostFacts::of_this_machine(),
@@ -59,6 +61,9 @@ fn examine() -> Result<DoctorReport, CliError> {
         api_key: env.api_key().is_some(),
         can_run: Vec::new(),
         missing: Vec::new(),
+        launchers: launchers::launchers(&gpus),
+        container,
+        shares: launchers::shares(&gpus, container),
         client: None,
         kv: None,
         gpus,

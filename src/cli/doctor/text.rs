@@ -25,6 +25,22 @@ pub(super) fn of(report: &DoctorReport) -> String {
         host.cpu.clone().unwrap_or_else(unknown)
     );
     gpus(out, report);
+    if let Some(container) = report.container {
+        let _ = writeln!(out, "this is {container}");
+    }
+    for share in &report.shares {
+        let _ = writeln!(out, "  {share}");
+    }
+    let _ = writeln!(
+        out,
+        "engines can be started:\n  local: {}\n  slurm: {}",
+        report.launchers.local, report.launchers.slurm
+    );
+    for node in &report.launchers.nodes {
+        let gpus = if node.gpus.is_empty() { "no GPUs".to_string() } else { format!("GPU {}", node.gpus.join(",")) };
+        let names = node.names.first().map(|name| format!(" ({name})")).unwrap_or_default();
+        let _ = writeln!(out, "     {} at {}: {gpus}{names}", node.name, node.address);
+    }
     for program in &report.programs {
         self::program(out, program);
     }

@@ -12,7 +12,7 @@ pub struct Allocation {
 #[derive(Debug, thiserror::Error)]
 pub enum AllocationError {
     #[error(
-        "--launcher slurm wants to run inside a Slurm job, and SLURM_JOB_ID is not set\nhint: run it in a batch script, or in a shell of salloc"
+        "--launcher slurm wants to run inside a Slurm job, and SLURM_JOB_ID is not set\nhint: run it in a batch script or in a shell of salloc, or have the script written and submitted: topobench slurm submit -- COMMAND"
     )]
     Outside,
     #[error("cannot run {program}: {source}\nhint: Slurm's commands must be on PATH where topobench runs")]
