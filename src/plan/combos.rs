@@ -2,7 +2,7 @@
 
 use super::error::PlanError;
 use super::options::{LoadOptions, WorkloadOptions};
-use super::typed::{Levels, Prompts, Rates};
+use super::typed::{self, Levels, Prompts, Rates};
 use crate::units::RequestRate;
 use crate::words;
 use serde::Deserialize;
@@ -89,7 +89,7 @@ impl std::fmt::Display for GridRun {
 
 /// One value or a list of them.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a whole number, or a list of them; rates, prompts and limits may be words")]
 enum Many<T> {
     One(T),
     List(Vec<T>),
@@ -102,6 +102,13 @@ impl<T> Default for Many<T> {
 }
 
 impl<T> Many<T> {
+    fn len(&self) -> usize {
+        match self {
+            Many::One(_) => 1,
+            Many::List(list) => list.len(),
+        }
+    }
+
     fn all(self) -> Vec<T> {
         match self {
             Many::One(one) => vec![one],
@@ -166,6 +173,20 @@ pub struct Overrides {
 }
 
 impl ComboFile {
+    /// What its lists make, the same twice included.
+    fn cells(&self) -> u64 {
+        let lengths = match self.input_output.len() {
+            0 => [self.input_len.len(), self.output_len.len()],
+            pairs => [pairs, 1],
+        };
+        let loads = match self.concurrency_prompts.len() {
+            0 => [self.concurrency.len(), self.prompt.len()],
+            pairs => [pairs, 1],
+        };
+        let lists = lengths.into_iter().chain(loads).chain([self.request_rate.len()]);
+        lists.fold(1, |cells, n| cells.saturating_mul(n.max(1) as u64))
+    }
+
     fn overridden(mut self, by: &Overrides) -> ComboFile {
         for pair in &mut self.input_output {
             *pair = (by.input.unwrap_or(pair.0), by.output.unwrap_or(pair.1));
@@ -206,12 +227,13 @@ impl Combos {
         let file: ComboFile =
             serde_saphyr::from_str(text).map_err(|e| PlanError::value("the grid", origin, &e.to_string()))?;
         let file = file.overridden(overrides);
-        let pairs = pairs(&file)?;
-        let loads = loads(&file)?;
-        if pairs.len() * loads.len() > MOST_CELLS {
-            let remedy = format!("{} cells are more than {MOST_CELLS}: split the grid", pairs.len() * loads.len());
+        // Before anything is multiplied.
+        if file.cells() > MOST_CELLS as u64 {
+            let remedy = format!("{} cells are more than {MOST_CELLS}: split the grid", file.cells());
             return Err(PlanError::value("the grid", origin, &remedy));
         }
+        let pairs = pairs(&file)?;
+        let loads = loads(&file)?;
         let runs = pairs.iter().flat_map(|pair| runs(*pair, &loads)).collect();
         let ComboFile { description, model, base_url, tokenizer, goodput, .. } = file;
         let goodput = goodput.all().iter().flat_map(|words| words.split_whitespace()).map(str::to_string).collect();
@@ -267,9 +289,7 @@ fn loads(file: &ComboFile) -> Result<Vec<CellLoad>, PlanError> {
 type LevelAndPrompts = (Option<NonZeroU32>, Option<Prompts>);
 
 fn levels(file: &ComboFile) -> Result<Vec<LevelAndPrompts>, PlanError> {
-    let level = |n: u32| {
-        NonZeroU32::new(n).ok_or_else(|| PlanError::value("concurrency", n, "a closed loop has at least 1 in flight"))
-    };
+    let level = |n: u32| typed::level(n).map_err(|why| PlanError::value("concurrency", n, &why));
     let prompt = |word: &NumberOrWord| word.parse::<Prompts>("prompt");
     let (concurrency, prompts) = (file.concurrency.clone().all(), file.prompt.clone().all());
     if !file.concurrency_prompts.is_empty() {
@@ -381,6 +401,17 @@ mod tests {
     }
 
     #[test]
+    fn lists_that_make_more_than_can_be_measured_are_refused_before_they_are_multiplied() {
+        let list = format!("{:?}", (1..20_000).collect::<Vec<u32>>());
+        let text = format!("input_len: {list}\noutput_len: {list}\nconcurrency: {list}\nprompt: {list}\n");
+        let refused = Combos::parse(&text, "combos.yaml").expect_err("too many").to_string();
+        assert!(refused.contains("split the grid"), "{refused}");
+        let words =
+            Combos::parse("input_len: ['x']\noutput_len: 1\n", "combos.yaml").expect_err("no number").to_string();
+        assert!(words.contains("a whole number, or a list"), "{words}");
+    }
+
+    #[test]
     fn pairs_stay_pairs() {
         let runs = runs_of("input_output: [[256,128],[2048,64]]\nconcurrency_prompts: [[1,20],[5,10x]]\n");
         assert_eq!(runs.len(), 2);
@@ -425,7 +456,7 @@ mod tests {
             ("input_len: 8\noutput_len: 8\ninput_output: [[1,1]]\n", "lists or the pairs"),
             ("input_len: 8\noutput_len: 8\nprompt: 10x\n", "give concurrency too"),
             ("input_len: 0\noutput_len: 8\n", "at least 1 token"),
-            ("input_len: 8\noutput_len: 8\nconcurrency: 0\n", "at least 1 in flight"),
+            ("input_len: 8\noutput_len: 8\nconcurrency: 0\n", "at least 1 request in flight"),
         ] {
             let error = Combos::parse(text, "combos.yaml").expect_err(text).to_string();
             assert!(error.contains(why), "{text}: {error}");

@@ -5,7 +5,7 @@ use super::goodput_unit::GoodputUnit;
 use super::load::{LengthField, Overlong, RampShape};
 use super::slo_words::GoodputWord;
 use super::strategy::StrategyName;
-use super::typed::{Levels, Prompts, Rates, number, percentage, time, whole_number};
+use super::typed::{Levels, Prompts, Rates, number, percentage, price, time, whole_number};
 use super::window::Window;
 use clap::Args;
 use std::time::Duration;
@@ -145,7 +145,7 @@ pub struct SloOptions {
     #[arg(long, visible_alias = "atta-target", value_name = "PERCENT", value_parser = number)]
     pub target: Option<f64>,
     /// What a GPU costs an hour: tells what a million output tokens cost at the SLO
-    #[arg(long, value_name = "MONEY", value_parser = number)]
+    #[arg(long, value_name = "MONEY", value_parser = price)]
     pub gpu_hour_price: Option<f64>,
     /// Judge only requests due within: `steady` (at least half of the peak in flight), FROM:TO in seconds, or `all`
     #[arg(long, value_name = "WINDOW")]

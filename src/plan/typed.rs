@@ -14,6 +14,14 @@ pub fn whole_number<T: FromStr<Err = ParseIntError>>(text: &str) -> Result<T, St
     })
 }
 
+/// Money.
+pub(super) fn price(text: &str) -> Result<f64, String> {
+    number(text).and_then(|price| match price >= 0.0 {
+        true => Ok(price),
+        false => Err("a price is 0 or more".to_string()),
+    })
+}
+
 /// Any number that Rust knows, infinities included; the caller says which make sense.
 pub fn number(text: &str) -> Result<f64, String> {
     text.trim().parse().ok().filter(|x: &f64| !x.is_nan()).ok_or_else(|| format!("`{text}` is not a number"))
@@ -75,11 +83,20 @@ impl FromStr for Levels {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let level = |word: &str| {
-            NonZeroU32::new(whole_number(word)?)
-                .ok_or_else(|| "a closed loop has at least 1 request in flight".to_string())
-        };
+        let level = |word: &str| level(whole_number(word)?);
         text.split(',').map(level).collect::<Result<_, _>>().map(Levels)
+    }
+}
+
+/// Connections of one address are fewer by far.
+pub(super) const MOST_IN_FLIGHT: u32 = 1_000_000;
+
+/// A number of requests in flight, as a closed loop can have it.
+pub(super) fn level(in_flight: u32) -> Result<NonZeroU32, String> {
+    match NonZeroU32::new(in_flight) {
+        None => Err("a closed loop has at least 1 request in flight".to_string()),
+        Some(n) if in_flight <= MOST_IN_FLIGHT => Ok(n),
+        Some(_) => Err(format!("give at most {MOST_IN_FLIGHT} requests in flight")),
     }
 }
 
@@ -135,6 +152,13 @@ pub const SWALLOWED: &str = "an arm or a run stands before such a flag, or after
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn levels_and_prices_have_bounds() {
+        assert!("0".parse::<Levels>().expect_err("none").contains("at least 1"));
+        assert!("1,4294967295".parse::<Levels>().expect_err("too many").contains("at most 1000000"));
+        assert!(price("-1").is_err() && price("nan").is_err() && price("0") == Ok(0.0));
+    }
 
     #[test]
     fn numbers_are_refused_in_words() {

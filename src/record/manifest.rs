@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 pub const VERSION: u32 = 1;
+/// More requests of a point than a plan allows. Those without a record are counted one by one.
+const MOST_OFFERED: u32 = 50_000_000;
 /// Bytes of a manifest. A point takes a few kilobytes.
 const LARGEST: u64 = 256 << 20;
 
@@ -119,6 +121,10 @@ impl Manifest {
             .map_err(|e| RecordError::Manifest { path: path.clone(), detail: e.to_string() })?;
         if manifest.version != VERSION {
             let detail = format!("it has version {}, and this program reads version {VERSION}", manifest.version);
+            return Err(RecordError::Manifest { path, detail });
+        }
+        if let Some(point) = manifest.points.iter().find(|point| point.offered > MOST_OFFERED) {
+            let detail = format!("a point of {} requests is more than any has", point.offered);
             return Err(RecordError::Manifest { path, detail });
         }
         manifest.complete_launches();

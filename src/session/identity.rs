@@ -82,6 +82,8 @@ fn unreachable(url: &str, error: &reqwest::Error) -> IdentityError {
         }
         None => "check that the server runs there, and the URL".to_string(),
     };
+    // The library's own words are none.
+    let detail = if meaning.is_some() { "TLS failed".to_string() } else { detail };
     IdentityError { detail: format!("GET /v1/models: {detail}"), hint }
 }
 

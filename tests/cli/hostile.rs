@@ -133,6 +133,10 @@ fn a_run_without_a_point_is_no_figure() {
     let ended = place.measure("simple").measured();
     let run = &place.runs("random")[0];
     let mut manifest = crate::support::read_json(run.join("manifest.json"));
+    manifest["points"][0]["offered"] = u32::MAX.into();
+    std::fs::write(run.join("manifest.json"), manifest.to_string()).expect("written");
+    let refused = place.type_in("compare latest latest").expect(1).stderr;
+    assert!(refused.contains("4294967295 requests is more than any has"), "nothing is made of them: {refused}");
     manifest["points"] = serde_json::json!([]);
     std::fs::write(run.join("manifest.json"), manifest.to_string()).expect("written");
     let refused = place.type_in("plot latest").expect(2);

@@ -6,7 +6,7 @@ use crate::plan::load::{Arrivals, Causal, Extent, Load, RampUp};
 use crate::plan::options::LoadOptions;
 use crate::plan::strategy::StrategyPlan;
 use crate::plan::topology::Defaults;
-use crate::plan::typed::{Levels, Prompts, Rates};
+use crate::plan::typed::{Levels, MOST_IN_FLIGHT, Prompts, Rates};
 use crate::plan::workload::recorded_rate;
 use crate::units::RequestRate;
 use std::path::Path;
@@ -112,6 +112,10 @@ pub(super) fn build(
         .map_err(|_| PlanError::value("--max-warmup", max_warmup, "give seconds, 0 or more"))?;
     if o.max_concurrency == Some(0) {
         return Err(PlanError::value("--max-concurrency", 0, "give at least 1, or leave it out for no limit"));
+    }
+    if let Some(n) = o.max_concurrency.filter(|n| *n > MOST_IN_FLIGHT) {
+        let remedy = format!("give at most {MOST_IN_FLIGHT}, or leave it out for no limit");
+        return Err(PlanError::value("--max-concurrency", n, &remedy));
     }
     Ok(Load {
         rates,

@@ -83,8 +83,8 @@ fn several_objects_of_one_file_are_several_points() {
 
 #[test]
 fn what_is_no_result_is_told() {
-    assert!(refused(r#"{"hello": 1}"#).contains("no result file"));
-    assert!(refused("[1]").contains("no result file"));
+    assert!(refused(r#"{"hello": 1}"#).contains("not a result file"));
+    assert!(refused("[1]").contains("not a result file"));
     assert!(refused("").contains("empty"));
     assert!(refused(&vllm(GAPS).replace("\"request_rate\": 2.0,", "")).contains("no `request_rate`"));
     assert!(refused(&vllm(GAPS).replace("2.0", "null")).contains("request_rate"));

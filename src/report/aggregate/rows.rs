@@ -279,12 +279,26 @@ pub fn write(rows: &[AggregateRow]) -> Result<Vec<u8>, ::csv::Error> {
     table.into_inner().map_err(|e| e.into_error().into())
 }
 
-/// A table read back; columns that it lacks stay empty, others are passed over.
+/// A table read back, with commas, semicolons or tabs between its columns, as spreadsheets save it. Columns that it lacks
+/// stay empty, others are passed over.
 ///
 /// # Errors
 /// Where the text is no such table.
 pub fn read(text: &[u8]) -> Result<Vec<AggregateRow>, ::csv::Error> {
-    ::csv::Reader::from_reader(text).deserialize().collect()
+    let header = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let holds_rows = text.len() > header.len() + 1;
+    let columns = |delimiter: u8| {
+        let names = header.split(move |byte| *byte == delimiter).map(|name| {
+            let name = name.trim_ascii();
+            name.strip_prefix(b"\"").and_then(|name| name.strip_suffix(b"\"")).unwrap_or(name)
+        });
+        names.filter(|name| COLUMNS.iter().any(|(known, _)| known.as_bytes() == *name)).count()
+    };
+    let (known, delimiter) = b",;\t".iter().map(|d| (columns(*d), *d)).max_by_key(|(n, _)| *n).unwrap_or((0, b','));
+    if known == 0 && holds_rows {
+        return Err(std::io::Error::other("its first line names none of the columns").into());
+    }
+    ::csv::ReaderBuilder::new().delimiter(delimiter).from_reader(text).deserialize().collect()
 }
 
 #[cfg(test)]
@@ -304,5 +318,9 @@ mod tests {
         let header = String::from_utf8_lossy(&text).lines().next().map(str::to_string).expect("a header");
         assert_eq!(header.split(',').count(), COLUMNS.len());
         assert_eq!(read(&text).expect("read"), rows);
+        let saved: Vec<u8> = text.iter().map(|byte| if *byte == b',' { b';' } else { *byte }).collect();
+        let rates = |rows: &[AggregateRow]| rows.iter().map(|row| row.request_rate).collect::<Vec<_>>();
+        assert_eq!(rates(&read(&saved).expect("read")), rates(&rows), "as a spreadsheet saves it");
+        assert!(read(b"a,b\n1,2\n").is_err(), "a table of something else");
     }
 }
