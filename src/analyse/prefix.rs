@@ -146,7 +146,9 @@ impl std::fmt::Display for PrefixCache {
             (None, Some(hits)) => write!(f, "{} came from the prefix cache", of(hits))?,
             (None, None) => {}
         }
-        if let Some(percent) = self.repeated_percent {
+        // Beginnings that all points share may be known from before this one.
+        let found = self.computing().map_or(0.0, |hits| hits.hit_percent);
+        if let Some(percent) = self.repeated_percent.filter(|percent| *percent >= found) {
             write!(f, ", of {} % that an earlier prompt began with", decimal(percent, 1))?;
         }
         if let Some(ms) = self.spared_ms.filter(|ms| *ms >= 0.1) {
