@@ -21,7 +21,7 @@ fn kill_9_leaves_no_step_no_process_and_no_port() {
     let job = cluster.allocate(4);
     let (mut processes, mut ports) = (0, 0);
     for _ in 0..KILLS {
-        let bench = Bench::new("nixl --prefill 2 --decode 2 --request-rate 5 --num-prompts 100000").args(HABITS);
+        let bench = Bench::new("nixl --prefill 2 --decode 2 --request-rate 5 --num-prompts 2000").args(HABITS);
         let mut topobench = bench.start(&job);
         eventually("a first step", || (bench.tagged().len() > 1).then_some(()));
         let (since, delay) = (Instant::now(), Duration::from_millis(rand::random_range(0..5000)));
@@ -44,7 +44,7 @@ fn kill_9_leaves_no_step_no_process_and_no_port() {
 fn topobench_and_all_its_sruns_killed_at_once_leave_nothing_either() {
     let Some((cluster, _turn)) = turn() else { return };
     let job = cluster.allocate(1);
-    let bench = Bench::new("nixl --request-rate 5 --num-prompts 100000").args(HABITS);
+    let bench = Bench::new("nixl --request-rate 5 --num-prompts 2000").args(HABITS);
     let mut topobench = bench.start(&job);
     eventually("two engines that listen", || (sockets_of(&bench.tagged()).len() > 3).then_some(()));
     let sockets = sockets_of(&bench.tagged());

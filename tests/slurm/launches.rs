@@ -106,7 +106,7 @@ fn an_engine_whose_srun_is_killed_is_noticed_and_swept() {
     let job = cluster.allocate(1);
     let habits =
         "--engine-arg --sim-fault --engine-arg setsid-child --engine-arg --sim-fault --engine-arg ignore-sigterm";
-    let bench = Bench::new("nixl --request-rate 5 --num-prompts 100000 --on-failure stop").args(habits);
+    let bench = Bench::new("nixl --request-rate 5 --num-prompts 2000 --on-failure stop").args(habits);
     let mut topobench = bench.start(&job);
     let sruns = eventually("the first requests", || {
         let requests = std::fs::read_dir(bench.dir.path().join("results/random")).ok()?.next()?.ok()?.path();

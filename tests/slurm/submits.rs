@@ -11,7 +11,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 fn a_submitted_command_runs_in_its_job_and_a_cancelled_one_leaves_nothing() {
     let Some((cluster, _turn)) = turn() else { return };
     let bench = Bench::bare("slurm submit --nodes 2 --gpus-per-node 1 -- nixl --engine sim --random-input-len 32")
-        .args("--random-output-len 4 --num-warmups 1 --max-warmup 0 --request-rate 5 --num-prompts 100000");
+        .args("--random-output-len 4 --num-warmups 1 --max-warmup 0 --request-rate 5 --num-prompts 2000");
     let submitted = bench.run_outside(cluster);
     assert_eq!(submitted.status.code(), Some(0), "{}", words(&submitted));
     let said = words(&submitted);
