@@ -11,19 +11,23 @@ function showRace(race) {
   const at = (value) => (BAR * Math.min(value, most * 1.05)) / (most * 1.05);
   const table = byId("race-table");
   table.replaceChildren();
-  const head = element(element(table, "thead"), "tr");
-  element(head, "th", "Candidate", { scope: "col" });
-  axis(element(head, "th", undefined, { scope: "col", class: "bar" }), ticks, at);
-  for (const name of ["Carries", "Points", ""]) element(head, "th", name, { scope: "col" });
-  const body = element(table, "tbody");
+  // A phone shows each row as a block, which would take the table's meaning away; roles keep it.
+  table.setAttribute("role", "table");
+  const head = element(element(table, "thead", undefined, { role: "rowgroup" }), "tr", undefined, { role: "row" });
+  const column = { scope: "col", role: "columnheader" };
+  element(head, "th", "Candidate", column);
+  axis(element(head, "th", undefined, { ...column, class: "bar" }), ticks, at);
+  for (const name of ["Carries", "Points", "State"]) element(head, "th", name, column);
+  const body = element(table, "tbody", undefined, { role: "rowgroup" });
   for (const candidate of candidates) {
-    const row = element(body, "tr", undefined, candidate.state === "being measured" ? { class: "busy" } : {});
-    element(row, "th", candidate.label, { scope: "row" });
-    bar(element(row, "td", undefined, { class: "bar" }), candidate, ticks, at);
+    const busy = candidate.state === "being measured" ? { class: "busy" } : {};
+    const row = element(body, "tr", undefined, { role: "row", ...busy });
+    element(row, "th", candidate.label, { scope: "row", role: "rowheader" });
+    bar(element(row, "td", undefined, { role: "cell", class: "bar" }), candidate, ticks, at);
     const predicted = candidate.predicted === null ? "not measured" : `predicted ${short(candidate.predicted)} req/s`;
-    element(row, "td", candidate.measured || predicted, { class: candidate.measured ? "measured" : "measured down" });
-    element(row, "td", String(candidate.points));
-    element(row, "td", candidate.state);
+    element(row, "td", candidate.measured || predicted, { role: "cell", class: candidate.measured ? "measured" : "measured down" });
+    element(row, "td", candidate.points === 0 ? "" : `${candidate.points} point${candidate.points === 1 ? "" : "s"}`, { role: "cell" });
+    element(row, "td", candidate.state, { role: "cell" });
   }
   const spent = `${spanWords(Math.round(race.spent_secs))} of ${spanWords(Math.round(race.budget_secs))} with engines up are spent.`;
   const others = race.others ? ` ${race.others} others were dropped by prediction.` : "";

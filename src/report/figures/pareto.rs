@@ -1,30 +1,26 @@
 //! The trade between users and owners: tokens a second that one user gets, against tokens a second that a GPU gives.
 
 use super::style::{self, RateUnit, dressed};
-use crate::analyse::PointReport;
 use crate::analyse::summary::PointSummary;
 use crate::draw::{Axis, Figure, Legend, Line, Panel, Point, Scatter, Spot, Stroke};
 use crate::report::Study;
 use crate::words;
 
-/// Each point of a sweep as a place; the line follows the rate. `None` if no TPOT is known.
+/// Each load of a sweep as a place, repeats together; the line follows the rate. `None` if no TPOT is known.
 pub fn pareto(study: &Study) -> Option<Figure> {
     let unit = RateUnit::of(&study.comparison);
     let label = if unit.is_per_gpu() { "Output tokens/s per GPU" } else { "Output tokens/s" };
     let mut panel = Panel::new(Axis::linear("Tokens/s per user (1 / median TPOT)"), Axis::linear(label).including(0.0));
     let mut places = 0;
     for (i, (arm, look)) in dressed(study).enumerate() {
-        let found: Vec<(Point, &PointReport)> = study
-            .points(i)
-            .filter_map(|p| {
-                let (x, y) = trade(p.summary)?;
-                Some((Point { x, y: unit.of_arm(arm, y), hollow: p.report.valid == Some(false) }, p.report))
-            })
-            .collect();
+        let found = style::repeats_together(study.points(i).filter_map(|p| {
+            let (x, y) = trade(p.summary)?;
+            Some((p.report.rate, Point { x, y: unit.of_arm(arm, y), hollow: p.report.valid == Some(false) }))
+        }));
         places += found.len();
-        let spots = found.iter().map(|(point, p)| Spot { point: *point, text: Some(words::level(p.rate)) });
+        let spots = found.iter().map(|(rate, point)| Spot { point: *point, text: Some(words::level(*rate)) });
         let spots = Scatter { spots: spots.collect(), shape: look.shape, color: look.color, label: None };
-        let line = Line::new(found.iter().map(|(point, _)| *point), Stroke::solid(look.color));
+        let line = Line::new(found.iter().map(|(_, point)| *point), Stroke::solid(look.color));
         panel = panel.with(line.marked(look.shape).labelled(&arm.name)).with(spots);
     }
     let legend = Legend { extra: style::invalid_entry(study).into_iter().collect(), ..Legend::default() };

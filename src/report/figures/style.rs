@@ -1,7 +1,7 @@
 //! What all figures of a study share: an arm's colour and marker, the unit of rates, titles and captions.
 
 use crate::analyse::{ArmInput, ArmReport, Comparison};
-use crate::draw::{Axis, Dash, Direction, Key, LegendEntry, MarkerShape, Rgb, Rule, Stroke, marker, palette};
+use crate::draw::{Axis, Dash, Direction, Key, LegendEntry, MarkerShape, Point, Rgb, Rule, Stroke, marker, palette};
 use crate::report::hues::hues;
 use crate::report::{Study, inputs};
 use crate::units::RequestRate;
@@ -76,6 +76,23 @@ impl RateUnit {
         };
         Axis::linear(label).including(0.0)
     }
+}
+
+/// Points of one load as their mean, so that repeats don't make a line go to and fro. They come in the order of their loads.
+pub(super) fn repeats_together(points: impl IntoIterator<Item = (RequestRate, Point)>) -> Vec<(RequestRate, Point)> {
+    let mut together: Vec<(RequestRate, Vec<Point>)> = Vec::new();
+    for (rate, point) in points {
+        match together.last_mut().filter(|(last, _)| *last == rate) {
+            Some((_, repeats)) => repeats.push(point),
+            None => together.push((rate, vec![point])),
+        }
+    }
+    let mean = |points: &[Point], of: fn(&Point) -> f64| points.iter().map(of).sum::<f64>() / points.len() as f64;
+    let one = |(rate, points): (RequestRate, Vec<Point>)| {
+        let hollow = points.iter().any(|point| point.hollow);
+        (rate, Point { x: mean(&points, |p| p.x), y: mean(&points, |p| p.y), hollow })
+    };
+    together.into_iter().map(one).collect()
 }
 
 /// The axis of a closed loop.

@@ -53,10 +53,9 @@ fn points(
     pick: fn(&PointSummary) -> Option<f64>,
 ) -> Vec<Point> {
     let served = study.points(index).filter(|p| p.report.served > 0);
-    served
-        .filter_map(|p| {
-            let (x, value) = (unit.place(arm, p.report.rate)?, pick(p.summary)?);
-            Some(Point { x, y: unit.of_arm(arm, value), hollow: p.report.valid == Some(false) })
-        })
-        .collect()
+    let each = served.filter_map(|p| {
+        let (x, value) = (unit.place(arm, p.report.rate)?, pick(p.summary)?);
+        Some((p.report.rate, Point { x, y: unit.of_arm(arm, value), hollow: p.report.valid == Some(false) }))
+    });
+    style::repeats_together(each).into_iter().map(|(_, point)| point).collect()
 }

@@ -12,6 +12,7 @@ use crate::record::Manifest;
 use crate::record::manifest::InstanceRecord;
 use crate::record::read::ImportedFacts;
 use crate::words::{bytes, distinct, listed, number, rate};
+use chrono::DateTime;
 use std::collections::BTreeMap;
 
 pub(super) type SetupRow = (&'static str, fn(&ArmPage<'_>) -> Option<String>);
@@ -57,11 +58,17 @@ pub(super) const WORKLOAD: [SetupRow; 16] = [
     ("Metadata", |arm| manifest(arm).and_then(|m| pairs(&m.sweep.metadata))),
 ];
 
+/// A time of a manifest to the second: `2026-11-28 14:11:50 +00:00`.
+fn moment(text: &str) -> String {
+    let read = DateTime::parse_from_rfc3339(text);
+    read.map_or_else(|_| text.to_string(), |at| at.format("%Y-%m-%d %H:%M:%S %:z").to_string())
+}
+
 pub(super) const RUN: [SetupRow; 7] = [
     ("Measured", |arm| {
         let own = manifest(arm).map(|m| match &m.finished_at {
-            Some(end) => format!("{} to {end}", m.created_at),
-            None => m.created_at.clone(),
+            Some(end) => format!("{} to {}", moment(&m.created_at), moment(end)),
+            None => moment(&m.created_at),
         });
         own.or_else(|| imported(arm).and_then(|i| i.date.clone()))
     }),

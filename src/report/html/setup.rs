@@ -109,7 +109,11 @@ fn trace(key: PointKey, arms: &[ArmPage<'_>]) -> TraceRow {
     let hashes: Vec<Option<&str>> = arms.iter().map(|arm| arm.input.trace(key)).collect();
     let verdict = match hashes.first() {
         _ if hashes.len() == 1 => "",
-        _ if hashes.iter().any(Option::is_none) => "not known",
+        // A search sends some points to one arm alone.
+        _ if hashes.iter().any(Option::is_none) => match arms.iter().all(|arm| !arm.input.identity.traces.is_empty()) {
+            true => "not to all arms",
+            false => "not known",
+        },
         Some(first) if hashes.iter().all(|h| h == first) => "same",
         _ => "different",
     };
@@ -148,9 +152,19 @@ pub(super) fn reproduce(input: &PageInput<'_>) -> Vec<ShellCommand> {
         }
     }
     if !input.command.is_empty() {
-        all.push(ShellCommand { title: "This report from the recorded runs".to_string(), line: shell(input.command) });
+        let made = shell(input.command);
+        // What measured would measure again.
+        let line = if all.iter().any(|command| command.line == made) { again(input) } else { made };
+        all.push(ShellCommand { title: "This report from the recorded runs".to_string(), line });
     }
     all
+}
+
+/// What makes a report of runs that are there.
+fn again(input: &PageInput<'_>) -> String {
+    let command = if input.arms.len() > 1 { "compare" } else { "plot" };
+    let dirs = input.arms.iter().map(|arm| arm.run.dir.display().to_string());
+    shell(&["topobench".to_string(), command.to_string()].into_iter().chain(dirs).collect::<Vec<_>>())
 }
 
 pub(super) fn files(input: &PageInput<'_>) -> Vec<FileRow> {
