@@ -7,7 +7,7 @@ use super::tail::{FileTail, Look};
 use crate::analyse::PointInput;
 use crate::analyse::samples::SamplesBuilder;
 use crate::outcome::{PointKey, RunStatus};
-use crate::record::journal::{self, Entry};
+use crate::record::journal::Entry;
 use crate::record::{Manifest, RecordError, RecordedPoint, RecordedRun, dir};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -60,10 +60,10 @@ impl RunWatch {
             under_way: Vec::new(),
         };
         let manifest = path.join(dir::MANIFEST).is_file().then(|| Manifest::read(path)).transpose()?;
+        // A run whose journal is packed, or gone, has ended whatever its manifest says.
+        let may_grow = |m: &Manifest| path.join(dir::JOURNAL).is_file() || m.points.is_empty();
         match manifest {
-            Some(manifest)
-                if manifest.status == RunStatus::Incomplete || !journal::exists(&path.join(dir::JOURNAL)) =>
-            {
+            Some(manifest) if manifest.status == RunStatus::Incomplete && may_grow(&manifest) => {
                 let run = RecordedRun {
                     dir: path.to_path_buf(),
                     mode: manifest.arm.name.clone(),
@@ -118,36 +118,39 @@ impl RunWatch {
     }
 
     fn read_journal(&mut self, changed: &mut Changed) -> Result<(), RecordError> {
-        let (run, under_way) = (&self.run, &mut self.under_way);
-        let is_finished = |key: PointKey| run.points.iter().any(|p| p.key == key);
-        let path = run.dir.join(dir::JOURNAL);
         loop {
-            let look = self.journal.look(|line| {
-                // A damaged line is for a report to tell of.
-                let Ok(Entry { key, record }) = serde_json::from_slice(line) else { return };
-                if is_finished(key) {
-                    return;
-                }
-                changed.under_way = true;
-                let at = under_way.iter().rposition(|point| point.key == key).unwrap_or_else(|| {
-                    under_way.push(UnderWay { key, builder: SamplesBuilder::default(), ended: 0 });
-                    under_way.len() - 1
-                });
-                under_way[at].builder.push(&record);
-                under_way[at].ended += 1;
-            });
-            match look.map_err(RecordError::read(&path))? {
+            match self.read_lines(changed)? {
                 Look::Whole => return Ok(()),
                 Look::Part => {}
                 Look::Replaced => {
-                    // A resumed run: finished points stay byte for byte, and are read again with the rest.
-                    under_way.clear();
+                    // A resumed run: finished points stay byte for byte, and are read again with the rest, at once, for
+                    // their facts are known.
+                    self.under_way.clear();
                     self.run.points.clear();
                     changed.points = true;
-                    return Ok(());
                 }
             }
         }
+    }
+
+    fn read_lines(&mut self, changed: &mut Changed) -> Result<Look, RecordError> {
+        let (run, under_way) = (&self.run, &mut self.under_way);
+        let is_finished = |key: PointKey| run.points.iter().any(|p| p.key == key);
+        let look = self.journal.look(|line| {
+            // A damaged line is for a report to tell of.
+            let Ok(Entry { key, record }) = serde_json::from_slice(line) else { return };
+            if is_finished(key) {
+                return;
+            }
+            changed.under_way = true;
+            let at = under_way.iter().rposition(|point| point.key == key).unwrap_or_else(|| {
+                under_way.push(UnderWay { key, builder: SamplesBuilder::default(), ended: 0 });
+                under_way.len() - 1
+            });
+            under_way[at].builder.push(&record);
+            under_way[at].ended += 1;
+        });
+        look.map_err(RecordError::read(&run.dir.join(dir::JOURNAL)))
     }
 
     /// Points whose facts are known by now. Their requests were on disk before the facts were.
@@ -215,6 +218,7 @@ impl RunWatch {
 mod tests {
     use super::*;
     use crate::outcome::PointFacts;
+    use crate::record::journal;
 
     /// A curated run with its journal unpacked, put together anew by whoever writes the test.
     struct Copy {
