@@ -7,6 +7,7 @@ use super::model::cost::CostModel;
 use super::model::preset::{Gpu, Model};
 use super::workload::Arrival;
 use crate::plan::slo::{Slo, Target};
+use std::time::Duration;
 
 /// Instances that are simulated one by one; larger deployments are told from parts of this size.
 const SIMULATED: u32 = 8;
@@ -18,6 +19,9 @@ const RATES: (f64, f64) = (0.02, 400.0);
 const GUESSED_STEP: f64 = 1.15;
 const STEP: f64 = 2.0;
 const NEAR: f64 = 1.05;
+/// How long the load of a rate that is tried lasts, and how often the same requests come in it at most.
+const LASTS: Duration = Duration::from_secs(20);
+const MOST_ROUNDS: f64 = 12.0;
 /// How sharply the slower of two roles decides.
 const SHARPNESS: f64 = 8.0;
 
@@ -42,9 +46,17 @@ impl Demand {
         (rate.is_finite() && rate > 0.0).then_some(Demand { arrivals, rate })
     }
 
+    /// Again and again until the engines have been busy for long enough: a batch takes as long to fill as a request takes,
+    /// and what a deployment carries for a second or two it may not carry for long.
     fn at(&self, rate: f64) -> Vec<Arrival> {
         let stretch = self.rate / rate;
-        self.arrivals.iter().map(|arrival| Arrival { at: arrival.at.mul_f64(stretch), ..*arrival }).collect()
+        let round = Duration::from_secs_f64(self.arrivals.len() as f64 / rate);
+        let rounds = (LASTS.as_secs_f64() / round.as_secs_f64()).ceil().clamp(1.0, MOST_ROUNDS) as u32;
+        let of_round = |i: u32| {
+            let moved = move |arrival: &Arrival| Arrival { at: round * i + arrival.at.mul_f64(stretch), ..*arrival };
+            self.arrivals.iter().map(moved)
+        };
+        (0..rounds).flat_map(of_round).collect()
     }
 
     fn longest(&self) -> u64 {
@@ -191,6 +203,17 @@ mod tests {
             slo: Slo { ttft: Ttft::from_millis(300.0), tpot: Tpot::from_millis(10.0), e2el: None },
             target: Target::default(),
         }
+    }
+
+    #[test]
+    fn a_short_trace_is_repeated_until_the_engines_are_busy() {
+        let demand = demand();
+        let (slow, fast) = (demand.at(1.0), demand.at(60.0));
+        assert_eq!(slow.len(), 150, "it lasts long enough by itself");
+        assert_eq!(fast.len(), 8 * 150);
+        assert!(fast.is_sorted_by_key(|arrival| arrival.at));
+        let rate = fast.len() as f64 / fast.last().unwrap().at.as_secs_f64();
+        assert!((58.0..63.0).contains(&rate), "{rate}");
     }
 
     #[test]
