@@ -28,6 +28,9 @@ pub enum CauseKind {
     SideChannelInUse,
     PortInUse,
     NcclFailed,
+    ModuleMissing,
+    /// The first exception of a process of the engine; nothing more is known of it.
+    Exception,
 }
 
 impl CauseKind {
@@ -47,6 +50,8 @@ impl CauseKind {
             CauseKind::SideChannelInUse => "a port of the engine's side channels is taken",
             CauseKind::PortInUse => "the HTTP port is taken",
             CauseKind::NcclFailed => "NCCL could not connect the GPUs",
+            CauseKind::ModuleMissing => "a Python package is missing where the engine runs",
+            CauseKind::Exception => "an exception in the engine",
         }
     }
 
@@ -78,12 +83,14 @@ impl CauseKind {
             CauseKind::NcclFailed => {
                 "check the GPUs' links (nvidia-smi topo -m), /dev/shm, and NCCL_* of this shell; NCCL_DEBUG=INFO tells more"
             }
+            CauseKind::ModuleMissing => "install it beside the engine (pip install), or do without what asks for it",
+            CauseKind::Exception => "the engine's log has its traceback",
         }
     }
 }
 
 /// Marks of a line, most telling first: all its words must occur.
-const MARKS: [(&[&str], CauseKind); 36] = [
+const MARKS: [(&[&str], CauseKind); 37] = [
     (&["ZMQError: Address already in use"], CauseKind::SideChannelInUse),
     (&["is less than desired GPU memory utilization"], CauseKind::GpuMemoryHeld),
     (&["No available memory for the cache blocks"], CauseKind::NoRoomForKvCache),
@@ -120,15 +127,35 @@ const MARKS: [(&[&str], CauseKind); 36] = [
     (&["No CUDA GPUs are available"], CauseKind::NoGpu),
     (&["Failed to infer device type"], CauseKind::NoGpu),
     (&["NCCL error"], CauseKind::NcclFailed),
+    (&["ModuleNotFoundError: No module named"], CauseKind::ModuleMissing),
 ];
+
+/// What other processes say when one of them has failed.
+const CONSEQUENCES: [&str; 4] =
+    ["See root cause above", "See stack trace for root cause", "Engine core proc", "EngineDeadError"];
 
 /// The cause that the last lines of a log give away. A telling mark anywhere wins over a vaguer one, since vLLM wraps
 /// the first error in a chain of consequences; among equal marks the first line wins.
 pub fn diagnose(log_tail: &[String]) -> Option<Cause> {
-    MARKS.iter().find_map(|(words, kind)| {
+    let marked = MARKS.iter().find_map(|(words, kind)| {
         let line = log_tail.iter().find(|line| words.iter().all(|word| line.contains(word)))?;
         Some(Cause { kind: *kind, evidence: without_prefix(line).to_string() })
+    });
+    marked.or_else(|| {
+        let mut lines = log_tail.iter().map(|line| without_prefix(line));
+        let first = lines.find(|line| is_exception(line) && !CONSEQUENCES.iter().any(|words| line.contains(words)))?;
+        Some(Cause { kind: CauseKind::Exception, evidence: first.to_string() })
     })
+}
+
+/// `ValueError: what was wrong`, the last line of a Python traceback.
+fn is_exception(line: &str) -> bool {
+    let Some((name, _)) = line.split_once(": ") else { return false };
+    let is_path = name.split('.').all(|part| {
+        part.chars().next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    });
+    is_path && (name.ends_with("Error") || name.ends_with("Exception"))
 }
 
 /// Whether this line means that the start will hang for ever, although the process lives on.
@@ -136,10 +163,11 @@ pub fn is_doom(line: &str) -> bool {
     line.contains("ZMQError: Address already in use")
 }
 
-/// Without `(EngineCore pid=1) ERROR 11-21 21:26:32 [async_llm.py:906] `.
+/// Without `(EngineCore pid=1) ERROR 11-21 21:26:32 [async_llm.py:906] `, or the process alone.
 fn without_prefix(line: &str) -> &str {
-    let start = line.find(".py:").and_then(|at| line[at..].find("] ").map(|end| at + end + 2)).unwrap_or(0);
-    line[start..].trim()
+    let after_place = line.find(".py:").and_then(|at| line[at..].find("] ").map(|end| at + end + 2));
+    let after_process = || line.strip_prefix('(').and_then(|rest| rest.find(") ").map(|end| end + 3));
+    line[after_place.or_else(after_process).unwrap_or(0)..].trim()
 }
 
 #[cfg(test)]
@@ -178,6 +206,32 @@ mod tests {
         let cause = cause(log).expect("is recognised");
         assert_eq!(cause.kind, CauseKind::NoRoomForKvCache);
         assert!(cause.evidence.starts_with("ValueError: No available memory"), "{}", cause.evidence);
+    }
+
+    #[test]
+    fn an_exception_that_nobody_knows_is_told_by_its_first_line() {
+        let log = "(Worker pid=7) ERROR 11-28 14:42:51 [core.py:1330]     from somewhere import (\n\
+                   (Worker pid=7) ERROR 11-28 14:42:51 [core.py:1330] ModuleNotFoundError: No module named 'flashinfer'\n\
+                   (APIServer pid=5) RuntimeError: Engine core initialization failed. See root cause above.";
+        let missing = cause(log).expect("is recognised");
+        assert_eq!(
+            (missing.kind, missing.evidence.as_str()),
+            (CauseKind::ModuleMissing, "ModuleNotFoundError: No module named 'flashinfer'")
+        );
+        let log = "(EngineCore pid=7) Traceback (most recent call last):\n\
+                   (EngineCore pid=7)   File \"a.py\", line 3, in b\n\
+                   (EngineCore pid=7) triton.compiler.errors.CompilationError: at 12:8\n\
+                   (APIServer pid=5) RuntimeError: Engine core initialization failed. See root cause above.";
+        let unknown = cause(log).expect("is told");
+        assert_eq!(
+            (unknown.kind, unknown.evidence.as_str()),
+            (CauseKind::Exception, "triton.compiler.errors.CompilationError: at 12:8")
+        );
+        assert_eq!(
+            kind("(APIServer pid=5) RuntimeError: Engine core initialization failed. See root cause above."),
+            None
+        );
+        assert_eq!(kind("INFO: this is no Error: it only looks like one"), None);
     }
 
     #[test]
