@@ -206,7 +206,7 @@ mod tests {
         // As much was computed as was found, and took 100 ms a prompt.
         assert!((found.spared_ms.expect("known") - 100.0).abs() < 1e-6);
         let told = found.to_string();
-        assert!(told.starts_with("prefill found 50.0 % of the prompt tokens"), "{told}");
+        assert!(told.starts_with("prefill found 50 % of the prompt tokens"), "{told}");
         assert!(told.contains("decode found none"), "{told}");
         let spread = found.advice(2, false).expect("a quarter is lost");
         assert!(spread.starts_with("25 %") && spread.contains("prefix-aware"), "{spread}");
