@@ -206,7 +206,8 @@ const PREFIX_HITS: [&str; 2] = ["vllm:prefix_cache_hits_total", "vllm:gpu_prefix
 const PREFIX_QUERIES: [&str; 2] = ["vllm:prefix_cache_queries_total", "vllm:gpu_prefix_cache_queries_total"];
 
 fn counters(spans: &[InstanceSpan<'_>]) -> EngineCounters {
-    let total = |roles: &[Role], names: &[&str]| growth(spans, roles, names, &[]);
+    // Counters that no clock reaches come to infinity, which JSON can't hold: they are not known.
+    let total = |roles: &[Role], names: &[&str]| growth(spans, roles, names, &[]).filter(|n| n.is_finite());
     let by_source =
         |roles: &[Role], source| growth(spans, roles, &["vllm:prompt_tokens_by_source_total"], &[("source", source)]);
     let time = |roles: &[Role], histogram: &str| {
