@@ -79,7 +79,7 @@ fn script(args: &SubmitArgs, program: &Path, command: &[String]) -> String {
     let program = program.display().to_string();
     let words: Vec<&str> = std::iter::once(program.as_str()).chain(command.iter().map(String::as_str)).collect();
     // In place of the shell, which would end before topobench has taken its engines down.
-    let _ = write!(text, "exec {}\n", words::shell(&words));
+    let _ = writeln!(text, "exec {}", words::shell(&words));
     text
 }
 

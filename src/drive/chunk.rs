@@ -232,7 +232,7 @@ impl<'de> Deserialize<'de> for RawDelta {
                         "role" => delta.role = map.next_value()?,
                         "content" => delta.content = map.next_value()?,
                         "tool_calls" | "function_call" | "audio" => {
-                            delta.call |= matches!(map.next_value()?, Glimpse::Filled)
+                            delta.call |= matches!(map.next_value()?, Glimpse::Filled);
                         }
                         name if ABOUT.contains(&name) => drop(map.next_value::<IgnoredAny>()?),
                         _ => delta.other |= matches!(map.next_value()?, Glimpse::Text),

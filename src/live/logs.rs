@@ -33,7 +33,7 @@ pub(super) fn last(runs: &[RunWatch], names: &[String]) -> Vec<LogView> {
             found.push((written, of, path));
         }
     }
-    found.sort_by(|a, b| b.0.cmp(&a.0));
+    found.sort_by_key(|entry| std::cmp::Reverse(entry.0));
     found.truncate(MOST_LOGS);
     found.sort_by(|a, b| a.1.cmp(&b.1));
     let view = |(_, of, path): (SystemTime, String, PathBuf)| {

@@ -13,7 +13,7 @@ pub enum SessionError {
     #[error("{0}")]
     Workload(#[from] WorkloadError),
     #[error("{arm}: {source}")]
-    Launch { arm: String, source: LaunchError },
+    Launch { arm: String, source: Box<LaunchError> },
     #[error("{arm}: the proxy did not start: {detail}")]
     Proxy { arm: String, detail: String },
     #[error("{arm}: {url} is not the server this run expects: {detail}\nhint: {hint}")]
@@ -74,13 +74,10 @@ impl SessionError {
     /// Whether a fleet that came up before may come up if it is tried again.
     pub(super) fn may_pass(&self) -> bool {
         use SessionError as E;
-        matches!(
-            self,
-            E::Launch { source: LaunchError::Start(_), .. }
-                | E::DiedWarmingUp { .. }
-                | E::Smoke { .. }
-                | E::NoKvTransfer { .. }
-        )
+        match self {
+            E::Launch { source, .. } => matches!(**source, LaunchError::Start(_)),
+            _ => matches!(self, E::DiedWarmingUp { .. } | E::Smoke { .. } | E::NoKvTransfer { .. }),
+        }
     }
 }
 

@@ -186,7 +186,7 @@ async fn spawn(
     };
     let fleet = launched.map_err(|source| match source {
         LaunchError::Cancelled => SessionError::Interrupted,
-        source => SessionError::Launch { arm: arm.label.clone(), source },
+        source => SessionError::Launch { arm: arm.label.clone(), source: Box::new(source) },
     })?;
     let instances = fleet.instances();
     let engines: Vec<EngineTarget> = instances

@@ -27,7 +27,7 @@ fn a_turn_is_due_think_time_after_the_answer_before_it_and_reports_say_so() {
     let line = format!("simple --tp 1 {CAUSAL} --dataset-path {path}");
     let report = place.measure(&line).measured().json();
     let run = &place.runs("sharegpt")[0];
-    let records = read_json_lines(&run.join("requests.jsonl"));
+    let records = read_json_lines(run.join("requests.jsonl"));
     assert_eq!(records.len(), 12);
     let key = |r: &Value, turn: u64| (r["rate"].to_string(), r["session"].as_u64(), turn);
     let ends: HashMap<_, f64> = records
@@ -100,7 +100,7 @@ fn replicas_that_get_prompts_by_their_beginning_find_more_of_them() {
     let load = "--random-input-len 64 --random-output-len 8 --random-prefix-len 512 --random-prefix-count 24";
     let line = format!("{arms} {engine} {load} --num-prompts 64 --request-rate 60 --ttft-slo 60s");
     let compared = place.type_in(&line).measured();
-    let report = read_json(&crate::support::entries(&place.results().join("comparisons"))[0].join("compare.json"));
+    let report = read_json(crate::support::entries(&place.results().join("comparisons"))[0].join("compare.json"));
     let hits = |arm: usize| report["arms"][arm]["prefix_cache"]["replica"]["hit_percent"].as_f64().expect("counted");
     assert!(hits(1) > hits(0), "{} and {}", hits(0), hits(1));
     let repeated = report["arms"][0]["prefix_cache"]["repeated_percent"].as_f64().expect("known");

@@ -41,6 +41,7 @@ fn path() -> String {
 }
 
 impl Cluster {
+    #[allow(clippy::zombie_processes, reason = "the script ends when this process does")]
     fn bring_up() -> Option<Cluster> {
         if !is_installed() || !nix::unistd::geteuid().is_root() {
             eprintln!("LEFT OUT: Slurm (Debian packages slurm-wlm and munge; as root)");

@@ -4,7 +4,7 @@
 //! As the worst of its turns in each latency it keeps exactly the limits that all of them keep, so that a session is
 //! judged, resampled and drawn as a request is.
 
-use super::{Samples, UNKNOWN_TOKENS};
+use super::Samples;
 use crate::outcome::SessionTurn;
 use crate::plan::goodput_unit::GoodputUnit;
 use std::collections::BTreeMap;
@@ -88,7 +88,7 @@ impl Samples {
         let tokens = |column: &[u32]| judged.iter().fold(0u32, |sum, &i| sum.saturating_add(column[i]));
         self.prompt_tokens.push(tokens(&of.prompt_tokens));
         // One unknown makes the sum unknown, which is the largest number there is.
-        self.output_tokens.push(tokens(&of.output_tokens).min(UNKNOWN_TOKENS));
+        self.output_tokens.push(tokens(&of.output_tokens));
         let fate = |i: usize| of.fates.words[usize::from(of.fates.column[i])];
         let failed = judged.iter().map(|&i| fate(i)).find(|word| *word != super::Fates::SERVED);
         self.fates.push(failed.unwrap_or(super::Fates::SERVED));
