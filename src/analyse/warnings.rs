@@ -26,10 +26,26 @@ pub(super) struct Context<'a> {
 
 pub(super) fn of(arms: &[ArmInput], reports: &[ArmReport], context: &Context) -> Vec<String> {
     let mut all = between(arms, reports, context);
-    for (arm, report) in arms.iter().zip(reports) {
-        all.extend(within(arm, report, context.question));
-    }
+    let each = arms.iter().zip(reports);
+    all.extend(said_once(each.map(|(arm, report)| (report.name.as_str(), within(arm, report, context.question)))));
     all
+}
+
+/// What is said of several arms in the same words is one sentence about all of them.
+fn said_once<'a>(each: impl Iterator<Item = (&'a str, Vec<String>)>) -> Vec<String> {
+    let mut all: Vec<(String, Vec<&str>)> = Vec::new();
+    for (name, texts) in each {
+        for text in texts {
+            match text.strip_prefix(name).filter(|rest| rest.starts_with(" at ")) {
+                Some(rest) => match all.iter_mut().find(|(said, arms)| said == rest && !arms.contains(&name)) {
+                    Some((_, arms)) => arms.push(name),
+                    None => all.push((rest.to_string(), vec![name])),
+                },
+                None => all.push((text, Vec::new())),
+            }
+        }
+    }
+    all.into_iter().map(|(text, arms)| words::listed(&arms) + &text).collect()
 }
 
 /// What makes arms unlike each other.

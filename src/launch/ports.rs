@@ -20,6 +20,8 @@ const SIDE_CHANNEL_BASE: u16 = 5600;
 const INTERNAL_BASE: u16 = 20_000;
 /// vLLM scans upwards from `VLLM_PORT`; a window this wide keeps instances apart.
 const INTERNAL_WINDOW: u16 = 100;
+/// Blocks of side channels begin and end on it, and ports on it are leased, so that no two topobench share a part of one.
+const RASTER: u16 = 16;
 /// Where the search for free ports ends.
 const HIGHEST: u16 = 32_767;
 
@@ -99,7 +101,7 @@ pub fn choose(ranks: &[u32], request: PortRequest) -> Result<(Vec<Ports>, PortLe
     let mut next = (request.http, request.side_channel, request.internal);
     let mut chosen = Vec::with_capacity(ranks.len());
     for &ranks in ranks {
-        let stride = u16::try_from(ranks.max(16)).unwrap_or(u16::MAX);
+        let stride = u16::try_from(ranks).unwrap_or(u16::MAX).checked_next_multiple_of(RASTER).unwrap_or(u16::MAX);
         let http = search.block(Purpose::Http, &mut next.0, HTTP_BASE, 1)?;
         let side_channel = search.block(Purpose::SideChannel, &mut next.1, SIDE_CHANNEL_BASE, stride)?;
         let internal = search.block(Purpose::Internal, &mut next.2, INTERNAL_BASE, INTERNAL_WINDOW)?;
@@ -150,7 +152,9 @@ impl PortSearch {
         if let Some(&taken) = block.iter().find(|p| self.given.contains(p) || !is_free(**p)) {
             return Err(taken);
         }
-        self.locks.push(lease(start).ok_or(start)?);
+        let on_raster = block.iter().copied().filter(|port| *port == start || port.is_multiple_of(RASTER));
+        let locks = on_raster.map(|port| lease(port).ok_or(port)).collect::<Result<Vec<_>, _>>()?;
+        self.locks.extend(locks);
         self.given.extend(block);
         Ok(())
     }
@@ -236,6 +240,7 @@ fn socket_owners() -> HashMap<u64, Vec<i32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn listen() -> (TcpListener, u16) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("binds");
@@ -252,6 +257,34 @@ mod tests {
         assert!(apart(ports[0].internal, 100, ports[1].internal, 100));
         let http: HashSet<u16> = ports.iter().map(|p| p.http).collect();
         assert_eq!(http.len(), 3);
+    }
+
+    /// Every port that these instances may use: HTTP, a side channel a rank, the internal window.
+    fn used(ranks: &[u32], ports: &[Ports]) -> Vec<u16> {
+        let of = |(ranks, ports): (&u32, &Ports)| {
+            let side = (0..*ranks as u16).map(move |rank| ports.side_channel + rank);
+            let (http, internal) = (ports.http, ports.internal);
+            std::iter::once(http).chain(side).chain(internal..internal + INTERNAL_WINDOW).collect::<Vec<u16>>()
+        };
+        ranks.iter().zip(ports).flat_map(of).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(12))]
+
+        /// Two fleets of up to sixteen instances between them, as two topobench on one host would choose.
+        #[test]
+        fn no_port_is_for_two_instances_of_any_fleet(
+            ranks in prop::collection::vec(1u32..=32, 2..=16),
+            first in 1usize..16,
+        ) {
+            let (ours, theirs) = ranks.split_at(first.min(ranks.len() - 1));
+            let (our_ports, _our_leases) = choose(ours, PortRequest::default()).expect("free ports");
+            let (their_ports, _their_leases) = choose(theirs, PortRequest::default()).expect("free ports");
+            let all = [used(ours, &our_ports), used(theirs, &their_ports)].concat();
+            let unique: HashSet<u16> = all.iter().copied().collect();
+            prop_assert_eq!(unique.len(), all.len(), "{:?} {:?}", our_ports, their_ports);
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What arms are called: by their topology's name, and by whatever tells them apart.
 
+use crate::words;
 use std::collections::BTreeMap;
 
 /// An arm, and what may tell it from others.
@@ -38,17 +39,32 @@ fn own_settings(arm: &Unnamed, arms: &[Unnamed]) -> Vec<String> {
     own.map(|(key, value)| format!("{key} {value}")).collect()
 }
 
-/// Settings of one arm that another could have and left at the engine's default, a sentence each.
+/// Settings of some arms that others could have and left at the engine's default, a sentence for each.
 pub fn left_at_default(arms: &[(String, Flags)]) -> Vec<String> {
-    let mut said = Vec::new();
+    /// Who set a flag to a value, and who could have.
+    struct Left<'a> {
+        flag: &'a str,
+        value: &'a str,
+        by: Vec<&'a str>,
+        others: Vec<&'a str>,
+    }
+    let mut all: Vec<Left<'_>> = Vec::new();
     for (label, flags) in arms {
-        for (other, theirs) in arms.iter().filter(|(other, _)| other != label) {
-            for (flag, value) in flags.set.iter().filter(|(flag, _)| !theirs.has(flag)) {
-                said.push(format!("{other} ran with the engine's default {flag}, {label} with {value}"));
+        for (flag, value) in &flags.set {
+            let others: Vec<&str> =
+                arms.iter().filter(|(_, theirs)| !theirs.has(flag)).map(|(other, _)| other.as_str()).collect();
+            match all.iter_mut().find(|left| left.flag == flag && left.value == value) {
+                Some(left) => left.by.push(label),
+                None if others.is_empty() => {}
+                None => all.push(Left { flag, value, by: vec![label], others }),
             }
         }
     }
-    said
+    let told = |left: &Left<'_>| {
+        let (others, by) = (words::listed(&left.others), words::listed(&left.by));
+        format!("{others} ran with the engine's default {}, {by} with {}", left.flag, left.value)
+    };
+    all.iter().map(told).collect()
 }
 
 /// Flags that an arm's engines were given.
@@ -116,6 +132,13 @@ mod tests {
         let told = |args: &[&str]| left_at_default(&[("simple".to_string(), flags(&[], args)), tuned.clone()]);
         assert_eq!(told(&[]), ["simple ran with the engine's default block-size, nixl with 128"]);
         assert_eq!(told(&["--block-size=16"]), [""; 0]);
+        let plain = |name: &str| (name.to_string(), Flags::default());
+        let other = ("nixl 2P2D".to_string(), tuned.1.clone());
+        assert_eq!(
+            left_at_default(&[plain("a"), plain("b"), tuned.clone(), other]),
+            ["a and b ran with the engine's default block-size, nixl and nixl 2P2D with 128"],
+            "one sentence, however many arms there are"
+        );
         assert_eq!(told(&["--block_size", "16"]), [""; 0]);
     }
 }

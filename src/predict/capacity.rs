@@ -1,11 +1,12 @@
 //! How many requests a second a deployment would carry: where the model's attainment falls through the target.
 
-use super::arm::{Group, PredictedArm};
+use super::arm::{EngineSettings, Group, PredictedArm};
 use super::fleet::VirtualFleet;
 use super::latency::attainment;
 use super::model::cost::CostModel;
 use super::model::preset::{Gpu, Model};
 use super::workload::Arrival;
+use crate::plan::parallelism::Parallelism;
 use crate::plan::slo::{Slo, Target};
 use std::time::Duration;
 
@@ -84,6 +85,16 @@ pub struct Carried {
     pub bound_by_prefill: Option<f64>,
 }
 
+/// One role, beside enough of the other.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Half {
+    pub prefills: bool,
+    pub ranks: Parallelism,
+    /// Of prefill and of decode instances.
+    pub settings: [EngineSettings; 2],
+    pub pushed: bool,
+}
+
 /// What an instance of each role carries beside enough of the other.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Halves {
@@ -109,46 +120,53 @@ impl Predictor<'_> {
 
     /// Of replicas that serve requests whole. `None` where even few requests a second miss the target.
     pub fn simple(&self, group: Group) -> Option<f64> {
-        let replicas = group.replicas.clamp(1, REPLICAS);
-        let part = self.crossing(PredictedArm::Simple(Group { replicas, ..group }), None)?;
-        Some(part * f64::from(group.replicas) / f64::from(replicas))
+        let queues = group.queues().clamp(1, REPLICAS);
+        let part = self.crossing(PredictedArm::Simple(group), [queues, 0], None)?;
+        Some(part * f64::from(group.queues()) / f64::from(queues))
     }
 
-    /// What prefill and decode instances of such groups carry each; their replicas don't matter.
-    pub fn halves(&self, prefill: Group, decode: Group, pushed: bool) -> Option<Halves> {
+    /// What an instance of one role carries beside enough of the other, whose engines are taken to be like its own: how
+    /// many prefill and decode engines of different sizes there are decides more than who is beside whom.
+    pub fn half(&self, half: &Half) -> Option<f64> {
         const FEW: u32 = 2;
-        let arm = |p, d| PredictedArm::PrefillDecode {
-            prefill: Group { replicas: p, ..prefill },
-            decode: Group { replicas: d, ..decode },
-            pushed,
-        };
-        Some(Halves {
-            prefill: self.crossing(arm(FEW, SIMULATED - FEW), None)? / f64::from(FEW),
-            decode: self.crossing(arm(SIMULATED - FEW, FEW), None)? / f64::from(FEW),
-        })
+        let [prefill, decode] = half.settings.map(|settings| Group { replicas: 1, ranks: half.ranks, settings });
+        let queues = if half.prefills { [FEW, SIMULATED - FEW] } else { [SIMULATED - FEW, FEW] };
+        let arm = PredictedArm::PrefillDecode { prefill, decode, pushed: half.pushed };
+        let rate = self.crossing(arm, queues, None)?;
+        Some(rate / f64::from(FEW) * f64::from(half.ranks.data_parallel))
     }
 
-    /// Of prefill and decode instances as a whole, simulated if there are few, else by their halves.
-    pub fn prefill_decode(&self, prefill: Group, decode: Group, pushed: bool, halves: Halves) -> Option<Carried> {
+    /// Of prefill and decode instances as a whole, by their halves alone.
+    pub fn by_halves(prefill: Group, decode: Group, halves: Halves) -> Carried {
         let sides = (f64::from(prefill.replicas) * halves.prefill, f64::from(decode.replicas) * halves.decode);
         let bound_by_prefill = Some(1.0 / (1.0 + (sides.0 / sides.1).powf(SHARPNESS)));
-        let joined = (sides.0.powf(-SHARPNESS) + sides.1.powf(-SHARPNESS)).powf(-1.0 / SHARPNESS);
-        let rate = match prefill.queues() + decode.queues() <= SIMULATED {
-            true => self.crossing(PredictedArm::PrefillDecode { prefill, decode, pushed }, Some(joined))?,
-            false => joined,
-        };
-        Some(Carried { rate, bound_by_prefill })
+        let rate = (sides.0.powf(-SHARPNESS) + sides.1.powf(-SHARPNESS)).powf(-1.0 / SHARPNESS);
+        Carried { rate, bound_by_prefill }
+    }
+
+    /// Of them as a whole, simulated if there are few, else by their halves.
+    pub fn prefill_decode(&self, prefill: Group, decode: Group, pushed: bool, halves: Halves) -> Option<Carried> {
+        let joined = Self::by_halves(prefill, decode, halves);
+        if prefill.queues() + decode.queues() > SIMULATED {
+            return Some(joined);
+        }
+        let arm = PredictedArm::PrefillDecode { prefill, decode, pushed };
+        let rate = self.crossing(arm, [prefill.queues(), decode.queues()], Some(joined.rate))?;
+        Some(Carried { rate, ..joined })
     }
 
     /// Between a rate that meets the target and one that misses it, nearer and nearer. The engines live through all of
     /// it, so that most of what is asked is asked of engines that have aged.
-    fn crossing(&self, arm: PredictedArm, guess: Option<f64>) -> Option<f64> {
+    fn crossing(&self, arm: PredictedArm, queues: [u32; 2], guess: Option<f64>) -> Option<f64> {
+        let of_queue = |group: Group| group.ranks.gpus() / group.ranks.data_parallel;
         let gpus = match arm {
-            PredictedArm::Simple(group) => group.gpus(),
-            PredictedArm::PrefillDecode { prefill, decode, .. } => prefill.gpus() + decode.gpus(),
+            PredictedArm::Simple(group) => queues[0] * of_queue(group),
+            PredictedArm::PrefillDecode { prefill, decode, .. } => {
+                queues[0] * of_queue(prefill) + queues[1] * of_queue(decode)
+            }
         };
         let gpus = f64::from(gpus);
-        let mut fleet = VirtualFleet::new(self.model, self.gpu, arm);
+        let mut fleet = VirtualFleet::of_queues(self.model, self.gpu, arm, queues);
         let mut meets = |rate: f64| {
             let arrivals = self.demand.at(rate);
             let latencies = fleet.serve(&arrivals);
@@ -181,8 +199,6 @@ impl Predictor<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::parallelism::Parallelism;
-    use crate::predict::arm::EngineSettings;
     use crate::predict::workload::Poisson;
     use crate::units::{Tpot, Ttft};
 
@@ -228,7 +244,11 @@ mod tests {
     fn the_role_with_too_few_instances_decides() {
         let demand = demand();
         let predict = predictor(&demand);
-        let halves = predict.halves(group(1, 1), group(1, 1), false).unwrap();
+        let half = |prefills| {
+            let of = Half { prefills, ranks: Parallelism::tensor(1), settings: Default::default(), pushed: false };
+            predict.half(&of).unwrap()
+        };
+        let halves = Halves { prefill: half(true), decode: half(false) };
         let of = |p, d| predict.prefill_decode(group(p, 1), group(d, 1), false, halves).unwrap();
         let [prefill_short, decode_short] = [of(1, 7), of(7, 1)];
         assert!(prefill_short.bound_by_prefill > Some(0.9) && decode_short.bound_by_prefill < Some(0.1));

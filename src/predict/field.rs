@@ -1,7 +1,7 @@
 //! Candidates with what each is predicted to carry, and which of them are worth an engine's time.
 
 use super::arm::{EngineSettings, Group, PredictedArm};
-use super::capacity::{Carried, Halves, Predictor};
+use super::capacity::{Carried, Half, Halves, Predictor};
 use super::doubt;
 use crate::plan::candidates::{Candidate, Layout, LayoutKind};
 use std::sync::OnceLock;
@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 const BEHIND: f64 = 1.645;
 /// Candidates that are raced at most: more are not read, and not launched either.
 const MOST: usize = 12;
+/// How many times as much the best must carry by its halves for another to be left at what its own say.
+const FAR: f64 = 2.0;
 /// Without a prediction: a request a second and GPU, give or take this standard error of the logarithm.
 const UNKNOWN: f64 = 1.2;
 
@@ -34,6 +36,17 @@ impl Entrant {
                 [group(prefill, of_prefill, entry), group(n, of_decode, decode)]
             }
         }
+    }
+
+    fn halves(&self) -> [Half; 2] {
+        let [prefill, decode] = self.groups();
+        let half = |prefills, group: Group| Half {
+            prefills,
+            ranks: group.ranks,
+            settings: self.settings,
+            pushed: self.pushed,
+        };
+        [half(true, prefill), half(false, decode)]
     }
 
     /// As the model of the engines takes it.
@@ -156,19 +169,29 @@ impl Field {
     }
 }
 
-/// All predictions, worked on side by side. Deployments of the same engines share what is simulated of them.
+/// All predictions, worked on side by side. Deployments of the same engines share what is simulated of them, and what their
+/// halves show to be far behind is not simulated as a whole.
 fn carried(entrants: &[Entrant], predictor: &Predictor<'_>) -> Vec<Option<Carried>> {
     let fitting: Vec<bool> = entrants.iter().map(|entrant| predictor.fits(&entrant.arm())).collect();
-    let mut pairs: Vec<([Group; 2], bool)> = Vec::new();
-    let pair_of = |entrant: &Entrant| (entrant.groups().map(|group| Group { replicas: 1, ..group }), entrant.pushed);
+    let mut wanted: Vec<Half> = Vec::new();
     for (entrant, _) in entrants.iter().zip(&fitting).filter(|(e, fits)| is_split(e) && **fits) {
-        let pair = pair_of(entrant);
-        if !pairs.contains(&pair) {
-            pairs.push(pair);
+        for half in entrant.halves() {
+            if !wanted.contains(&half) {
+                wanted.push(half);
+            }
         }
     }
-    let halves = side_by_side(&pairs, |([prefill, decode], pushed)| predictor.halves(*prefill, *decode, *pushed));
-    let known = |entrant: &Entrant| -> Option<Halves> { halves[pairs.iter().position(|p| *p == pair_of(entrant))?] };
+    let rates = side_by_side(&wanted, |half| predictor.half(half));
+    let known = |entrant: &Entrant| -> Option<Halves> {
+        let [prefill, decode] = entrant.halves().map(|half| rates[wanted.iter().position(|known| *known == half)?]);
+        Some(Halves { prefill: prefill?, decode: decode? })
+    };
+    let by_halves = |entrant: &Entrant| -> Option<Carried> {
+        let [prefill, decode] = entrant.groups();
+        Some(Predictor::by_halves(prefill, decode, known(entrant)?))
+    };
+    let split = || entrants.iter().zip(&fitting).filter(|(e, fits)| is_split(e) && **fits);
+    let most = split().filter_map(|(entrant, _)| by_halves(entrant)).map(|c| c.rate).fold(0.0, f64::max);
     let mut jobs: Vec<(&Entrant, bool)> = Vec::new();
     // Settings that the model doesn't know make no difference to it.
     let twin = |a: &Entrant, b: &Entrant| a.arm() == b.arm();
@@ -180,9 +203,10 @@ fn carried(entrants: &[Entrant], predictor: &Predictor<'_>) -> Vec<Option<Carrie
     let found = side_by_side(&jobs, |(entrant, fits)| match entrant.arm() {
         _ if !fits => None,
         PredictedArm::Simple(group) => Some(Carried { rate: predictor.simple(group)?, bound_by_prefill: None }),
-        PredictedArm::PrefillDecode { prefill, decode, pushed } => {
-            predictor.prefill_decode(prefill, decode, pushed, known(entrant)?)
-        }
+        PredictedArm::PrefillDecode { prefill, decode, pushed } => match by_halves(entrant)? {
+            far_behind if far_behind.rate * FAR < most => Some(far_behind),
+            _ => predictor.prefill_decode(prefill, decode, pushed, known(entrant)?),
+        },
     });
     let of = |entrant: &Entrant| found[jobs.iter().position(|(other, _)| twin(entrant, other))?];
     entrants.iter().map(of).collect()

@@ -54,15 +54,26 @@ pub struct VirtualFleet {
 }
 
 impl VirtualFleet {
+    /// A data-parallel rank is an engine of its own to whoever hands it requests.
     pub fn new(model: &'static Model, gpu: &Gpu, arm: PredictedArm) -> Self {
-        let group = |group: Group| -> Vec<VirtualInstance> {
-            // A data-parallel rank is an engine of its own to whoever hands it requests.
-            (0..group.queues()).map(|_| VirtualInstance::new(model, gpu, &group)).collect()
+        let queues = match arm {
+            PredictedArm::Simple(group) => [group.queues(), 0],
+            PredictedArm::PrefillDecode { prefill, decode, .. } => [prefill.queues(), decode.queues()],
+        };
+        Self::of_queues(model, gpu, arm, queues)
+    }
+
+    /// A part of it: so many of the queues that see a request first, and of those that decode.
+    pub(super) fn of_queues(model: &'static Model, gpu: &Gpu, arm: PredictedArm, queues: [u32; 2]) -> Self {
+        let some = |group: Group, queues: u32| -> Vec<VirtualInstance> {
+            (0..queues).map(|_| VirtualInstance::new(model, gpu, &group)).collect()
         };
         let routed_to = !matches!(arm, PredictedArm::Simple(Group { replicas: 1, .. }));
         let (entry, decode, pushed) = match arm {
-            PredictedArm::Simple(engines) => (group(engines), Vec::new(), false),
-            PredictedArm::PrefillDecode { prefill, decode, pushed } => (group(prefill), group(decode), pushed),
+            PredictedArm::Simple(engines) => (some(engines, queues[0]), Vec::new(), false),
+            PredictedArm::PrefillDecode { prefill, decode, pushed } => {
+                (some(prefill, queues[0]), some(decode, queues[1]), pushed)
+            }
         };
         Self {
             entry,

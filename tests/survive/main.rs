@@ -5,6 +5,7 @@ mod disk;
 mod gpus;
 mod hostile;
 mod kill;
+mod large_fleet;
 mod resume;
 mod search;
 mod secrets;

@@ -9,6 +9,9 @@ use crate::analyse::claim::ClaimKind;
 use crate::analyse::ratio::RatioReport;
 use crate::words::listed;
 
+/// Arms of which nothing can be said are counted where there are more.
+const NAMED: usize = 3;
+
 /// How an arm compares with the first.
 struct Placed<'a> {
     arm: &'a ArmReport,
@@ -38,7 +41,11 @@ pub(super) fn sentences(case: &Case<'_>, ratios: &[RatioReport], caution: &str) 
     let told = |form: fn(&Placed<'_>) -> String| {
         let all = groups.iter().filter(|(_, arms)| !arms.is_empty());
         let parts = all.map(|(word, arms)| {
-            format!("{} {}", listed(&arms.iter().map(form).collect::<Vec<_>>()), relation(word, arms.len()))
+            let who = match *word == "not told apart" && arms.len() > NAMED {
+                true => format!("{} others", arms.len()),
+                false => listed(&arms.iter().map(form).collect::<Vec<_>>()),
+            };
+            format!("{who} {}", relation(word, arms.len()))
         });
         frame(&parts.collect::<Vec<_>>().join("; "))
     };

@@ -18,15 +18,16 @@ const BAND_PLACES: usize = 80;
 /// Markers on a scale curve.
 const MARKERS: usize = 9;
 
-/// Attainment over rate and over SLO scale; three lines an arm. `None` if nothing was offered at any point.
+/// Attainment over rate and over SLO scale; three lines an arm, or one where there are many. `None` if nothing was offered
+/// at any point.
 pub fn pair(study: &Study) -> Option<Figure> {
     let unit = RateUnit::of(&study.comparison);
     if study.comparison.arms.iter().all(|arm| arm.points.is_empty()) {
         return None;
     }
     let panels = vec![rate_panel(study, unit), scale_panel(study, unit)];
-    let mut extra =
-        vec![LegendEntry { key: Key::Area { color: Rgb::GREY, opacity: 0.25 }, label: "95 % interval".into() }];
+    let interval = LegendEntry { key: Key::Area { color: Rgb::GREY, opacity: 0.25 }, label: "95 % interval".into() };
+    let mut extra: Vec<LegendEntry> = (!style::is_crowded(study)).then_some(interval).into_iter().collect();
     extra.extend(style::invalid_entry(study));
     let legend = Legend { columns: Some(3), extra, ..Legend::default() };
     Some(Figure::new(panels).titled(style::title(study)).captioned(caption(study, unit)).with_legend(legend))
@@ -34,7 +35,10 @@ pub fn pair(study: &Study) -> Option<Figure> {
 
 fn caption(study: &Study, unit: RateUnit) -> String {
     let mut text = style::setting(study);
-    text.push_str(" Bands: 95 % intervals that allow for clustered misses.");
+    text.push_str(match style::is_crowded(study) {
+        true => " Intervals, and the shares that keep each limit alone, stand in the report's tables.",
+        false => " Bands: 95 % intervals that allow for clustered misses.",
+    });
     if unit.is_per_gpu() {
         text.push_str(" Rates are divided by all GPUs of a deployment, prefill and decode together.");
     }
@@ -72,8 +76,12 @@ fn over_rate(mut panel: Panel, study: &Study, arm: &ArmReport, (look, unit): (Ar
         panel =
             panel.with(ErrorBars { intervals: vec![*only], direction: Direction::Y, color: look.color, label: None });
     }
-    let named = |curve: &str| format!("{}: {curve}", arm.name);
     let both = || Stroke::solid(look.color);
+    if style::is_crowded(study) {
+        let line = Line::new(curve(|a| a.both.percent()), both()).marked(look.shape).labelled(arm.name.clone());
+        return crossings(panel.with(line), study, arm, (look, unit));
+    }
+    let named = |curve: &str| format!("{}: {curve}", arm.name);
     panel = panel
         // Without points: the legend begins with the curve that matters, which is painted last.
         .with(Line::new(Vec::<Point>::new(), both()).marked(look.shape).labelled(named(together(study))))
@@ -178,12 +186,18 @@ fn over_scale(
         .map(|i| high * i as f64 / (MARKERS + 1) as f64)
         .filter(served)
         .map(|scale| Spot { point: Point { x: scale, y: curves.both.attainment_at(scale), hollow }, text: None });
-    panel = panel
-        .with(Band { intervals, color: look.color, label: None })
-        .with(line(&curves.ttft, Stroke::dashed(look.color)))
-        .with(line(&curves.tpot, Stroke::dotted(look.color)))
-        .with(line(&curves.both, Stroke::solid(look.color)))
-        .with(Scatter { spots: spots.collect(), shape: look.shape, color: look.color, label: None });
+    if !style::is_crowded(study) {
+        panel = panel
+            .with(Band { intervals, color: look.color, label: None })
+            .with(line(&curves.ttft, Stroke::dashed(look.color)))
+            .with(line(&curves.tpot, Stroke::dotted(look.color)));
+    }
+    panel = panel.with(line(&curves.both, Stroke::solid(look.color))).with(Scatter {
+        spots: spots.collect(),
+        shape: look.shape,
+        color: look.color,
+        label: None,
+    });
     match arm.scale.value {
         Some(x) => panel.with(Callout {
             x,

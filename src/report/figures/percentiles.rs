@@ -10,6 +10,9 @@ use crate::report::{PERCENTILES, Study};
 use crate::units::RequestRate;
 use crate::words;
 
+/// The percentile that is shown where there are many arms: what most targets are about.
+const CROWDED: f64 = 90.0;
+
 /// What one panel shows.
 struct LatencyMetric {
     name: &'static str,
@@ -25,7 +28,7 @@ struct ArmLatencies<'a> {
     points: Vec<(f64, bool, Latencies)>,
 }
 
-/// TTFT, TPOT, ITL and E2EL at p50, p90 and p99. `None` if nothing was served.
+/// TTFT, TPOT, ITL and E2EL at p50, p90 and p99, or at p90 alone where there are many arms. `None` if nothing was served.
 pub fn percentiles(study: &Study) -> Option<Figure> {
     let unit = RateUnit::of(&study.comparison);
     let courses: Vec<ArmLatencies> =
@@ -37,9 +40,14 @@ pub fn percentiles(study: &Study) -> Option<Figure> {
         LatencyMetric { name: gap_name(&courses), pick: |l| l.itl.as_ref(), limit: None },
         LatencyMetric { name: "E2EL", pick: |l| l.e2el.as_ref(), limit: slo.e2el.map(|limit| limit.as_millis()) },
     ];
-    let panels: Vec<Panel> = metrics.iter().filter_map(|metric| panel(metric, &courses, unit)).collect();
+    let shown: &[f64] = if style::is_crowded(study) { &[CROWDED] } else { &PERCENTILES };
+    let panels: Vec<Panel> = metrics.iter().filter_map(|metric| panel(metric, &courses, (unit, shown))).collect();
+    let which = match shown {
+        [one] => format!(" The p{one} of each arm; summary.csv has the others."),
+        _ => String::new(),
+    };
     let caption =
-        format!("{} Latencies of served requests, counted from when a request was due.", style::setting(study));
+        format!("{} Latencies of served requests, counted from when a request was due.{which}", style::setting(study));
     let legend =
         Legend { columns: Some(3), extra: style::invalid_entry(study).into_iter().collect(), ..Legend::default() };
     let columns = if panels.len() == 3 { 3 } else { 2 };
@@ -77,13 +85,13 @@ fn pooled(run: &RecordedRun, rate: RequestRate) -> Latencies {
     Latencies::pooled(&repeats, &PERCENTILES)
 }
 
-fn panel(metric: &LatencyMetric, courses: &[ArmLatencies], unit: RateUnit) -> Option<Panel> {
+fn panel(metric: &LatencyMetric, courses: &[ArmLatencies], (unit, shown): (RateUnit, &[f64])) -> Option<Panel> {
     let value = |l: &Latencies, p: f64| {
         let found = (metric.pick)(l)?.percentiles.iter().find(|(q, _)| *q == p)?;
         Some(found.1 * 1e3)
     };
     let all = || courses.iter().flat_map(|c| &c.points);
-    let values: Vec<f64> = all().flat_map(|(.., l)| PERCENTILES.map(|p| value(l, p))).flatten().collect();
+    let values: Vec<f64> = all().flat_map(|(.., l)| shown.iter().map(|p| value(l, *p))).flatten().collect();
     if values.is_empty() {
         return None;
     }
@@ -96,7 +104,7 @@ fn panel(metric: &LatencyMetric, courses: &[ArmLatencies], unit: RateUnit) -> Op
     }
     for ArmLatencies { arm, look, points } in courses {
         let strokes = [Stroke::solid(look.color), Stroke::dashed(look.color), Stroke::dotted(look.color)];
-        for (p, stroke) in PERCENTILES.into_iter().zip(strokes) {
+        for (p, stroke) in shown.iter().copied().zip(strokes) {
             let points =
                 points.iter().filter_map(|(x, hollow, l)| Some(Point { x: *x, y: value(l, p)?, hollow: *hollow }));
             panel = panel.with(Line::new(points, stroke).marked(look.shape).labelled(format!("{} p{p}", arm.name)));

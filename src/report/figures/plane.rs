@@ -29,8 +29,10 @@ pub fn plane(study: &Study) -> Option<Figure> {
         (false, true) => "rate per GPU",
         (false, false) => "rate",
     };
+    let first = &study.comparison.arms[0].name;
+    let over = if style::is_crowded(study) { format!(" with that of {first}") } else { String::new() };
     let caption = format!(
-        "{} Each cell compares the highest {per} that meets the target under its limits. > and <: one arm's lies \
+        "{} Each cell compares the highest {per} that meets the target under its limits{over}. > and <: one arm's lies \
          outside what was tested, the bound is given. both: both meet the target at every load tested; none: neither \
          does at any. Without intervals: read single cells with care.",
         style::setting(study)
@@ -90,7 +92,10 @@ fn panel(study: &Study, b: usize, ttfts: &[f64], tpots: &[f64]) -> Panel {
     let own = &study.question.slo;
     let ticks = [(-2.0, "1/4×"), (-1.0, "1/2×"), (0.0, "1×"), (1.0, "2×"), (2.0, "4×")];
     let key = ColorKey {
-        label: format!("{} over {}", other.name, first.name),
+        label: match style::is_crowded(study) {
+            true => other.name.clone(),
+            false => format!("{} over {}", other.name, first.name),
+        },
         ticks: ticks.map(|(value, text)| (value, text.to_string())).to_vec(),
     };
     Panel::new(

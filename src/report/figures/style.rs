@@ -17,6 +17,14 @@ pub(super) struct ArmLook {
 /// Of the arms' lines where nothing else needs dashes: arms that do the same must not hide each other.
 pub(super) const DASHES: [Dash; 3] = [Dash::Solid, Dash::Dashed, Dash::Dotted];
 
+/// Arms beyond which several curves of each would hide the others.
+const FEW_ARMS: usize = 4;
+
+/// Whether a figure shows one curve an arm and no band.
+pub(super) fn is_crowded(study: &Study) -> bool {
+    study.comparison.arms.len() > FEW_ARMS
+}
+
 /// Of every arm, in their order.
 pub(super) fn looks(arms: &[ArmInput]) -> Vec<ArmLook> {
     hues(arms).into_iter().map(|hue| ArmLook { color: palette(hue), shape: marker(hue) }).collect()
@@ -139,6 +147,7 @@ pub(super) fn title(study: &Study) -> String {
     let subject = match names.as_slice() {
         [] => String::new(),
         [one] => (*one).to_string(),
+        many if is_crowded(study) => format!("{} deployments", many.len()),
         [one, others @ ..] => format!("{one} against {}", words::listed(others)),
     };
     let models = words::distinct(study.arms.iter().filter_map(|arm| arm.identity.model.clone()));

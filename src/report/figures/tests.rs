@@ -52,9 +52,22 @@ fn studies(dir: &Path) -> Vec<(&'static str, Study)> {
             "long_names",
             Study::new(vec![named(&simple, "plain"), named(&nixl, "split"), named(&wide, "third")], default()),
         ),
+        (
+            "eight",
+            Study::new(
+                (0..8).map(|i| named(&many(&simple, &nixl, i), &format!("deployment {i}"))).collect(),
+                default(),
+            ),
+        ),
         ("three_dead", Study::new(vec![simple.run(), dead.run(), nixl.run()], default())),
         ("alone", Study::new(vec![observed(&nixl, dir)], question(125.0, 9.0))),
     ]
+}
+
+/// One of eight arms that differ a little.
+fn many(simple: &Made, nixl: &Made, i: u32) -> Made {
+    let made = if i < 4 { simple } else { nixl };
+    Made { knee: made.knee + 0.7 * f64::from(i), ..made.clone() }
 }
 
 /// Twelve rates over four decades.
