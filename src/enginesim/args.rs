@@ -304,11 +304,11 @@ mod tests {
     fn spellings_of_vllm_are_understood() {
         let args = serve(&["qwen3-8b", "-tp", "2", "--max_model_len=4096", "--port", "81"]).unwrap();
         assert_eq!(args.tensor_parallel_size, 2);
+        assert_eq!(args.max_model_len, Some(4096));
+        assert_eq!((args.port, args.model_tag.as_deref()), (81, Some("qwen3-8b")));
         let args = serve(&["m", "-dp", "4", "-pp=2", "-ep", "-asc", "1"]).unwrap();
         assert_eq!((args.data_parallel_size, args.pipeline_parallel_size), (4, 2));
         assert!(args.enable_expert_parallel);
-        assert_eq!(args.max_model_len, Some(4096));
-        assert_eq!((args.port, args.model_tag.as_deref()), (81, Some("qwen3-8b")));
     }
 
     #[test]

@@ -149,7 +149,7 @@ fn what_makes_no_sense_is_refused() {
         ("best --gpus 1 --engine sim --shapes nixl --dry-run", "prefill/decode"),
         ("best --gpus 2 --engine sim --preset none --dry-run", "preset"),
         ("best --gpus 2 --engine sim --tune nowhere.toml --dry-run", "nowhere.toml"),
-        ("best --gpus 9 --engine sim --dry-run", "9"),
+        ("best --gpus 0 --engine sim --dry-run", "--gpus"),
         ("best --resume latest", "latest"),
         ("best --resume latest --gpus 2", "--gpus"),
         ("best --gpus 2 --engine sim --point 0 --dry-run", "--point"),
