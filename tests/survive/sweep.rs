@@ -250,8 +250,6 @@ fn streams_in_any_shape_are_measured() {
 #[test]
 fn answers_that_are_always_broken_are_found_before_the_sweep() {
     for (arm, fault, word) in [
-        ("simple", "no-done", "without [DONE]"),
-        ("nixl", "no-done", "smoke request"),
         ("simple", "error-after=1", "error inside the stream"),
         ("nixl", "error-after=1", "smoke request"),
         ("simple", "reset=1", "ended after"),
