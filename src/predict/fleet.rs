@@ -8,8 +8,9 @@ use super::model::preset::{Gpu, Model};
 use super::model::scheduler::Fetch;
 use super::model::sequence::SequenceId;
 use super::workload::Arrival;
+use rustc_hash::FxHashMap;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::BinaryHeap;
 use std::time::Duration;
 
 /// Time that a router adds to each hop.
@@ -43,13 +44,13 @@ pub struct VirtualFleet {
     /// Requests on their way to a group.
     routed: BinaryHeap<Reverse<(Duration, Hop, SequenceId)>>,
     /// Prefilled prompts: who keeps their KV, and where in its memory.
-    held: HashMap<SequenceId, (usize, Vec<BlockId>)>,
+    held: FxHashMap<SequenceId, (usize, Vec<BlockId>)>,
     /// Whether a router stands before the engines.
     routed_to: bool,
     /// Whether prefill pushes, and decode gets every request at once.
     pushed: bool,
     /// Requests that wait for their KV: at which decode engine, and what of it.
-    awaited: HashMap<SequenceId, (usize, Fetch)>,
+    awaited: FxHashMap<SequenceId, (usize, Fetch)>,
     now: Duration,
 }
 
@@ -81,10 +82,10 @@ impl VirtualFleet {
             arrivals: Vec::new(),
             spans: Vec::new(),
             routed: BinaryHeap::new(),
-            held: HashMap::new(),
+            held: FxHashMap::default(),
             pushed,
             routed_to,
-            awaited: HashMap::new(),
+            awaited: FxHashMap::default(),
             now: Duration::ZERO,
         }
     }

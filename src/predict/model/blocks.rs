@@ -6,7 +6,8 @@
 
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::SplitMix64;
-use std::collections::{HashMap, VecDeque};
+use rustc_hash::FxHashMap;
+use std::collections::VecDeque;
 
 /// Identifies a physical block.
 pub type BlockId = u32;
@@ -60,7 +61,7 @@ struct Block {
 #[derive(Debug)]
 pub struct BlockPool {
     blocks: Vec<Block>,
-    by_hash: HashMap<PrefixHash, BlockId>,
+    by_hash: FxHashMap<PrefixHash, BlockId>,
     /// From here on no block was ever used; they come before those that were.
     untouched: BlockId,
     /// Blocks that were given back, the next victim first, with when. Those that are in use again, or were given back once
@@ -77,7 +78,7 @@ impl BlockPool {
     pub fn new(capacity: u32, caching: bool) -> Self {
         Self {
             blocks: vec![Block::default(); capacity as usize],
-            by_hash: HashMap::new(),
+            by_hash: FxHashMap::default(),
             untouched: 0,
             returned: VecDeque::new(),
             idle: capacity,

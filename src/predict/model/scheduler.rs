@@ -6,7 +6,8 @@
 //! chunks. When blocks run out the youngest running sequence is preempted and recomputed later.
 //! Deliberately absent: priorities, speculative decoding, an opinion about what tokens are.
 
-use std::collections::{HashMap, VecDeque};
+use rustc_hash::FxHashMap;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::predict::model::blocks::{BlockId, BlockPool, contiguous_pieces};
@@ -72,12 +73,12 @@ pub struct Scheduler {
     limits: BatchLimits,
     cost: CostModel,
     pool: BlockPool,
-    sequences: HashMap<SequenceId, Sequence>,
+    sequences: FxHashMap<SequenceId, Sequence>,
     waiting: VecDeque<SequenceId>,
     running: Vec<SequenceId>,
     /// Number of sequences whose KV is on its way.
     loading: usize,
-    held: HashMap<SequenceId, Vec<BlockId>>,
+    held: FxHashMap<SequenceId, Vec<BlockId>>,
     fetches: Vec<Fetch>,
     /// Sequences and chunk sizes of the step under way.
     step: Vec<(SequenceId, u32)>,
@@ -91,11 +92,11 @@ impl Scheduler {
             limits,
             cost,
             pool,
-            sequences: HashMap::new(),
+            sequences: FxHashMap::default(),
             waiting: VecDeque::new(),
             running: Vec::new(),
             loading: 0,
-            held: HashMap::new(),
+            held: FxHashMap::default(),
             fetches: Vec::new(),
             step: Vec::new(),
             load: StepLoad::default(),
