@@ -1,7 +1,9 @@
+mod secrets;
+mod settings;
+
 use super::*;
 use crate::plan::arm::ArmSpec;
 use crate::plan::arm::Sizes;
-use crate::plan::deployment::Secret;
 use crate::plan::deployment::{GpuAssignment, InstancePlan};
 use crate::plan::gpus::Vendor;
 use crate::plan::lengths::Lengths;
@@ -321,26 +323,6 @@ fn a_size_that_cannot_be_is_told_as_it_was_given() {
 }
 
 #[test]
-fn secrets_in_a_body_and_in_arguments_are_never_written() {
-    let body = r#"--extra-body={"api_key":"s3cret","top_k":3}"#;
-    let plan = plan(&format!("simple {body} --engine-arg=--x-token=s3cret"));
-    let written = serde_json::to_string(&plan).expect("serialises");
-    assert!(!written.contains("s3cret") && written.contains(r#""api_key":"***","top_k":3"#), "{written}");
-    assert_eq!(plan.sweep.workload.extra_body["api_key"], "s3cret", "it is sent");
-    assert_eq!(instances(&plan, 0)[0].args.last().map(String::as_str), Some("--x-token=s3cret"));
-    let mut read: Stored = serde_json::from_str(&written).expect("reads back");
-    assert!(!read.sweep.secrets_are_whole() && !read.arms.remove(0).deployment.secrets_are_whole());
-    assert!(plan.sweep.secrets_are_whole());
-}
-
-/// What a manifest keeps of a plan.
-#[derive(serde::Deserialize)]
-struct Stored {
-    arms: Vec<ArmPlan>,
-    sweep: Sweep,
-}
-
-#[test]
 fn bad_variables_are_refused_by_name() {
     for (name, value) in [
         ("TENSOR_PARALLEL_SIZE", "two"),
@@ -470,53 +452,6 @@ fn arms_of_one_name_are_told_apart() {
 }
 
 #[test]
-fn settings_are_part_of_an_arm() {
-    let plan = plan("nixl nixl:block-size=128,decode.max_num_seqs=256,env.OMP_NUM_THREADS=4,kv.num_threads=2");
-    let labels: Vec<&str> = plan.arms.iter().map(|a| a.label.as_str()).collect();
-    assert_eq!(labels[0], "nixl 1P1D");
-    assert_eq!(
-        labels[1],
-        "nixl 1P1D (block-size 128, decode.max-num-seqs 256, env.OMP_NUM_THREADS 4, kv.num_threads 2)"
-    );
-    let args = |instance: usize| instances(&plan, 1)[instance].args.clone();
-    assert_eq!(args(0).last().map(String::as_str), Some("--block-size=128"), "prefill");
-    assert!(args(1).ends_with(&["--block-size=128".to_string(), "--max-num-seqs=256".to_string()]), "{:?}", args(1));
-    let Deployment::Spawn(fleet) = &plan.arms[1].deployment else { panic!("spawned") };
-    assert_eq!(fleet.env.get("OMP_NUM_THREADS").map(EnvValue::expose), Some("4"));
-    assert_eq!(fleet.kv.as_ref().map(|kv| kv.extra_config["num_threads"].clone()), Some(2.into()));
-    let stored = serde_json::to_value(&plan.arms[1]).expect("serialises");
-    assert_eq!(stored["topology"]["settings"]["block-size"], "128");
-    let left = "nixl 1P1D ran with the engine's default block-size";
-    assert!(plan.warnings.iter().any(|w| w.starts_with(left)), "{:?}", plan.warnings);
-}
-
-#[test]
-fn settings_win_over_all_other_arguments_and_keep_the_size_open() {
-    let plan = plan("simple:max-num-seqs=8,enforce-eager=true nixl --engine-arg=--max-num-seqs=4");
-    assert_eq!(plan.arms[0].gpus, 2, "as many as the other arm");
-    let args = &instances(&plan, 0)[0].args;
-    assert!(args.ends_with(&["--enforce-eager".to_string(), "--max-num-seqs=8".to_string()]), "{args:?}");
-    let quoted = self::plan(r#"simple:compilation-config='{"level":3,"x":1}'"#);
-    let last = instances(&quoted, 0)[0].args.last().cloned();
-    assert_eq!(last.as_deref(), Some(r#"--compilation-config={"level":3,"x":1}"#));
-    assert_eq!(quoted.arms[0].label, "simple", "nothing to be told from");
-}
-
-#[test]
-fn a_file_may_bring_settings_and_keys_replace_them() {
-    let dir = tempfile::tempdir().expect("tempdir");
-    let path = dir.path().join("mine.toml");
-    let text = "name='mine'\nkind='prefill-decode'\nprogram='enginesim'\ndevices=8\n[tune]\nblock-size=128\n\
-                [tune.decode]\nmax-num-seqs=64\n[defaults]\nmodel='m'\nrequest_rate=[1]\n";
-    std::fs::write(&path, text).expect("written");
-    let plan = plan(&format!("{}:block-size=64", path.display()));
-    assert_eq!(instances(&plan, 0)[1].args, ["--block-size=64", "--max-num-seqs=64"]);
-    std::fs::write(&path, text.replace("block-size=128", "data-parallel-size=2")).expect("written");
-    let error = plan_with(&path.display().to_string(), &Environment::default()).expect_err("more GPUs");
-    assert!(error.contains("[tune]: data-parallel-size"), "{error}");
-}
-
-#[test]
 fn one_arm_takes_the_name_it_is_given() {
     let named = plan("simple --name tuned");
     assert_eq!((named.arms[0].name.as_str(), named.arms[0].label.as_str()), ("tuned", "tuned"));
@@ -541,33 +476,6 @@ fn gpus_are_handed_out_as_they_are_called() {
     assert!(matches!(instances(&plan, 0)[0].gpus, GpuAssignment::Cuda(_)));
     let none = build(&request, &env, GpuPool::none).expect("a plan for the CPU");
     assert_eq!(none.arms[0].gpus, 0);
-}
-
-#[test]
-fn the_key_comes_from_the_environment_and_is_never_written() {
-    let env = Environment::of([("OPENAI_API_KEY", "sk-other"), ("VLLM_API_KEY", "sk-secret")]);
-    let plan = plan_with("simple", &env).expect("a plan");
-    let Deployment::Spawn(fleet) = &plan.arms[0].deployment else { panic!("spawned") };
-    assert_eq!(fleet.api_key.as_ref().map(|k| k.expose()), Some("sk-secret"));
-    let written = serde_json::to_string(&plan).expect("serialises");
-    assert!(!written.contains("sk-") && !format!("{plan:?}").contains("sk-secret"));
-}
-
-#[test]
-fn secrets_of_a_topology_file_are_masked_and_come_back_from_the_environment() {
-    let dir = tempfile::tempdir().expect("tempdir");
-    let path = dir.path().join("mine.toml");
-    let text = "name='mine'\nkind='simple'\nprogram='enginesim'\ndevices=8\n[env]\nHF_TOKEN='hf_secret'\nOMP_NUM_THREADS='1'\n[defaults]\nmodel='m'\nrequest_rate=[1]\n";
-    std::fs::write(&path, text).expect("written");
-    let plan = plan_with(&path.display().to_string(), &Environment::default()).expect("a plan");
-    let written = serde_json::to_string(&plan.arms[0]).expect("serialises");
-    assert!(!written.contains("hf_secret") && written.contains(r#""OMP_NUM_THREADS":"1""#), "{written}");
-
-    let mut read: ArmPlan = serde_json::from_str(&written).expect("reads back");
-    assert_eq!(read.deployment.take_secrets(&Environment::default()), Err(vec!["HF_TOKEN".to_string()]));
-    assert_eq!(read.deployment.take_secrets(&Environment::of([("HF_TOKEN", "hf_again")])), Ok(()));
-    let Deployment::Spawn(fleet) = &read.deployment else { panic!("spawned") };
-    assert_eq!(fleet.env.get("HF_TOKEN"), Some(&EnvValue::Secret(Secret::new("hf_again"))));
 }
 
 #[test]
