@@ -16,14 +16,7 @@ function spanWords(secs) {
 }
 
 // `model`: { span (s), high, show(value), lines: [{ hue, second, name, points: [[at, value]] }], newest, end }.
-class TimeChart {
-  constructor(host, label) {
-    this.frame = new Frame(host, label);
-    this.frame.redraw = () => this.model && this.draw(this.model);
-    this.frame.onPointer((px) => this.model?.stops.length > 0 && this.inspect(this.nearest(this.frame.fromX(px))));
-    this.frame.svg.addEventListener("keydown", (event) => this.key(event));
-  }
-
+class TimeChart extends CrossChart {
   draw(model) {
     this.model = model;
     const { frame } = this;
@@ -41,31 +34,17 @@ class TimeChart {
     }
   }
 
-  nearest(value) {
-    return this.model.stops.reduce((best, stop) => (Math.abs(stop - value) < Math.abs(best - value) ? stop : best));
-  }
-
-  inspect(at) {
-    const { frame, model } = this;
-    this.at = at;
-    frame.mark?.remove();
-    const px = frame.x(at);
-    frame.mark = svg(frame.svg, "line", { class: "cross", x1: px, x2: px, y1: frame.box.top, y2: frame.box.bottom });
+  read(at) {
+    const { model } = this;
     const close = (points) => points.find(([t]) => Math.abs(t - model.newest - at) <= 1.5);
     const rows = model.lines.map((line) => [line, close(line.points)]).filter(([, point]) => point);
     const title = at === 0 ? model.end : `${spanWords(-at)} before ${model.end}`;
-    frame.show(px, (frame.box.top + frame.box.bottom) / 2, title, rows.map(([line, [, value]]) => [line.name, model.show(value), line.hue]));
-    return `${title}: ${rows.map(([line, [, value]]) => `${line.name} ${model.show(value)}`).join(", ")}`;
+    return { title, rows: rows.map(([line, [, value]]) => [line.name, model.show(value), line.hue]) };
   }
 
-  key(event) {
-    const direction = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    const stops = this.model?.stops ?? [];
-    if (!direction || stops.length === 0) return;
-    event.preventDefault();
-    const known = stops.indexOf(this.at);
-    const next = known < 0 ? stops.length - 1 : Math.min(Math.max(known + direction, 0), stops.length - 1);
-    this.frame.spoken.textContent = this.inspect(stops[next]);
+  // Always with what is newest.
+  start() {
+    return this.model.stops.length - 1;
   }
 }
 

@@ -178,9 +178,9 @@ class Frame {
   }
 }
 
-// Lines over one axis. `model`: { x, target, arms, lines, callouts, stops, read(x) -> { title, rows } }; a line is
-// { arm, slot?, kind, points: [{ x, y, hollow?, low?, high? }], stepped }, `slot` the arm's place among those shown, `stops` are where the crosshair may rest.
-class LineChart {
+// A chart whose crosshair rests on the model's `stops`, by pointer and by arrow keys. Drawn by `draw(model)`, read by
+// `read(at)` -> { title, rows }.
+class CrossChart {
   constructor(host, label) {
     this.frame = new Frame(host, label);
     this.frame.redraw = () => this.model && this.draw(this.model);
@@ -188,6 +188,41 @@ class LineChart {
     this.frame.svg.addEventListener("keydown", (event) => this.key(event));
   }
 
+  nearest(value) {
+    return this.model.stops.reduce((best, stop) => (Math.abs(stop - value) < Math.abs(best - value) ? stop : best));
+  }
+
+  inspect(at) {
+    const { frame } = this;
+    this.at = at;
+    frame.mark?.remove();
+    const px = frame.x(at);
+    frame.mark = svg(frame.svg, "line", { class: "cross", x1: px, x2: px, y1: frame.box.top, y2: frame.box.bottom });
+    const { title, rows } = this.read(at);
+    frame.show(px, (frame.box.top + frame.box.bottom) / 2, title, rows);
+    return `${title}: ${rows.map(([name, text]) => `${name} ${text}`).join(", ")}`;
+  }
+
+  // Where the first key goes: to the end that is left behind in that direction.
+  start(step) {
+    return step > 0 ? 0 : this.model.stops.length - 1;
+  }
+
+  key(event) {
+    const direction = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    const stops = this.model?.stops ?? [];
+    if (!direction || stops.length === 0) return;
+    event.preventDefault();
+    const step = this.model.x?.reversed ? -direction : direction;
+    const known = stops.indexOf(this.at);
+    const next = known < 0 ? this.start(step) : Math.min(Math.max(known + step, 0), stops.length - 1);
+    this.frame.spoken.textContent = this.inspect(stops[next]);
+  }
+}
+
+// Lines over one axis. `model`: { x, target, arms, lines, callouts, stops, read(x) -> { title, rows } }; a line is
+// { arm, slot?, kind, points: [{ x, y, hollow?, low?, high? }], stepped }, `slot` the arm's place among those shown, `stops` are where the crosshair may rest.
+class LineChart extends CrossChart {
   draw(model) {
     this.model = model;
     const { frame } = this;
@@ -258,29 +293,7 @@ class LineChart {
     this.frame.text({ class: "callout halo", style: colorOf(arm) }, text, heights.flatMap(beside), taken);
   }
 
-  nearest(value) {
-    return this.model.stops.reduce((best, stop) => (Math.abs(stop - value) < Math.abs(best - value) ? stop : best));
-  }
-
-  inspect(value) {
-    const { frame } = this;
-    this.at = value;
-    frame.mark?.remove();
-    const px = frame.x(value);
-    frame.mark = svg(frame.svg, "line", { class: "cross", x1: px, x2: px, y1: frame.box.top, y2: frame.box.bottom });
-    const { title, rows } = this.model.read(value);
-    frame.show(px, (frame.box.top + frame.box.bottom) / 2, title, rows);
-    return `${title}: ${rows.map(([name, text]) => `${name} ${text}`).join(", ")}`;
-  }
-
-  key(event) {
-    const direction = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    const stops = this.model?.stops ?? [];
-    if (!direction || stops.length === 0) return;
-    event.preventDefault();
-    const step = this.model.x.reversed ? -direction : direction;
-    const known = stops.indexOf(this.at);
-    const next = known < 0 ? (step > 0 ? 0 : stops.length - 1) : Math.min(Math.max(known + step, 0), stops.length - 1);
-    this.frame.spoken.textContent = this.inspect(stops[next]);
+  read(at) {
+    return this.model.read(at);
   }
 }
