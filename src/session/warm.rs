@@ -87,8 +87,9 @@ impl WarmUp<'_> {
         let mut target = self.live.target.clone();
         target.temperature = Some(0.0);
         let mut answers = Vec::new();
-        for request in requests.iter().take(GREEDY) {
-            let answer = self.send(request, GREEDY_TOKENS, usize::MAX, Vec::new(), &target).await;
+        for (i, request) in requests.iter().take(GREEDY).enumerate() {
+            // A push connector's engines find each other by the id: no other request has one of these.
+            let answer = self.send(request, GREEDY_TOKENS, usize::MAX - 1 - i, Vec::new(), &target).await;
             answers.push(answer.map_err(|e| self.smoke("without sampling".to_string(), &e))?.text);
         }
         Ok(answers)
