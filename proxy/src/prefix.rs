@@ -8,6 +8,8 @@
 
 use std::borrow::Cow;
 
+use rand::{Rng, SeedableRng};
+use rand_xoshiro::SplitMix64;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -87,12 +89,8 @@ pub(crate) fn key(bytes: &[u8]) -> u64 {
     mix(bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)))
 }
 
-/// The finaliser of SplitMix64.
 fn mix(value: u64) -> u64 {
-    let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    value ^ (value >> 31)
+    SplitMix64::seed_from_u64(value).next_u64()
 }
 
 #[cfg(test)]
