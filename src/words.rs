@@ -2,6 +2,11 @@
 
 use crate::units::RequestRate;
 
+/// Whether a character turns the direction of the text around it: what is read is then not what stands there.
+pub fn turns_direction(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// Three significant digits without trailing zeros: 6.68, 0.875, 1250.
 pub fn number(x: f64) -> String {
     if !x.is_finite() {

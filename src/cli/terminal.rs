@@ -1,5 +1,6 @@
 //! What others wrote (engines, servers, files) goes to a terminal as text, never as a command to it.
 
+use crate::words;
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
@@ -62,8 +63,7 @@ fn push(out: &mut String, c: char) {
 }
 
 fn commands(c: char) -> bool {
-    let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    (c.is_control() && c != '\n' && c != '\t') || turns
+    (c.is_control() && c != '\n' && c != '\t') || words::turns_direction(c)
 }
 
 #[cfg(test)]

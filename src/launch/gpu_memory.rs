@@ -48,7 +48,7 @@ pub struct GpuBaseline {
 }
 
 impl GpuBaseline {
-    /// As they are now, of which the fleet's are kept. Virtual ones hold nobody's memory.
+    /// The fleet's GPUs as they are now. Virtual GPUs are left out: they have no memory that a process could hold.
     pub(super) async fn of(instances: &[InstancePlan], hosts: &Hosts) -> Self {
         GpuBaseline { before: of_fleet(instances, &hosts.gpus().await), hosts: hosts.clone() }
     }

@@ -1,5 +1,6 @@
 //! Files that another thread or process appends to: what is new in them, line by line.
 
+use crate::words;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
@@ -112,9 +113,9 @@ pub(super) fn readable(line: &str) -> String {
     out
 }
 
-/// Marks that turn the direction of text around, under which a line shows something else than it says.
+/// Marks under which a line shows something else than it says.
 fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200b}'..='\u{200f}' | '\u{feff}')
+    words::turns_direction(c) || matches!(c, '\u{200b}'..='\u{200d}' | '\u{feff}')
 }
 
 #[cfg(test)]

@@ -206,8 +206,8 @@ async fn connections_are_used_again() {
     assert!(server.connections() < 25, "{} connections for 50 requests one after another", server.connections());
 }
 
-#[tokio::test]
-async fn a_cancelled_point_still_accounts_for_every_request() {
+/// Sends one token of each answer and no more; a permit for each request.
+async fn server_that_falls_silent() -> (Server, Arc<Semaphore>) {
     let asked = Arc::new(Semaphore::new(0));
     let asking = Arc::clone(&asked);
     let server = Server::start(move |_, mut answer: Answer| {
@@ -217,8 +217,13 @@ async fn a_cancelled_point_still_accounts_for_every_request() {
             answer.tokens(1).await;
             std::future::pending().await
         }
-    })
-    .await;
+    });
+    (server.await, asked)
+}
+
+#[tokio::test]
+async fn a_cancelled_point_still_accounts_for_every_request() {
+    let (server, asked) = server_that_falls_silent().await;
     // Three requests now, the others in a hundred years.
     let cancel = CancellationToken::new();
     let mut spec = point(server.address, 10, f64::INFINITY);

@@ -90,17 +90,7 @@ async fn a_session_goes_on_after_a_turn_that_failed() {
 
 #[tokio::test]
 async fn turns_whose_time_never_came_are_accounted_for() {
-    let asked = Arc::new(Semaphore::new(0));
-    let asking = Arc::clone(&asked);
-    let server = Server::start(move |_, mut answer: Answer| {
-        asking.add_permits(1);
-        async move {
-            answer.head().await;
-            answer.tokens(1).await;
-            std::future::pending().await
-        }
-    })
-    .await;
+    let (server, asked) = server_that_falls_silent().await;
     let cancel = CancellationToken::new();
     let running = tokio::spawn(run(sessions(server.address, 3), cancel.clone()));
     let _ = asked.acquire_many(3).await.expect("open");

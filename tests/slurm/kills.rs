@@ -39,7 +39,7 @@ fn kill_9_leaves_no_step_no_process_and_no_port() {
     assert!(processes > KILLS as usize && ports > 0, "there was something to leave behind: {processes}, {ports}");
 }
 
-/// Slurm tells a step nothing when its srun is gone; guardians and agents notice that nobody speaks to them any more.
+/// Slurm doesn't tell a step that its srun is gone: guardians and agents end because they hear nothing for a minute.
 #[test]
 fn topobench_and_all_its_sruns_killed_at_once_leave_nothing_either() {
     let Some((cluster, _turn)) = turn() else { return };

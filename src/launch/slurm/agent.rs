@@ -1,6 +1,7 @@
 //! The node's end: answers topobench's questions from a step of its own, until its standard input ends.
 
 use super::protocol::{MODE, NodeAnswer, NodeFacts, NodeQuestion, Numbered, SILENT_WAITS};
+use super::set;
 use crate::launch::ports::{self, PortLeases};
 use crate::launch::shared_memory;
 use crate::observe::gpus::Gpus;
@@ -89,10 +90,6 @@ fn facts() -> NodeFacts {
 fn hostname() -> Option<String> {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
     Some(name.trim().to_string())
-}
-
-fn set(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// What Slurm gives a step to see; where it confines devices, they are counted from 0.

@@ -1,5 +1,6 @@
 //! The Slurm job that this process runs in.
 
+use super::set;
 use std::process::Command;
 
 /// A job, and its nodes in Slurm's order.
@@ -34,7 +35,6 @@ impl Allocation {
     /// # Errors
     /// Outside of a job, or where Slurm doesn't answer.
     pub fn of_process() -> Result<Allocation, AllocationError> {
-        let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let id = set("SLURM_JOB_ID").ok_or(AllocationError::Outside)?;
         let nodes = |detail: &str| AllocationError::Nodes { job: id.clone(), detail: detail.to_string() };
         let list = set("SLURM_JOB_NODELIST").ok_or_else(|| nodes("SLURM_JOB_NODELIST is not set"))?;

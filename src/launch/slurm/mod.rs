@@ -27,6 +27,11 @@ pub(super) use protocol::SILENT_WAITS;
 use futures_util::future::join_all;
 use std::path::Path;
 
+/// A variable that is set to something.
+fn set(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
 /// What the nodes of a job have, each asked through a step of a second.
 ///
 /// # Errors

@@ -41,13 +41,10 @@ pub(super) fn command(step: &SlurmStep<'_>, program: &Path, arg: &str) -> Comman
 }
 
 fn options(step: &SlurmStep<'_>) -> Vec<String> {
-    let mut options = vec!["--overlap", "--nodes=1", "--ntasks=1", "--cpu-bind=none", "--export=ALL"];
-    options.push("--kill-on-bad-exit=0");
-    let mut options: Vec<String> = options.into_iter().map(str::to_string).collect();
-    options.push(format!("--jobid={}", step.job));
-    options.push(format!("--nodelist={}", step.node));
-    options.push(format!("--job-name={}", step.name));
-    options
+    let same = ["--overlap", "--nodes=1", "--ntasks=1", "--cpu-bind=none", "--export=ALL", "--kill-on-bad-exit=0"];
+    let own = [("jobid", step.job), ("nodelist", step.node), ("job-name", step.name)];
+    let own = own.map(|(option, value)| format!("--{option}={value}"));
+    same.into_iter().map(str::to_string).chain(own).collect()
 }
 
 fn is_option(name: &OsStr) -> bool {
