@@ -274,6 +274,14 @@ impl RequestRecord {
         self.outcome == Outcome::Completed
     }
 
+    /// Prompt tokens as the server counted them, with what its template or its pictures add. What can't be true of what was
+    /// sent is not believed.
+    pub(crate) fn counted_prompt(&self) -> TokenCount {
+        let planned = self.prompt_tokens.get();
+        let most = planned.saturating_mul(16).saturating_add(1 << 16);
+        self.timeline.prompt_tokens.filter(|counted| counted.get() <= most).unwrap_or(self.prompt_tokens)
+    }
+
     /// First token from due; `None` unless the request completed.
     pub fn ttft(&self) -> Option<Ttft> {
         let first = self.timeline.first_token.filter(|_| self.completed())?;

@@ -53,6 +53,8 @@ pub enum Binding {
     E2el,
     /// More requests were not served than missed a limit.
     NotServed,
+    /// The TPOT of more requests is unknown than missed anything.
+    Unknown,
     /// Nothing missed.
     Nothing,
 }
@@ -110,20 +112,25 @@ fn time_spent(point: &PointInput) -> TimeSpent {
 }
 
 fn binding(point: &PointInput, slo: &Slo) -> Binding {
-    let (mut ttft_misses, mut tpot_misses, mut e2el_misses, mut lost) = (0usize, 0usize, 0usize, 0usize);
+    let (mut ttft_misses, mut tpot_misses, mut e2el_misses) = (0usize, 0usize, 0usize);
+    let (mut lost, mut unknown) = (0usize, 0usize);
     for i in 0..point.samples.len() {
         match judge(&point.samples, i, slo) {
             Verdict::Met => {}
             Verdict::NotServed => lost += 1,
             Verdict::Missed { ttft, tpot, e2el } => {
                 ttft_misses += usize::from(ttft);
-                tpot_misses += usize::from(tpot);
+                // What nobody counted is as if it were infinite: not met, and not missed either.
+                let is_known = point.samples.tpot[i].is_finite();
+                tpot_misses += usize::from(tpot && is_known);
+                unknown += usize::from(tpot && !is_known);
                 e2el_misses += usize::from(e2el);
             }
         }
     }
     match (ttft_misses, tpot_misses, e2el_misses) {
-        (0, 0, 0) if lost == 0 => Binding::Nothing,
+        (0, 0, 0) if lost == 0 && unknown == 0 => Binding::Nothing,
+        (t, p, e) if unknown > t.max(p).max(e).max(lost) => Binding::Unknown,
         (t, p, e) if lost > t.max(p).max(e) => Binding::NotServed,
         (t, p, e) if e > t.max(p) => Binding::E2el,
         (t, p, _) if t >= 2 * p => Binding::Ttft,

@@ -174,8 +174,12 @@ fn describe_load(out: &mut String, plan: &Plan, points: &[DryPoint]) {
     let _ = writeln!(out, "model {}, served as {}", sweep.model, sweep.served_model_name);
     let _ = writeln!(out, "SLO: {}, target {}; seed {}", sweep.slo, sweep.target.percent(), sweep.load.seed);
     let _ = writeln!(out, "dataset {}, order {}", sweep.workload.dataset.name(), plan.order);
-    if let StrategyPlan::Search(goal) = &sweep.strategy {
-        describe_search(out, plan, goal);
+    match &sweep.strategy {
+        StrategyPlan::Grid | StrategyPlan::Race(_) => {}
+        StrategyPlan::Search(goal) => describe_search(out, plan, goal),
+        StrategyPlan::Threshold(goal) => {
+            let _ = writeln!(out, "threshold {goal}: loads in rising order; an arm ends with the first that misses it");
+        }
     }
     for p in points {
         let _ = writeln!(

@@ -70,7 +70,7 @@ impl From<crate::plan::PlanError> for CliError {
     }
 }
 
-/// A run that isn't there is the user's slip; a disk that fails is the machine's.
+/// A run that isn't there, or whose files were changed, is the user's to mend; a disk that fails is the machine's.
 impl From<crate::record::RecordError> for CliError {
     fn from(e: crate::record::RecordError) -> Self {
         use crate::record::RecordError as E;
@@ -80,8 +80,10 @@ impl From<crate::record::RecordError> for CliError {
             | E::NoRun { .. }
             | E::SeveralDeployments { .. }
             | E::Read { .. }
+            | E::Journal { .. }
+            | E::Manifest { .. }
             | E::Busy { .. } => Exit::Usage,
-            E::Write { .. } | E::Journal { .. } | E::Manifest { .. } => Exit::Internal,
+            E::Write { .. } => Exit::Internal,
         };
         CliError::new(exit, e)
     }

@@ -204,7 +204,7 @@ pub(super) fn failure(error: &SessionError) -> CliError {
     use SessionError as E;
     let exit = match error {
         E::Workload(_) | E::Context { .. } | E::TraceChanged { .. } => Exit::Usage,
-        E::Record(RecordError::Busy { .. }) => Exit::Usage,
+        E::Record(RecordError::Busy { .. } | RecordError::Manifest { .. } | RecordError::Journal { .. }) => Exit::Usage,
         E::Launch { .. }
         | E::Proxy { .. }
         | E::Identity { .. }

@@ -15,6 +15,7 @@ mod exit;
 mod given;
 mod gpu_pool;
 mod launcher;
+mod limits;
 mod list;
 mod listing;
 mod live;
@@ -52,6 +53,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 /// Parses the command line, runs the command, says what went wrong.
 pub fn main() -> ExitCode {
+    limits::let_writes_fail();
     let matches = match command().try_get_matches() {
         Ok(matches) => matches,
         Err(e) => {

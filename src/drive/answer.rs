@@ -5,6 +5,7 @@ use super::pattern::Pattern;
 use super::sse::SseParser;
 use super::timeline::TimelineBuilder;
 use crate::outcome::{Failure, Outcome, Timeline};
+use crate::plan::mask::masked_text;
 use crate::units::Offset;
 use topobench_proxy::http1::ResponseReader;
 
@@ -143,8 +144,10 @@ impl AnswerReader {
         match self.content.events {
             0 => {
                 let packed = packed.map(|coding| format!(": it is packed with {coding}, which was not asked for"));
-                let detail = format!("HTTP 200 without a single event{}", packed.unwrap_or_default());
-                self.content.fail(Failure::Protocol { detail });
+                let kind = self.response.header("content-type").filter(|kind| !kind.starts_with("text/event-stream"));
+                let other = kind.map(|kind| format!(": its type is {kind}, no stream of events"));
+                let why = packed.or(other).unwrap_or_default();
+                self.content.fail(Failure::Protocol { detail: format!("HTTP 200 without a single event{why}") });
             }
             // Some servers say that the answer is over, and end it without the mark.
             _ if self.content.timeline.finish_reason().is_some() => self.content.done = true,
@@ -272,8 +275,9 @@ fn in_band(error: StreamError) -> Failure {
 fn status_failure(code: u16, response: &ResponseReader, body: &[u8]) -> Failure {
     let retry_after = response.header("retry-after").is_some();
     if let (300..400, Some(target)) = (code, response.header("location")) {
-        // What follows may be a secret.
+        // What follows may be a secret, and so may what stands before the host.
         let target = target.split(['?', '#']).next().unwrap_or_default();
+        let target = masked_text(target);
         return Failure::Status { code, detail: format!("it redirects to {target}: give the URL of that server") };
     }
     let error = chunk::read_error(body);
@@ -281,6 +285,7 @@ fn status_failure(code: u16, response: &ResponseReader, body: &[u8]) -> Failure 
         _ if code == 429 || (code == 503 && retry_after) => Failure::Shed { code },
         Some(error) if error.is_kv_handoff() => Failure::KvHandoff { detail: error.message },
         Some(error) => Failure::Status { code, detail: error.message },
+        None if body.trim_ascii().is_empty() => Failure::Status { code, detail: "it says no more".to_string() },
         None => Failure::Status { code, detail: chunk::excerpt(body) },
     }
 }

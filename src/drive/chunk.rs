@@ -147,8 +147,10 @@ pub(crate) fn read_error(body: &[u8]) -> Option<StreamError> {
 /// The beginning of bytes that somebody will read in a message.
 pub(crate) fn excerpt(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
-    let mut short: String = text.trim().chars().take(200).collect();
-    if short.len() < text.trim().len() {
+    // In one line: it becomes part of a sentence.
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut short: String = text.chars().take(200).collect();
+    if short.len() < text.len() {
         short.push_str("..");
     }
     short

@@ -57,7 +57,7 @@ pub struct StrategyOptions {
     /// Search until the 95 % interval of the ratio (one arm: of its crossing) is this many percent wide on either side [default: 10]
     #[arg(long, value_name = "PERCENT", value_parser = percentage)]
     pub precision: Option<f64>,
-    /// Measure loads in rising order until one misses these latencies, ms: "ttft:400 tpot:50" (ttft, tpot, e2el); what lies above is left out
+    /// Measure the loads of --concurrency or --request-rate in rising order until one misses these latencies, ms: "ttft:400 tpot:50" (ttft, tpot, e2el); what lies above is left out
     #[arg(long, value_name = "METRIC:MS", num_args = 1..)]
     pub threshold: Vec<String>,
     /// What of a point is held against them: mean, a percentile (p99), or attainment (the target's share keeps them all)

@@ -13,7 +13,7 @@ pub enum RecordError {
     Journal { path: PathBuf, line: usize, detail: String },
     #[error("{path} is being written by another topobench\nhint: wait until that one has ended, then resume", path = path.display())]
     Busy { path: PathBuf },
-    #[error("{path} is not a manifest of this program: {detail}", path = path.display())]
+    #[error("{path} is not a manifest of this program: {detail}\nhint: it was changed or damaged; a run can't be read without it: restore it, or remove its directory", path = path.display())]
     Manifest { path: PathBuf, detail: String },
     #[error("there is no run in {path}: {why}\nhint: `topobench list` shows the runs there are", path = path.display(), why = none_left(skipped))]
     NoRun { path: PathBuf, skipped: Vec<String> },
@@ -61,6 +61,9 @@ fn remedy(source: &std::io::Error) -> &'static str {
         }
         std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
             "choose a --result-dir that you may write to"
+        }
+        std::io::ErrorKind::FileTooLarge => {
+            "raise the limit on the size of files (ulimit -f), or choose a --result-dir whose file system allows larger ones"
         }
         _ => "check the path, or choose another --result-dir",
     }

@@ -52,7 +52,7 @@ impl Columns {
         let line = &record.timeline;
         self.index.push(record.index);
         self.chunks += line.chunks.len();
-        self.input_lens.push(line.prompt_tokens.unwrap_or(record.prompt_tokens).get());
+        self.input_lens.push(record.counted_prompt().get());
         let output_len = line.output_tokens.map(TokenCount::get);
         self.output_lens.push(if record.completed() { output_len } else { Some(0) });
         self.ttfts.push(record.ttft_from_sent().map(|t| t.as_secs()));

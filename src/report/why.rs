@@ -85,6 +85,7 @@ fn binds(binding: Binding) -> &'static str {
         Binding::Mixed => "TTFT and TPOT",
         Binding::E2el => "E2EL",
         Binding::NotServed => "not served",
+        Binding::Unknown => "TPOT not known",
         Binding::Nothing => "nothing missed",
     }
 }

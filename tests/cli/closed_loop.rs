@@ -121,6 +121,8 @@ fn a_threshold_ends_at_the_first_level_that_misses() {
         text.contains("threshold p99 TTFT 60000 ms (simple TP1, random 64 in, 8 out) is still kept at 2 in flight"),
         "{text}"
     );
+    let rates = place.type_in("simple --engine sim --request-rate 2,4 --threshold ttft:400 --dry-run").expect(0).stdout;
+    assert!(rates.contains("threshold mean TTFT 400 ms: loads in rising order"), "rates climb too: {rates}");
     for (line, why) in [
         ("--concurrency 2,1 --threshold ttft:4", "loads must rise"),
         ("--threshold ttft:4", "--concurrency 1,2,5,10"),

@@ -48,7 +48,7 @@ impl SamplesBuilder {
         if let Some(lag) = &mut s.lag {
             lag.push(record.lag_secs().unwrap_or(NOT_SERVED));
         }
-        s.prompt_tokens.push(line.prompt_tokens.unwrap_or(record.prompt_tokens).get());
+        s.prompt_tokens.push(record.counted_prompt().get());
         let Some((ttft, e2el)) = record.ttft().zip(record.e2el()) else {
             return s.push_not_served(fate(&record.outcome));
         };

@@ -328,6 +328,12 @@ fn the_parts_of_ttft_add_up_to_it_and_what_nobody_stamped_is_absent() {
 
     let direct = attribution::Attribution::of(&measured(&records(10, 2), |_| ()), &slo(150.0, 5.0));
     assert_eq!((direct.time.prefill, direct.binding, direct.shift), (None, attribution::Binding::Tpot, None));
+
+    // What nobody counted is no miss of a limit, and no reason to say that there was none.
+    let mut uncounted = records(10, 2);
+    uncounted.iter_mut().for_each(|record| record.timeline.output_tokens = None);
+    let told = attribution::Attribution::of(&measured(&uncounted, |_| ()), &slo(150.0, 5.0));
+    assert_eq!(told.binding, attribution::Binding::Unknown);
 }
 
 #[test]

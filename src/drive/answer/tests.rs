@@ -61,6 +61,19 @@ fn usage(tokens: u32) -> String {
 }
 
 #[test]
+fn a_refusal_says_why_in_one_line_and_no_secret() {
+    let told = |head: &str, body: &str| {
+        failure(format!("HTTP/1.1 {head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).as_bytes()).to_string()
+    };
+    let moved = told("301 Moved\r\nlocation: https://me:s3cret@gpu7/v1/completions?key=s3cret", "");
+    assert_eq!(moved, "HTTP 301: it redirects to https://***@gpu7/v1/completions: give the URL of that server");
+    assert_eq!(told("302 Found", " "), "HTTP 302: it says no more");
+    assert_eq!(told("500 Oops", "one\r\n\ttwo"), "HTTP 500: one two");
+    let whole = told("200 OK\r\ncontent-type: application/json", TOKEN);
+    assert!(whole.contains("its type is application/json, no stream of events"), "{whole}");
+}
+
+#[test]
 fn a_recorded_completion_is_read() {
     let mut reader = answer([response(COMPLETIONS, 300).as_slice()]);
     assert_eq!(reader.outcome(Asked { max_tokens: 5, full_length: true }), Outcome::Completed);

@@ -88,11 +88,12 @@ impl Conversations {
         let mut candidates = Vec::new();
         let skipped = texts::conversations(search.path, &mut |_, exchanges| {
             let exchanges: Vec<_> = exchanges.collect();
-            let bytes = exchanges.iter().map(|(question, answer)| question.len() + answer.len()).sum();
-            if !exchanges.is_empty() {
-                candidates.push(exchanges);
+            if exchanges.is_empty() {
+                return None;
             }
-            bytes
+            let bytes = exchanges.iter().map(|(question, answer)| question.len() + answer.len()).sum();
+            candidates.push(exchanges);
+            Some(bytes)
         })?;
         let mut report = PrepareReport { candidates: candidates.len(), ..PrepareReport::default() };
         candidates.shuffle(&mut seeds::generator(seeds::derive(seeds::SeedPurpose::Shuffle, &[search.seed])));

@@ -187,6 +187,8 @@ fn sharegpt_takes_the_first_question_and_the_length_of_its_answer() {
     let prepared =
         prepare_texts(Dataset::Sharegpt { path, output_len: None, multi_turn: None }, &load(3)).expect("prepares");
     assert_eq!(prepared.report(), PrepareReport { candidates: 3, too_short: 1, too_long: 1, ..Default::default() });
+    let told = &prepared.warnings()[0];
+    assert!(told.contains("2 of 5 rows were skipped (row 4: no question in it has an answer; row 5"), "{told}");
     let request = prepared.schedule(rate(2.0), 1).expect("schedules").requests[0];
     assert_eq!(prepared.render(&request), Prompt::Text("a b c d e".into()));
     assert_eq!(request.output_tokens, TokenCount(4));

@@ -296,24 +296,23 @@ fn sharegpt(
     candidates: &mut Vec<TextCandidate>,
 ) -> Result<Skipped, WorkloadError> {
     conversations(path, &mut |spot, exchanges| {
-        // A conversation of one turn, or none, is nothing to measure, and nothing to complain of.
-        let Some((prompt, answer)) = exchanges.next() else { return 0 };
+        let (prompt, answer) = exchanges.next()?;
         let output = output_len.map_or(AnswerLength::LikeText(answer), AnswerLength::Tokens);
         let candidate = TextCandidate { before: Vec::new(), prompt, output, spot };
         let bytes = candidate.bytes();
         candidates.push(candidate);
-        bytes
+        Some(bytes)
     })
 }
 
-/// What is done with the exchanges of a conversation; says how many bytes of them are kept.
-type TakeExchanges<'a> = &'a mut dyn FnMut(RowPlace, &mut dyn Iterator<Item = (String, String)>) -> usize;
+/// What is done with the exchanges of a conversation; says how many bytes of them are kept, or that there is none.
+type TakeExchanges<'a> = &'a mut dyn FnMut(RowPlace, &mut dyn Iterator<Item = (String, String)>) -> Option<usize>;
 
 /// Calls `take` for every conversation of a file.
 pub(super) fn conversations(path: &Path, take: TakeExchanges<'_>) -> Result<Skipped, WorkloadError> {
     rows::for_each(path, &mut |spot, mut row| {
         let turns =
             chat::turns_of(&mut row).ok_or("no conversation: expected `conversations`, `messages` or `items`")??;
-        Ok(take(spot, &mut chat::exchanges(turns)))
+        take(spot, &mut chat::exchanges(turns)).ok_or_else(|| "no question in it has an answer".to_string())
     })
 }
