@@ -78,9 +78,15 @@ fn answered(place: &Path, record: &mut RaceRecord, asked: &Judging) -> Result<(A
         let run = place.join(race::CANDIDATES).join(name);
         // A kill may come before the first manifest.
         if !run.join(dir::MANIFEST).is_file() {
+            if candidate.measured.is_some() {
+                return Err(lost(&run, &candidate.label));
+            }
             continue;
         }
         let manifest = Manifest::read(&run)?;
+        if manifest.points.is_empty() && candidate.measured.is_some() {
+            return Err(lost(&run, &candidate.label));
+        }
         if !manifest.points.is_empty() {
             runs.push((at, RecordedRun::read(&run)?));
         }
@@ -106,6 +112,14 @@ fn answered(place: &Path, record: &mut RaceRecord, asked: &Judging) -> Result<(A
         same_answers: same_answers(winner, record, &raced),
     });
     Ok((answer, raced))
+}
+
+/// Without it the race would have another answer, or say that nobody measured this candidate.
+fn lost(run: &Path, label: &str) -> CliError {
+    let place = run.display();
+    CliError::usage(format!(
+        "{label} was measured in this race, and its points are no longer in {place}\nhint: restore that directory; best.json still tell the answer as it was"
+    ))
 }
 
 /// The winner's answers beside those of a deployment without settings of its own, of the winner's kind if there is one.

@@ -25,6 +25,7 @@ mod repeated;
 mod row;
 mod rows;
 mod seeds;
+mod sentence_piece;
 mod sessions;
 mod source;
 #[cfg(test)]
@@ -34,6 +35,7 @@ mod timed;
 mod tokenizer;
 mod trace;
 mod warm_up;
+mod wire;
 
 pub use entries::{PrepareContext, PrepareReport};
 pub use error::WorkloadError;

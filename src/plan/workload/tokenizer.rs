@@ -1,10 +1,9 @@
 //! The model's tokenizer: found on this machine, never downloaded.
 
-use super::ranks;
+use super::{ranks, sentence_piece};
 use crate::files;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Bytes of a tokenizer's file; those of large vocabularies take some twenty million.
@@ -23,15 +22,9 @@ pub enum TokenizerError {
     )]
     NotFound { spec: String, looked: Vec<PathBuf> },
     #[error(
-        "tokenizer {origin} is unreadable: {detail}; it must be a Hugging Face tokenizer.json, Mistral's tekken.json or a tiktoken file"
+        "tokenizer {origin} is unreadable: {detail}; it must be a Hugging Face tokenizer.json, Mistral's tekken.json, a tiktoken file or a SentencePiece model"
     )]
     Unreadable { origin: String, detail: String },
-    #[error(
-        "tokenizer {origin} is a SentencePiece model, which is not read here; write it as tokenizer.json once, in Python: transformers.AutoTokenizer.from_pretrained(\"{}\").save_pretrained(\"{}\")",
-        folder(origin),
-        folder(origin)
-    )]
-    SentencePiece { origin: String },
     #[error(
         "tokenizer {origin} has only {found} words that survive being joined and split again, too few for random text of exact length; use /v1/completions, which takes token ids"
     )]
@@ -41,10 +34,6 @@ pub enum TokenizerError {
 fn shown(paths: &[PathBuf]) -> String {
     let shown: Vec<_> = paths.iter().map(|p| p.display().to_string()).collect();
     shown.join(", ")
-}
-
-fn folder(file: &str) -> String {
-    Path::new(file).parent().map_or_else(|| file.to_string(), |dir| dir.display().to_string())
 }
 
 /// A loaded tokenizer and where it came from.
@@ -67,10 +56,9 @@ pub fn embedded(name: &str) -> Option<&'static [u8]> {
 }
 
 impl Tokenizer {
-    /// Whether [`Tokenizer::load`] would find one, in a format that is read.
+    /// Whether [`Tokenizer::load`] would find one.
     pub fn is_here(spec: &str) -> bool {
-        let found = || locate(spec, hub_cache().as_deref());
-        embedded(spec).is_some() || found().is_ok_and(|path| !is_sentence_piece(&beginning(&path)))
+        embedded(spec).is_some() || locate(spec, hub_cache().as_deref()).is_ok()
     }
 
     /// `spec`: the name of an embedded tokenizer, a tokenizer's file, a directory that holds one, or a Hugging Face id in
@@ -87,10 +75,10 @@ impl Tokenizer {
     }
 
     fn parse(bytes: &[u8], origin: String) -> Result<Self, TokenizerError> {
-        if is_sentence_piece(bytes) {
-            return Err(TokenizerError::SentencePiece { origin });
-        }
         let parsed = match () {
+            () if sentence_piece::is_sentence_piece(bytes) => {
+                sentence_piece::into_json(bytes, begins_prompts(Path::new(&origin))).and_then(|json| whole(&json))
+            }
             () if ranks::is_tiktoken(bytes) => ranks::of_tiktoken(bytes).and_then(|json| whole(&json)),
             () if is_tekken(bytes) => ranks::of_tekken(bytes).and_then(|json| whole(&json)),
             () => whole(bytes),
@@ -184,21 +172,21 @@ fn is_tekken(bytes: &[u8]) -> bool {
     serde_json::from_slice::<Fields>(bytes).is_ok_and(|fields| fields.config.is_some() && fields.model.is_none())
 }
 
-/// A protocol buffer whose first field is a piece: a message that begins with its text, mostly `<unk>`.
-fn is_sentence_piece(bytes: &[u8]) -> bool {
-    matches!(bytes, [0x0a, length, 0x0a, text, ..] if *text < *length)
+/// Whether a server puts `<s>` before each prompt, as the model's settings beside its tokenizer say.
+fn begins_prompts(tokenizer: &Path) -> bool {
+    let settings = files::read(&tokenizer.with_file_name("tokenizer_config.json"), LARGEST);
+    let settings = settings.ok().and_then(|bytes| serde_json::from_slice::<Settings>(&bytes).ok());
+    settings.is_some_and(|settings| settings.add_bos_token)
 }
 
-/// A file's first bytes, of a regular file.
-fn beginning(path: &Path) -> Vec<u8> {
-    let mut start = vec![0; 64];
-    let read = files::open(path).and_then(|mut file| file.read(&mut start)).unwrap_or(0);
-    start.truncate(read);
-    start
+#[derive(Deserialize)]
+struct Settings {
+    #[serde(default)]
+    add_bos_token: bool,
 }
 
 /// Files that hold a tokenizer, those that say the most first.
-const FILES: [&str; 4] = ["tokenizer.json", "tekken.json", "tiktoken.model", "tokenizer.model"];
+const FILES: [&str; 5] = ["tokenizer.json", "tekken.json", "tiktoken.model", "tokenizer.model", "spiece.model"];
 
 /// The tokenizer's file in a model's directory.
 fn in_folder(dir: &Path) -> Option<PathBuf> {
@@ -297,18 +285,35 @@ pub(super) mod tests {
         assert!(matches!(byte_level(10).words(), Err(TokenizerError::FewWords { found: 10, .. })));
     }
 
+    /// Models and ids that the sentencepiece library of Python made: both kinds, spaces kept and spaces cleaned, on texts that
+    /// try what a model has no piece for.
     #[test]
-    fn a_folder_may_hold_a_tokenizer_of_any_kind_and_sentence_piece_is_refused_by_name() {
+    fn sentence_piece_models_cut_as_their_own_library_does() {
+        let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tokenizers");
+        let told = std::fs::read(place.join("sentencepiece.json")).expect("recorded");
+        let told: serde_json::Value = serde_json::from_slice(&told).expect("JSON");
+        for model in ["bpe.model", "unigram.model"] {
+            let tokenizer = Tokenizer::load(&place.join(model).display().to_string()).expect("reads");
+            for case in told[model].as_array().expect("cases") {
+                let text = case["text"].as_str().expect("a text");
+                let ids: Vec<u64> = tokenizer.encode(text, true).expect("cut").into_iter().map(u64::from).collect();
+                assert_eq!(serde_json::json!(ids), case["ids"], "{model}: {text:?}");
+            }
+            assert!(tokenizer.words().is_ok(), "{model}");
+        }
+    }
+
+    #[test]
+    fn a_folder_may_hold_a_tokenizer_of_any_kind() {
         let dir = tempfile::tempdir().expect("tempdir");
         let spec = dir.path().display().to_string();
-        let piece = b"\x0a\x0e\x0a\x05<unk>\x15\0\0\0\0\x18\x02".as_slice();
-        std::fs::write(dir.path().join("tokenizer.model"), piece).expect("written");
-        let refused = Tokenizer::load(&spec).err().expect("SentencePiece").to_string();
-        assert!(refused.contains("SentencePiece") && refused.contains("save_pretrained"), "{refused}");
+        std::fs::write(dir.path().join("tokenizer.model"), b"\x0a\x0e\x0a\x05<unk>").expect("written");
+        let refused = Tokenizer::load(&spec).err().expect("cut off").to_string();
+        assert!(refused.contains("tokenizer.model is unreadable: it ends in the middle"), "{refused}");
+        std::fs::remove_file(dir.path().join("tokenizer.model")).expect("removed");
         assert!(!Tokenizer::is_here(&spec));
         std::fs::write(dir.path().join("my.tiktoken"), "YQ== 0\nYg== 1\nYWI= 2\n").expect("written");
-        assert!(!Tokenizer::is_here(&spec), "the file that vLLM would take");
-        std::fs::remove_file(dir.path().join("tokenizer.model")).expect("removed");
+        assert!(Tokenizer::is_here(&spec));
         let tokenizer = Tokenizer::load(&spec).expect("ranks");
         assert!(tokenizer.origin().ends_with("my.tiktoken"));
         assert_eq!((tokenizer.count("ab"), tokenizer.count("ba")), (1, 2));
