@@ -2,7 +2,7 @@
 
 use super::arm::{EngineSettings, Group, PredictedArm};
 use super::fleet::VirtualFleet;
-use super::latency::attainment;
+use super::latency::Tally;
 use super::model::cost::CostModel;
 use super::model::preset::{Gpu, Model};
 use super::workload::Arrival;
@@ -169,8 +169,7 @@ impl Predictor<'_> {
         let mut fleet = VirtualFleet::of_queues(self.model, self.gpu, arm, queues);
         let mut meets = |rate: f64| {
             let arrivals = self.demand.at(rate);
-            let latencies = fleet.serve(&arrivals);
-            attainment(&latencies, arrivals.len(), &self.slo) >= self.target.percent().get()
+            fleet.meets(&arrivals, Tally::new(self.slo, self.target, arrivals.len()))
         };
         let (mut met, mut missed) = (None, None);
         let mut rate = guess.unwrap_or(gpus * 2.0);

@@ -2,7 +2,7 @@
 
 use super::arm::{Group, PredictedArm};
 use super::instance::{Job, VirtualInstance, Work};
-use super::latency::Latency;
+use super::latency::{Latency, Tally};
 use super::model::blocks::BlockId;
 use super::model::preset::{Gpu, Model};
 use super::model::scheduler::Fetch;
@@ -22,7 +22,9 @@ const PAUSE: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Copy, Default)]
 struct TokenTimes {
     first: Option<Duration>,
-    last: Duration,
+    last: Option<Duration>,
+    /// Whether the first token was late, for whoever counts those.
+    late: bool,
 }
 
 /// Where a request stands before a group of engines.
@@ -51,6 +53,8 @@ pub struct VirtualFleet {
     pushed: bool,
     /// Requests that wait for their KV: at which decode engine, and what of it.
     awaited: FxHashMap<SequenceId, (usize, Fetch)>,
+    /// Requests whose first or last token appeared with the last event.
+    answered: Vec<SequenceId>,
     now: Duration,
 }
 
@@ -86,12 +90,43 @@ impl VirtualFleet {
             pushed,
             routed_to,
             awaited: FxHashMap::default(),
+            answered: Vec::new(),
             now: Duration::ZERO,
         }
     }
 
     /// Serves `arrivals` (in order of time) to the end; one entry a request.
     pub fn serve(&mut self, arrivals: &[Arrival]) -> Vec<Latency> {
+        let first = self.send(arrivals);
+        while self.advance() {}
+        let served = self.arrivals.iter().zip(&self.spans).skip(first);
+        served.map(|(arrival, span)| latency(arrival, span)).collect()
+    }
+
+    /// Serves `arrivals` (in order of time) until it is certain whether the target is met; what is not served by then is dropped.
+    pub(super) fn meets(&mut self, arrivals: &[Arrival], mut tally: Tally) -> bool {
+        self.send(arrivals);
+        loop {
+            if let Some(verdict) = tally.verdict() {
+                self.drop_all();
+                return verdict;
+            }
+            if !self.advance() {
+                return false;
+            }
+            for id in self.answered.drain(..) {
+                let (arrival, span) = (&self.arrivals[id as usize], &mut self.spans[id as usize]);
+                match span.last {
+                    None => span.late = tally.starts_late(latency(arrival, span).ttft_ms),
+                    Some(_) if !span.late => tally.end(&latency(arrival, span)),
+                    Some(_) => {}
+                }
+            }
+        }
+    }
+
+    /// Puts requests on their way; the position of the first.
+    fn send(&mut self, arrivals: &[Arrival]) -> usize {
         let (first, start) = (self.arrivals.len(), self.now + PAUSE);
         let hop = if self.routed_to { ROUTER_HOP } else { Duration::ZERO };
         for arrival in arrivals {
@@ -100,9 +135,17 @@ impl VirtualFleet {
             self.arrivals.push(Arrival { at, ..*arrival });
             self.spans.push(TokenTimes::default());
         }
-        while self.advance() {}
-        let served = self.arrivals.iter().zip(&self.spans).skip(first);
-        served.map(|(arrival, span)| latency(arrival, span)).collect()
+        first
+    }
+
+    /// All requests leave, and their KV with them.
+    fn drop_all(&mut self) {
+        self.routed.clear();
+        self.awaited.clear();
+        for (id, (holder, _)) in self.held.drain() {
+            self.entry[holder].release(id);
+        }
+        self.entry.iter_mut().chain(&mut self.decode).for_each(VirtualInstance::drop_all);
     }
 
     /// Lets the next event happen; false when there is none left.
@@ -120,6 +163,7 @@ impl VirtualFleet {
 
     fn wake(&mut self, index: usize, now: Duration) {
         self.now = now;
+        self.answered.clear();
         let computes_prompts = index < self.entry.len() && !self.decode.is_empty();
         let Some(engine) = self.entry.iter_mut().chain(&mut self.decode).nth(index) else { return };
         let news = engine.wake(now);
@@ -133,9 +177,13 @@ impl VirtualFleet {
                 continue;
             }
             let span = &mut self.spans[token.id as usize];
+            let is_first = span.first.is_none();
             span.first.get_or_insert(now);
             if token.is_last {
-                span.last = now;
+                span.last = Some(now);
+            }
+            if is_first || token.is_last {
+                self.answered.push(token.id);
             }
         }
         for awaited in news.awaited {
@@ -187,12 +235,13 @@ impl VirtualFleet {
 }
 
 fn latency(arrival: &Arrival, span: &TokenTimes) -> Latency {
-    let first = span.first.unwrap_or(span.last);
+    let last = span.last.or(span.first).unwrap_or_default();
+    let first = span.first.unwrap_or(last);
     let gaps = f64::from(arrival.output_tokens.saturating_sub(1).max(1));
     let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
     Latency {
         ttft_ms: ms(first.saturating_sub(arrival.at)),
-        tpot_ms: ms(span.last - first) / gaps,
-        e2el_ms: ms(span.last.saturating_sub(arrival.at)),
+        tpot_ms: ms(last - first) / gaps,
+        e2el_ms: ms(last.saturating_sub(arrival.at)),
     }
 }

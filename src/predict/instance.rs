@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::arm::Group;
 use super::workload::Arrival;
-use crate::predict::model::blocks::{BlockId, BlockPool, contiguous_pieces, hashes_of_its_own};
+use crate::predict::model::blocks::{BlockId, BlockPool, contiguous_pieces};
 use crate::predict::model::cost::{CostModel, Link};
 use crate::predict::model::preset::{Gpu, Model};
 use crate::predict::model::scheduler::{BatchLimits, Fetch, Scheduler};
@@ -63,7 +63,6 @@ pub(super) struct VirtualInstance {
     /// Requests whose pushed KV is here: a notice is taken in during one step and seen by the next.
     noticed: Vec<SequenceId>,
     step_ends: Option<Duration>,
-    block_size: u32,
 }
 
 impl VirtualInstance {
@@ -85,7 +84,6 @@ impl VirtualInstance {
             arriving_kv: BinaryHeap::new(),
             noticed: Vec::new(),
             step_ends: None,
-            block_size: settings.block_size,
         }
     }
 
@@ -110,6 +108,20 @@ impl VirtualInstance {
     pub(super) fn next_event(&self) -> Option<Duration> {
         let first = |heap: &BinaryHeap<Reverse<(Duration, SequenceId)>>| heap.peek().map(|Reverse((at, _))| *at);
         self.step_ends.or_else(|| first(&self.admitting).into_iter().chain(first(&self.arriving_kv)).min())
+    }
+
+    /// Every request leaves.
+    pub(super) fn drop_all(&mut self) {
+        let mut ids: Vec<SequenceId> = self.jobs.drain().map(|(id, _)| id).collect();
+        ids.sort_unstable();
+        for id in ids {
+            self.scheduler.abort(id);
+            self.scheduler.release(id);
+        }
+        self.admitting.clear();
+        self.arriving_kv.clear();
+        self.noticed.clear();
+        self.step_ends = None;
     }
 
     /// Frees what was kept for a decode instance.
@@ -183,7 +195,6 @@ impl VirtualInstance {
     fn submit(&mut self, id: SequenceId, now: Duration) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let prompt_tokens = job.arrival.input_tokens;
-        let hashes = hashes_of_its_own(id, prompt_tokens, self.block_size);
         let output_tokens = job.arrival.output_tokens;
         let hold_blocks = matches!(job.work, Work::Prefill);
         let (kv, remote_blocks) = match &mut job.work {
@@ -191,7 +202,7 @@ impl VirtualInstance {
             Work::Await => (KvOrigin::Pushed, Vec::new()),
             Work::Whole | Work::Prefill => (KvOrigin::Local, Vec::new()),
         };
-        let spec = NewSequence { id, prompt_tokens, hashes, output_tokens, kv, remote_blocks, hold_blocks };
+        let spec = NewSequence { id, prompt_tokens, hashes: Vec::new(), output_tokens, kv, remote_blocks, hold_blocks };
         self.scheduler.submit(spec, now);
     }
 }

@@ -1,6 +1,6 @@
 //! Latencies of requests, and what share of them meets an SLO.
 
-use crate::plan::slo::Slo;
+use crate::plan::slo::{Slo, Target};
 
 /// Latencies of one request, all in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -11,12 +11,58 @@ pub struct Latency {
     pub e2el_ms: f64,
 }
 
+impl Latency {
+    fn meets(&self, slo: &Slo) -> bool {
+        let e2el = slo.e2el.map_or(f64::INFINITY, |limit| limit.as_secs() * 1e3);
+        let (ttft, tpot) = (slo.ttft.as_secs() * 1e3, slo.tpot.as_secs() * 1e3);
+        self.ttft_ms <= ttft && self.tpot_ms <= tpot && self.e2el_ms <= e2el
+    }
+}
+
 /// Percentage of `offered` requests whose latencies meet the SLO.
 pub fn attainment(latencies: &[Latency], offered: usize, slo: &Slo) -> f64 {
-    let (ttft, tpot) = (slo.ttft.as_secs() * 1e3, slo.tpot.as_secs() * 1e3);
-    let e2el = slo.e2el.map_or(f64::INFINITY, |limit| limit.as_secs() * 1e3);
-    let met = |l: &&Latency| l.ttft_ms <= ttft && l.tpot_ms <= tpot && l.e2el_ms <= e2el;
-    latencies.iter().filter(met).count() as f64 / offered.max(1) as f64 * 100.0
+    percent(latencies.iter().filter(|latency| latency.meets(slo)).count(), offered)
+}
+
+fn percent(met: usize, offered: usize) -> f64 {
+    met as f64 / offered.max(1) as f64 * 100.0
+}
+
+/// Requests that met an SLO and that missed it, counted as they end.
+#[derive(Debug, Clone)]
+pub(super) struct Tally {
+    slo: Slo,
+    target: Target,
+    offered: usize,
+    met: usize,
+    missed: usize,
+}
+
+impl Tally {
+    pub(super) fn new(slo: Slo, target: Target, offered: usize) -> Tally {
+        Tally { slo, target, offered, met: 0, missed: 0 }
+    }
+
+    /// Whether the target is met, as soon as the requests that are still to come can't change it.
+    pub(super) fn verdict(&self) -> Option<bool> {
+        let target = self.target.percent().get();
+        if percent(self.met, self.offered) >= target {
+            return Some(true);
+        }
+        (percent(self.offered - self.missed, self.offered) < target).then_some(false)
+    }
+
+    /// Counts a request that ended.
+    pub(super) fn end(&mut self, latency: &Latency) {
+        if latency.meets(&self.slo) { self.met += 1 } else { self.missed += 1 }
+    }
+
+    /// Counts a request whose first token came too late; false where it came in time, and only the end will tell.
+    pub(super) fn starts_late(&mut self, ttft_ms: f64) -> bool {
+        let late = ttft_ms > self.slo.ttft.as_secs() * 1e3;
+        self.missed += usize::from(late);
+        late
+    }
 }
 
 /// The `q` quantile (0 to 1) of `values`, linear between neighbours; not a number where there are none.

@@ -1,10 +1,10 @@
 use super::arm::{EngineSettings, Group, PredictedArm};
 use super::fleet::VirtualFleet;
-use super::latency::{Latency, attainment, quantile};
+use super::latency::{Latency, Tally, attainment, quantile};
 use super::model::preset::{Gpu, Model};
 use super::workload::{Arrival, Poisson};
 use crate::plan::parallelism::Parallelism;
-use crate::plan::slo::Slo;
+use crate::plan::slo::{Slo, Target};
 use crate::units::{Tpot, Ttft};
 use std::time::Duration;
 
@@ -161,4 +161,41 @@ fn pushed_kv_does_not_hold_up_the_decode_batch_of_an_aged_engine() {
     let ((pull_tpot, pull_ttft), (push_tpot, push_ttft)) = (aged(one_p_one_d(16)), aged(pushed(one_p_one_d(16))));
     assert!(push_tpot < 0.85 * pull_tpot, "TPOT p90 {push_tpot:.1} pushed, {pull_tpot:.1} pulled");
     assert!(push_ttft < 1.1 * pull_ttft, "TTFT p50 {push_ttft:.0} pushed, {pull_ttft:.0} pulled");
+}
+
+fn slo() -> Slo {
+    Slo { ttft: Ttft::from_millis(250.0), tpot: Tpot::from_millis(10.0), e2el: None }
+}
+
+#[test]
+fn a_verdict_that_is_certain_early_is_that_of_all_requests() {
+    let (model, gpu) = (Model::find("qwen3-8b").unwrap(), Gpu::find("h100").unwrap());
+    let arms = [one_p_one_d(128), tp1(512), PredictedArm::Simple(group(2, 1))];
+    let mut verdicts = Vec::new();
+    for (arm, rate) in arms.into_iter().flat_map(|arm| [3.0, 5.0, 8.0, 12.0, 16.0].map(|rate| (arm, rate))) {
+        let arrivals = Poisson { input_tokens: 2048, output_tokens: 128, rate, requests: 60, seed: 4 }.arrivals();
+        let fleet = || VirtualFleet::new(model, gpu, arm);
+        let whole = attainment(&fleet().serve(&arrivals), arrivals.len(), &slo()) >= 90.0;
+        let early = fleet().meets(&arrivals, Tally::new(slo(), Target::default(), arrivals.len()));
+        assert_eq!(early, whole, "{arm} at {rate}");
+        verdicts.push(early);
+    }
+    assert!(verdicts.contains(&true) && verdicts.contains(&false), "{verdicts:?}");
+}
+
+#[test]
+fn engines_whose_load_was_dropped_serve_the_next() {
+    let (model, gpu) = (Model::find("qwen3-8b").unwrap(), Gpu::find("h100").unwrap());
+    for pushed in [false, true] {
+        let arm = PredictedArm::PrefillDecode { prefill: group(1, 1), decode: group(1, 1), pushed };
+        let mut fleet = VirtualFleet::new(model, gpu, arm);
+        let mut meets = |rate, requests| {
+            let arrivals = Poisson { input_tokens: 2048, output_tokens: 128, rate, requests, seed: 4 }.arrivals();
+            fleet.meets(&arrivals, Tally::new(slo(), Target::default(), arrivals.len()))
+        };
+        for _ in 0..5 {
+            assert!(!meets(200.0, 1000), "no more than its KV blocks at once");
+            assert!(meets(1.0, 40));
+        }
+    }
 }

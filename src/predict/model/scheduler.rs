@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::predict::model::blocks::{BlockId, BlockPool, contiguous_pieces};
+use crate::predict::model::blocks::{BlockId, BlockPool, contiguous_pieces, hashes_of_its_own};
 use crate::predict::model::cost::{CostModel, StepLoad};
 use crate::predict::model::sequence::{KvOrigin, NewSequence, Report, Sequence, SequenceId};
 
@@ -367,6 +367,13 @@ impl Scheduler {
     fn preempt_youngest(&mut self) -> Option<SequenceId> {
         let id = self.running.pop()?;
         let sequence = self.sequences.get_mut(&id)?;
+        if sequence.spec.hashes.is_empty() {
+            // Only now can a prompt that shares nothing be looked for again: by itself.
+            let hashes = hashes_of_its_own(id, sequence.spec.prompt_tokens, self.limits.block_size);
+            let computed = (sequence.computed / self.limits.block_size) as usize;
+            self.pool.publish(&sequence.blocks, &hashes[..computed.min(hashes.len())]);
+            sequence.spec.hashes = hashes;
+        }
         sequence.computed = 0;
         sequence.preemptions += 1;
         let blocks = std::mem::take(&mut sequence.blocks);

@@ -23,7 +23,7 @@ pub enum KvOrigin {
 pub struct NewSequence {
     pub id: SequenceId,
     pub prompt_tokens: u32,
-    /// Hashes of the prompt's full blocks.
+    /// Hashes of the prompt's full blocks; empty where it shares nothing with any other.
     pub hashes: Vec<PrefixHash>,
     /// Tokens to generate, at least 1.
     pub output_tokens: u32,
