@@ -102,12 +102,15 @@ fn claim(a: usize, b: usize, crossing: bool, max_rate: &Ratio, rates: &[CommonRa
     }
 }
 
-/// On which side numerator / denominator lies when either is known only by its side. Where both sides disagree with a
-/// direction (both above, both below) the numerator's is told; the interval then has no ends to mislead.
+/// On which side numerator / denominator lies when either is known only by its side; `None` where that doesn't say it (both
+/// above, both below).
 fn censored(numerator: Option<Censored>, denominator: Option<Censored>) -> Option<Censored> {
     let inverse = |c| match c {
         Censored::AboveTested => Censored::BelowTested,
         Censored::BelowTested => Censored::AboveTested,
     };
-    numerator.or(denominator.map(inverse))
+    match (numerator, denominator.map(inverse)) {
+        (Some(a), Some(b)) if a != b => None,
+        (a, b) => a.or(b),
+    }
 }

@@ -287,7 +287,7 @@ fn crossing(pair: &GridPair, question: &Question, per_gpu: bool, arms: &[String;
     };
     let note = match (ratio.value, ratio.censored) {
         (Some(_), _) => String::new(),
-        (None, Some(_)) if winner.is_some() => "wins".to_string(),
+        (None, _) if winner.is_some() => "wins".to_string(),
         (None, _) => "open".to_string(),
     };
     Some(DecisionCell {

@@ -114,8 +114,8 @@ fn scale(arm: &ArmReport) -> TableCell {
 fn ratio(ratio: &Ratio) -> TableCell {
     let value = match (ratio.value, ratio.censored) {
         (Some(value), _) => format!("{}×", decimal(value, 2)),
-        (None, Some(_)) => bound(ratio.ci95),
-        (None, None) => UNKNOWN.to_string(),
+        (None, None) if !ratio.claims() => UNKNOWN.to_string(),
+        (None, _) => bound(ratio.ci95),
     };
     let unclaimed = ratio.value.is_some() && !ratio.claims();
     let claim = if unclaimed { "no difference can be claimed".to_string() } else { String::new() };
