@@ -67,6 +67,13 @@ pub struct Totals {
     pub transfer_hits: u64,
 }
 
+/// What of a sequence is computed in one step: so many tokens, after those before.
+#[derive(Debug, Clone, Copy)]
+struct Chunk {
+    tokens: u32,
+    before: u32,
+}
+
 /// The scheduler of one engine.
 #[derive(Debug)]
 pub struct Scheduler {
@@ -254,21 +261,17 @@ impl Scheduler {
         let mut index = 0;
         while index < self.running.len() && *budget > 0 {
             let id = self.running[index];
-            let Some(tokens) = self.sequences.get(&id).map(|s| s.pending().min(*budget)) else {
-                index += 1;
-                continue;
-            };
-            let mut fits = self.grow(id, tokens);
-            while !fits && self.running.len() > index {
+            let mut chunk = self.chunk(id, *budget);
+            while chunk.is_none() && self.running.len() > index {
                 preempted = true;
                 let victim = self.preempt_youngest();
                 if victim == Some(id) || victim.is_none() {
                     break;
                 }
-                fits = self.grow(id, tokens);
+                chunk = self.chunk(id, *budget);
             }
-            if fits {
-                self.place(id, tokens, budget);
+            if let Some(chunk) = chunk {
+                self.place(id, chunk, budget);
                 index += 1;
             }
         }
@@ -288,11 +291,12 @@ impl Scheduler {
                 self.loading += 1;
                 continue;
             }
-            if let Some(sequence) = self.sequences.get_mut(&id) {
+            let before = self.sequences.get_mut(&id).map_or(0, |sequence| {
                 sequence.mark_scheduled(now);
-            }
+                sequence.computed
+            });
             self.running.push(id);
-            self.place(id, tokens, budget);
+            self.place(id, Chunk { tokens, before }, budget);
         }
     }
 
@@ -301,8 +305,7 @@ impl Scheduler {
     fn start(&mut self, id: SequenceId, budget: u32) -> Option<u32> {
         let sequence = self.sequences.get(&id)?;
         if !sequence.blocks.is_empty() {
-            let tokens = sequence.pending().min(budget);
-            return self.grow(id, tokens).then_some(tokens);
+            return self.chunk(id, budget).map(|chunk| chunk.tokens);
         }
         let prompt = sequence.spec.prompt_tokens;
         let findable = (prompt.saturating_sub(1) / self.limits.block_size) as usize;
@@ -341,26 +344,23 @@ impl Scheduler {
         Some(chunk)
     }
 
-    /// Makes room for `tokens` more tokens of a sequence.
-    fn grow(&mut self, id: SequenceId, tokens: u32) -> bool {
-        let block_size = self.limits.block_size;
-        let Some(sequence) = self.sequences.get_mut(&id) else {
-            return false;
-        };
-        let needed = (sequence.computed + tokens).div_ceil(block_size);
+    /// The next tokens of a sequence that the budget allows, with room made for them; `None` where the blocks do not suffice.
+    fn chunk(&mut self, id: SequenceId, budget: u32) -> Option<Chunk> {
+        let sequence = self.sequences.get_mut(&id)?;
+        let tokens = sequence.pending().min(budget);
+        let needed = (sequence.computed + tokens).div_ceil(self.limits.block_size);
         let fresh = needed.saturating_sub(sequence.blocks.len() as u32);
-        self.pool.extend(&mut sequence.blocks, fresh)
+        let fits = self.pool.extend(&mut sequence.blocks, fresh);
+        fits.then_some(Chunk { tokens, before: sequence.computed })
     }
 
-    fn place(&mut self, id: SequenceId, tokens: u32, budget: &mut u32) {
-        let computed = self.sequences.get(&id).map_or(0, |s| s.computed);
-        if tokens == 1 {
-            self.load.add_decode(computed);
-        } else {
-            self.load.add_prefill(tokens, computed);
+    fn place(&mut self, id: SequenceId, chunk: Chunk, budget: &mut u32) {
+        match chunk.tokens {
+            1 => self.load.add_decode(chunk.before),
+            tokens => self.load.add_prefill(tokens, chunk.before),
         }
-        *budget -= tokens;
-        self.step.push((id, tokens));
+        *budget -= chunk.tokens;
+        self.step.push((id, chunk.tokens));
     }
 
     /// Takes the blocks of the sequence that was admitted last and sends it back to the queue.

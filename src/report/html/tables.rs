@@ -119,7 +119,7 @@ fn ratio(ratio: &Ratio) -> TableCell {
     };
     let unclaimed = ratio.value.is_some() && !ratio.claims();
     let claim = if unclaimed { "no difference can be claimed".to_string() } else { String::new() };
-    TableCell { value, note: joined([confidence(ratio.ci95, |x| decimal(x, 2)), claim]) }
+    TableCell { value, note: joined([confidence(ratio.ci95, number), claim]) }
 }
 
 /// What is known of a ratio that is no number; a bound is never rounded to its better side.
