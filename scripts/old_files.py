@@ -37,7 +37,7 @@ def short(row):
 
 
 def write(path, value):
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     with open(path, "w", encoding="utf-8") as file:
         json.dump(value, file, indent=2)
     print(path)
@@ -45,10 +45,16 @@ def write(path, value):
 
 def one_a_point(kind, table, place):
     stamp = time.strftime("%Y%m%d_%H%M%S")
+    taken = set()
     for row in rows(table):
         level = row["concurrency"] or row["num_prompts"]
         size = f"{round(float(row['input_len']) / 1024)}K" if row["input_len"] and float(row["input_len"]) >= 1024 else whole(row["input_len"])
         name = f"input_{size}_n{level}_{stamp}" if kind == "production" else f"scale_n{level}_{stamp}"
+        # Outputs of several lengths, several arms: a point must not take the place of another.
+        number, first = 2, name
+        while name in taken:
+            name, number = f"{first}_{number}", number + 1
+        taken.add(name)
         write(os.path.join(place, f"{name}.json"), short(row))
 
 
@@ -63,8 +69,14 @@ def gpu_figures(place, row, run):
     shutil.copyfile(raw, os.path.join(place, folder, "raw.log"))
     if not os.path.isfile(summary):
         return {"gpu_log": folder}
-    shutil.copyfile(summary, os.path.join(place, folder, "result.log"))
-    return {"gpu_log": folder, "gpus": rows(summary)}
+    # The table has every point of the run; this folder is one point's.
+    loads = {f"closed:{row['concurrency']}", row["request_rate"]}
+    own = [line for line in rows(summary) if line["load"] in loads]
+    with open(os.path.join(place, folder, "result.log"), "w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, list(own[0]) if own else ["load"])
+        table.writeheader()
+        table.writerows(own)
+    return {"gpu_log": folder, "gpus": own}
 
 
 def logs(table, place):

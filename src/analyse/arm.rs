@@ -11,6 +11,7 @@ use super::interval::Interval;
 use super::latencies::median_ttft;
 use super::lateness::Lateness;
 use super::launches::{Reach, launches};
+use super::levels::{ClosedLoop, ClosedLoops};
 use super::prefix::PrefixCache;
 use super::samples::Samples;
 use super::scale::{ScaleCurve, ScaledLimits};
@@ -262,6 +263,17 @@ impl<'a> Judged<'a> {
     pub(super) fn series(&self, wanted: impl Fn(RequestRate) -> bool) -> Vec<RateSeries> {
         let wanted = self.rates.iter().filter(|r| wanted(r.rate));
         wanted.map(|r| RateSeries { rate: r.rate.per_second(), attempts: r.attempts.clone() }).collect()
+    }
+
+    /// Its closed loops.
+    pub(super) fn closed_loops(&self) -> ClosedLoops<'a> {
+        let closed = self.rates.iter().filter(|r| r.rate.in_flight().is_some());
+        let level = |r: &Rate<'a>| ClosedLoop {
+            load: r.rate,
+            series: RateSeries { rate: r.rate.per_second(), attempts: r.attempts.clone() },
+            points: r.points.clone(),
+        };
+        ClosedLoops { all: closed.map(level).collect(), gpus: self.gpus }
     }
 
     /// What its points that ended early say.

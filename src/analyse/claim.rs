@@ -1,5 +1,6 @@
 //! What may be claimed of two arms, and on what ground.
 
+use super::goodput::GoodputRatio;
 use super::interval::Interval;
 use crate::units::RequestRate;
 use serde::Serialize;
@@ -12,6 +13,8 @@ pub enum ClaimKind {
     Crossing,
     /// At rates that both arms were offered, one of them meets the limits for more of the requests.
     AttainmentAtCommonRates,
+    /// In closed loops with as many in flight, one of them answers more requests a second within the limits.
+    GoodputAtCommonLevels,
     None,
 }
 
@@ -35,7 +38,16 @@ pub struct CommonRate {
     pub ci95: Interval,
     /// Whether the difference may be claimed beside everything else that the comparison could claim.
     pub claimed: bool,
+    /// Of a closed loop: requests a second within the limits, of `b` over `a`, per GPU where both have GPUs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub goodput: Option<GoodputRatio>,
     /// By itself, two-sided.
     #[serde(skip)]
     pub p: f64,
+}
+
+impl CommonRate {
+    pub(super) fn goodput(&self) -> Option<&GoodputRatio> {
+        self.goodput.as_ref()
+    }
 }

@@ -10,6 +10,7 @@ use super::launches::{Covers, Reach};
 use super::pairing::{same_trace, shares_gaps};
 use super::ratio::RatioReport;
 use super::{verdict, warnings};
+use crate::plan::goodput_unit::GoodputUnit;
 use crate::plan::slo::Target;
 use crate::units::RequestRate;
 use serde::Serialize;
@@ -20,6 +21,9 @@ pub struct Comparison {
     pub version: u32,
     pub slo: SloMillis,
     pub target_percent: f64,
+    /// What is judged, of which attainment is a share.
+    #[serde(rename = "goodput_per", skip_serializing_if = "GoodputUnit::is_request")]
+    pub judged: GoodputUnit,
     /// Whether the arms answered the same trace.
     pub paired: bool,
     /// What the intervals speak of.
@@ -51,23 +55,20 @@ impl Comparison {
             .collect();
         let mut ratios: Vec<RatioReport> =
             evidence.pairs.iter().zip(1..).map(|(known, b)| RatioReport::new(0, b, &reports, known)).collect();
-        for ratio in &mut ratios {
-            ratio.claim.text = verdict::claim(&reports, ratio, paired);
-        }
         let warnings = warnings::of(arms, &reports, &warnings::Context { question, scale_rate, paired });
         let covers = reach.covers();
-        let verdict = verdict::sentence(&verdict::Case {
-            inputs: arms,
-            arms: &reports,
-            ratios: &ratios,
-            question,
-            paired,
-            covers,
-        });
+        let mut units = arms.iter().flat_map(|arm| &arm.points).map(|p| p.samples.judged_per());
+        let per = units.next().unwrap_or_default();
+        let case = verdict::Case { inputs: arms, arms: &reports, ratios: &[], question, paired, covers, per };
+        for ratio in &mut ratios {
+            ratio.claim.text = verdict::claim(&case, ratio);
+        }
+        let verdict = verdict::sentence(&verdict::Case { ratios: &ratios, ..case });
         Comparison {
             version: 1,
             slo: question.slo.into(),
             target_percent: question.target.percent().get(),
+            judged: per,
             paired,
             covers,
             warnings,

@@ -2,13 +2,15 @@
 
 use super::arm::Judged;
 use super::claim::CommonRate;
-use super::confidence::{ArmSweep, Blocks, Bound, RateSeries, Resampling, own_error, paired_error, scales};
+use super::confidence::{ArmSweep, Blocks, Bound, RateSeries, Resampling, scales};
 use super::curve::Curve;
 use super::fitted::Fitted;
+use super::goodput::GoodputRatio;
 use super::holm::{Hypothesis, RISK, holm};
 use super::input::Question;
 use super::interval::{Interval, Z95};
 use super::launches::{LaunchSpread, Reach};
+use super::levels::{ClosedLoops, difference, in_common};
 use super::normal::{p_of, z_of};
 use super::power::Precision;
 use super::replicates::Replicates;
@@ -46,7 +48,8 @@ pub(super) struct PairEvidence {
 const NOTHING: Interval = Interval { lo: None, hi: None };
 
 /// One arm as it is resampled by itself.
-struct Own {
+struct Own<'a> {
+    closed: ClosedLoops<'a>,
     series: Vec<RateSeries>,
     bounds: Vec<Bound>,
     at_scale: Option<RateSeries>,
@@ -112,7 +115,8 @@ impl Evidence {
     }
 }
 
-/// Part of the risk of a false claim that is spent on crossings; the rest on common rates.
+/// Part of the risk of a false claim that is spent on crossings, and on goodput in closed loops, which have none; the rest
+/// on common rates.
 const ON_CROSSINGS: f64 = 0.7;
 
 /// Settles what may be claimed beside everything else that could be.
@@ -122,8 +126,17 @@ fn claim(pairs: &mut [PairEvidence]) {
     let rate = (1.0 - ON_CROSSINGS) / rates.max(1) as f64;
     let mut open = Vec::new();
     for pair in &mut *pairs {
-        open.push(Hypothesis { p: p_of(pair.separation), weight: crossing, claimed: &mut pair.crossing_claimed });
-        open.extend(pair.rates.iter_mut().map(|r| Hypothesis { p: r.p, weight: rate, claimed: &mut r.claimed }));
+        let levels = pair.rates.iter().filter(|r| r.goodput.is_some()).count();
+        let has_rates = levels < pair.rates.len();
+        let parts = levels + usize::from(has_rates || levels == 0);
+        let part = crossing / parts as f64;
+        if parts > levels {
+            open.push(Hypothesis { p: p_of(pair.separation), weight: part, claimed: &mut pair.crossing_claimed });
+        }
+        for r in &mut pair.rates {
+            open.extend(r.goodput.as_mut().map(|goodput| goodput.hypothesis(part)));
+            open.push(Hypothesis { p: r.p, weight: rate, claimed: &mut r.claimed });
+        }
     }
     holm(open);
     pairs.iter_mut().for_each(keep_repeated);
@@ -138,8 +151,11 @@ fn keep_repeated(pair: &mut PairEvidence) {
     let crossing = pair.fitted.ci95.lo.is_some_and(|lo| lo > 1.0);
     for rate in &mut pair.rates {
         let b_is_better = rate.difference > 0.0;
+        let by_goodput = |g: &GoodputRatio| g.claimed && g.value.is_some_and(|v| (v > 1.0) == b_is_better);
         let again = if b_is_better { ahead } else { behind } > 1;
-        rate.claimed &= again || (pair.crossing_claimed && crossing == b_is_better);
+        rate.claimed &= again
+            || rate.goodput.as_ref().is_some_and(by_goodput)
+            || (pair.crossing_claimed && crossing == b_is_better);
     }
 }
 
@@ -147,14 +163,14 @@ fn fraction(question: &Question) -> f64 {
     question.target.percent().as_fraction()
 }
 
-impl Own {
+impl<'a> Own<'a> {
     fn new(
-        arm: &Judged,
+        arm: &Judged<'a>,
         i: usize,
         (question, scale_rate): (&Question, Option<RequestRate>),
         pairing: &Pairing,
         reach: Reach,
-    ) -> Own {
+    ) -> Own<'a> {
         let series = arm.series(|rate| !rate.is_infinite());
         let bounds = arm.bounds();
         let blocks = Blocks::common(&[&series], pairing.own(i));
@@ -162,6 +178,7 @@ impl Own {
         let drawn = sweep.drawn(None);
         let at_scale = arm.series(|rate| Some(rate) == scale_rate).pop();
         Own {
+            closed: arm.closed_loops(),
             at_scale,
             crossing: sweep.curve.as_ref().and_then(within_rates),
             launches: arm.launches(reach),
@@ -211,8 +228,8 @@ fn crossings_by_launch(arm: &Judged, question: &Question, reach: Reach) -> Vec<f
 }
 
 struct Pair<'a> {
-    a: &'a Own,
-    b: &'a Own,
+    a: &'a Own<'a>,
+    b: &'a Own<'a>,
     how: Resampling,
     /// Where b's random numbers come from if it doesn't draw as a does.
     stream: u64,
@@ -225,7 +242,7 @@ impl Pair<'_> {
     fn judged(&self, question: &Question, scale_value: Option<f64>) -> PairEvidence {
         let blocks = Blocks::common(&[&self.a.series, &self.b.series], self.how);
         let stream = if self.how.paired { 0 } else { self.stream };
-        let resampled = |own: &Own, stream| {
+        let resampled = |own: &Own<'_>, stream| {
             let sweep = ArmSweep::new((&own.series, &own.bounds), &blocks, stream, question.target);
             sweep.drawn(Some((&own.sweep, &own.drawn)))
         };
@@ -237,7 +254,7 @@ impl Pair<'_> {
             fitted,
             precision,
             scale: self.scale(question, scale_value),
-            rates: self.rates(),
+            rates: self.rates(question),
             crossing_claimed: false,
             separation,
         }
@@ -265,27 +282,17 @@ impl Pair<'_> {
     }
 
     /// Attainment of b less that of a wherever both have points.
-    fn rates(&self) -> Vec<CommonRate> {
+    fn rates(&self, question: &Question) -> Vec<CommonRate> {
         let twin = |rate: f64| self.b.series.iter().find(|s| s.rate == rate);
         let common = self.a.series.iter().filter_map(|a| Some((a, twin(a.rate)?)));
-        common.filter_map(|(a, b)| self.rate(a, b)).collect()
+        let levels = in_common(&self.a.closed, &self.b.closed, self.how.paired, &question.slo);
+        common.filter_map(|(a, b)| self.rate(a, b)).chain(levels).collect()
     }
 
     fn rate(&self, a: &RateSeries, b: &RateSeries) -> Option<CommonRate> {
-        let shared = self.how.paired.then(|| (a.shared_with(b), b.shared_with(a)));
-        let shared = shared.filter(|(a, _)| !a.attempts.is_empty());
-        let (paired, (a, b)) = (shared.is_some(), shared.as_ref().map_or((a, b), |(a, b)| (a, b)));
-        let difference = 100.0 * (b.attained() - a.attained());
-        let within = 100.0 * if paired { paired_error(a, b) } else { own_error(a).hypot(own_error(b)) };
-        let launches = |own: &Own| 100.0 * own.between_launches(a.rate, self.spread);
+        let (difference, within) = difference(a, b, self.how.paired);
+        let launches = |own: &Own<'_>| 100.0 * own.between_launches(a.rate, self.spread);
         let error = within.hypot(launches(self.a)).hypot(launches(self.b));
-        let end = |sign: f64| (difference + sign * Z95 * error).clamp(-100.0, 100.0);
-        Some(CommonRate {
-            rate: RequestRate::new(a.rate)?,
-            difference,
-            ci95: Interval::closed(end(-1.0), end(1.0)),
-            claimed: false,
-            p: if error > 0.0 { p_of(difference / error) } else { 1.0 },
-        })
+        Some(CommonRate::new(RequestRate::new(a.rate)?, difference, error))
     }
 }

@@ -62,9 +62,15 @@ impl GoodputRatio {
     }
 }
 
+impl GoodputRatio {
+    pub(super) fn hypothesis(&mut self, weight: f64) -> Hypothesis<'_> {
+        Hypothesis { p: self.p, weight, claimed: &mut self.claimed }
+    }
+}
+
 /// Settles which of many differences may be claimed together.
 pub fn claim<'a>(ratios: impl IntoIterator<Item = &'a mut GoodputRatio>) {
-    let open = ratios.into_iter().map(|r| Hypothesis { p: r.p, weight: 1.0, claimed: &mut r.claimed });
+    let open = ratios.into_iter().map(|ratio| ratio.hypothesis(1.0));
     holm(open.collect());
 }
 

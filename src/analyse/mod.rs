@@ -29,6 +29,7 @@ pub mod interval;
 pub mod latencies;
 pub mod lateness;
 pub mod launches;
+mod levels;
 mod normal;
 pub mod outlook;
 mod pairing;

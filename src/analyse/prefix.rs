@@ -21,17 +21,27 @@ pub struct RoleHits {
     pub hit_tokens: f64,
     pub query_tokens: f64,
     pub hit_percent: f64,
+    /// Percent of the prompt tokens that its busiest instance got; absent of a single one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub busiest_percent: Option<f64>,
 }
 
 impl RoleHits {
-    fn of(hits: Option<f64>, queries: Option<f64>) -> Option<RoleHits> {
+    fn of(hits: Option<f64>, queries: Option<f64>, busiest_share: Option<f64>) -> Option<RoleHits> {
         let (hit_tokens, query_tokens) = (hits?, queries.filter(|n| *n > 0.0)?);
-        Some(RoleHits { hit_tokens, query_tokens, hit_percent: 100.0 * hit_tokens / query_tokens })
+        let busiest_percent = busiest_share.map(|share| 100.0 * share);
+        Some(RoleHits { hit_tokens, query_tokens, hit_percent: 100.0 * hit_tokens / query_tokens, busiest_percent })
     }
 
     fn plus(self, other: RoleHits) -> RoleHits {
         let (hits, queries) = (self.hit_tokens + other.hit_tokens, self.query_tokens + other.query_tokens);
-        RoleHits { hit_tokens: hits, query_tokens: queries, hit_percent: 100.0 * hits / queries }
+        let busiest = self.busiest_percent.zip(other.busiest_percent);
+        RoleHits {
+            hit_tokens: hits,
+            query_tokens: queries,
+            hit_percent: 100.0 * hits / queries,
+            busiest_percent: busiest.map(|(a, b)| (a * self.query_tokens + b * other.query_tokens) / queries),
+        }
     }
 }
 
@@ -56,12 +66,13 @@ impl PrefixCache {
         let facts = point.facts.as_ref()?;
         let engines: EngineCounters = facts.engines?;
         let looked_up = engines.cache_queries.or(engines.prompt_tokens);
-        let computing = RoleHits::of(engines.cached_prompt_tokens, looked_up)?;
+        let computing = RoleHits::of(engines.cached_prompt_tokens, looked_up, engines.busiest_share)?;
         let (replica, prefill) = match kind {
             ArmKind::PrefillDecode => (None, Some(computing)),
             ArmKind::Simple | ArmKind::Unknown => (Some(computing), None),
         };
-        let decode = RoleHits::of(engines.decode_cache_hits, engines.decode_cache_queries);
+        let decode =
+            RoleHits::of(engines.decode_cache_hits, engines.decode_cache_queries, engines.decode_busiest_share);
         let all: f64 = point.samples.prompt_tokens.iter().map(|n| f64::from(*n)).sum();
         let repeated = facts.repeated_tokens.filter(|_| all > 0.0);
         Some(PrefixCache {
@@ -154,11 +165,19 @@ impl std::fmt::Display for PrefixCache {
         if let Some(ms) = self.spared_ms.filter(|ms| *ms >= 0.1) {
             write!(f, "; that spared some {} ms of prefill a prompt", decimal(ms, if ms < 10.0 { 1 } else { 0 }))?;
         }
+        let busiest = |hits: &RoleHits, who: &str| match hits.busiest_percent {
+            Some(percent) => format!("; the busiest {who} got {} % of the prompt tokens", decimal(percent, 0)),
+            None => String::new(),
+        };
+        if let Some(hits) = self.computing() {
+            f.write_str(&busiest(hits, if self.prefill.is_some() { "prefill instance" } else { "replica" }))?;
+        }
         if let Some(hits) = &self.decode {
             match hits.hit_percent > 0.0 {
                 true => write!(f, "; decode found {} itself, whose KV was not moved", of(hits))?,
                 false => write!(f, "; decode found none of them itself, so all KV was moved")?,
             }
+            f.write_str(&busiest(hits, "decode instance"))?;
         }
         Ok(())
     }
@@ -191,6 +210,7 @@ mod tests {
             decode_cache_hits: Some(0.0),
             decode_cache_queries: Some(TOKENS),
             prefill_time: Some(TimeSum { secs: 10.0, count: 100.0 }),
+            busiest_share: Some(0.67),
             ..EngineCounters::default()
         });
         facts.repeated_tokens = Some(repeated);
@@ -207,7 +227,11 @@ mod tests {
         assert!((found.spared_ms.expect("known") - 100.0).abs() < 1e-6);
         let told = found.to_string();
         assert!(told.starts_with("prefill found 50 % of the prompt tokens"), "{told}");
-        assert!(told.contains("decode found none"), "{told}");
+        assert!(
+            told.contains("the busiest prefill instance got 67 % of the prompt tokens; decode found none"),
+            "{told}"
+        );
+        assert!(!told.contains("decode instance"), "nobody said how decode shares them: {told}");
         let spread = found.advice(2, false).expect("a quarter is lost");
         assert!(spread.starts_with("25 %") && spread.contains("prefix-aware"), "{spread}");
         assert!(!found.advice(1, false).expect("lost to eviction").contains("prefix-aware"));

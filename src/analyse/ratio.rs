@@ -94,6 +94,16 @@ fn claim(a: usize, b: usize, crossing: bool, max_rate: &Ratio, rates: &[CommonRa
     if crossing {
         return told(ClaimKind::Crossing, max_rate.ci95.lo.is_some_and(|lo| lo > 1.0));
     }
+    // Arms that are better with different numbers in flight have no winner, nor have those that answer more and meet fewer.
+    let by_goodput = rates.iter().filter_map(|r| r.goodput.as_ref().filter(|g| g.claimed)?.value.map(|v| v > 1.0));
+    let by_goodput: Vec<bool> = by_goodput.collect();
+    if let Some(first) = by_goodput.first() {
+        let met = rates.iter().filter(|r| r.claimed).map(|r| r.difference > 0.0);
+        return match by_goodput.iter().copied().chain(met).all(|sign| sign == *first) {
+            true => told(ClaimKind::GoodputAtCommonLevels, *first),
+            false => Claim { kind: ClaimKind::None, text: String::new(), better: None },
+        };
+    }
     let mut signs = rates.iter().filter(|r| r.claimed).map(|r| r.difference > 0.0);
     match signs.next() {
         // Arms that win at different rates have no winner.

@@ -14,6 +14,7 @@ pub use vllm::{ColumnError, VllmColumns};
 
 use super::gaps::Gaps;
 use crate::outcome::{SessionTurn, Stages, Timeline};
+use crate::plan::goodput_unit::GoodputUnit;
 use crate::units::{E2el, TokenCount, Tpot, Ttft};
 use std::collections::BTreeMap;
 
@@ -72,6 +73,8 @@ pub struct Samples {
     pub(super) turns: Vec<SessionTurn>,
     /// Requests a second that were offered, where due times follow the answers.
     pub(super) offered_rate: Option<f64>,
+    /// What is judged: requests, or sessions that were put in their place.
+    pub(super) judged_per: GoodputUnit,
 }
 
 /// What became of each request, a byte each.

@@ -83,6 +83,9 @@ pub(super) struct ServeArgs {
     /// KV connector as JSON, as in vLLM.
     #[arg(long, value_parser = parse_kv_config)]
     pub kv_transfer_config: Option<KvTransferConfig>,
+    /// The profiler as JSON, as in vLLM since 0.13.
+    #[arg(long, value_parser = parse_profiler_config)]
+    pub profiler_config: Option<ProfilerConfig>,
     /// Keys that clients must present.
     #[arg(long, num_args = 1.., env = "VLLM_API_KEY", hide_env_values = true)]
     pub api_key: Vec<String>,
@@ -236,6 +239,16 @@ impl KvTransferConfig {
     pub(super) fn mode(&self) -> TransferMode {
         self.known_mode().unwrap_or(TransferMode::Pull)
     }
+}
+
+/// What of vLLM's `ProfilerConfig` has a meaning here.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct ProfilerConfig {
+    pub torch_profiler_dir: PathBuf,
+}
+
+fn parse_profiler_config(text: &str) -> Result<ProfilerConfig, String> {
+    serde_json::from_str(text).map_err(|error| error.to_string())
 }
 
 fn parse_kv_config(text: &str) -> Result<KvTransferConfig, String> {

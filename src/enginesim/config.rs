@@ -1,5 +1,6 @@
 //! From arguments to a configuration that can be served, or the reason why vLLM would not start.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -75,6 +76,8 @@ pub(super) struct Config {
     pub seed: u64,
     pub api_keys: Vec<String>,
     pub kv: Option<KvSide>,
+    /// Where the profiler's traces go; `None`: there is no profiler.
+    pub traces: Option<PathBuf>,
     pub start_delay: Duration,
     pub handshake: Duration,
     /// Simulated seconds per real second.
@@ -153,6 +156,7 @@ impl Config {
             seed: args.seed.unwrap_or(0),
             api_keys: args.api_key,
             kv: args.kv_transfer_config.map(|transfer| KvSide::new(transfer, args.port)),
+            traces: args.profiler_config.map(|config| config.torch_profiler_dir),
             start_delay: seconds(args.sim.sim_start_delay),
             handshake: Duration::from_millis(args.sim.sim_handshake_ms),
             speed,

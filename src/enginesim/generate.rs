@@ -3,7 +3,6 @@
 //! Both endpoints, streaming or not, pull from a `Generation`. Dropping one takes its sequences
 //! out of the engine, which is how a client that hangs up stops costing anything.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -39,19 +38,14 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Where the profiler's traces go; `None`: there is no profiler.
-    pub(super) fn traces(&self) -> Option<PathBuf> {
-        std::env::var_os("VLLM_TORCH_PROFILER_DIR").map(PathBuf::from)
-    }
-
     /// A trace in Chrome's format with nothing in it but its process: a simulated engine has no kernels.
     pub(super) fn write_trace(&self) -> std::io::Result<()> {
-        let Some(dir) = self.traces() else { return Ok(()) };
+        let Some(dir) = &self.config.traces else { return Ok(()) };
         let pid = std::process::id();
         let process = serde_json::json!({
             "traceEvents": [{ "ph": "M", "name": "process_name", "pid": pid, "args": { "name": "enginesim" } }]
         });
-        std::fs::create_dir_all(&dir)?;
+        std::fs::create_dir_all(dir)?;
         std::fs::write(dir.join(format!("enginesim_{pid}.{:x}.pt.trace.json", self.fresh())), process.to_string())
     }
 

@@ -79,7 +79,7 @@ async fn route(server: &Arc<Server>, request: Request<Incoming>) -> io::Result<R
         "/ping" => method == Method::GET || method == Method::POST,
         "/v1/completions" | "/v1/chat/completions" => method == Method::POST,
         // As in vLLM, only there is a profiler where its traces have a place.
-        "/start_profile" | "/stop_profile" if server.traces().is_some() => method == Method::POST,
+        "/start_profile" | "/stop_profile" if server.config.traces.is_some() => method == Method::POST,
         _ => {
             let body = json!({"detail": "Not Found"}).to_string();
             return Ok(json_response(StatusCode::NOT_FOUND, body));

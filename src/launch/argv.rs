@@ -40,6 +40,8 @@ const OUR_VARIABLES: [(&str, &str); 4] = [
     ("VLLM_API_KEY", "set it for topobench itself"),
 ];
 
+/// Where the torch profiler of vLLM before 0.13 puts its traces.
+pub const PROFILER_DIR: &str = "VLLM_TORCH_PROFILER_DIR";
 pub(super) const SIDE_CHANNEL_HOST: &str = "VLLM_NIXL_SIDE_CHANNEL_HOST";
 pub(super) const SIDE_CHANNEL_PORT: &str = "VLLM_NIXL_SIDE_CHANNEL_PORT";
 pub(super) const INTERNAL_PORT: &str = "VLLM_PORT";
@@ -157,8 +159,22 @@ fn args(fleet: &FleetPlan, instance: &InstancePlan, ports: Ports, version: Optio
     if expert_parallel {
         args.push("--enable-expert-parallel".to_string());
     }
+    args.extend(profiler_config(fleet, instance, version));
     args.extend(instance.args.iter().cloned());
     args
+}
+
+/// Where the torch profiler's traces go, for an engine that doesn't take it from the environment.
+fn profiler_config(fleet: &FleetPlan, instance: &InstancePlan, version: Option<EngineVersion>) -> Vec<String> {
+    const FLAG: &str = "--profiler-config";
+    let is_given = instance.args.iter().any(|arg| arg.replace('_', "-").starts_with(FLAG));
+    match fleet.env.get(PROFILER_DIR).filter(|_| !is_given && version.is_none_or(EngineVersion::has_profiler_config)) {
+        Some(traces) => {
+            let config = serde_json::json!({ "profiler": "torch", "torch_profiler_dir": traces.expose() });
+            vec![FLAG.to_string(), config.to_string()]
+        }
+        None => Vec::new(),
+    }
 }
 
 /// vLLM's `KVTransferConfig` (`vllm/config/kv_transfer.py`) as JSON.

@@ -45,6 +45,11 @@ impl EngineVersion {
         self >= Self::new(0, 26, 0)
     }
 
+    /// `--profiler-config` came with 0.13; what `VLLM_TORCH_PROFILER_DIR` did before is gone since.
+    pub fn has_profiler_config(self) -> bool {
+        self >= Self::new(0, 13, 0)
+    }
+
     /// `kv_load_failure_policy` exists from 0.13.
     pub fn has_load_failure_policy(self) -> bool {
         self >= Self::new(0, 13, 0)

@@ -18,8 +18,12 @@ use serde::Serialize;
 pub(super) struct CurvesView {
     target: f64,
     slo: String,
+    /// What has to meet it: `Requests`, or `Sessions`.
+    judged: &'static str,
     /// Of the horizontal axis.
     unit: &'static str,
+    /// The highest place on the axis where a grid will measure.
+    highest: Option<f64>,
     /// What may be said of the finished points.
     verdict: Option<String>,
     arms: Vec<ArmCurve>,
@@ -84,9 +88,16 @@ impl CurvesView {
             points.extend(input.stopped.iter().map(|point| stopped(point, over)));
             ArmCurve { name: report.name.clone(), hue, carries: carries(report, closed), points, over }
         };
+        let planned = runs.iter().zip(&arms).filter_map(|(run, input)| {
+            let over = if per_gpu && !closed { f64::from(input.gpus.unwrap_or(1)) } else { 1.0 };
+            let rates = &run.manifest.as_ref()?.sweep.load.rates;
+            rates.iter().filter_map(|rate| place(*rate, over)).reduce(f64::max)
+        });
         CurvesView {
+            highest: planned.reduce(f64::max),
             target: question.target.percent().get(),
             slo: question.slo.to_string(),
+            judged: if comparison.judged.is_request() { "Requests" } else { "Sessions" },
             unit: match (closed, per_gpu) {
                 (true, _) => "requests in flight",
                 (false, true) => "req/s per GPU",
@@ -168,8 +179,11 @@ fn pilot(point: &PointInput, input: &ArmInput, question: &Question, over: f64) -
 
 fn under_way(so_far: &SoFar, question: &Question, over: f64) -> Option<CurvePoint> {
     let shown = single(&so_far.input, PointKind::UnderWay, None, question, over)?;
-    let of = so_far.offered.map(|n| format!(" of {n}")).unwrap_or_default();
-    Some(CurvePoint { note: format!("under way: the {}{of} requests that have ended", shown.requests), ..shown })
+    // How many sessions there will be is not told by the number of their requests.
+    let per = so_far.input.samples.judged_per();
+    let of = so_far.offered.filter(|_| per.is_request()).map(|n| format!(" of {n}")).unwrap_or_default();
+    let judged = per.words();
+    Some(CurvePoint { note: format!("under way: the {}{of} {judged} that have ended", shown.requests), ..shown })
 }
 
 fn stopped(point: &StoppedPoint, over: f64) -> CurvePoint {

@@ -4,6 +4,7 @@
 //! a run nothing but the hearing of its events. Everything a page shows but those events is in the runs' files, so that one
 //! who comes late misses nothing.
 
+use super::arms;
 use super::curves::CurvesView;
 use super::feed::{LiveFeed, Nudge};
 use super::logs;
@@ -15,6 +16,7 @@ use super::told::{HeardEvent, ToldState};
 use crate::analyse::Question;
 use crate::record::race::RaceRecord;
 use crate::record::{RecordError, RecordedRun};
+use crate::session::events::time_left;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 use tokio::sync::broadcast::{self, error::TryRecvError};
@@ -34,6 +36,8 @@ pub(super) struct Keeper {
     samples: Vec<SampleWatch>,
     curves: Option<(CurvesView, Question)>,
     has_judged: bool,
+    /// Seconds of load that are still to be sent, where a grid says.
+    load_left: Option<f64>,
     /// Why something is not shown.
     problem: Option<String>,
     /// Positions of the runs that the curves are of.
@@ -50,6 +54,7 @@ impl Keeper {
             samples: Vec::new(),
             curves: None,
             has_judged: false,
+            load_left: None,
             problem: None,
             drawn: Vec::new(),
         }
@@ -90,12 +95,25 @@ impl Keeper {
     }
 
     fn look(&mut self, over: bool) {
-        let problem = self.read().err().map(|error| error.to_string());
+        if !self.has_judged {
+            // To judge takes long where much was measured: what is known without it comes first.
+            self.tell(NowView::begins(&self.told));
+            let found = self.runs.find(&self.told.dirs);
+            self.problem = found.err().map(|error| error.to_string());
+            self.introduce(over);
+        }
+        self.problem = self.read(over).err().map(|error| error.to_string());
+        self.introduce(over);
+    }
+
+    /// Tells what needs no judging.
+    fn introduce(&mut self, over: bool) {
         let names = self.runs.names();
         let mut now = match self.events {
             Some(_) => NowView::told(&self.told),
             None => NowView::seen(&self.runs.runs, &names),
         };
+        self.load_left = arms::load_left(&self.runs.runs);
         if over {
             now.ended = true;
             now.doing = self
@@ -104,37 +122,49 @@ impl Keeper {
                 .back()
                 .map_or_else(|| "The page is closed".to_string(), |_| NowView::seen(&self.runs.runs, &names).doing);
         }
-        self.problem = problem;
         let title = match self.runs.race().map(RaceRecord::read) {
             Some(Ok(race)) => format!("The best deployment of {} GPUs", race.question.gpus),
             _ => title(&names),
         };
         self.feed.put("about", &AboutView::of(&self.runs.runs, title));
         self.feed.put("logs", &logs::last(&self.runs.runs, &names));
+        if self.runs.race().is_none() {
+            let ended = over || now.ended;
+            self.feed.put("arms", &arms::view(&self.runs.runs, &names, self.told.busy.as_ref(), ended));
+        }
         self.tell(now);
     }
 
     /// What is being done, which changes oftener than files have to be read.
     fn tell(&self, mut now: NowView) {
         now.problem.clone_from(&self.problem);
+        let gone = self.told.point.as_ref().map_or(0.0, |point| point.elapsed_secs);
+        let load_left = self.load_left.map(|secs| secs - gone).filter(|secs| *secs > 0.0 && !now.ended);
+        if let (None, Some(secs)) = (&now.left, load_left) {
+            now.left = Some(format!("{} of load, and what engines take to start", time_left(secs)));
+        }
         self.feed.put("now", &now);
         self.feed.put("told", &self.told.lines);
+        self.feed.put("starting", &self.told.starting);
         self.feed.publish();
     }
 
-    fn read(&mut self) -> Result<(), RecordError> {
+    fn read(&mut self, over: bool) -> Result<(), RecordError> {
         let known = self.runs.runs.len();
         self.runs.find(&self.told.dirs)?;
         let first = !std::mem::replace(&mut self.has_judged, true);
-        let (mut points, mut under_way) = (first || self.runs.runs.len() != known, false);
+        let (mut points, mut under_way) = (first || over || self.runs.runs.len() != known, false);
         for watch in &mut self.runs.runs {
             let changed = watch.look()?;
             points |= changed.points;
             under_way |= changed.under_way;
         }
         self.read_samples()?;
+        if first {
+            self.feed.publish();
+        }
         if points {
-            self.judge()?;
+            self.judge(over)?;
         }
         if let Some((curves, question)) = self.curves.as_mut().filter(|_| points || under_way) {
             curves.under_way(self.drawn.iter().filter_map(|at| self.runs.runs.get(*at)), question);
@@ -159,14 +189,14 @@ impl Keeper {
     }
 
     /// Judges the finished points anew.
-    fn judge(&mut self) -> Result<(), RecordError> {
+    fn judge(&mut self, over: bool) -> Result<(), RecordError> {
         let watches = &self.runs.runs;
         let asked =
             match self.runs.race() {
                 Some(place) => {
                     let record = RaceRecord::read(place)?;
                     let busy = self.runs.busy();
-                    let now = race::now(place, &record, watches, busy);
+                    let now = race::now(place, &record, watches, busy, over);
                     self.feed.put("race", &now.view);
                     let mut drawn = now.leaders;
                     drawn.extend(busy.filter(|busy| !drawn.contains(busy)));

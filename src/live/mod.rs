@@ -15,6 +15,7 @@
 //! Deliberately absent: ways to change a run, other resources than the one page, names and texts as markup.
 
 mod access;
+mod arms;
 mod curves;
 mod feed;
 mod http;

@@ -1,10 +1,11 @@
 //! What is being done now, and what is being measured: from the session's events where this process measures, from the
 //! files of the runs where another one does or did.
 
+use super::arms;
 use super::run::RunWatch;
 use super::told::{ToldPoint, ToldState};
 use crate::outcome::RunStatus;
-use crate::plan::strategy::StrategyPlan;
+use crate::plan::Sweep;
 use crate::record::{Manifest, dir};
 use crate::session::events::{point_words, time_left};
 use crate::words;
@@ -21,7 +22,7 @@ pub(super) struct NowView {
     pub(super) doing: String,
     point: Option<PointView>,
     /// How long the rest takes, in words.
-    left: Option<String>,
+    pub(super) left: Option<String>,
     known: Option<String>,
     /// Why something is not shown.
     pub(super) problem: Option<String>,
@@ -67,6 +68,14 @@ impl NowView {
         }
     }
 
+    /// Before a file was read.
+    pub(super) fn begins(told: &ToldState) -> NowView {
+        match told.doing.is_empty() {
+            true => NowView { doing: "Reading what was measured so far".to_string(), ..NowView::default() },
+            false => NowView::told(told),
+        }
+    }
+
     /// `names` of the runs, in their order.
     pub(super) fn seen(runs: &[RunWatch], names: &[String]) -> NowView {
         let named = || runs.iter().zip(names);
@@ -90,7 +99,7 @@ impl NowView {
             (None, _) => "Between two points: engines are being started or stopped".to_string(),
         };
         let done: usize = runs.iter().map(|run| run.run.points.len()).sum();
-        let of = named().map(|(run, _)| planned(run.manifest()?)).sum::<Option<usize>>();
+        let of = named().map(|(run, _)| arms::planned(run.manifest()?)).sum::<Option<usize>>();
         let point = begun.map(|(_, name, (key, offered, ended))| PointView {
             arm: name.to_string(),
             load: point_words(key),
@@ -120,12 +129,6 @@ fn ended(manifest: &Manifest) -> String {
     format!("{}{}", manifest.status.word(), why.unwrap_or_default())
 }
 
-/// Points of a grid's run; `None` where that is decided while measuring.
-fn planned(manifest: &Manifest) -> Option<usize> {
-    let load = &manifest.sweep.load;
-    (manifest.sweep.strategy == StrategyPlan::Grid).then(|| load.rates.len() * load.repeats() as usize)
-}
-
 /// How long ago the last file of a run was written.
 fn silence(run: &RunWatch) -> Option<Duration> {
     let files = [dir::MANIFEST, dir::JOURNAL, dir::ENGINE_METRICS, dir::TRACE, dir::LOGS];
@@ -149,13 +152,19 @@ impl AboutView {
         let all = |value: &dyn Fn(&RunWatch) -> Option<String>| {
             words::distinct(runs.iter().filter_map(value).filter(|v| !v.is_empty())).join("; ")
         };
-        let sweep = |run: &RunWatch| run.manifest().map(|m| m.sweep.clone());
+        let sweep = |run: &RunWatch| Some(run.manifest()?.sweep.clone());
         let facts = [
             ("Model", all(&|run| run.run.model().map(|m| words::short_model(m).to_string()))),
             ("Engines", all(&|run| inputs::engine(&run.run))),
             ("Workload", all(&|run| inputs::dataset(&run.run))),
             ("Load", all(&|run| Some(inputs::load_words(&run.run).join(", ")))),
-            ("Limits", all(&|run| sweep(run).map(|s| format!("{} for {} of the requests", s.slo, s.target.percent())))),
+            (
+                "Limits",
+                all(&|run| {
+                    let Sweep { slo, target, goodput_per, .. } = sweep(run)?;
+                    Some(format!("{slo} for {} of the {}", target.percent(), goodput_per.words()))
+                }),
+            ),
             ("GPUs", all(&|run| inputs::hardware(&run.run))),
             (
                 "Begun",

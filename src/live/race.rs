@@ -50,8 +50,8 @@ pub(super) fn question(record: &RaceRecord) -> Question {
     Question { slo: record.question.slo, target: record.question.target, ..Question::default() }
 }
 
-/// `watches` are of candidates by their position in the record. `busy`: the one under load.
-pub(super) fn now(place: &Path, record: &RaceRecord, watches: &[RunWatch], busy: Option<usize>) -> RaceNow {
+/// `watches` are of candidates by their position in the record. `busy`: the one under load. `over`: nothing more comes.
+pub(super) fn now(place: &Path, record: &RaceRecord, watches: &[RunWatch], busy: Option<usize>, over: bool) -> RaceNow {
     let at = |watch: &RunWatch| record.runs(place).find(|(_, dir)| *dir == watch.run.dir).map(|(found, _)| found);
     let position = |watch: &RunWatch| {
         let found = at(watch)?;
@@ -68,8 +68,8 @@ pub(super) fn now(place: &Path, record: &RaceRecord, watches: &[RunWatch], busy:
         .map(|(i, candidate)| {
             let state = match watch_of(i) {
                 Some((at, _)) if busy == Some(at) => "being measured".to_string(),
-                Some((_, watch)) => state(watch, &answer, i),
-                None => gone(record, candidate),
+                Some((_, watch)) => state(watch, &answer, i, record, over),
+                None => gone(record, candidate, over),
             };
             (rank(&answer, candidate, i), view(candidate, &answer, i, state))
         })
@@ -105,15 +105,21 @@ fn rank(answer: &Answer, candidate: &CandidateRecord, i: usize) -> f64 {
 }
 
 /// Of a candidate that has no run: it was not launched yet, or its run was removed since.
-fn gone(record: &RaceRecord, candidate: &CandidateRecord) -> String {
+fn gone(record: &RaceRecord, candidate: &CandidateRecord, over: bool) -> String {
     match (&record.winner, &candidate.dropped) {
         (Some(winner), _) if winner.label == candidate.label => "ahead".to_string(),
         (_, Some(dropped)) => dropped.why.clone(),
-        (_, None) => "waiting".to_string(),
+        (_, None) if candidate.measured.is_some() => String::new(),
+        (_, None) => unmeasured(record, over),
     }
 }
 
-fn state(watch: &RunWatch, answer: &Answer, i: usize) -> String {
+/// A race that has ended launches nobody any more.
+fn unmeasured(record: &RaceRecord, over: bool) -> String {
+    if over || record.winner.is_some() { "not launched" } else { "waiting" }.to_string()
+}
+
+fn state(watch: &RunWatch, answer: &Answer, i: usize, record: &RaceRecord, over: bool) -> String {
     let failed = watch.manifest().filter(|m| m.status == RunStatus::Failed);
     if let Some(manifest) = failed {
         let reason = manifest.reason.as_deref().unwrap_or("its engines failed");
@@ -123,7 +129,8 @@ fn state(watch: &RunWatch, answer: &Answer, i: usize) -> String {
         _ if answer.winner == Some(i) => "ahead".to_string(),
         _ if answer.second == Some(i) => "next".to_string(),
         Some(_) => String::new(),
-        None => "waiting".to_string(),
+        None if watch.was_launched() => "launched, no point was finished".to_string(),
+        None => unmeasured(record, over),
     }
 }
 

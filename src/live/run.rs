@@ -87,6 +87,11 @@ impl RunWatch {
         self.manifest().is_some_and(|m| m.status == RunStatus::Incomplete)
     }
 
+    /// Whether any engine of it was started.
+    pub(super) fn was_launched(&self) -> bool {
+        self.manifest().is_some_and(|m| !m.instances.is_empty())
+    }
+
     /// Reads what is new. A finished run stays as it was read, unless its manifest is written anew.
     pub(super) fn look(&mut self) -> Result<Changed, RecordError> {
         let mut changed = Changed::default();
@@ -177,6 +182,7 @@ impl RunWatch {
             self.run.points = RecordedRun::read(&self.run.dir)?.points;
             return Ok(());
         }
+        finished.iter_mut().for_each(|point| point.count_per(manifest.sweep.goodput_per));
         self.run.points.append(&mut finished);
         self.run.points.sort_by(|a, b| a.key.rate.total_cmp(&b.key.rate).then(a.key.attempt.cmp(&b.key.attempt)));
         Ok(())
@@ -195,7 +201,7 @@ impl RunWatch {
             host: None,
             facts: None,
             duration_secs: None,
-            samples: Arc::new(point.builder.clone().finish(None)),
+            samples: Arc::new(point.builder.clone().finish(None).per(manifest.sweep.goodput_per)),
         };
         Some(SoFar { input, offered })
     }

@@ -1,5 +1,6 @@
 //! What the session's events tell and no file does: what is being done at this moment, how far it is, and what was said.
 
+use super::arms::BusyArm;
 use crate::outcome::PointKey;
 use crate::session::events::{SessionEvent, point_words};
 use chrono::{DateTime, Local};
@@ -54,6 +55,10 @@ pub(super) struct ToldState {
     pub(super) dirs: Vec<PathBuf>,
     /// What is being done, in a few words; empty before anything is.
     pub(super) doing: String,
+    /// The arm that it is done to.
+    pub(super) busy: Option<BusyArm>,
+    /// Where each starting engine is, by its name.
+    pub(super) starting: Vec<(String, String)>,
     pub(super) point: Option<ToldPoint>,
     pub(super) known: Option<String>,
     /// Seconds that the rest takes, and when that was said.
@@ -72,17 +77,27 @@ impl ToldState {
         }
         match event {
             SessionEvent::RunCreated { dir, .. } => self.dirs.push(dir.clone()),
-            SessionEvent::Launching { arm, .. } => self.does(format!("Starting the engines of {arm}")),
-            SessionEvent::EngineProgress { arm, instance, phase } => {
-                self.does(format!("Starting the engines of {arm}: {instance} is at {phase}"));
+            SessionEvent::Launching { arm, .. } => {
+                self.starting.clear();
+                self.does(format!("Starting the engines of {arm}"), Some((arm, "its engines are being started")));
             }
-            SessionEvent::WarmingUp { arm, .. } => self.does(format!("Warming up {arm}")),
+            SessionEvent::EngineProgress { arm, instance, phase } => {
+                self.starting.retain(|(name, _)| name != instance);
+                self.starting.push((instance.clone(), phase.clone()));
+                self.starting.sort();
+                self.does(format!("Starting the engines of {arm}"), Some((arm, "its engines are being started")));
+            }
+            SessionEvent::WarmingUp { arm, .. } => {
+                self.starting.clear();
+                self.does(format!("Warming up {arm}"), Some((arm, "it is being warmed up")));
+            }
             SessionEvent::HandOverSteady { arm, .. } | SessionEvent::Ready { arm, .. } => {
-                self.does(format!("{arm} is ready"));
+                self.starting.clear();
+                self.does(format!("{arm} is ready"), Some((arm, "ready")));
             }
             SessionEvent::PointStarted { arm, key, offered, number, of } => {
                 self.first.get_or_insert((*number, Instant::now()));
-                self.does(format!("Measuring {arm} at {}", point_words(*key)));
+                self.does(format!("Measuring {arm} at {}", point_words(*key)), Some((arm, "under load")));
                 self.point = Some(ToldPoint {
                     arm: arm.clone(),
                     key: *key,
@@ -102,7 +117,9 @@ impl ToldState {
                     (point.elapsed_secs, point.eta_secs) = (*elapsed_secs, *eta_secs);
                 }
             }
-            SessionEvent::PointFinished { arm, .. } => self.does(format!("{arm}: a point is finished")),
+            SessionEvent::PointFinished { arm, .. } => {
+                self.does(format!("{arm}: a point is finished"), Some((arm, "between two points")));
+            }
             SessionEvent::Known { text, left_secs } => {
                 self.known = Some(text.clone());
                 self.left = Some((*left_secs, Instant::now()));
@@ -110,9 +127,12 @@ impl ToldState {
             SessionEvent::GridProgress { secs_left, .. } => {
                 self.left = secs_left.map(|secs| (secs, Instant::now())).or(self.left);
             }
-            SessionEvent::TearingDown { arm } => self.does(format!("Stopping the engines of {arm}")),
-            SessionEvent::TornDown { arm, .. } => self.does(format!("The engines of {arm} are stopped")),
-            SessionEvent::Interrupted => self.does("Interrupted: stopping".to_string()),
+            SessionEvent::TearingDown { arm } => {
+                self.starting.clear();
+                self.does(format!("Stopping the engines of {arm}"), Some((arm, "its engines are being stopped")));
+            }
+            SessionEvent::TornDown { arm, .. } => self.does(format!("The engines of {arm} are stopped"), None),
+            SessionEvent::Interrupted => self.does("Interrupted: stopping".to_string(), None),
             SessionEvent::EngineDied { .. }
             | SessionEvent::EngineMute { .. }
             | SessionEvent::Warning { .. }
@@ -121,8 +141,9 @@ impl ToldState {
     }
 
     /// Something else than a point's load is under way from now on, unless it is begun after this.
-    fn does(&mut self, what: String) {
+    fn does(&mut self, what: String, busy: Option<(&String, &'static str)>) {
         self.doing = what;
+        self.busy = busy.map(|(arm, stage)| BusyArm { arm: arm.clone(), stage });
         self.point = None;
     }
 

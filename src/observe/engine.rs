@@ -229,6 +229,8 @@ fn counters(spans: &[InstanceSpan<'_>]) -> EngineCounters {
         cache_queries: total(&PREFILLING, &PREFIX_QUERIES),
         decode_cache_hits: total(&D, &PREFIX_HITS),
         decode_cache_queries: total(&D, &PREFIX_QUERIES),
+        busiest_share: busiest_share(spans, &PREFILLING),
+        decode_busiest_share: busiest_share(spans, &D),
         decode_cache_hit_tokens: by_source(&D, "local_cache_hit").or_else(|| total(&D, &PREFIX_HITS)),
         external_kv_tokens: by_source(&D, "external_kv_transfer")
             .or_else(|| total(&D, &["vllm:external_prefix_cache_hits_total"])),
@@ -253,6 +255,16 @@ fn counters(spans: &[InstanceSpan<'_>]) -> EngineCounters {
         decode_queue: time(&D, "vllm:request_queue_time_seconds"),
         decode_time: time(&ANSWERING, "vllm:request_decode_time_seconds"),
     }
+}
+
+/// The largest part of the prompt tokens that one of several engines got.
+fn busiest_share(spans: &[InstanceSpan<'_>], roles: &[Role]) -> Option<f64> {
+    let of_role = spans.iter().filter(|span| roles.contains(&span.role));
+    let each: Vec<f64> =
+        of_role.map(|span| span.growth("vllm:prompt_tokens_total", &[])).collect::<Option<Vec<f64>>>()?;
+    let all: f64 = each.iter().sum();
+    let most = each.iter().copied().fold(0.0, f64::max);
+    (each.len() > 1 && all > 0.0 && all.is_finite()).then(|| most / all)
 }
 
 /// Growth of the first name that occurs, summed over the engines of these roles; `None` unless all of them have it.

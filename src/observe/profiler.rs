@@ -7,8 +7,8 @@ use std::time::Duration;
 
 /// Writing the traces of a busy minute takes its time.
 const PATIENCE: Duration = Duration::from_secs(600);
-/// Where vLLM puts traces; it has a profiler only if this is set.
-pub const TRACES: &str = "VLLM_TORCH_PROFILER_DIR";
+/// How an engine gets a profiler.
+const REMEDY: &str = r#"start it with --profiler-config '{"profiler":"torch","torch_profiler_dir":"DIR"}' (vLLM before 0.13: VLLM_TORCH_PROFILER_DIR set)"#;
 
 /// What went wrong, a sentence for each engine.
 pub async fn start(engines: &[EngineTarget]) -> Vec<String> {
@@ -36,7 +36,7 @@ async fn post(engine: &EngineTarget, what: &str) -> Result<(), String> {
     let answer = request.send().await.map_err(|e| e.without_url().to_string())?;
     match answer.status() {
         status if status.is_success() => Ok(()),
-        status if status.as_u16() == 404 => Err(format!("it has no profiler: start it with {TRACES} set")),
+        status if status.as_u16() == 404 => Err(format!("it has no profiler: {REMEDY}")),
         status => Err(format!("HTTP {status}")),
     }
 }

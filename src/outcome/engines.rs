@@ -21,6 +21,11 @@ pub struct EngineCounters {
     pub decode_cache_queries: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decode_cache_hits: Option<f64>,
+    /// The largest part of the prompt tokens that one engine got, of those that compute prompts, and of D; `None` of one alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub busiest_share: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decode_busiest_share: Option<f64>,
     /// Prompt tokens that came over the KV transfer, on D.
     pub external_kv_tokens: Option<f64>,
     /// All prompt tokens the answering engines saw.

@@ -29,6 +29,11 @@ impl GoodputUnit {
         }
     }
 
+    /// What is counted: `requests`.
+    pub fn counted(self) -> &'static str {
+        if self.is_request() { "requests" } else { "sessions" }
+    }
+
     /// Whose share attainment is: `requests`.
     pub fn words(self) -> &'static str {
         match self {

@@ -76,7 +76,7 @@ impl RecordedPoint {
 
 impl RecordedPoint {
     /// Puts sessions in the place of their requests.
-    pub(super) fn count_per(&mut self, unit: GoodputUnit) {
+    pub(crate) fn count_per(&mut self, unit: GoodputUnit) {
         if unit.is_request() || !self.samples.is_causal() {
             return;
         }

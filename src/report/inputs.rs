@@ -3,6 +3,7 @@
 use crate::analyse::{ArmInput, ArmKind, Identity, Samples};
 use crate::outcome::PointKey;
 use crate::plan::deployment::{AttachPlan, Deployment, GpuAssignment};
+use crate::plan::goodput_unit::GoodputUnit;
 use crate::plan::labels::{self, Unnamed};
 use crate::plan::load::{Arrivals, Extent};
 use crate::plan::topology::Shape;
@@ -170,7 +171,10 @@ pub fn loop_words<'a>(samples: impl IntoIterator<Item = &'a Samples>) -> &'stati
     let causal: Vec<&Samples> = samples.into_iter().filter(|samples| samples.is_causal()).collect();
     match causal.as_slice() {
         [] => "",
-        all if all.iter().all(|samples| samples.is_judged_per_session()) => {
+        all if all.iter().all(|samples| samples.judged_per() == GoodputUnit::LastTurn) => {
+            ", closed within a session, open between sessions, judged per session by its last turn"
+        }
+        all if all.iter().all(|samples| !samples.judged_per().is_request()) => {
             ", closed within a session, open between sessions, judged per session"
         }
         _ => ", closed within a session, open between sessions",

@@ -3,7 +3,7 @@
 use super::error::SessionError;
 use super::events::SessionEvent;
 use super::warm::WarmUp;
-use crate::plan::load::Endpoint;
+use crate::plan::load::{Endpoint, Overlong};
 use crate::plan::workload::{PrepareContext, Prompt, Tokenizer, WarmUpRequest};
 use crate::units::TokenCount;
 use std::sync::Arc;
@@ -24,6 +24,21 @@ impl WarmUp<'_> {
             WarmUpRequest { prompt: Prompt::user(text), prompt_tokens, output_tokens: TokenCount(u32::MAX) }
         };
         Ok((0..count).map(probe).collect())
+    }
+
+    /// Whether requests can be answered at all, before one is sent that the server must refuse.
+    pub(super) fn check_context(&self, requests: &[WarmUpRequest]) -> Result<(), SessionError> {
+        let refuses = self.sweep().workload.overlong == Overlong::Refuse;
+        let Some(context) = self.live.max_model_len.filter(|_| refuses) else { return Ok(()) };
+        let tokens = |request: &WarmUpRequest| match request.output_tokens.get() {
+            // A probe has no length of its own.
+            u32::MAX => request.prompt_tokens.get(),
+            output => request.prompt_tokens.get().saturating_add(output),
+        };
+        match requests.iter().map(tokens).max().filter(|tokens| *tokens > context) {
+            Some(tokens) => Err(SessionError::Context { arm: self.live.label.clone(), tokens, context }),
+            None => Ok(()),
+        }
     }
 
     /// Takes the server's limits into account. `seen`: prompt tokens of a probe, as we and as the server counted them.

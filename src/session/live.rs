@@ -7,9 +7,9 @@ use super::identity::identify;
 use super::loss::{DEATH_NOTICE, Loss};
 use super::stop::Stop;
 use crate::drive::Destination;
+use crate::launch::argv::PROFILER_DIR;
 use crate::launch::{Death, EngineState, Fleet, Instance, InstanceExit, LaunchError, LaunchEvent, LaunchOptions};
 use crate::observe::engine::{EngineTarget, Scraper};
-use crate::observe::profiler;
 use crate::plan::access::Access;
 use crate::plan::deployment::{AttachPlan, Deployment, FleetPlan};
 use crate::plan::topology::{ProxyPolicies, Role, Topology};
@@ -158,7 +158,7 @@ fn profiled(plan: &FleetPlan, logs: &Path) -> Result<FleetPlan, SessionError> {
     let made = std::fs::create_dir_all(&traces).and_then(|()| traces.canonicalize());
     let traces = made.map_err(|source| SessionError::System { what: "make the directory of traces", source })?;
     let mut plan = plan.clone();
-    plan.env.insert(profiler::TRACES, &traces.display().to_string());
+    plan.env.insert(PROFILER_DIR, &traces.display().to_string());
     Ok(plan)
 }
 

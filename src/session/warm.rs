@@ -55,6 +55,7 @@ impl WarmUp<'_> {
         let total = u32::try_from(ways.len() + burst).unwrap_or(u32::MAX);
         (self.events)(SessionEvent::WarmingUp { arm: self.live.label.clone(), requests: total });
         let probes = self.probes(MOST_PROBES).await?;
+        self.check_context(&probes)?;
         let Probed { capabilities, prompt_tokens } = self.capabilities(&probes).await?;
         self.live.target.capabilities = capabilities;
         if !capabilities.counts_tokens {

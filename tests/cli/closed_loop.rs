@@ -133,3 +133,25 @@ fn a_threshold_ends_at_the_first_level_that_misses() {
         assert!(refused.contains(why), "{line}: {refused}");
     }
 }
+
+#[test]
+fn two_arms_are_compared_with_as_many_in_flight() {
+    let place = Place::new();
+    // A hundred times as slow: nobody needs luck to see which answers more.
+    let line = "ab simple:tp=1 simple:tp=1,sim-speed=0.5 --concurrency 4,8 --num-prompts 10x --order AB";
+    let json = measured(&place, line);
+    let ratio = &json["ratios"][0];
+    assert_eq!(ratio["claim"]["kind"], "goodput_at_common_levels", "{json}");
+    for (level, load) in ratio["at_common_rates"].as_array().expect("levels").iter().zip(["closed:4", "closed:8"]) {
+        assert_eq!(level["rate"], load);
+        assert!(level["goodput"]["ci95"][1].as_f64().expect("an end") < 1.0, "{level}");
+    }
+    let verdict = json["verdict"].as_str().expect("a verdict");
+    assert!(verdict.starts_with("With 4 and 8 in flight (closed loop) simple TP1 answers "), "{verdict}");
+    let runs: Vec<String> = place.runs("random").iter().map(|run| run.display().to_string()).collect();
+    let told = place.topobench(&["compare", &runs[0], &runs[1], "--ttft-slo", "60s"]).measured().stdout;
+    assert!(told.contains("in flight") && told.contains("answers/s within the limits"), "{told}");
+    let comparisons = entries(&place.results().join("comparisons"));
+    let page = std::fs::read_to_string(comparisons[0].join("report.html")).expect("a page");
+    assert!(page.contains("Answers a second within the limits, 8 in flight (closed loop)"), "no row of it");
+}

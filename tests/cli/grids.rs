@@ -93,6 +93,26 @@ fn rates_make_an_open_loop_and_a_running_server_is_attached_to() {
 }
 
 #[test]
+fn a_cell_that_a_running_server_cannot_take_is_skipped_wherever_it_stands() {
+    let engine = crate::attach::Engine::start_with("", &["--sim-speed", "50", "--max-model-len", "512"]);
+    let place = Place::new();
+    let text = format!(
+        "model: m\nbase_url: {}\ntokenizer: enginesim\ninput_output: [[600, 4], [16, 4], [700, 4]]\nconcurrency: 2\nprompt: 4\n",
+        engine.url()
+    );
+    place.write("combos.yaml", &text);
+    let ended = place.type_in("sweep combos.yaml --ttft-slo 60s --json").measured();
+    assert_eq!(ended.json()["rows"].as_array().map(Vec::len), Some(1), "{}", ended.stderr);
+    for skipped in ["skipped 600 in, 4 out: ", "skipped 700 in, 4 out: "] {
+        assert!(ended.stderr.contains(skipped), "{}", ended.stderr);
+    }
+    // What was skipped is no hindrance to going on.
+    let again = place.type_in("sweep combos.yaml --ttft-slo 60s --json --resume").measured();
+    assert_eq!(again.json()["rows"].as_array().map(Vec::len), Some(1), "{}", again.stderr);
+    assert!(!again.stderr.contains("4 of 4 completed"), "nothing is measured again: {}", again.stderr);
+}
+
+#[test]
 fn what_cannot_be_is_refused_and_a_dry_run_lists_the_cells() {
     let place = Place::new();
     place.write("combos.yaml", "input_len: [32, 64]\noutput_len: 8\nconcurrency: [1, 2]\nprompt: 3x\n");

@@ -27,6 +27,6 @@ fn a_server_without_a_profiler_is_told_and_measured_as_ever() {
         engine.url()
     );
     let ended = place.type_in(&line).measured();
-    assert!(ended.stderr.contains("it has no profiler: start it with VLLM_TORCH_PROFILER_DIR set"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("it has no profiler: start it with --profiler-config"), "{}", ended.stderr);
     assert_ne!(ended.json()["arms"][0]["points"][0]["valid"], Value::Null);
 }

@@ -81,3 +81,94 @@ fn scripts_under_old_names_leave_the_files_that_their_users_know() {
     let drawn = script(&place, "benchmark_plotter.py", "--result-dir latest").expect(0).stdout;
     assert!(drawn.contains("vllm_benchmark_plots.svg"), "{drawn}");
 }
+
+/// File names below a directory, without the stamp that ends them.
+fn unstamped(dir: &std::path::Path) -> Vec<String> {
+    let name = |path: &PathBuf| path.file_name().expect("a name").to_string_lossy().into_owned();
+    let stamp = |name: String| {
+        let at = name.find("_20").unwrap_or(name.len());
+        let rest = name[at..].trim_start_matches(|c: char| c == '_' || c.is_ascii_digit()).to_string();
+        let number =
+            name[at..].trim_end_matches(&*rest).trim_start_matches('_').split('_').nth(2).map(|n| format!("_{n}"));
+        format!("{}{}{rest}", &name[..at], number.unwrap_or_default())
+    };
+    let mut names: Vec<String> = entries(dir).iter().map(|path| stamp(name(path))).collect();
+    names.sort();
+    names
+}
+
+const QUICK_ENGINE: &str =
+    "--engine sim --engine-arg=--sim-speed=200 --engine-arg=--sim-start-delay=0 --num-warmups 1 --ttft-slo 60s";
+
+#[test]
+fn grids_under_their_old_names_keep_every_point() {
+    let place = Place::new().with("OUTPUT_DIR", "old");
+    let line =
+        format!("{QUICK_ENGINE} --random-input-len 2048 --random-output-len 4 --concurrency 1,5 --num-prompts 1x");
+    script(&place, "run_production_bench.sh", &line).measured();
+    assert_eq!(unstamped(&place.path().join("old")), ["input_2K_n1.json", "input_2K_n5.json"]);
+
+    let place = Place::new().with("OUTPUT_DIR", "old");
+    // Two numbers of prompts for each level: four points, and four files.
+    let line =
+        format!("{QUICK_ENGINE} --random-input-len 64 --random-output-len 4 --concurrency 1,2 --num-prompts 2,3");
+    script(&place, "run_scaling_bench.sh", &line).measured();
+    let names = unstamped(&place.path().join("old"));
+    assert_eq!(names, ["scale_n1.json", "scale_n1_2.json", "scale_n2.json", "scale_n2_2.json"]);
+
+    place.write("combos.yaml", "input_len: 32\noutput_len: 4\nconcurrency: [1, 2]\nprompt: 2\n");
+    let swept = script(&place, "run_sweep.py", &format!("combos.yaml {QUICK_ENGINE} --json")).measured().json();
+    assert_eq!(swept["rows"].as_array().map(Vec::len), Some(2), "{swept}");
+
+    let line = format!("combos.yaml --gpu-num 2 --dtype fp16 --threshold tpot:0.0001 {QUICK_ENGINE}");
+    script(&place, "vllm_bench_with_gpu.sh", &line).measured();
+    let [logs] = entries(&place.path().join("bench_logs")).try_into().expect("one directory");
+    assert!(logs.display().to_string().contains("_tp2_dtypefp16_"), "{}", logs.display());
+    let found = entries(&logs);
+    let result = found.iter().find(|p| p.display().to_string().ends_with("_vllm_result.json")).expect("results");
+    assert_eq!(
+        read_json(result).as_array().map(Vec::len),
+        Some(1),
+        "nothing keeps that threshold: the first level ends it"
+    );
+    assert!(!entries(&logs.join("client_log")).is_empty());
+}
+
+#[test]
+fn gpus_of_a_point_lie_in_a_folder_of_its_own_and_beside_its_numbers() {
+    let place = Place::new();
+    let run = place.path().join("run");
+    std::fs::create_dir(&run).expect("made");
+    let table = "run,model,concurrency,request_rate,input_len,output_len,num_prompts,request_throughput,mean_ttft_ms,mean_tpot_ms,mean_e2el_ms\n";
+    let row = |level: u32| format!("{},org/model,{level},inf,256.0,128.0,8,1.5,20,5,600\n", run.display());
+    place.write("table.csv", &format!("{table}{}{}", row(1), row(8)));
+    place.write("run/gpu.csv", "at,gpu,utilization_percent\n0,0,99\n");
+    place.write("run/gpu_summary.csv", "load,attempt,gpu,mean_power_watts\nclosed:1,1,0,300\nclosed:8,1,0,500\n");
+    script(&place, "old_files.py", "logs table.csv out").expect(0);
+    let out = place.path().join("out");
+    for (level, watts) in [(1, "300"), (8, "500")] {
+        let folder = out.join(format!("gpu_utilization_c{level}_in256_out128"));
+        let of_point = std::fs::read_to_string(folder.join("result.log")).expect("a summary");
+        assert!(of_point.contains(watts) && of_point.lines().count() == 2, "{of_point}");
+        assert!(std::fs::read_to_string(folder.join("raw.log")).expect("samples").contains("99"));
+    }
+    let results = read_json(out.join("model_vllm_result.json"));
+    assert_eq!(
+        results[1]["gpus"],
+        serde_json::json!([{"load": "closed:8", "attempt": "1", "gpu": "0", "mean_power_watts": "500"}])
+    );
+    assert_eq!(results[1]["mean_latency_ms"], 600.0);
+}
+
+#[test]
+fn the_plotter_compares_two_directories_by_their_old_flags() {
+    let place = Place::new();
+    let line = format!(
+        "--compare --simple-dir {} --nixl-dir {} --output both --ttft-slo 250",
+        recorded("simple"),
+        recorded("nixl")
+    );
+    let drawn = script(&place, "benchmark_plotter.py", &line).measured().stdout;
+    assert!(drawn.contains("both/vllm_comparison_plots.svg"), "{drawn}");
+    assert!(place.path().join("both/vllm_comparison_plots.pdf").is_file());
+}

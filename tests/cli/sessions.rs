@@ -1,6 +1,6 @@
 //! Sessions: turns that wait for answers, prompts that share what was said before, and who remembers it.
 
-use crate::support::{Place, read_json, read_json_lines};
+use crate::support::{Place, entries, read_json, read_json_lines};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 
@@ -66,6 +66,13 @@ fn a_turn_is_due_think_time_after_the_answer_before_it_and_reports_say_so() {
     assert_eq!((&point["offered"], &point["attainment"]["both"]), (&json!(2), &json!(100.0)), "{point}");
     assert!(point["why"][0].as_str().expect("a remark").starts_with("judged by sessions with all their turns"));
     assert_eq!(point["sessions"], Value::Null, "they are what is judged");
+    assert_eq!(judged["goodput_per"], "session");
+    let told = place.topobench(&both[..7]).measured().stdout;
+    assert!(told.contains("judged per session"), "{told}");
+    let comparisons = entries(&place.results().join("comparisons"));
+    let page = std::fs::read_to_string(comparisons[0].join("report.html")).expect("a page");
+    assert!(page.contains("kept by 90 % of the sessions with all their turns."), "the page says what is judged");
+    assert!(page.contains("Points (sessions each)"));
 }
 
 #[test]
@@ -100,7 +107,7 @@ fn replicas_that_get_prompts_by_their_beginning_find_more_of_them() {
     let load = "--random-input-len 64 --random-output-len 8 --random-prefix-len 512 --random-prefix-count 24";
     let line = format!("{arms} {engine} {load} --num-prompts 64 --request-rate 60 --ttft-slo 60s");
     let compared = place.type_in(&line).measured();
-    let report = read_json(crate::support::entries(&place.results().join("comparisons"))[0].join("compare.json"));
+    let report = read_json(entries(&place.results().join("comparisons"))[0].join("compare.json"));
     let hits = |arm: usize| report["arms"][arm]["prefix_cache"]["replica"]["hit_percent"].as_f64().expect("counted");
     assert!(hits(1) > hits(0), "{} and {}", hits(0), hits(1));
     let repeated = report["arms"][0]["prefix_cache"]["repeated_percent"].as_f64().expect("known");

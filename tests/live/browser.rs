@@ -101,3 +101,38 @@ fn what_is_being_done_is_told_politely_and_the_end_is_told() {
     drop(server);
     page.until("document.getElementById('connection').textContent.startsWith('This is the last')");
 }
+
+#[test]
+fn before_anything_is_measured_the_page_says_what_will_be() {
+    let Some(mut page) = Chromium::open(390, false) else { return };
+    let dir = tempfile::tempdir().expect("tempdir");
+    let run = crate::client::copied("nixl_20261122_001955", dir.path());
+    std::fs::remove_file(run.join("requests.jsonl.gz")).expect("removed");
+    let path = run.join("manifest.json");
+    let mut manifest: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&path).expect("a manifest")).expect("JSON");
+    (manifest["status"], manifest["points"]) = ("incomplete".into(), serde_json::json!([]));
+    manifest["traces"] = serde_json::json!([]);
+    std::fs::write(&path, manifest.to_string()).expect("written");
+    let server = LiveServer::start(0, Watched::Session, true).expect("serves");
+    let sink = server.sink(std::sync::Arc::new(|_| {}));
+    page.go(server.url());
+    sink(SessionEvent::RunCreated { arm: "nixl".into(), dir: run });
+    sink(SessionEvent::Launching { arm: "nixl".into(), instances: 2 });
+    sink(SessionEvent::EngineProgress {
+        arm: "nixl".into(),
+        instance: "decode-0".into(),
+        phase: "loading weights".into(),
+    });
+    let row = "[...document.querySelectorAll('#arms-table tbody tr *')].map((cell) => cell.textContent).join('|')";
+    page.until(&format!(
+        "{row} === 'nixl|its engines are being started|0 of 5|4, 6, 8, 10, 12 req/s|2 engines on 2 GPUs'"
+    ));
+    page.until("document.getElementById('starting').textContent === 'decode-0 loading weights'");
+    page.until("document.getElementById('counts').textContent.includes('of load, and what engines take to start')");
+    page.until("document.querySelectorAll('#curves-chart svg').length === 1");
+    page.until("document.documentElement.scrollWidth <= innerWidth");
+    sink(SessionEvent::Ready { arm: "nixl".into(), secs: 1.0 });
+    page.until("document.getElementById('starting').textContent === ''");
+    assert_eq!(page.complaints(), NO_COMPLAINT);
+}

@@ -70,16 +70,26 @@ fn a_measuring_command_serves_its_page_until_it_ends() {
         let points = |arm: &serde_json::Value| arm["points"].as_array().map_or(0, Vec::len);
         arms.iter().map(points).collect::<Vec<_>>()
     };
+    let arms = |data: &serde_json::Value| data["arms"].as_array().cloned().unwrap_or_default();
+    page.until("what will be measured", |data| {
+        arms(data).iter().map(|arm| &arm["loads"]).eq(["10, 20 req/s"; 2]) && data["curves"]["highest"] == 20.0
+    });
     page.until("both curves", |data| counts(data) == [2, 2]);
     let (mut last, mut ended) = (serde_json::Value::Null, false);
+    let mut deployments = Vec::new();
     while let Some((name, data)) = page.next() {
         ended |= name == "end";
+        if data.get("arms").is_some() {
+            deployments = arms(&data);
+        }
         if data.get("now").is_some() {
             last = data["now"].clone();
         }
     }
     assert!(ended, "the page is told that it is over");
     assert_eq!((&last["ended"], &last["doing"]), (&true.into(), &"simple: completed; nixl: completed".into()));
+    let states: Vec<_> = deployments.iter().map(|arm| (arm["points"].clone(), arm["state"].clone())).collect();
+    assert_eq!(states, [("2 of 2".into(), "completed".into()), ("2 of 2".into(), "completed".into())]);
     let mut rest = String::new();
     running.err.read_to_string(&mut rest).expect("text");
     assert!(!rest.contains("live: "), "the address is printed once: {rest}");
@@ -140,7 +150,7 @@ fn a_word_finds_a_run_of_the_past_and_those_of_its_session() {
         let mut live = Running::start(&format!("live {word}"), dir.path());
         let url = address(&mut live.out);
         assert!(parts(&url).0.starts_with("127.0.0.1:"));
-        let (_, all) = Events::open(&url).next().expect("a snapshot");
+        let all = Events::open(&url).until("curves", |data| data.get("curves").is_some());
         let arms = all["curves"]["arms"].as_array().expect("arms");
         let names: Vec<&str> = arms.iter().filter_map(|arm| arm["name"].as_str()).collect();
         assert_eq!(names, ["simple TP2", "nixl 1P1D"], "{word}");
@@ -163,7 +173,7 @@ fn a_race_is_shown_as_a_race() {
     let dir = tempfile::tempdir().expect("tempdir");
     let curated = Path::new(env!("CARGO_MANIFEST_DIR")).join("results/curated/h200x2-qwen3-8b-best");
     let mut live = Running::start(&format!("live {}", curated.display()), dir.path());
-    let (_, all) = Events::open(&address(&mut live.out)).next().expect("a snapshot");
+    let all = Events::open(&address(&mut live.out)).until("the race", |data| data.get("race").is_some());
     let race = &all["race"];
     assert_eq!(race["gpus"], 2, "{race}");
     let first = &race["candidates"][0];

@@ -74,6 +74,9 @@ fn the_page_is_only_read() {
 fn a_reload_and_one_who_comes_late_get_the_whole_first() {
     let server = of_a_past_run();
     for _ in 0..3 {
+        // Who comes first sees it being read.
+        let mut page = Events::open(server.url());
+        page.until("the curves", |data| data.get("curves").is_some());
         let (name, all) = Events::open(server.url()).next().expect("an event");
         assert_eq!(name, "snapshot");
         assert_eq!(all["now"]["doing"], "nixl: completed");
@@ -156,7 +159,7 @@ fn names_and_logs_travel_as_data() {
     let dir = tempfile::tempdir().expect("tempdir");
     let run = hostile(dir.path());
     let server = LiveServer::start(0, Watched::of(&run).expect("a run"), false).expect("serves");
-    let (_, all) = Events::open(server.url()).next().expect("an event");
+    let all = Events::open(server.url()).until("its title", |data| data.get("about").is_some());
     assert_eq!(all["about"]["title"], HOSTILE);
     assert_eq!(all["about"]["labels"], serde_json::json!([[HOSTILE, HOSTILE]]));
     assert_eq!(all["logs"], serde_json::json!([{"of": "decode-0", "lines": ["INFO up", HOSTILE]}]));

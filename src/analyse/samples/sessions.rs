@@ -15,6 +15,11 @@ impl Samples {
         !self.turns.is_empty()
     }
 
+    /// What is judged.
+    pub fn judged_per(&self) -> GoodputUnit {
+        self.judged_per
+    }
+
     /// Whether there are no sessions of several turns: none at all, or they were put in the place of requests.
     pub fn is_judged_per_session(&self) -> bool {
         self.turns.iter().all(|turn| turn.of == 1)
@@ -59,6 +64,7 @@ impl Samples {
             per_second: self.per_second.clone(),
             stages: self.stages,
             offered_rate: self.offered_rate,
+            judged_per: unit,
             ..Samples::default()
         };
         for mut turns in sessions.into_values() {

@@ -1,5 +1,6 @@
 //! Tests that need more than one part of the room.
 
+mod closed_loop;
 mod contract;
 mod four_gpus;
 mod properties;

@@ -4,6 +4,7 @@
 //! reach, what doubts it, where the order turns over, what is not known, and what it would take.
 
 mod case;
+mod closed;
 mod flips;
 mod pair;
 mod several;
@@ -19,7 +20,7 @@ pub(super) use pair::claim;
 
 /// At most 70 words, for any number of arms; without the last full stop.
 pub(super) fn sentence(case: &Case<'_>) -> String {
-    if let Some(nothing) = no_verdict(case.arms) {
+    if let Some(nothing) = no_verdict(case) {
         return nothing;
     }
     let points: usize = case.arms.iter().map(|arm| arm.points.len()).sum();
@@ -29,6 +30,7 @@ pub(super) fn sentence(case: &Case<'_>) -> String {
     };
     let (first, others) = match (case.ratios, case.arms) {
         ([], arms) => alone(&arms[0], case),
+        ([one], _) if case.is_closed() => closed::sentences(case, one),
         ([one], _) => pair::sentences(case, one),
         (many, _) => several::sentences(case, many, &caution),
     };
@@ -48,19 +50,23 @@ fn alone(arm: &ArmReport, case: &Case<'_>) -> (String, Vec<String>) {
 }
 
 /// Why nothing can be said at all.
-fn no_verdict(arms: &[ArmReport]) -> Option<String> {
+fn no_verdict(case: &Case<'_>) -> Option<String> {
+    let (arms, counted) = (case.arms, case.per.counted());
     let all = |test: fn(&ArmReport) -> bool| arms.iter().all(test);
     if all(|arm| arm.points.is_empty()) {
         return Some("No verdict: no point was measured".to_string());
     }
     if all(|arm| served(arm) == 0) {
         return Some(match arms {
-            [one] => format!("No verdict: {}", unserved(one)),
-            _ => format!("No verdict: no arm served any request ({} offered)", arms.iter().map(offered).sum::<usize>()),
+            [one] => format!("No verdict: {}", unserved(one, counted)),
+            _ => format!(
+                "No verdict: no arm served any of the {} {counted} offered",
+                arms.iter().map(offered).sum::<usize>()
+            ),
         });
     }
     if let Some(empty) = arms.iter().find(|arm| served(arm) == 0) {
-        return Some(format!("No verdict: {}", unserved(empty)));
+        return Some(format!("No verdict: {}", unserved(empty, counted)));
     }
     let worthless = arms.iter().find(|arm| arm.invalid_points().count() == arm.points.len())?;
     let why = worthless.invalid_points().find_map(|p| p.why.first()).map_or("", String::as_str);
@@ -76,9 +82,9 @@ fn offered(arm: &ArmReport) -> usize {
     arm.points.iter().map(|p| p.offered).sum()
 }
 
-fn unserved(arm: &ArmReport) -> String {
+fn unserved(arm: &ArmReport, counted: &str) -> String {
     match offered(arm) {
         0 => format!("no point of {} was measured", words::name(arm)),
-        n => format!("{} served none of the {n} requests offered", words::name(arm)),
+        n => format!("{} served none of the {n} {counted} offered", words::name(arm)),
     }
 }

@@ -2,7 +2,9 @@
 
 use super::case::Case;
 use super::flips;
-use super::words::{few, floored, name, odd_crossings, reach, rises, rounded_up, standing, times};
+use super::words::{
+    at_common_rates, capitalised, few, floored, name, odd_crossings, reach, rises, rounded_up, standing, times,
+};
 use crate::analyse::arm::ArmReport;
 use crate::analyse::claim::{ClaimKind, CommonRate};
 use crate::analyse::input::Censored;
@@ -70,11 +72,13 @@ fn inverse(ratio: Ratio) -> Ratio {
 }
 
 /// What a ratio claims, in a sentence; empty without a claim.
-pub(in crate::analyse) fn claim(arms: &[ArmReport], report: &RatioReport, paired: bool) -> String {
+pub(in crate::analyse) fn claim(case: &Case<'_>, report: &RatioReport) -> String {
+    let arms = case.arms;
     let Some(better) = report.claim.better else { return String::new() };
     let (winner, loser) = (&arms[better], &arms[report.a + report.b - better]);
     match report.claim.kind {
         ClaimKind::None => String::new(),
+        ClaimKind::GoodputAtCommonLevels => super::closed::claim(arms, report),
         ClaimKind::Crossing => {
             let ratio = if better == report.b { report.max_rate } else { inverse(report.max_rate) };
             let duel = Duel { winner, loser, ratio, unit: "requests", gpus: false, claimed: true };
@@ -82,24 +86,9 @@ pub(in crate::analyse) fn claim(arms: &[ArmReport], report: &RatioReport, paired
         }
         ClaimKind::AttainmentAtCommonRates => {
             let claimed: Vec<&CommonRate> = report.at_common_rates.iter().filter(|r| r.claimed).collect();
-            at_common_rates(&claimed, winner, loser, paired)
+            at_common_rates(&claimed, winner, loser, case)
         }
     }
-}
-
-/// `at 24 and 28 req/s nixl meets 61 and 81 points more of the same requests than simple`.
-fn at_common_rates(claimed: &[&CommonRate], winner: &ArmReport, loser: &ArmReport, paired: bool) -> String {
-    let rates: Vec<String> = claimed.iter().map(|r| words::rate(r.rate)).collect();
-    let points: Vec<f64> = claimed.iter().map(|r| r.difference.abs()).collect();
-    let told = match points.as_slice() {
-        [_, _, _, _, ..] => {
-            let (low, high) = points.iter().fold((f64::INFINITY, 0f64), |(l, h), p| (l.min(*p), h.max(*p)));
-            format!("{low:.0} to {high:.0}")
-        }
-        few => words::listed(&few.iter().map(|p| format!("{p:.0}")).collect::<Vec<_>>()),
-    };
-    let same = if paired { "the same requests" } else { "its requests" };
-    format!("at {} req/s {} meets {told} points more of {same} than {}", few(&rates), name(winner), name(loser))
 }
 
 /// The first sentence, and what may follow.
@@ -119,7 +108,7 @@ pub(super) fn sentences(case: &Case<'_>, report: &RatioReport) -> (String, Vec<S
             name(duel.loser)
         )
     } else if report.claim.kind == ClaimKind::AttainmentAtCommonRates {
-        let claimed = claim(case.arms, report, case.paired);
+        let claimed = claim(case, report);
         more.extend(beside(&duel));
         more.push("How many times as much is not known".to_string());
         format!("{} ({}), {reach}", capitalised(&claimed), case.question.slo)
@@ -142,16 +131,11 @@ fn points_apart(case: &Case<'_>, report: &RatioReport, duel: &Duel<'_>) -> Optio
     let b_wins = std::ptr::eq(duel.winner, &case.arms[report.b]);
     let wins = |r: &&CommonRate| r.claimed && (r.difference > 0.0) == b_wins;
     let claimed: Vec<&CommonRate> = report.at_common_rates.iter().filter(wins).collect();
-    (!claimed.is_empty()).then(|| capitalised(&at_common_rates(&claimed, duel.winner, duel.loser, case.paired)))
+    (!claimed.is_empty()).then(|| capitalised(&at_common_rates(&claimed, duel.winner, duel.loser, case)))
 }
 
 fn position(case: &Case<'_>, arm: &ArmReport) -> usize {
     case.arms.iter().position(|a| std::ptr::eq(a, arm)).unwrap_or_default()
-}
-
-fn capitalised(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// Where both arms stand, beside a claim that doesn't tell it.
@@ -183,13 +167,14 @@ fn unclaimed(duel: &Duel<'_>, case: &Case<'_>, report: &RatioReport) -> (String,
     };
     let n = winner.points.iter().chain(&loser.points).map(|p| p.offered).min().unwrap_or(0);
     let first = format!(
-        "No difference can be claimed between {} and {} at {goal}: {} the {} from {n} requests a point, {reach}",
+        "No difference can be claimed between {} and {} at {goal}: {} the {} from {n} {} a point, {reach}",
         name(winner),
         name(loser),
         times(value, duel.ratio.ci95),
-        duel.unit
+        duel.unit,
+        case.per.counted()
     );
-    (first, vec![effort(report, duel.gpus, n)])
+    (first, vec![effort(report, duel.gpus, (n, case.per.counted()))])
 }
 
 /// Each arm wins somewhere.
@@ -202,8 +187,9 @@ fn mixed(case: &Case<'_>, report: &RatioReport) -> Option<String> {
     let rates = |of: &[&CommonRate]| few(&of.iter().map(|r| words::rate(r.rate)).collect::<Vec<_>>());
     (!for_a.is_empty() && !for_b.is_empty()).then(|| {
         format!(
-            "The better arm depends on the rate: {} meets more of the requests at {} req/s, {} at {}",
+            "The better arm depends on the rate: {} meets more of the {} at {} req/s, {} at {}",
             name(a),
+            case.per.counted(),
             rates(&for_a),
             name(b),
             rates(&for_b)
@@ -238,17 +224,17 @@ fn level(duel: &Duel<'_>, goal: &str, reach: &str, case: &Case<'_>, report: &Rat
 }
 
 /// What it would take to tell the arms apart, for four chances in five.
-fn effort(report: &RatioReport, gpus: bool, n: usize) -> String {
+fn effort(report: &RatioReport, gpus: bool, (n, counted): (usize, &str)) -> String {
     let ratio = if gpus { &report.max_rate_per_gpu } else { &report.max_rate };
     match report.advice(ratio) {
-        None => "More requests a point would bound it".to_string(),
+        None => format!("More {counted} a point would bound it"),
         Some(Advice::Level(from)) if from < MOST_FACTOR => {
             format!("Differences from about {from:.2}x on would have shown in four runs of five")
         }
         Some(Advice::Level(_)) => "Only a very large difference would have shown".to_string(),
         Some(Advice::Requests(times)) if times * n as f64 <= PATIENCE => {
             let wanted = rounded_up(times * n as f64);
-            format!("If it is real, about {wanted} requests a point would show it in four runs of five")
+            format!("If it is real, about {wanted} {counted} a point would show it in four runs of five")
         }
         Some(Advice::Launches(times)) if times <= MOST_LAUNCHES => {
             format!(
@@ -256,7 +242,7 @@ fn effort(report: &RatioReport, gpus: bool, n: usize) -> String {
                 times.ceil()
             )
         }
-        Some(_) => "No practical number of requests would tell them apart".to_string(),
+        Some(_) => format!("No practical number of {counted} would tell them apart"),
     }
 }
 

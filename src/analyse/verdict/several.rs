@@ -7,7 +7,8 @@ use super::words::{self, MOST_WORDS, count, name, odd_crossings, reach};
 use crate::analyse::arm::ArmReport;
 use crate::analyse::claim::ClaimKind;
 use crate::analyse::ratio::RatioReport;
-use crate::words::listed;
+use crate::units::RequestRate;
+use crate::words::{level, listed};
 
 /// Arms of which nothing can be said are counted where there are more.
 const NAMED: usize = 3;
@@ -74,10 +75,19 @@ fn placed(case: &Case<'_>, report: &RatioReport) -> Option<(bool, String)> {
         };
         return Some((b_wins, format!(" ({})", told.replace(" (", ", ").replace(')', ""))));
     }
-    let better = report.claim.better.filter(|_| report.claim.kind == ClaimKind::AttainmentAtCommonRates)?;
-    let rates: Vec<String> =
-        report.at_common_rates.iter().filter(|r| r.claimed).map(|r| crate::words::rate(r.rate)).collect();
-    Some((better == report.b, format!(" (at {} req/s)", words::few(&rates))))
+    let better = report.claim.better?;
+    if report.claim.kind == ClaimKind::GoodputAtCommonLevels {
+        return Some((better == report.b, format!(" ({})", super::closed::factor(report))));
+    }
+    let claimed = report.at_common_rates.iter().filter(|r| r.claimed);
+    let (closed, open): (Vec<RequestRate>, Vec<RequestRate>) =
+        claimed.map(|r| r.rate).partition(|rate| rate.in_flight().is_some());
+    let levels = |of: &[RequestRate]| words::few(&of.iter().map(|rate| level(*rate)).collect::<Vec<_>>());
+    let told = match open.is_empty() {
+        true => format!("with {} in flight", levels(&closed)),
+        false => format!("at {} req/s", levels(&open)),
+    };
+    Some((better == report.b, format!(" ({told})")))
 }
 
 fn standing_of_first(case: &Case<'_>) -> Option<String> {

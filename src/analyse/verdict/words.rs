@@ -1,10 +1,12 @@
 //! How a verdict puts numbers, and how it keeps its length.
 
+use super::case::Case;
 use crate::analyse::arm::{ArmReport, MaxConcurrency, RateReport};
+use crate::analyse::claim::CommonRate;
 use crate::analyse::input::Censored;
 use crate::analyse::interval::Interval;
 use crate::analyse::launches::Covers;
-use crate::words::{listed, number};
+use crate::words::{level, listed, number};
 
 /// Words of a verdict at most: what a person can quote.
 pub(super) const MOST_WORDS: usize = 70;
@@ -151,4 +153,34 @@ pub(super) fn floored(x: f64) -> String {
 pub(super) fn rounded_up(n: f64) -> u64 {
     let step = 10f64.powf((n.max(10.0).log10().floor() - 1.0).max(0.0));
     ((n / step).ceil() * step) as u64
+}
+
+/// `at 24 and 28 req/s nixl meets 61 and 81 points more of the same requests than simple`.
+pub(super) fn at_common_rates(
+    claimed: &[&CommonRate],
+    winner: &ArmReport,
+    loser: &ArmReport,
+    case: &Case<'_>,
+) -> String {
+    let levels = few(&claimed.iter().map(|r| level(r.rate)).collect::<Vec<_>>());
+    let loads = match claimed.iter().all(|r| r.rate.in_flight().is_some()) {
+        true => format!("with {levels} in flight"),
+        false => format!("at {levels} req/s"),
+    };
+    let points: Vec<f64> = claimed.iter().map(|r| r.difference.abs()).collect();
+    let told = match points.as_slice() {
+        [_, _, _, _, ..] => {
+            let (low, high) = points.iter().fold((f64::INFINITY, 0f64), |(l, h), p| (l.min(*p), h.max(*p)));
+            format!("{low:.0} to {high:.0}")
+        }
+        few => listed(&few.iter().map(|p| format!("{p:.0}")).collect::<Vec<_>>()),
+    };
+    let same = if case.paired { "the same" } else { "its" };
+    let counted = case.per.counted();
+    format!("{loads} {} meets {told} points more of {same} {counted} than {}", name(winner), name(loser))
+}
+
+pub(super) fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }

@@ -43,6 +43,20 @@ fn line(fleet: &FleetPlan, instance: &InstancePlan, version: Option<EngineVersio
 }
 
 #[test]
+fn where_traces_go_is_a_flag_since_0_13_and_was_a_variable_before() {
+    let mut fleet = fleet(None);
+    fleet.env.insert(PROFILER_DIR, "/runs/1/profile");
+    let flag = r#"--profiler-config '{"profiler":"torch","torch_profiler_dir":"/runs/1/profile"}'"#;
+    let of = |instance: &InstancePlan, version| line(&fleet, instance, Some(version));
+    let plain = instance(Role::Replica);
+    assert!(of(&plain, EngineVersion::new(0, 32, 0)).contains(flag));
+    let old = of(&plain, EngineVersion::new(0, 12, 1));
+    assert!(!old.contains("--profiler-config") && old.contains("VLLM_TORCH_PROFILER_DIR=/runs/1/profile"), "{old}");
+    let own = InstancePlan { args: vec!["--profiler_config={}".into()], ..plain };
+    assert!(!of(&own, EngineVersion::new(0, 32, 0)).contains(flag), "what the user gives stays");
+}
+
+#[test]
 fn a_decode_instance_of_the_newest_version() {
     insta::assert_snapshot!(line(&fleet(Some(KvTransfer::default())), &instance(Role::Decode), None), @r#"CUDA_DEVICE_ORDER=PCI_BUS_ID CUDA_VISIBLE_DEVICES=1 VLLM_NIXL_SIDE_CHANNEL_HOST=127.0.0.1 VLLM_NIXL_SIDE_CHANNEL_PORT=5616 VLLM_PORT=20100 vllm serve Qwen/Qwen3-8B --host 127.0.0.1 --port 8101 --tensor-parallel-size 1 --kv-transfer-config '{"kv_connector":"NixlConnector","kv_role":"kv_consumer","kv_load_failure_policy":"fail"}' --gpu-memory-utilization 0.8"#);
 }

@@ -41,7 +41,7 @@ function showCurves(curves) {
   const stops = [...new Set(lines.flatMap((line) => line.points.map((p) => p.x)))].sort((a, b) => a - b);
   curvesChart ??= new LineChart(byId("curves-chart"), "Attainment over load");
   redrawn(curvesChart, {
-    x: { low: 0, high: stops.length > 0 ? 1.08 * Math.max(...stops) : 10, label: `Load (${curves.unit})`, show: short },
+    x: { low: 0, high: 1.08 * (Math.max(curves.highest ?? 0, ...stops) || 10), label: `Load (${curves.unit})`, show: short },
     target: curves.target,
     arms: curves.arms.length,
     lines,
@@ -54,7 +54,7 @@ function showCurves(curves) {
     hue: arm.hue,
     cells: [arm.name, p.load, percentWords(p), rangeWords(p), String(p.requests), p.note || KINDS[p.kind]],
   })));
-  fill(byId("curves-table"), ["Arm", "Load", `Met ${curves.slo}`, "95 % interval", "Requests", "Remark"], rows);
+  fill(byId("curves-table"), ["Arm", "Load", `Met ${curves.slo}`, "95 % interval", curves.judged, "Remark"], rows);
 }
 
 function readCurves(lines, x) {

@@ -1,7 +1,7 @@
 // Start: the run's events, told to the parts of the page. What comes is data, and is shown as text.
 
 (() => {
-  const parts = { about: showAbout, now: showNow, race: showRace, curves: showCurves, logs: showLogs, told: showTold };
+  const parts = { about: showAbout, now: showNow, arms: showArms, starting: showStarting, race: showRace, curves: showCurves, logs: showLogs, told: showTold };
   let waiting = {};
   let drawn = false;
   let ended = false;
@@ -16,6 +16,7 @@
       showSampled("engine", "engines-table", "engines-charts");
       showSampled("gpu", "gpus-table", "gpus-charts");
       byId("gpus-none").hidden = sampled.gpu.size > 0;
+      byId("engines-none").hidden = sampled.engine.size > 0;
     }
   };
 

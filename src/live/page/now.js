@@ -34,6 +34,24 @@ function showNow(now) {
   ]);
 }
 
+// The deployments, and how far each is.
+function showArms(arms) {
+  byId("arms").hidden = arms.length === 0;
+  const cells = ({ name, engines, loads, points, state }) => [name, state, points, loads, engines];
+  fill(byId("arms-table"), ["Deployment", "State", "Points", "Loads", "Engines"], arms.map((arm) => ({ cells: cells(arm) })));
+}
+
+// Engines that are not ready yet, and where they are.
+function showStarting(starting) {
+  const host = byId("starting");
+  host.replaceChildren();
+  for (const [name, phase] of starting) {
+    const entry = element(host, "li");
+    element(entry, "b", name);
+    entry.append(` ${phase}`);
+  }
+}
+
 function showTold(lines) {
   byId("told-none").hidden = lines.length > 0;
   const host = byId("told-lines");

@@ -1,7 +1,7 @@
 //! Arms side by side, what may be concluded, and what to mind.
 
 use super::{MISSING, Style, TableRow, Tint, energy, sweep, table, why};
-use crate::analyse::{ArmReport, Censored, Interval, Ratio, RatioReport};
+use crate::analyse::{ArmReport, Censored, CommonRate, Interval, Ratio, RatioReport};
 use crate::report::Study;
 use crate::words;
 
@@ -42,7 +42,38 @@ fn side_by_side(study: &Study, style: Style) -> String {
         text.push('\n');
         text.push_str(&table(header, rows, style));
     }
+    text.push_str(&closed_loops(study, style));
     text
+}
+
+/// What arms do with as many in flight; nothing where no closed loop is common.
+fn closed_loops(study: &Study, style: Style) -> String {
+    let ratios = study.comparison.ratios.iter();
+    let all = ratios.flat_map(|ratio| ratio.at_common_rates.iter().map(move |level| (ratio, level)));
+    let row = |(ratio, level): (&RatioReport, &CommonRate)| {
+        let goodput = level.goodput?;
+        Some(TableRow::from(vec![
+            study.comparison.arms[ratio.b].name.clone(),
+            words::level(level.rate),
+            goodput.value.map_or_else(|| MISSING.to_string(), |value| format!("{value:.2}x")),
+            interval(goodput.ci95),
+            format!("{:+.1}", level.difference),
+            points(level.ci95),
+        ]))
+    };
+    let rows: Vec<TableRow> = all.filter_map(row).collect();
+    let Some(first) = study.comparison.arms.first().filter(|_| !rows.is_empty()) else { return String::new() };
+    let over = format!("over {}", first.name);
+    let header = [&over, "in flight", "answers/s within the limits", "95 % CI", "points more that met", "95 % CI"];
+    format!("\n{}", table(header, rows, style))
+}
+
+/// `-3.1 to +4.0`
+fn points(ci: Interval) -> String {
+    match (ci.lo, ci.hi) {
+        (Some(lo), Some(hi)) => format!("{lo:+.1} to {hi:+.1}"),
+        _ => "-".to_string(),
+    }
 }
 
 fn arm_row(arm: &ArmReport) -> Vec<String> {

@@ -36,9 +36,10 @@ pub fn cdf(study: &Study) -> Option<Figure> {
     .flatten()
     .collect();
     let caption = format!(
-        "{} At {}. Shares of the requests offered: a failed request never arrives.",
+        "{} At {}. Shares of the {} offered: a failed request never arrives.",
         style::setting(study),
-        words::offered(rate)
+        words::offered(rate),
+        study.comparison.judged.counted()
     );
     let figure = Figure::new(panels).sized(720.0, 190.0).captioned(caption);
     (!figure.panels.is_empty()).then(|| figure.titled(format!("Latency distributions - {}", style::title(study))))
@@ -63,7 +64,9 @@ fn panel(name: &str, arms: &[CdfArm], pick: fn(&Row) -> Option<f64>, limit: f64,
         .collect();
     let ends = columns.iter().filter_map(|(_, v)| Some((*v.first()?, *v.last()?)));
     let (low, high) = ends.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))?;
-    let share = Axis::linear("Share of requests").fixed(0.0, 102.0).ticks_at([0.0, 25.0, 50.0, 75.0, 100.0]);
+    let share = Axis::linear(format!("Share of {}", study.comparison.judged.counted()))
+        .fixed(0.0, 102.0)
+        .ticks_at([0.0, 25.0, 50.0, 75.0, 100.0]);
     let mut panel = Panel::new(axis(&format!("{name} (ms)"), low, high), share.in_unit(" %")).with(target_rule(study));
     // A limit far off would squeeze the curves.
     if limit < 3.0 * high && limit > low / 3.0 {

@@ -4,10 +4,11 @@ use super::input::{ArmPage, PageInput};
 use super::words::{self, UNKNOWN, millis};
 use crate::analyse::percentiles::Distribution;
 use crate::analyse::prefix::RoleHits;
-use crate::analyse::{ArmInput, ArmReport, Comparison, Interval, PointInput, PointReport, Ratio};
+use crate::analyse::{ArmInput, ArmReport, Comparison, Interval, PointInput, PointReport, Ratio, RatioReport};
 use crate::plan::slo::Slo;
 use crate::report::{self, JudgedPoint, why};
-use crate::words::{decimal, number, offered, rate};
+use crate::units::RequestRate;
+use crate::words::{decimal, distinct, number, offered, rate};
 
 /// A number and, in small, how sure it is.
 pub(super) struct TableCell {
@@ -52,12 +53,35 @@ pub(super) fn key_numbers(comparison: &Comparison) -> KeyNumbers {
         row("The same per GPU".to_string(), &per_gpu, &|i| ratio(&comparison.ratios[i].max_rate_per_gpu)),
         row(scale_name, &scale, &|i| ratio(&comparison.ratios[i].scale)),
         row("GPUs".to_string(), &gpus, &blank),
-        row("Points (requests each)".to_string(), &points, &blank),
+        row(format!("Points ({} each)", comparison.judged.counted()), &points, &blank),
     ];
     let cached = arms.iter().any(|arm| arm.prefix_cache.is_some_and(|found| found.is_worth_telling()));
     let hits = || row("Prefix cache hits (% of the prompt tokens)".to_string(), &prefix_hits, &blank);
-    let rows = closed.then(most).into_iter().chain(rows).chain(cached.then(hits)).collect();
+    let levels = goodput_rows(comparison);
+    let rows = closed.then(most).into_iter().chain(levels).chain(rows).chain(cached.then(hits)).collect();
     KeyNumbers { columns: columns.chain(ratios).collect(), rows }
+}
+
+/// A row for each level of a closed loop at which arms have a ratio: who answers more within the limits.
+fn goodput_rows(comparison: &Comparison) -> Vec<KeyRow> {
+    let common = comparison.ratios.iter().flat_map(|ratio| &ratio.at_common_rates);
+    let levels = common.filter(|level| level.goodput.is_some()).map(|level| level.rate);
+    let blank = || TableCell { value: String::new(), note: String::new() };
+    let row = |rate: RequestRate| {
+        let of = |ratio: &RatioReport| {
+            let found = ratio.at_common_rates.iter().find(|level| level.rate == rate)?.goodput?;
+            let value = found.value.map_or_else(|| UNKNOWN.to_string(), |value| format!("{value:.2}x"));
+            let claimed = if found.claimed { "" } else { "not claimed" };
+            let ci95 = confidence(found.ci95, |x| decimal(x, 2));
+            Some(TableCell { value, note: joined([ci95, claimed.to_string()]) })
+        };
+        let ratios = comparison.ratios.iter().map(|ratio| of(ratio).unwrap_or_else(blank));
+        KeyRow {
+            name: format!("Answers a second within the limits, {}", offered(rate)),
+            cells: comparison.arms.iter().map(|_| blank()).chain(ratios).collect(),
+        }
+    };
+    distinct(levels).into_iter().map(row).collect()
 }
 
 fn confidence(interval: Interval, show: impl Fn(f64) -> String) -> String {
