@@ -120,7 +120,7 @@ fn trim_float(x: f64) -> String {
     s.trim_end_matches('0').trim_end_matches('.').to_string()
 }
 
-/// How requests are offered to a deployment: so many a second, all at once (an infinite rate), or in a closed loop, where
+/// How requests are offered to a deployment: a number a second, all at once (an infinite rate), or in a closed loop, where
 /// the end of one request sends the next. A closed loop has no rate of its own: it sends as fast as it is answered.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
 pub struct RequestRate {

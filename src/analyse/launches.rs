@@ -109,7 +109,7 @@ impl LaunchSpread {
         LaunchSpread { deviation: variance.sqrt().max(FLOOR), student: student95(freedom_all) }
     }
 
-    /// Half of the 95 % interval that launches alone give to the logarithm of a product or ratio of arms with so many.
+    /// Half of the 95 % interval that launches alone give to the logarithm of a product or ratio of arms with this many.
     pub(super) fn half_width(self, launches: &[u32]) -> f64 {
         let variance: f64 = launches.iter().map(|n| f64::from((*n).max(1)).recip()).sum();
         self.student * self.deviation * variance.sqrt()

@@ -49,7 +49,7 @@ impl Outlook {
         self.clustering
     }
 
-    /// Variance that the points which are judged leave to the logarithm of the crossing, about; with a point of so many
+    /// Variance that the points which are judged leave to the logarithm of the crossing, about; with a point of this many
     /// requests at a rate added to them, if one is given. `None` where the curve has no crossing.
     pub fn variance(&self, further: Option<(f64, f64)>) -> Option<f64> {
         let crossing = self.crossing()?;

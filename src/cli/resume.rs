@@ -57,7 +57,7 @@ fn only_own_flags(matches: &ArgMatches) -> Result<(), CliError> {
 pub(super) fn plan_of(runs: Vec<PathBuf>, result_dir: PathBuf) -> Result<(Plan, Vec<PathBuf>), CliError> {
     let manifests = runs.iter().map(|run| Manifest::read(run)).collect::<Result<Vec<_>, _>>()?;
     let arms = manifests.iter().map(arm_of).collect::<Result<Vec<_>, _>>()?;
-    let Some(first) = manifests.into_iter().next() else { return Err(CliError::usage("no run to go on with")) };
+    let Some(first) = manifests.into_iter().next() else { return Err(CliError::usage("no run to resume")) };
     let plan = Plan { arms, sweep: first.sweep, order: first.order, result_dir, warnings: Vec::new() };
     Ok((plan, runs))
 }

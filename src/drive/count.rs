@@ -42,7 +42,7 @@ pub(crate) struct TokenCounter {
 }
 
 impl TokenCounter {
-    /// Makes room for so many chunks.
+    /// Makes room for this many chunks.
     pub(crate) fn reserve(&mut self, chunks: usize) {
         self.chunks.reserve(chunks);
     }

@@ -48,9 +48,9 @@ pub struct PointSpec {
 pub enum Pace {
     /// Its due time.
     Open,
-    /// Its due time and a free slot, of so many; the wait for one counts as latency.
+    /// Its due time and a free slot, of this many; the wait for one counts as latency.
     Limited(u32),
-    /// A free slot, of so many: a request is due when the one before it in its slot has ended.
+    /// A free slot, of this many: a request is due when the one before it in its slot has ended.
     Closed(u32),
 }
 
@@ -77,14 +77,14 @@ pub struct LoadReport {
     pub cancelled: bool,
 }
 
-/// A point that couldn't begin, or whose load broke down; never the server's fault.
+/// A point that couldn't begin, or whose load crashed; never the server's fault.
 #[derive(Debug, thiserror::Error)]
 pub enum DriveError {
     #[error(transparent)]
     Target(#[from] TargetError),
     #[error("the load's thread `{thread}` could not start: {source}")]
     Start { thread: String, source: io::Error },
-    #[error("the load's thread `{thread}` broke down; what was recorded until then is valid, the point is not")]
+    #[error("the load's thread `{thread}` crashed; what was recorded until then is valid, the point is not")]
     Broken { thread: String },
 }
 

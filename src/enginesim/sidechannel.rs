@@ -47,7 +47,7 @@ enum Request {
     Done {
         request_id: String,
     },
-    /// The KV of so many tokens at the prompt's end is to be written into these blocks.
+    /// The KV of this many tokens at the prompt's end is to be written into these blocks.
     Register {
         request_id: String,
         blocks: Vec<BlockId>,

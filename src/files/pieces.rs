@@ -37,7 +37,7 @@ enum PieceLayout {
 }
 
 impl<R: BufRead> Pieces<R> {
-    /// Values of at most so many bytes each.
+    /// Values of at most this many bytes each.
     pub(crate) fn new(reader: R, most: usize) -> Self {
         Pieces { reader, most, layout: PieceLayout::Unknown, count: 0, held: None }
     }

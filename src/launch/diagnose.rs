@@ -45,7 +45,7 @@ impl CauseKind {
             CauseKind::BadArgument => "the engine does not know an argument",
             CauseKind::ModelNotFound => "the model was not found",
             CauseKind::ModelGated => "access to the model was refused",
-            CauseKind::TensorParallelMismatch => "the model cannot be divided over so many GPUs",
+            CauseKind::TensorParallelMismatch => "the model cannot be divided over this many GPUs",
             CauseKind::NixlMissing => "NIXL is not installed where the engine runs",
             CauseKind::SideChannelInUse => "a port of the engine's side channels is taken",
             CauseKind::PortInUse => "the HTTP port is taken",

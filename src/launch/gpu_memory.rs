@@ -31,7 +31,7 @@ pub struct GpuMemoryHeld {
 impl fmt::Display for GpuMemoryHeld {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let holders = match self.holders.as_slice() {
-            [] => "nobody this user can see".to_string(),
+            [] => "processes that this user can't see".to_string(),
             holders => holders.join(", "),
         };
         let more = words::bytes(self.bytes);
@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn words() {
         let nobody = GpuMemoryHeld { gpu: "3".into(), bytes: 5 << 30, holders: vec![] };
-        insta::assert_snapshot!(nobody, @"GPU 3 holds 5 GiB more than before the engines came, used by nobody this user can see: free it before the next run (nvidia-smi, or fuser -v /dev/nvidia*)");
+        insta::assert_snapshot!(nobody, @"GPU 3 holds 5 GiB more than before the engines came, used by processes that this user can't see: free it before the next run (nvidia-smi, or fuser -v /dev/nvidia*)");
     }
 
     #[test]

@@ -94,7 +94,7 @@ pub struct PortLeases {
     _locks: Vec<UnixListener>,
 }
 
-/// Ports for instances with so many ranks, in their order. vLLM's data-parallel ranks take side channels from the first one
+/// Ports for instances with these numbers of ranks, in their order. vLLM's data-parallel ranks take side channels from the first one
 /// on: `VLLM_NIXL_SIDE_CHANNEL_PORT` plus the rank's index; up to 0.10 every rank of any kind had one.
 pub fn choose(ranks: &[u32], request: PortRequest) -> Result<(Vec<Ports>, PortLeases), PortError> {
     let mut search = PortSearch { given: HashSet::new(), locks: Vec::new() };

@@ -45,7 +45,7 @@ pub enum PreflightError {
     GpuMissing { instance: String, id: String, place: String, present: Vec<String> },
     #[error("GPU {gpu} is in use by {}: end that, or choose another GPU", listed(holders))]
     GpuBusy { gpu: String, holders: Vec<String> },
-    #[error("{} of GPU {gpu} are held by nobody this user can see: end what holds them, or choose another GPU", words::bytes(*bytes))]
+    #[error("{} of GPU {gpu} are held by processes that this user can't see: end them, or choose another GPU", words::bytes(*bytes))]
     GpuMemoryHeld { gpu: String, bytes: u64 },
 }
 
@@ -255,7 +255,7 @@ mod tests {
         let said = verdict(cuda(&["0"]), &[used]).expect_err("in use");
         assert!(said.starts_with(&format!("GPU 0 is in use by pid {me} (")), "{said}");
         let held = GpuInfo { memory_used_bytes: Some(60 << 30), ..gpu(0) };
-        insta::assert_snapshot!(verdict(cuda(&["0"]), &[held]).expect_err("held"), @"60 GiB of GPU 0 are held by nobody this user can see: end what holds them, or choose another GPU");
+        insta::assert_snapshot!(verdict(cuda(&["0"]), &[held]).expect_err("held"), @"60 GiB of GPU 0 are held by processes that this user can't see: end them, or choose another GPU");
     }
 
     #[test]

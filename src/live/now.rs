@@ -12,7 +12,7 @@ use crate::words;
 use serde::Serialize;
 use std::time::{Duration, SystemTime};
 
-/// A run that nothing was written to for so long may have been left by whoever measured it.
+/// A run that nothing was written to for this long may have been left by whoever measured it.
 const SILENT: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, Default, Serialize)]

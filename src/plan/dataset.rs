@@ -41,7 +41,7 @@ pub struct DatasetOptions {
     /// Share of random prompts that begin with one of them, 0 to 1; the others are all their own [default: 1]
     #[arg(long, value_name = "SHARE", requires = "random_prefix_len", value_parser = number)]
     pub random_prefix_share: Option<f64>,
-    /// Whole ShareGPT conversations, so many open at a time: each turn is a request with the conversation so far
+    /// Whole ShareGPT conversations, this many open at a time: each turn is a request with the conversation so far
     #[arg(long, value_name = "OPEN", num_args = 0..=1, default_missing_value = "16", value_parser = whole_number::<u32>)]
     pub multi_turn: Option<u32>,
     /// Words sent with every picture of an images dataset [default: Describe this image in detail.]
@@ -85,7 +85,7 @@ pub enum Dataset {
         #[serde(default)]
         prefixes: Prefixes,
     },
-    /// The usual ShareGPT JSON. With `multi_turn` whole conversations, so many of them open at a time; without it the
+    /// The usual ShareGPT JSON. With `multi_turn` whole conversations, that many of them open at a time; without it the
     /// first question of each.
     Sharegpt {
         path: String,

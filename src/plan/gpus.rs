@@ -51,7 +51,7 @@ impl GpuPool {
         }
     }
 
-    /// The first so many alone.
+    /// The first of them alone, this many.
     pub fn limit_to(&mut self, gpus: u32) {
         self.ids.truncate(gpus as usize);
         self.places.truncate(gpus as usize);

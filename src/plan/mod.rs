@@ -141,7 +141,7 @@ pub struct Timeouts {
 pub enum OnFailure {
     /// Keep what was measured and end the run.
     Stop,
-    /// Bring the fleet up again and go on with the next point.
+    /// Bring the fleet up again and continue with the next point.
     Skip,
     /// Bring the fleet up again once and go on; stop at the second death.
     #[default]

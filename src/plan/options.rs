@@ -60,10 +60,10 @@ pub struct StrategyOptions {
     /// Measure the loads of --concurrency or --request-rate in rising order until one misses these latencies, ms: "ttft:400 tpot:50" (ttft, tpot, e2el); what lies above is left out
     #[arg(long, value_name = "METRIC:MS", num_args = 1..)]
     pub threshold: Vec<String>,
-    /// What of a point is held against them: mean, a percentile (p99), or attainment (the target's share keeps them all)
+    /// Statistic of a point that is compared with them: mean, a percentile (p99), or attainment (the target's share keeps them all)
     #[arg(long, value_name = "STATISTIC", default_value = "mean")]
     pub threshold_by: String,
-    /// Search for so long at most, counting the time in which any engine is up: 20m, 90s, 1h [default: 20m, or the topology file's]
+    /// Search for at most this long, counting the time in which any engine is up: 20m, 90s, 1h [default: 20m, or the topology file's]
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub budget: Option<Duration>,
 }
@@ -76,7 +76,7 @@ pub struct LoadOptions {
     /// Requests per second, one point each; `inf` sends everything at once; of several lists the last counts [default: looked for; with --strategy grid the topology file's]
     #[arg(long, visible_alias = "qps", value_name = "R,R..")]
     pub request_rate: Option<Rates>,
-    /// Closed loop instead of rates: so many requests in flight, one point each; the next is sent when one ends
+    /// Closed loop instead of rates: this many requests in flight, one point each; the next is sent when one ends
     #[arg(long, value_name = "N,N..", conflicts_with_all = ["request_rate", "duration", "max_concurrency", "burstiness", "trace_arrivals", "ramp_up_strategy"])]
     pub concurrency: Option<Levels>,
     /// Requests of a point; a list has one number a point, and 10x is ten for each request in flight [default: 100; of a closed loop 10x]

@@ -18,7 +18,7 @@ pub struct ThresholdLimit {
     pub millis: f64,
 }
 
-/// What of a point's latencies is held against a threshold.
+/// Which statistic of a point's latencies is compared with a threshold.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Statistic {

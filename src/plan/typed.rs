@@ -107,7 +107,7 @@ pub enum Prompts {
     Each(u32),
     /// `10,20,50`: one number a point.
     List(Vec<u32>),
-    /// `10x`: so many for each request in flight of a closed loop.
+    /// `10x`: this many for each request in flight of a closed loop.
     PerSlot(u32),
 }
 

@@ -68,7 +68,7 @@ impl VirtualFleet {
         Self::of_queues(model, gpu, arm, queues)
     }
 
-    /// A part of it: so many of the queues that see a request first, and of those that decode.
+    /// A part of it: numbers of queues that see a request first, and of those that decode.
     pub(super) fn of_queues(model: &'static Model, gpu: &Gpu, arm: PredictedArm, queues: [u32; 2]) -> Self {
         let some = |group: Group, queues: u32| -> Vec<VirtualInstance> {
             (0..queues).map(|_| VirtualInstance::new(model, gpu, &group)).collect()

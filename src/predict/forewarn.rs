@@ -12,7 +12,7 @@ const GPU: &str = "h100";
 /// vLLM's maintainers benchmark with it.
 const LARGE_BLOCK: u32 = 128;
 
-/// Arms whose hand-over will be bound by descriptors once their KV memory is fragmented: posting a prompt of so many tokens
+/// Arms whose hand-over will be bound by descriptors once their KV memory is fragmented: posting a prompt of this many tokens
 /// takes longer than a decode step, which waits for it. Only for models whose shape is known.
 pub fn bound_by_descriptors(plan: &Plan, prompt_tokens: u32) -> Vec<String> {
     plan.arms.iter().filter_map(|arm| {

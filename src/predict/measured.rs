@@ -1,4 +1,4 @@
-//! Measured runs, as far as a prediction can be held against them.
+//! Measured runs, as far as a prediction can be compared with them.
 
 use super::arm::PredictedArm;
 use super::latency::Latency;

@@ -98,7 +98,7 @@ pub struct WinnerRecord {
     pub same_answers: Option<SameAnswers>,
 }
 
-/// Answers without sampling, held against those of another deployment.
+/// Answers without sampling, compared with those of another deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SameAnswers {
     /// Label of the deployment at the engine's defaults.

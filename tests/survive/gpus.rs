@@ -36,7 +36,11 @@ fn a_gpu_whose_memory_is_held_by_nobody_to_be_seen_is_refused() {
     let bench = bench(["0 3072\n", ""], "");
     let finished = bench.run();
     assert_eq!(finished.code, Some(3), "{}", finished.words);
-    assert!(finished.words.contains("3 GiB of GPU 0 are held by nobody this user can see"), "{}", finished.words);
+    assert!(
+        finished.words.contains("3 GiB of GPU 0 are held by processes that this user can't see"),
+        "{}",
+        finished.words
+    );
 }
 
 #[test]

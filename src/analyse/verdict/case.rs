@@ -27,7 +27,7 @@ impl Case<'_> {
         format!("{} attainment{of} ({})", self.question.target.percent(), self.question.slo)
     }
 
-    /// Whether there is no rate, but only so many in flight.
+    /// Whether there is no rate, but only a number in flight.
     pub(super) fn is_closed(&self) -> bool {
         let mut rates = self.arms.iter().flat_map(|arm| &arm.points).map(|p| p.rate).peekable();
         rates.peek().is_some() && rates.all(|rate| rate.in_flight().is_some())

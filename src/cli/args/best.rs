@@ -27,7 +27,7 @@ pub(crate) struct BestArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Race")]
 pub(crate) struct RaceFlags {
-    /// Race for so long at most, counting the time in which any engine is up: 60m, 90s, 2h
+    /// Race for at most this long, counting the time in which any engine is up: 60m, 90s, 2h
     #[arg(long, value_name = "TIME", default_value = "60m", value_parser = time)]
     pub budget: Duration,
     /// Kinds of deployments to try
@@ -75,7 +75,7 @@ pub(crate) struct RaceFlags {
     /// Show the race on a page while it is measured, on this port of 127.0.0.1 [default: a free one]; its address is printed once
     #[arg(long, value_name = "PORT", num_args = 0..=1, default_missing_value = "0")]
     pub live: Option<u16>,
-    /// Go on with an interrupted race: its directory, a unique prefix of its name, or `latest`
+    /// Continue an interrupted race: its directory, a unique prefix of its name, or `latest`
     #[arg(long, value_name = "RACE")]
     pub resume: Option<String>,
     /// Answer again from a race's runs, with another SLO or target if given; measures nothing

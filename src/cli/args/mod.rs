@@ -86,7 +86,7 @@ pub(super) enum Command {
     /// What a model of the engines expects of the ways to spend GPUs; measures nothing
     #[command(after_help = help::COMPARE)]
     Predict(PredictArgs),
-    /// Fit that model to measured runs, and hold it against others
+    /// Fit that model to measured runs, and check it against others
     #[command(after_help = help::COMPARE)]
     Calibrate(CalibrateArgs),
     /// The routing proxy alone

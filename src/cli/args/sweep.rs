@@ -58,7 +58,7 @@ pub(crate) struct RunFlags {
     /// Engine: loads topologies/<name>-<ENGINE>.toml (sim: the simulated engine, cpu: vLLM without GPUs)
     #[arg(long, default_value = crate::plan::topology_file::DEFAULT_ENGINE)]
     pub engine: String,
-    /// Lengths, loads and SLO of a preset, as far as no flag names them; `topobench presets` lists them
+    /// Lengths, loads and SLO of a preset, unless a flag names them; `topobench presets` lists them
     #[arg(long, value_name = "NAME")]
     pub preset: Option<String>,
     /// One more argument of `vllm serve`; repeats
@@ -115,7 +115,7 @@ pub(crate) struct RunFlags {
     /// Show the run on a page while it is measured, on this port of 127.0.0.1 [default: a free one]; its address is printed once
     #[arg(long, value_name = "PORT", num_args = 0..=1, default_missing_value = "0")]
     pub live: Option<u16>,
-    /// Go on with an interrupted run (the latest, if none is named): finished points are kept, the unfinished one is measured again
+    /// Continue an interrupted run (the latest, if none is named): finished points are kept, the unfinished one is measured again
     #[arg(long, value_name = "RUN", num_args = 0..=1, default_missing_value = "latest")]
     pub resume: Option<String>,
 }

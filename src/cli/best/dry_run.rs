@@ -9,7 +9,7 @@ use crate::words;
 use serde::Serialize;
 use std::fmt::Write as _;
 
-/// Shapes that are not raced are listed up to so many.
+/// At most this many shapes that are not raced are listed.
 const LISTED: usize = 20;
 
 #[derive(Serialize)]

@@ -25,7 +25,7 @@ enum Habit {
     OneBehind,
     /// In every chunk, which stays the same up to the last one.
     StandsStill(u32),
-    /// Only what the first so many chunks hold.
+    /// Only what the first chunks hold, this many of them.
     UpTo(usize),
     Falls,
 }

@@ -144,7 +144,7 @@ impl Node {
         Err(NodeError { node: self.facts.name.clone(), job: self.job.clone(), problem, said: self.log.tail() })
     }
 
-    /// Ports for instances of so many ranks; they stay taken while this node is known.
+    /// Ports for instances with these numbers of ranks; they stay taken while this node is known.
     pub(in crate::launch) async fn choose_ports(
         &self,
         ranks: Vec<u32>,

@@ -26,7 +26,7 @@ pub(super) enum NodeQuestion {
     /// Wants no answer.
     Alive,
     Facts,
-    /// Ports for instances of so many ranks; they stay taken until the agent ends.
+    /// Ports for instances with these numbers of ranks; they stay taken until the agent ends.
     Ports {
         ranks: Vec<u32>,
         request: PortRequest,

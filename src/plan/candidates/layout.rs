@@ -24,7 +24,7 @@ pub enum Layout {
     },
 }
 
-/// The two kinds that are held against each other.
+/// The two kinds that are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum LayoutKind {
@@ -128,7 +128,7 @@ impl fmt::Display for Layout {
     }
 }
 
-/// The ways in which an engine can use so many GPUs.
+/// The ways in which an engine can use this many GPUs.
 fn engines(gpus: u32, is_mixture: bool) -> impl Iterator<Item = Parallelism> {
     let ranks = Parallelism { data_parallel: gpus, expert_parallel: true, ..Parallelism::tensor(1) };
     std::iter::once(Parallelism::tensor(gpus)).chain((is_mixture && gpus > 1).then_some(ranks))

@@ -60,7 +60,7 @@ impl PreparedWorkload {
         })
     }
 
-    /// When sessions begin: arrivals as of any load, so many turns slower.
+    /// When sessions begin: arrivals as of any load, slower by the turns of a session.
     fn session_starts(&self, key: PointKey, sessions: &PointSessions) -> Result<Vec<Offset>, WorkloadError> {
         let each = sessions.turns() as f64 / sessions.all.len().max(1) as f64;
         let recorded = match &self.source {
@@ -119,7 +119,7 @@ impl Thinks {
 }
 
 impl super::conversations::Conversations {
-    /// The sessions of a point of so many requests, after points of so many requests each.
+    /// The sessions of a point of this many requests, after points of these numbers of requests.
     fn sessions(&self, earlier: &[u64], requests: u64) -> PointSessions {
         let mut first = 0;
         for count in earlier {

@@ -121,7 +121,7 @@ impl Conversations {
         Ok((found, report, skipped))
     }
 
-    /// The requests of a point, after points of so many requests each.
+    /// The requests of a point, after points of these numbers of requests.
     pub(super) fn share(&self, earlier: &[u64], requests: usize) -> Share {
         let mut next = 0;
         for count in earlier {

@@ -112,7 +112,7 @@ impl PreparedWorkload {
         self.context
     }
 
-    /// Whether every request, with its answer, has so many tokens at most. Random lengths are not known before they are drawn.
+    /// Whether every request, with its answer, has at most this many tokens. Random lengths are not known before they are drawn.
     pub fn fits(&self, room: u32) -> bool {
         let fits = |prompt: TokenCount, output: TokenCount| prompt.get().saturating_add(output.get()) <= room;
         match &self.source {

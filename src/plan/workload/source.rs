@@ -191,7 +191,7 @@ impl Recorded {
         })
     }
 
-    /// Of so many requests, those that come again with the same named blocks: past its end the trace starts over.
+    /// Of this many requests, those that come again with the same named blocks: past its end the trace starts over.
     /// Prompts without blocks are made up anew each time.
     pub(super) fn repeats(&self, requests: usize) -> u32 {
         let again = self.arrivals.iter().cycle().take(requests).skip(self.arrivals.len());

@@ -26,7 +26,7 @@ pub struct WarmUpRequest {
 }
 
 impl PreparedWorkload {
-    /// Exactly so many, each prompt different from all others of the run. What the dataset lets prompts share, such as
+    /// Exactly this many, each prompt different from all others of the run. What the dataset lets prompts share, such as
     /// random prompts' common prefix, these share too.
     pub fn warm_ups(&self, count: u32) -> Result<Vec<WarmUpRequest>, WorkloadError> {
         let point = match self.load.rates.first() {

@@ -176,7 +176,7 @@ impl CostModel {
         2 * self.model.layers * pieces
     }
 
-    /// Time that the link is busy with `bytes` in so many descriptors, without the start-up latency.
+    /// Time that the link is busy with `bytes` in this many descriptors, without the start-up latency.
     pub fn wire(&self, bytes: u64, descriptors: u32) -> Duration {
         let workers = self.ranks.tensor_parallel * self.ranks.pipeline_parallel;
         let bandwidth = self.gpu.transfer_bandwidth * f64::from(workers);

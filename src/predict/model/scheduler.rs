@@ -67,7 +67,7 @@ pub struct Totals {
     pub transfer_hits: u64,
 }
 
-/// What of a sequence is computed in one step: so many tokens, after those before.
+/// What of a sequence is computed in one step.
 #[derive(Debug, Clone, Copy)]
 struct Chunk {
     tokens: u32,

@@ -55,7 +55,7 @@ fn joules_and_money_are_told_at_the_crossing() {
     assert!((found.joules_per_request.value - 100.0).abs() < 1e-6, "{found:?}");
     assert!(found.joules_per_request.ci95.contains(95.0) && found.joules_per_request.ci95.contains(105.0), "{found:?}");
     assert!(found.joules_per_output_token.is_some_and(|e| (e.value - 100.0 / 32.0).abs() < 1e-6));
-    // Two GPUs at 3.6 an hour cost 0.002 a second, in which so many requests of 32 tokens are made.
+    // Two GPUs at 3.6 an hour cost 0.002 a second, in which this many requests of 32 tokens are served.
     let cost = arm.cost_per_million_tokens.expect("a price was given");
     assert!((cost - 0.002 / (crossing * 32.0) * 1e6).abs() < 1e-6, "{cost}");
     let text = energy(&study, PLAIN);

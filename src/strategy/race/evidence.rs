@@ -25,7 +25,7 @@ pub struct Seen {
 const STEEPNESS: [f64; 4] = [5.0, 10.0, 20.0, 40.0];
 /// Some requests miss at any rate, and some meet the limits.
 const STRAY: f64 = 0.01;
-/// Places at which a crossing is tried, over so many standard errors to either side.
+/// Places at which a crossing is tried, over this many standard errors to either side.
 const PLACES: i32 = 60;
 const REACH: f64 = 5.0;
 

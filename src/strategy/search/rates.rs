@@ -11,7 +11,7 @@ use crate::words;
 /// Requests of a pilot, and of a point, at the least.
 const PILOT_REQUESTS: f64 = 12.0;
 const POINT_REQUESTS: f64 = 100.0;
-/// A point lasts so many times as long as its requests remember each other, within a few times the length asked for.
+/// A point lasts this many times as long as its requests remember each other, within a few times the length asked for.
 const MEMORIES: f64 = 20.0;
 const LONGEST: f64 = 3.0;
 /// What a point costs beside its load: the last answers, and the looks before and after.

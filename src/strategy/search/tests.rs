@@ -44,7 +44,7 @@ impl Arms {
         ask(&SessionProgress { arms: &arms, engine_secs: self.engine_secs })
     }
 
-    /// Follows the search until it ends, or for so many steps.
+    /// Follows the search until it ends, or for this many steps.
     fn walk(&mut self, search: &Search, steps: usize) {
         for _ in 0..steps {
             match self.with(|progress| search.next(progress)) {

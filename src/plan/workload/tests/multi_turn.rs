@@ -3,7 +3,7 @@
 use super::*;
 use std::collections::HashMap;
 
-/// Conversations `c0`, `c1`, .. of so many turns; each turn's question names both.
+/// Conversations `c0`, `c1`, .. of this many turns; each turn's question names both.
 fn conversations(turns: &[usize]) -> String {
     let turn = |from: &str, value: String| json!({"from": from, "value": value});
     let all: Vec<_> = (0..)
