@@ -78,6 +78,9 @@ pub fn bytes(n: u64) -> String {
     format!("{} {}", decimal(n as f64 / 1024f64.powi(power as i32), 1), units[power as usize])
 }
 
+/// Arms that are named one by one where something is true of all of them.
+pub const NAMED: usize = 3;
+
 /// `a, b and c`.
 pub fn listed<S: AsRef<str>>(items: &[S]) -> String {
     match items {

@@ -32,7 +32,8 @@ pub(super) fn of(arms: &[ArmInput], reports: &[ArmReport], context: &Context) ->
 }
 
 /// What is said of several arms in the same words is one sentence about all of them.
-fn said_once<'a>(each: impl Iterator<Item = (&'a str, Vec<String>)>) -> Vec<String> {
+fn said_once<'a>(each: impl ExactSizeIterator<Item = (&'a str, Vec<String>)>) -> Vec<String> {
+    let arms_there_are = each.len();
     let mut all: Vec<(String, Vec<&str>)> = Vec::new();
     for (name, texts) in each {
         for text in texts {
@@ -45,7 +46,11 @@ fn said_once<'a>(each: impl Iterator<Item = (&'a str, Vec<String>)>) -> Vec<Stri
             }
         }
     }
-    all.into_iter().map(|(text, arms)| words::listed(&arms) + &text).collect()
+    let of = |arms: Vec<&str>| match arms.len() {
+        n if n > words::NAMED && n == arms_there_are => format!("all {n} arms"),
+        _ => words::listed(&arms),
+    };
+    all.into_iter().map(|(text, arms)| of(arms) + &text).collect()
 }
 
 /// What makes arms unlike each other.
@@ -199,7 +204,20 @@ fn listed(items: impl IntoIterator<Item = String>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::agree;
+    use super::*;
+
+    #[test]
+    fn what_is_true_of_many_arms_names_them_all_at_once() {
+        let of = |names: &[&'static str], all: usize| {
+            let said = |name: &&'static str| {
+                (*name, if names.contains(name) { vec![format!("{name} at 8: few")] } else { vec![] })
+            };
+            said_once(["a", "b", "c", "d"][..all].iter().map(|name| said(&name)).collect::<Vec<_>>().into_iter())
+        };
+        assert_eq!(of(&["a", "b", "c", "d"], 4), ["all 4 arms at 8: few"]);
+        assert_eq!(of(&["a", "b", "d"], 4), ["a, b and d at 8: few"]);
+        assert_eq!(of(&["a", "b"], 2), ["a and b at 8: few"]);
+    }
 
     #[test]
     fn an_attached_server_without_a_program_agrees_by_its_version() {

@@ -61,7 +61,11 @@ pub fn left_at_default(arms: &[(String, Flags)]) -> Vec<String> {
         }
     }
     let told = |left: &Left<'_>| {
-        let (others, by) = (words::listed(&left.others), words::listed(&left.by));
+        let by = words::listed(&left.by);
+        let others = match left.others.len() {
+            n if n > words::NAMED && n + left.by.len() == arms.len() => format!("the {n} others"),
+            _ => words::listed(&left.others),
+        };
         format!("{others} ran with the engine's default {}, {by} with {}", left.flag, left.value)
     };
     all.iter().map(told).collect()

@@ -2,7 +2,7 @@
 
 use super::arm::{EngineSettings, Group, PredictedArm};
 use super::fleet::VirtualFleet;
-use super::latency::Tally;
+use super::latency::SloTally;
 use super::model::cost::CostModel;
 use super::model::preset::{Gpu, Model};
 use super::workload::Arrival;
@@ -169,7 +169,7 @@ impl Predictor<'_> {
         let mut fleet = VirtualFleet::of_queues(self.model, self.gpu, arm, queues);
         let mut meets = |rate: f64| {
             let arrivals = self.demand.at(rate);
-            fleet.meets(&arrivals, Tally::new(self.slo, self.target, arrivals.len()))
+            fleet.meets(&arrivals, SloTally::new(self.slo, self.target, arrivals.len()))
         };
         let (mut met, mut missed) = (None, None);
         let mut rate = guess.unwrap_or(gpus * 2.0);

@@ -2,7 +2,7 @@
 
 use super::arm::{Group, PredictedArm};
 use super::instance::{Job, VirtualInstance, Work};
-use super::latency::{Latency, Tally};
+use super::latency::{Latency, SloTally};
 use super::model::blocks::BlockId;
 use super::model::preset::{Gpu, Model};
 use super::model::scheduler::Fetch;
@@ -104,7 +104,7 @@ impl VirtualFleet {
     }
 
     /// Serves `arrivals` (in order of time) until it is certain whether the target is met; what is not served by then is dropped.
-    pub(super) fn meets(&mut self, arrivals: &[Arrival], mut tally: Tally) -> bool {
+    pub(super) fn meets(&mut self, arrivals: &[Arrival], mut tally: SloTally) -> bool {
         self.send(arrivals);
         loop {
             if let Some(verdict) = tally.verdict() {

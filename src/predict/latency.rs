@@ -30,7 +30,7 @@ fn percent(met: usize, offered: usize) -> f64 {
 
 /// Requests that met an SLO and that missed it, counted as they end.
 #[derive(Debug, Clone)]
-pub(super) struct Tally {
+pub(super) struct SloTally {
     slo: Slo,
     target: Target,
     offered: usize,
@@ -38,9 +38,9 @@ pub(super) struct Tally {
     missed: usize,
 }
 
-impl Tally {
-    pub(super) fn new(slo: Slo, target: Target, offered: usize) -> Tally {
-        Tally { slo, target, offered, met: 0, missed: 0 }
+impl SloTally {
+    pub(super) fn new(slo: Slo, target: Target, offered: usize) -> SloTally {
+        SloTally { slo, target, offered, met: 0, missed: 0 }
     }
 
     /// Whether the target is met, as soon as the requests that are still to come can't change it.

@@ -1,6 +1,6 @@
 use super::arm::{EngineSettings, Group, PredictedArm};
 use super::fleet::VirtualFleet;
-use super::latency::{Latency, Tally, attainment, quantile};
+use super::latency::{Latency, SloTally, attainment, quantile};
 use super::model::preset::{Gpu, Model};
 use super::workload::{Arrival, Poisson};
 use crate::plan::parallelism::Parallelism;
@@ -176,7 +176,7 @@ fn a_verdict_that_is_certain_early_is_that_of_all_requests() {
         let arrivals = Poisson { input_tokens: 2048, output_tokens: 128, rate, requests: 60, seed: 4 }.arrivals();
         let fleet = || VirtualFleet::new(model, gpu, arm);
         let whole = attainment(&fleet().serve(&arrivals), arrivals.len(), &slo()) >= 90.0;
-        let early = fleet().meets(&arrivals, Tally::new(slo(), Target::default(), arrivals.len()));
+        let early = fleet().meets(&arrivals, SloTally::new(slo(), Target::default(), arrivals.len()));
         assert_eq!(early, whole, "{arm} at {rate}");
         verdicts.push(early);
     }
@@ -191,7 +191,7 @@ fn engines_whose_load_was_dropped_serve_the_next() {
         let mut fleet = VirtualFleet::new(model, gpu, arm);
         let mut meets = |rate, requests| {
             let arrivals = Poisson { input_tokens: 2048, output_tokens: 128, rate, requests, seed: 4 }.arrivals();
-            fleet.meets(&arrivals, Tally::new(slo(), Target::default(), arrivals.len()))
+            fleet.meets(&arrivals, SloTally::new(slo(), Target::default(), arrivals.len()))
         };
         for _ in 0..5 {
             assert!(!meets(200.0, 1000), "no more than its KV blocks at once");

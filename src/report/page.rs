@@ -1,10 +1,9 @@
 //! report.html of a study: its figures as they were drawn for their files, and what lies beside it.
 
 use super::Study;
-use super::figures::Drawn;
+use super::figures::{self, Drawn};
 use super::html::{self, ArmPage, HtmlError, PageFigure, PageFile, PageInput};
 use super::inputs;
-use crate::words;
 
 /// The whole page. `command` made the report; `generated_at` is shown as it stands.
 ///
@@ -26,16 +25,10 @@ pub fn page(study: &Study, figures: &[Drawn], command: &[String], generated_at: 
         .zip(&study.summaries)
         .map(|((run, input), summaries)| ArmPage { run, input, summaries })
         .collect();
-    let names: Vec<&str> = study.comparison.arms.iter().map(|a| a.name.as_str()).collect();
     let samples = study.arms.iter().flat_map(|arm| &arm.points).map(|point| point.samples.as_ref());
     let sessions = inputs::loop_words(samples);
     let input = PageInput {
-        title: &match names.as_slice() {
-            [first, others @ ..] if !others.is_empty() => {
-                format!("{first} against {}{sessions}", words::listed(others))
-            }
-            names => format!("{}{sessions}", names.join("")),
-        },
+        title: &format!("{}{sessions}", figures::subject(study)),
         comparison: &study.comparison,
         arms: &arms,
         figures: &shown,

@@ -69,7 +69,7 @@ pub struct Totals {
 
 /// What of a sequence is computed in one step.
 #[derive(Debug, Clone, Copy)]
-struct Chunk {
+struct NextTokens {
     tokens: u32,
     before: u32,
 }
@@ -296,7 +296,7 @@ impl Scheduler {
                 sequence.computed
             });
             self.running.push(id);
-            self.place(id, Chunk { tokens, before }, budget);
+            self.place(id, NextTokens { tokens, before }, budget);
         }
     }
 
@@ -345,16 +345,16 @@ impl Scheduler {
     }
 
     /// The next tokens of a sequence that the budget allows, with room made for them; `None` where the blocks do not suffice.
-    fn chunk(&mut self, id: SequenceId, budget: u32) -> Option<Chunk> {
+    fn chunk(&mut self, id: SequenceId, budget: u32) -> Option<NextTokens> {
         let sequence = self.sequences.get_mut(&id)?;
         let tokens = sequence.pending().min(budget);
         let needed = (sequence.computed + tokens).div_ceil(self.limits.block_size);
         let fresh = needed.saturating_sub(sequence.blocks.len() as u32);
         let fits = self.pool.extend(&mut sequence.blocks, fresh);
-        fits.then_some(Chunk { tokens, before: sequence.computed })
+        fits.then_some(NextTokens { tokens, before: sequence.computed })
     }
 
-    fn place(&mut self, id: SequenceId, chunk: Chunk, budget: &mut u32) {
+    fn place(&mut self, id: SequenceId, chunk: NextTokens, budget: &mut u32) {
         match chunk.tokens {
             1 => self.load.add_decode(chunk.before),
             tokens => self.load.add_prefill(tokens, chunk.before),

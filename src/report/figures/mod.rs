@@ -20,6 +20,7 @@ pub use pair::pair;
 pub use pareto::pareto;
 pub use percentiles::percentiles;
 pub use plane::plane;
+pub(super) use style::subject;
 pub use throughput::throughput;
 pub use timeline::timeline;
 pub use write::{Drawn, FigureError, Written, draw, write};

@@ -143,13 +143,6 @@ pub(super) fn invalid_entry(study: &Study) -> Option<LegendEntry> {
 
 /// `Qwen3-8B on 2 × H100: simple TP2 against nixl 1P1D`; a closed loop is called one.
 pub(super) fn title(study: &Study) -> String {
-    let names: Vec<&str> = study.comparison.arms.iter().map(|arm| arm.name.as_str()).collect();
-    let subject = match names.as_slice() {
-        [] => String::new(),
-        [one] => (*one).to_string(),
-        many if is_crowded(study) => format!("{} deployments", many.len()),
-        [one, others @ ..] => format!("{one} against {}", words::listed(others)),
-    };
     let models = words::distinct(study.arms.iter().filter_map(|arm| arm.identity.model.clone()));
     let hardware = words::distinct(study.runs.iter().filter_map(inputs::hardware));
     let place = match (models.as_slice(), hardware.as_slice()) {
@@ -159,7 +152,18 @@ pub(super) fn title(study: &Study) -> String {
     };
     let samples = study.arms.iter().flat_map(|arm| &arm.points).map(|point| point.samples.as_ref());
     let loop_ = if study.comparison.is_closed() { ", closed loop" } else { inputs::loop_words(samples) };
-    format!("{place}{subject}{loop_}")
+    format!("{place}{}{loop_}", subject(study))
+}
+
+/// `simple TP2 against nixl 1P1D`.
+pub(in crate::report) fn subject(study: &Study) -> String {
+    let names: Vec<&str> = study.comparison.arms.iter().map(|arm| arm.name.as_str()).collect();
+    match names.as_slice() {
+        [] => String::new(),
+        [one] => (*one).to_string(),
+        many if is_crowded(study) => format!("{} deployments", many.len()),
+        [one, others @ ..] => format!("{one} against {}", words::listed(others)),
+    }
 }
 
 /// What was measured, in sentences: engines, dataset, load, limits.
