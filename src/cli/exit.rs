@@ -82,6 +82,7 @@ impl From<crate::record::RecordError> for CliError {
             | E::Read { .. }
             | E::Journal { .. }
             | E::Manifest { .. }
+            | E::Doubled { .. }
             | E::Busy { .. } => Exit::Usage,
             E::Write { .. } => Exit::Internal,
         };

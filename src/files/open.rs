@@ -11,6 +11,9 @@ use std::path::Path;
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 const ZSTANDARD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+/// Of what is not read here, with its name.
+const OTHERS: [(&[u8], &str); 4] =
+    [(b"\xfd7zXZ\0", "xz"), (b"PK\x03\x04", "zip"), (b"7z\xbc\xaf\x27\x1c", "7z"), (b"\x04\x22\x4d\x18", "lz4")];
 const UTF8_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
 
 /// A file's text as UTF-8, whatever it was packed with.
@@ -74,7 +77,17 @@ fn unpacked(mut file: BufReader<File>) -> io::Result<Box<dyn BufRead>> {
     if start.starts_with(&ZSTANDARD) {
         return Ok(Box::new(BufReader::new(Zstd::new(file))));
     }
+    let other = OTHERS.iter().find(|(mark, _)| start.starts_with(mark)).map(|(_, name)| *name);
+    if let Some(name) = other.or(is_bzip2(start).then_some("bzip2")) {
+        let text = format!("it is packed with {name}, which is not read here: unpack it, or pack it with gzip or zstd");
+        return Err(Error::new(ErrorKind::InvalidData, text));
+    }
     Ok(Box::new(file))
+}
+
+/// Its mark alone may be a word's beginning.
+fn is_bzip2(start: &[u8]) -> bool {
+    start.starts_with(b"BZh") && start.get(4..10) == Some(b"1AY&SY")
 }
 
 fn decoded(mut text: Box<dyn BufRead>) -> io::Result<Box<dyn BufRead>> {
@@ -129,6 +142,18 @@ mod tests {
         assert_eq!(read_back(&zstd), TEXT);
         assert_eq!(read_back(&[zstd.clone(), zstd].concat()), TEXT.repeat(2), "frames of one file");
         assert_eq!(read_back(b""), "");
+    }
+
+    #[test]
+    fn other_packers_are_named() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        for (start, name) in [(&b"\xfd7zXZ\0\0"[..], "xz"), (b"BZh91AY&SY\0", "bzip2"), (b"PK\x03\x04", "zip")] {
+            std::fs::write(file.path(), start).expect("written");
+            let told = read(file.path(), 100).expect_err("packed").to_string();
+            assert!(told.contains(&format!("packed with {name}, which is not read here: unpack it")), "{told}");
+        }
+        std::fs::write(file.path(), "BZhang asks").expect("written");
+        assert!(read(file.path(), 100).is_ok());
     }
 
     #[test]

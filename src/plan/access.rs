@@ -7,8 +7,18 @@ use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 
 /// Headers that belong to the connection or to the measurement.
-const OURS: [&str; 8] =
-    ["host", "content-length", "content-type", "transfer-encoding", "connection", "accept", "expect", "x-request-id"];
+const OURS: [&str; 9] = [
+    "host",
+    "content-length",
+    "content-type",
+    "transfer-encoding",
+    "connection",
+    "accept",
+    // A packed stream comes in pieces that are no tokens.
+    "accept-encoding",
+    "expect",
+    "x-request-id",
+];
 
 /// What every request to a server carries, beside what it asks.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]

@@ -92,7 +92,21 @@ impl Environment {
                 Err(_) => {}
             }
         }
-        Ok(Environment(known))
+        Environment(known).with_keys_that_can_be_sent()
+    }
+
+    /// A key goes into a header, and a line break in it would end that.
+    fn with_keys_that_can_be_sent(self) -> Result<Self, PlanError> {
+        let odd = |name: &&&str| self.get(name).is_some_and(|key| !key.bytes().all(|byte| byte.is_ascii_graphic()));
+        match API_KEYS.iter().find(odd) {
+            None => Ok(self),
+            Some(name) => Err(PlanError::Value {
+                what: format!("environment variable {name}"),
+                value: "(not shown)".to_string(),
+                remedy: "a key is one word of printable ASCII: look for line breaks, spaces and other letters in it"
+                    .to_string(),
+            }),
+        }
     }
 
     pub fn of<const N: usize>(pairs: [(&str, &str); N]) -> Self {
@@ -120,5 +134,21 @@ impl Environment {
 
     pub fn api_key(&self) -> Option<Secret> {
         API_KEYS.iter().find_map(|name| self.get(name)).map(Secret::new)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_no_header_can_hold_is_refused_by_name_and_not_shown() {
+        for key in ["sk-1\nx", "sk 1", "sk-\u{e9}"] {
+            let refused = Environment::of([("OPENAI_API_KEY", key)]).with_keys_that_can_be_sent();
+            let told = refused.err().map(|e| e.to_string()).unwrap_or_default();
+            assert!(told.contains("OPENAI_API_KEY") && !told.contains("sk"), "{told}");
+        }
+        let good = Environment::of([("VLLM_API_KEY", "sk-1\n")]).with_keys_that_can_be_sent().expect("the end is cut");
+        assert_eq!(good.api_key().as_ref().map(Secret::expose), Some("sk-1"));
     }
 }

@@ -11,6 +11,8 @@ pub enum RecordError {
     Read { path: PathBuf, source: std::io::Error },
     #[error("{path}, line {line}: {detail}\nhint: only the last line of a journal may be torn; this file was changed or damaged", path = path.display())]
     Journal { path: PathBuf, line: usize, detail: String },
+    #[error("{path}: request {index} of {point} stands there twice\nhint: this file was changed or damaged: restore it, or measure that point again", path = path.display())]
+    Doubled { path: PathBuf, point: String, index: u32 },
     #[error("{path} is being written by another topobench\nhint: wait until that one has ended, then resume", path = path.display())]
     Busy { path: PathBuf },
     #[error("{path} is not a manifest of this program: {detail}\nhint: it was changed or damaged; a run can't be read without it: restore it, or remove its directory", path = path.display())]

@@ -12,6 +12,7 @@ use crate::outcome::{PointFacts, PointKey};
 use crate::plan::goodput_unit::GoodputUnit;
 use crate::plan::options::SloOptions;
 use crate::plan::window::Window;
+use crate::words;
 use std::path::Path;
 
 /// Records to make room for at once, whatever the manifest says was offered.
@@ -106,6 +107,12 @@ fn own_points(
             builder.push(&entry.record);
         }
     })?;
+    for (facts, _, builder) in &building {
+        if let Some(index) = builder.doubled() {
+            let (path, point) = (run.join(dir::JOURNAL), words::named(facts.key.rate));
+            return Err(RecordError::Doubled { path, point, index });
+        }
+    }
     let point = |(facts, stretch, builder): (&PointFacts, Option<Stretch>, SamplesBuilder)| {
         let all = stretch.is_none().then_some(facts.offered);
         let samples = builder.finish(all);

@@ -2,6 +2,7 @@
 
 use crate::observe::{http, identity};
 use crate::plan::access::Access;
+use crate::plan::mask::masked_text;
 use crate::tls;
 use std::time::Duration;
 
@@ -42,10 +43,18 @@ pub(super) async fn identify(url: &str, model: &str, access: &Access) -> Result<
     };
     if answer.status().is_redirection() {
         let target = answer.headers().get("location").and_then(|value| value.to_str().ok());
-        let target = target.map(|target| target.split(['?', '#']).next().unwrap_or_default());
+        // What follows may be a secret, and so may what stands before the host.
+        let target = target.map(|target| masked_text(target.split(['?', '#']).next().unwrap_or_default()));
+        let target = target.unwrap_or_else(|| "a place that it doesn't tell".to_string());
         return Err(IdentityError {
-            detail: format!("GET /v1/models: HTTP {}, to {}", answer.status(), target.unwrap_or("nowhere")),
+            detail: format!("GET /v1/models: HTTP {}, to {target}", answer.status()),
             hint: "redirects are not followed: name the server that answers".to_string(),
+        });
+    }
+    if answer.status().is_server_error() {
+        return Err(IdentityError {
+            detail: format!("GET /v1/models: HTTP {}", answer.status()),
+            hint: "something answers there and can't serve, or not yet: look at its log, and try again".to_string(),
         });
     }
     if !answer.status().is_success() {

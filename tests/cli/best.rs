@@ -115,6 +115,21 @@ fn the_same_runs_answer_another_slo_and_say_what_they_do_not_tell() {
 }
 
 #[test]
+fn a_race_that_lost_what_it_measured_has_no_other_answer() {
+    let (place, _) = raced();
+    let copy = Place::new();
+    let best = copy.path().join("race");
+    let copied = std::process::Command::new("cp").arg("-r").arg(race(place)).arg(&best).status();
+    assert!(copied.is_ok_and(|status| status.success()));
+    let candidates = read_json(best.join("best.json"))["candidates"].as_array().expect("candidates").clone();
+    let measured = candidates.iter().find(|c| c["measured"].is_object()).expect("one that was measured");
+    std::fs::remove_dir_all(best.join("candidates").join(measured["dir"].as_str().expect("a directory")))
+        .expect("gone");
+    let refused = copy.type_in("best --judge race").expect(2).stderr;
+    assert!(refused.contains(measured["label"].as_str().expect("a label")) && refused.contains("hint: "), "{refused}");
+}
+
+#[test]
 fn a_race_that_was_killed_goes_on_where_it_was() {
     let place = Place::new();
     let mut child = place

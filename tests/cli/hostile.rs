@@ -135,11 +135,31 @@ fn a_run_without_a_point_is_no_figure() {
     let mut manifest = crate::support::read_json(run.join("manifest.json"));
     manifest["points"][0]["offered"] = u32::MAX.into();
     std::fs::write(run.join("manifest.json"), manifest.to_string()).expect("written");
-    let refused = place.type_in("compare latest latest").expect(1).stderr;
+    let refused = place.type_in("compare latest latest").expect(2).stderr;
     assert!(refused.contains("4294967295 requests is more than any has"), "nothing is made of them: {refused}");
     manifest["points"] = serde_json::json!([]);
     std::fs::write(run.join("manifest.json"), manifest.to_string()).expect("written");
     let refused = place.type_in("plot latest").expect(2);
     assert!(refused.stderr.contains("has no measured point"), "{}", refused.stderr);
     drop(ended);
+}
+
+#[test]
+fn a_run_whose_files_were_changed_is_refused_with_the_place_and_what_to_do() {
+    let place = Place::new();
+    place.measure("simple --num-prompts 4").measured();
+    let run = place.runs("random").remove(0);
+    let line = format!("show {}", run.display());
+    let journal = std::fs::read_to_string(run.join("requests.jsonl")).expect("a journal");
+    std::fs::write(run.join("requests.jsonl"), journal.repeat(2)).expect("written");
+    let doubled = place.type_in(&line).expect(2).stderr;
+    assert!(doubled.contains("requests.jsonl: request 0 of") && doubled.contains("stands there twice"), "{doubled}");
+    std::fs::write(run.join("requests.jsonl"), journal.replacen("\"due\":", "\"dew\":", 1)).expect("written");
+    let changed = place.type_in(&line).expect(2).stderr;
+    assert!(changed.contains("requests.jsonl, line 1") && changed.contains("hint: "), "{changed}");
+    std::fs::write(run.join("manifest.json"), "{\"version\": 1").expect("written");
+    for line in [line, format!("compare {0} {0}", run.display()), format!("run --resume {}", run.display())] {
+        let damaged = place.type_in(&line).expect(2).stderr;
+        assert!(damaged.contains("is not a manifest") && damaged.contains("hint: "), "{line}: {damaged}");
+    }
 }

@@ -223,3 +223,22 @@ async fn a_text_that_stops_answers_may_end_them_early() {
     measure(url.clone(), &["--extra-body", r#"{"stop":["b"]}"#], &[]).await.is_measured();
     assert_eq!(measure(url, &[], &[]).await.code(), Some(3), "without it they are too short");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_sends_elsewhere_or_is_not_ready_is_told_without_secrets() {
+    let told = async |status: &'static str| {
+        let server = Server::start(move |_: Received, mut answer: Answer| async move {
+            answer.whole(status, "").await;
+            Some(answer)
+        })
+        .await;
+        let measured = measure(server.address.to_string(), &[], &[]).await;
+        assert_eq!(measured.code(), Some(3), "{}", measured.said());
+        assert!(!measured.said().contains("s3cret"), "{}", measured.said());
+        measured.said()
+    };
+    let moved = told("301 Moved Permanently\r\nLocation: https://me:s3cret@gpu7/v1/models?key=s3cret").await;
+    assert!(moved.contains("to https://***@gpu7/v1/models") && moved.contains("redirects are not followed"), "{moved}");
+    let busy = told("503 Service Unavailable").await;
+    assert!(busy.contains("GET /v1/models: HTTP 503") && busy.contains("not yet"), "{busy}");
+}

@@ -9,6 +9,7 @@ mod large_fleet;
 mod resume;
 mod search;
 mod secrets;
+mod sessions;
 mod signals;
 mod startup;
 mod support;

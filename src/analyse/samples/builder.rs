@@ -74,6 +74,13 @@ impl SamplesBuilder {
         }
     }
 
+    /// A request that was pushed twice.
+    pub(crate) fn doubled(&self) -> Option<u32> {
+        let mut indices = self.samples.index.clone();
+        indices.sort_unstable();
+        indices.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
+    }
+
     /// Sorts by due and adds what was offered and left no record.
     pub fn finish(self, offered: Option<u32>) -> Samples {
         let mut s = self.samples;

@@ -143,7 +143,12 @@ impl Reading<'_> {
 
     fn file(&mut self, path: &Path) -> Result<(), WorkloadError> {
         self.file = path.to_path_buf();
-        let unreadable = |source| WorkloadError::Read { path: path.into(), source };
+        let unreadable = |source: std::io::Error| match source.kind() {
+            std::io::ErrorKind::InvalidData => {
+                WorkloadError::File { path: path.into(), problem: source.to_string(), remedy: FORMATS }
+            }
+            _ => WorkloadError::Read { path: path.into(), source },
+        };
         let mut reader = files::open(path).map_err(unreadable)?;
         let start = reader.fill_buf().map_err(unreadable)?;
         if start.is_empty() {

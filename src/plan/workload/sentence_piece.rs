@@ -15,7 +15,7 @@ const SPACE: &str = "\u{2581}";
 const LONGEST: usize = 512;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum PieceKind {
     Normal,
     Unknown,
     /// `<s>`, `</s>`: never part of a text.
@@ -27,16 +27,16 @@ enum Kind {
 }
 
 #[derive(Debug)]
-struct Piece {
+struct VocabularyPiece {
     text: String,
     score: f32,
-    kind: Kind,
+    kind: PieceKind,
 }
 
 /// The model as far as it matters here, with the format's defaults.
 #[derive(Debug)]
-struct Model {
-    pieces: Vec<Piece>,
+struct SentencePieceModel {
+    pieces: Vec<VocabularyPiece>,
     /// 1: unigram, 2: BPE; words and characters are no models of today.
     algorithm: u64,
     byte_fallback: bool,
@@ -55,8 +55,9 @@ pub(super) fn is_sentence_piece(bytes: &[u8]) -> bool {
 /// # Errors
 /// In words.
 pub(super) fn into_json(bytes: &[u8], begins: bool) -> Result<Vec<u8>, String> {
-    let model = Model::read(bytes)?;
-    let unknown = model.pieces.iter().position(|piece| piece.kind == Kind::Unknown).ok_or("it has no unknown piece")?;
+    let model = SentencePieceModel::read(bytes)?;
+    let unknown =
+        model.pieces.iter().position(|piece| piece.kind == PieceKind::Unknown).ok_or("it has no unknown piece")?;
     let cut = match model.algorithm {
         1 => model.unigram(unknown),
         2 => model.merges(unknown),
@@ -90,9 +91,9 @@ fn before_each(id: usize) -> Json {
     })
 }
 
-impl Model {
-    fn read(bytes: &[u8]) -> Result<Model, String> {
-        let mut model = Model {
+impl SentencePieceModel {
+    fn read(bytes: &[u8]) -> Result<SentencePieceModel, String> {
+        let mut model = SentencePieceModel {
             pieces: Vec::new(),
             algorithm: 1,
             byte_fallback: false,
@@ -102,7 +103,7 @@ impl Model {
         };
         for field in wire::fields(bytes) {
             match field? {
-                (1, Value::Bytes(piece)) => model.pieces.push(Piece::read(piece)?),
+                (1, Value::Bytes(piece)) => model.pieces.push(VocabularyPiece::read(piece)?),
                 (2, Value::Bytes(trainer)) => model.read_trainer(trainer)?,
                 (3, Value::Bytes(normalizer)) => model.read_normalizer(normalizer)?,
                 _ => {}
@@ -135,10 +136,10 @@ impl Model {
     }
 
     fn added(&self) -> Vec<Json> {
-        let taken_out = |kind| matches!(kind, Kind::Unknown | Kind::Control | Kind::UserDefined);
-        let added = |(id, piece): (usize, &Piece)| {
+        let taken_out = |kind| matches!(kind, PieceKind::Unknown | PieceKind::Control | PieceKind::UserDefined);
+        let added = |(id, piece): (usize, &VocabularyPiece)| {
             json!({"id": id, "content": piece.text, "single_word": false, "lstrip": false, "rstrip": false,
-                   "normalized": false, "special": piece.kind != Kind::UserDefined})
+                   "normalized": false, "special": piece.kind != PieceKind::UserDefined})
         };
         self.pieces.iter().enumerate().filter(|(_, piece)| taken_out(piece.kind)).map(added).collect()
     }
@@ -169,12 +170,12 @@ impl Model {
 
     /// Which two pieces make a third is not written down: any two that are pieces, the best score first.
     fn merges(&self, unknown: usize) -> Json {
-        let of_texts = |piece: &Piece| matches!(piece.kind, Kind::Normal | Kind::UserDefined);
+        let of_texts = |piece: &VocabularyPiece| matches!(piece.kind, PieceKind::Normal | PieceKind::UserDefined);
         let numbered = || self.pieces.iter().enumerate();
         let ids: HashMap<&str, usize> =
             numbered().filter(|(_, piece)| of_texts(piece)).map(|(id, piece)| (piece.text.as_str(), id)).collect();
         let mut merges = Vec::new();
-        for piece in self.pieces.iter().filter(|piece| piece.kind == Kind::Normal && piece.text.len() <= LONGEST) {
+        for piece in self.pieces.iter().filter(|piece| piece.kind == PieceKind::Normal && piece.text.len() <= LONGEST) {
             let cuts = piece.text.char_indices().skip(1).map(|(at, _)| piece.text.split_at(at));
             let mut pairs: Vec<_> = cuts.filter_map(|(l, r)| Some((ids.get(l)?, ids.get(r)?, l, r))).collect();
             pairs.sort_unstable();
@@ -191,9 +192,9 @@ impl Model {
     }
 }
 
-impl Piece {
-    fn read(message: &[u8]) -> Result<Piece, String> {
-        let mut piece = Piece { text: String::new(), score: 0.0, kind: Kind::Normal };
+impl VocabularyPiece {
+    fn read(message: &[u8]) -> Result<VocabularyPiece, String> {
+        let mut piece = VocabularyPiece { text: String::new(), score: 0.0, kind: PieceKind::Normal };
         for field in wire::fields(message) {
             match field? {
                 (1, Value::Bytes(text)) => {
@@ -203,7 +204,7 @@ impl Piece {
                     let score = f32::from_le_bytes(score);
                     piece.score = if score.is_finite() { score } else { return Err("a piece has no score".into()) };
                 }
-                (3, Value::Number(kind)) => piece.kind = Kind::of(kind)?,
+                (3, Value::Number(kind)) => piece.kind = PieceKind::of(kind)?,
                 _ => {}
             }
         }
@@ -211,15 +212,15 @@ impl Piece {
     }
 }
 
-impl Kind {
-    fn of(number: u64) -> Result<Kind, String> {
+impl PieceKind {
+    fn of(number: u64) -> Result<PieceKind, String> {
         Ok(match number {
-            1 => Kind::Normal,
-            2 => Kind::Unknown,
-            3 => Kind::Control,
-            4 => Kind::UserDefined,
-            5 => Kind::Unused,
-            6 => Kind::Byte,
+            1 => PieceKind::Normal,
+            2 => PieceKind::Unknown,
+            3 => PieceKind::Control,
+            4 => PieceKind::UserDefined,
+            5 => PieceKind::Unused,
+            6 => PieceKind::Byte,
             _ => return Err(format!("a piece is of the unknown kind {number}")),
         })
     }

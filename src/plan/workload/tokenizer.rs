@@ -175,12 +175,12 @@ fn is_tekken(bytes: &[u8]) -> bool {
 /// Whether a server puts `<s>` before each prompt, as the model's settings beside its tokenizer say.
 fn begins_prompts(tokenizer: &Path) -> bool {
     let settings = files::read(&tokenizer.with_file_name("tokenizer_config.json"), LARGEST);
-    let settings = settings.ok().and_then(|bytes| serde_json::from_slice::<Settings>(&bytes).ok());
+    let settings = settings.ok().and_then(|bytes| serde_json::from_slice::<TokenizerConfig>(&bytes).ok());
     settings.is_some_and(|settings| settings.add_bos_token)
 }
 
 #[derive(Deserialize)]
-struct Settings {
+struct TokenizerConfig {
     #[serde(default)]
     add_bos_token: bool,
 }
