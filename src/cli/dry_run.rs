@@ -166,6 +166,11 @@ fn describe_arm(out: &mut String, arm: &ArmPlan, dry: &DryArm) {
             instance.name, ports.http, ports.side_channel, ports.internal
         );
         let _ = writeln!(out, "    {}", instance.command.shell_line());
+        for part in &instance.more_parts {
+            let gpus = part.gpus.ids().join(",");
+            let _ = writeln!(out, "    {}: GPU {gpus}", part.name);
+            let _ = writeln!(out, "      {}", part.command.shell_line());
+        }
     }
 }
 

@@ -56,6 +56,8 @@ pub(super) struct ServeArgs {
     pub data_parallel_size: u32,
     #[arg(long, default_value_t = 1)]
     pub pipeline_parallel_size: u32,
+    #[command(flatten)]
+    pub nodes: NodeArgs,
     #[arg(long)]
     pub enable_expert_parallel: bool,
     /// Share of each GPU's memory for weights and KV cache, 0 to 1.
@@ -93,6 +95,34 @@ pub(super) struct ServeArgs {
     pub inert: InertArgs,
     #[command(flatten)]
     pub sim: SimArgs,
+}
+
+/// Where several nodes have a part of one engine.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Engines over several nodes")]
+pub(super) struct NodeArgs {
+    /// Nodes that ranks lie over.
+    #[arg(long, default_value_t = 1)]
+    pub nnodes: u32,
+    #[arg(long, default_value_t = 0)]
+    pub node_rank: u32,
+    #[arg(long, default_value = "127.0.0.1")]
+    pub master_addr: String,
+    #[arg(long, default_value_t = 29501)]
+    pub master_port: u16,
+    /// Data-parallel ranks on this node.
+    #[arg(long)]
+    pub data_parallel_size_local: Option<u32>,
+    #[arg(long)]
+    pub data_parallel_start_rank: Option<u32>,
+    /// The first node's.
+    #[arg(long)]
+    pub data_parallel_address: Option<String>,
+    #[arg(long, default_value_t = 29550)]
+    pub data_parallel_rpc_port: u16,
+    /// Answer no requests: work for the first node.
+    #[arg(long)]
+    pub headless: bool,
 }
 
 /// vLLM's flags that change nothing in a simulation.
@@ -289,6 +319,12 @@ fn canonical(argument: OsString) -> OsString {
         "-pp" => Some("--pipeline-parallel-size"),
         "-ep" => Some("--enable-expert-parallel"),
         "-asc" => Some("--api-server-count"),
+        "-n" => Some("--nnodes"),
+        "-r" => Some("--node-rank"),
+        "-dpl" => Some("--data-parallel-size-local"),
+        "-dpr" => Some("--data-parallel-start-rank"),
+        "-dpa" => Some("--data-parallel-address"),
+        "-dpp" => Some("--data-parallel-rpc-port"),
         _ => None,
     };
     if let Some(long) = long {

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::enginesim::args::{KvTransferConfig, ServeArgs};
 use crate::enginesim::faults::Faults;
+use crate::enginesim::nodes::{Member, MemberError};
 use topobench::predict::model::Parallelism;
 use topobench::predict::model::blocks::{BlockPool, mix};
 use topobench::predict::model::cost::CostModel;
@@ -32,6 +33,8 @@ pub(super) enum ConfigError {
         "ValueError: Total number of attention heads ({heads}) must be divisible by tensor parallel size ({tensor_parallel})."
     )]
     Heads { heads: u32, tensor_parallel: u32 },
+    #[error(transparent)]
+    Member(#[from] MemberError),
     #[error("ValueError: --gpu-memory-utilization must be above 0 and at most 1, not {0}")]
     Utilization(f64),
     #[error("ValueError: --{flag} must be above 0, not {value}")]
@@ -68,6 +71,8 @@ pub(super) struct Config {
     pub host: String,
     pub port: u16,
     pub parallelism: Parallelism,
+    /// Given where several nodes have a part of it.
+    pub member: Option<Member>,
     pub utilization: f64,
     pub max_model_len: u32,
     pub limits: BatchLimits,
@@ -133,6 +138,7 @@ impl Config {
             pipeline_parallel: args.pipeline_parallel_size,
             expert_parallel: args.enable_expert_parallel,
         };
+        let member = Member::resolve(&args.nodes, parallelism, args.inert.api_server_count)?;
         let cost = CostModel::new(model, gpu, parallelism);
         let bytes = args.kv_cache_memory_bytes.map(|bytes| bytes as f64);
         let bytes = bytes.unwrap_or_else(|| cost.kv_memory(utilization));
@@ -148,6 +154,7 @@ impl Config {
             host: args.host,
             port: args.port,
             parallelism,
+            member,
             utilization,
             max_model_len,
             limits,
@@ -294,6 +301,11 @@ mod tests {
             ("qwen3-8b --max-model-len 99999", "greater than the derived"),
             ("qwen3-8b --gpu-memory-utilization 1.5", "at most 1"),
             ("qwen3-8b --sim-speed 0", "--sim-speed must be above 0"),
+            ("qwen3-8b --tensor-parallel-size 8 --nnodes 3", "must evenly divide the total world size (8)"),
+            ("qwen3-8b --tensor-parallel-size 8 --nnodes 2 --node-rank 2", "must be between 0 and 1"),
+            ("qwen3-8b --data-parallel-size 2 --data-parallel-size-local 3", "(3) must be <= data_parallel_size (2)"),
+            ("qwen3-8b --tensor-parallel-size 2 --nnodes 2 --headless --api-server-count 1", "used with --headless"),
+            ("qwen3-8b --headless", "does not simulate"),
             ("qwen3-8b --block-size 0", "--block-size must be above 0"),
             ("qwen3-8b --sim-gpu tpu", "choose one of: h100, h100-vllm-0.22, h100x4-vllm-0.22, h200, a100, l4"),
         ] {

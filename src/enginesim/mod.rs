@@ -11,6 +11,7 @@ mod handoff;
 mod http;
 mod log;
 mod metrics;
+mod nodes;
 mod rank;
 mod serve;
 mod sidechannel;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use futures_util::future::OptionFuture;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -24,6 +25,7 @@ use crate::enginesim::generate::Server;
 use crate::enginesim::http;
 use crate::enginesim::log;
 use crate::enginesim::metrics::Page;
+use crate::enginesim::nodes::Member;
 use crate::enginesim::rank::Ranks;
 use crate::enginesim::startup;
 use crate::enginesim::tokenizer::Vocabulary;
@@ -53,6 +55,12 @@ pub(super) fn run(args: ServeArgs) -> ExitCode {
 }
 
 async fn live(config: Config) -> ExitCode {
+    if let Some(member) = config.member.as_ref().filter(|member| member.headless) {
+        return match startup::wait(&config).await {
+            Some(code) => code,
+            None => member.work(config.faults.has(&Fault::IgnoreSigterm)).await,
+        };
+    }
     let socket = match bind(&config.host, config.port).await {
         Ok(socket) => socket,
         Err(error) => {
@@ -63,6 +71,14 @@ async fn live(config: Config) -> ExitCode {
     if let Some(code) = startup::wait(&config).await {
         return code;
     }
+    let others = match OptionFuture::from(config.member.as_ref().map(Member::gather)).await.transpose() {
+        Ok(others) => others.unwrap_or_default(),
+        Err(error) => {
+            log::traceback(&["  ...", &format!("RuntimeError: {error}")]);
+            return ExitCode::from(1);
+        }
+    };
+    others.into_iter().for_each(|other| drop(tokio::spawn(other.end_with())));
     let mut side_channels = Vec::new();
     if let Some(kv) = &config.kv {
         for rank in 0..config.parallelism.data_parallel {

@@ -17,12 +17,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Flags that topobench decides: given by the user too, two values would fight.
-const OURS: [(&str, &str); 12] = [
+const OURS: [(&str, &str); 14] = [
     ("--host", "engines listen on 127.0.0.1, or on the address of their Slurm node"),
     ("--port", "topobench chooses the ports"),
     ("--uds", "topobench needs a TCP port"),
     ("--tensor-parallel-size", "give --tp, or tensor_parallel in the topology file"),
     ("-tp", "give --tp, or tensor_parallel in the topology file"),
+    ("--master-addr", OVER_NODES),
+    ("--master-port", OVER_NODES),
     ("--api-server-count", "one API server counts what an engine does; more would count apart"),
     ("-asc", "one API server counts what an engine does; more would count apart"),
     ("--served-model-name", "give topobench's own --served-model-name"),
@@ -31,6 +33,8 @@ const OURS: [(&str, &str); 12] = [
     ("--api-key", "put the key into the environment as VLLM_API_KEY: everybody on the machine can read arguments"),
     ("--hf-token", "put the token into the environment as HF_TOKEN: everybody on the machine can read arguments"),
 ];
+
+const OVER_NODES: &str = "with --launcher slurm, topobench lays engines over nodes itself";
 
 /// Variables that topobench sets for each instance.
 const OUR_VARIABLES: [(&str, &str); 4] = [
@@ -45,6 +49,30 @@ pub const PROFILER_DIR: &str = "VLLM_TORCH_PROFILER_DIR";
 pub(super) const SIDE_CHANNEL_HOST: &str = "VLLM_NIXL_SIDE_CHANNEL_HOST";
 pub(super) const SIDE_CHANNEL_PORT: &str = "VLLM_NIXL_SIDE_CHANNEL_PORT";
 pub(super) const INTERNAL_PORT: &str = "VLLM_PORT";
+
+/// vLLM tells the others of an engine that this is where a node is; without it, it guesses by a route to the internet.
+const HOST_IP: &str = "VLLM_HOST_IP";
+
+/// The part of an instance that one node runs; most instances have one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartOf {
+    /// From 0, which answers requests.
+    pub number: usize,
+    pub ports: Ports,
+    /// Of number 0, where all of them meet.
+    pub first: Ports,
+}
+
+impl PartOf {
+    /// The only one.
+    pub fn whole(ports: Ports) -> Self {
+        PartOf { number: 0, ports, first: ports }
+    }
+
+    fn serves(self) -> bool {
+        self.number == 0
+    }
+}
 
 /// A command with its environment, secrets masked wherever it is printed or serialised.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -88,11 +116,11 @@ pub enum ArgvError {
     NotAPort { name: &'static str, value: String },
 }
 
-/// The command of one instance. An unknown version counts as the newest.
+/// The command of one instance, or of its part on one of several nodes. An unknown version counts as the newest.
 pub fn command(
     fleet: &FleetPlan,
     instance: &InstancePlan,
-    ports: Ports,
+    part: PartOf,
     version: Option<EngineVersion>,
 ) -> Result<EngineCommand, ArgvError> {
     refuse_our_flags(instance)?;
@@ -105,41 +133,47 @@ pub fn command(
     if instance.parallelism.data_parallel > 1 && fleet.env.get(INTERNAL_PORT).is_none() {
         env_removed.push(INTERNAL_PORT.to_string());
     } else {
-        env.insert(INTERNAL_PORT.to_string(), EnvValue::Plain(ports.internal.to_string()));
+        env.insert(INTERNAL_PORT.to_string(), EnvValue::Plain(part.ports.internal.to_string()));
     }
     let mut set = |name: &str, value: String| env.insert(name.to_string(), EnvValue::Plain(value));
     if fleet.kv.is_some() {
-        set(SIDE_CHANNEL_PORT, ports.side_channel.to_string());
+        set(SIDE_CHANNEL_PORT, part.ports.side_channel.to_string());
     }
-    match &instance.gpus {
-        GpuAssignment::Cuda(_) => drop(set("CUDA_VISIBLE_DEVICES", instance.gpus.local_ids().join(","))),
+    let address = instance.node_of_part(part.number).map_or_else(|| instance.address(), |node| &node.address);
+    if instance.parts() > 1 {
+        set(HOST_IP, address.to_string());
+    }
+    let gpus = instance.gpus_of_part(part.number);
+    match &gpus {
+        GpuAssignment::Cuda(_) => drop(set("CUDA_VISIBLE_DEVICES", gpus.local_ids().join(","))),
         // ROCm obeys all three; more than one set gives an intersection of renumbered devices.
         GpuAssignment::Hip(_) => {
-            set("HIP_VISIBLE_DEVICES", instance.gpus.local_ids().join(","));
+            set("HIP_VISIBLE_DEVICES", gpus.local_ids().join(","));
             env_removed.extend(["CUDA_VISIBLE_DEVICES".to_string(), "ROCR_VISIBLE_DEVICES".to_string()]);
         }
         GpuAssignment::Virtual(_) | GpuAssignment::None => {}
     }
-    if matches!(instance.gpus, GpuAssignment::Cuda(_)) {
+    if matches!(gpus, GpuAssignment::Cuda(_)) {
         // CUDA's own default numbers the fastest GPU first; NVML, nvidia-smi and topobench go by bus.
         env.entry("CUDA_DEVICE_ORDER".to_string()).or_insert_with(|| EnvValue::Plain("PCI_BUS_ID".to_string()));
     }
     if fleet.kv.is_some() {
         // The default, localhost, may resolve to ::1 on one side of the handshake only.
-        let address = || EnvValue::Plain(instance.address().to_string());
-        env.entry(SIDE_CHANNEL_HOST.to_string()).or_insert_with(address);
+        env.entry(SIDE_CHANNEL_HOST.to_string()).or_insert_with(|| EnvValue::Plain(address.to_string()));
     }
     if let Some(key) = &fleet.api_key {
         env.insert("VLLM_API_KEY".to_string(), EnvValue::Secret(key.clone()));
     }
-    Ok(EngineCommand { program: fleet.program.clone(), args: args(fleet, instance, ports, version), env, env_removed })
+    Ok(EngineCommand { program: fleet.program.clone(), args: args(fleet, instance, part, version), env, env_removed })
 }
 
-fn args(fleet: &FleetPlan, instance: &InstancePlan, ports: Ports, version: Option<EngineVersion>) -> Vec<String> {
+fn args(fleet: &FleetPlan, instance: &InstancePlan, part: PartOf, version: Option<EngineVersion>) -> Vec<String> {
     let mut args: Vec<String> = vec!["serve".into(), fleet.model.clone()];
     let mut flag = |name: &str, value: String| args.extend([name.to_string(), value]);
-    flag("--host", instance.address().to_string());
-    flag("--port", ports.http.to_string());
+    if part.serves() {
+        flag("--host", instance.address().to_string());
+        flag("--port", part.ports.http.to_string());
+    }
     let Parallelism { tensor_parallel, data_parallel, pipeline_parallel, expert_parallel } = instance.parallelism;
     flag("--tensor-parallel-size", tensor_parallel.to_string());
     if pipeline_parallel > 1 {
@@ -147,8 +181,13 @@ fn args(fleet: &FleetPlan, instance: &InstancePlan, ports: Ports, version: Optio
     }
     if data_parallel > 1 {
         flag("--data-parallel-size", data_parallel.to_string());
+    }
+    if data_parallel > 1 && part.serves() {
         // One process sees all ranks: it balances them, and counts each under its `engine` label.
         flag("--api-server-count", "1".into());
+    }
+    if instance.parts() > 1 {
+        over_nodes(instance, part).into_iter().for_each(|(name, value)| flag(name, value));
     }
     if fleet.served_model_name != fleet.model {
         flag("--served-model-name", fleet.served_model_name.clone());
@@ -160,6 +199,9 @@ fn args(fleet: &FleetPlan, instance: &InstancePlan, ports: Ports, version: Optio
         args.push("--enable-expert-parallel".to_string());
     }
     args.extend(profiler_config(fleet, instance, version));
+    if !part.serves() {
+        args.push("--headless".to_string());
+    }
     args.extend(instance.args.iter().cloned());
     args
 }
@@ -175,6 +217,34 @@ fn profiler_config(fleet: &FleetPlan, instance: &InstancePlan, version: Option<E
         }
         None => Vec::new(),
     }
+}
+
+/// How a node finds the others. Where it has whole data-parallel ranks, as vLLM deploys ranks over nodes; else ranks lie over
+/// nodes, which torch.distributed joins.
+fn over_nodes(instance: &InstancePlan, part: PartOf) -> Vec<(&'static str, String)> {
+    let size = instance.parallelism;
+    let ranks = size.gpus() / instance.parts() as u32 / size.gpus_of_rank();
+    let mut flags = Vec::new();
+    if size.data_parallel == 1 || ranks == 0 {
+        flags.extend([
+            ("--nnodes", instance.parts().to_string()),
+            ("--node-rank", part.number.to_string()),
+            ("--master-addr", instance.address().to_string()),
+            ("--master-port", part.first.master().to_string()),
+        ]);
+    } else {
+        flags.push(("--data-parallel-size-local", ranks.to_string()));
+        if !part.serves() {
+            flags.push(("--data-parallel-start-rank", (part.number as u32 * ranks).to_string()));
+        }
+    }
+    if size.data_parallel > 1 {
+        flags.extend([
+            ("--data-parallel-address", instance.address().to_string()),
+            ("--data-parallel-rpc-port", part.first.data_parallel_rpc().to_string()),
+        ]);
+    }
+    flags
 }
 
 /// vLLM's `KVTransferConfig` (`vllm/config/kv_transfer.py`) as JSON.

@@ -42,6 +42,8 @@ pub enum LaunchEvent {
     /// An engine ended that nobody had asked to.
     Died {
         instance: String,
+        /// Where, if it is one of several that had a part of it.
+        node: Option<String>,
         status: ExitStatus,
     },
     Stopping {
@@ -57,6 +59,8 @@ pub struct InstanceExit {
     pub status: ExitStatus,
     /// It had ended before anybody asked it to.
     pub unasked: bool,
+    /// Where it ended first, if it is one of several nodes that had a part of it.
+    pub node: Option<String>,
     /// SIGTERM was not enough.
     pub forced: bool,
     /// Processes of its tree that needed SIGKILL.

@@ -3,21 +3,23 @@
 //! A launch either returns a fleet whose every instance has proved itself, or an error with everything gone again.
 //! A fleet that is dropped without [`Fleet::shutdown`] is killed by its guardians, without grace.
 
+use super::argv::EngineCommand;
 use super::error::LaunchError;
 use super::events::{EngineState, InstanceExit, LaunchEvent};
 use super::gpu_memory::GpuBaseline;
 use super::hosts::Hosts;
-use super::instance::{Death, Instance};
+use super::instance::{Death, Instance, InstancePart};
 use super::member::FleetMember;
+use super::part::{EnginePart, EngineParts};
 use super::planned::{PlannedInstance, lanes, plan_on};
-use super::ports::PortLeases;
+use super::ports::{PortLeases, Ports};
 use super::preflight::{self, PreflightError, Warning};
 use super::process::EngineProcess;
 use super::program::{self, Program};
 use super::readiness::StartingInstance;
 use super::version::EngineVersion;
 use crate::observe::http;
-use crate::plan::deployment::FleetPlan;
+use crate::plan::deployment::{FleetPlan, JobNode};
 use futures_util::future::{join_all, select_all};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -129,7 +131,8 @@ impl Fleet {
         }
         let (member, _, _) = select_all(waiting).await;
         let death = member.death().await;
-        (self.events)(LaunchEvent::Died { instance: death.instance.clone(), status: death.status });
+        let (instance, node) = (death.instance.clone(), death.node.clone());
+        (self.events)(LaunchEvent::Died { instance, node, status: death.status });
         death
     }
 
@@ -230,20 +233,9 @@ impl Launch<'_> {
 
     /// Starts one instance and waits for its proof. The outer error: it could not even be started.
     async fn instance(&self, planned: &PlannedInstance) -> Result<(FleetMember, Result<(), LaunchError>), LaunchError> {
-        let log = self.options.log_dir.join(format!("{}.log", planned.name));
         let started = Instant::now();
-        let host = self.hosts.named(planned.node.as_ref());
-        let guardian = &self.options.guardian;
-        let process = EngineProcess::spawn(&host, &planned.name, &planned.command, guardian, Some(&log))
-            .await
-            .map_err(|source| LaunchError::Spawn { instance: planned.name.clone(), source })?;
-        (self.events)(LaunchEvent::Started {
-            instance: planned.name.clone(),
-            pid: process.pid(),
-            command: planned.command.shell_line(),
-            log: log.clone(),
-        });
-        let mut member = FleetMember::new(self.describe(planned, process.pid(), log), process);
+        let parts = self.spawn_all(planned).await?;
+        let mut member = FleetMember::new(self.describe(planned, &parts), parts);
         let proof = tokio::select! {
             proof = self.prove(&member, started) => proof,
             () = self.stop.cancelled() => Err(LaunchError::Cancelled),
@@ -260,6 +252,52 @@ impl Launch<'_> {
         Ok((member, result))
     }
 
+    /// All parts of an instance at once, since they wait for each other. If one can't be started, the others end again.
+    async fn spawn_all(&self, planned: &PlannedInstance) -> Result<EngineParts, LaunchError> {
+        let node = planned.node.as_ref().filter(|_| !planned.more_parts.is_empty());
+        let first = self.spawn(&planned.name, planned.node.as_ref(), node, planned.ports, &planned.command);
+        let more = planned.more_parts.iter();
+        let more =
+            more.map(|part| self.spawn(&part.name, Some(&part.node), Some(&part.node), part.ports, &part.command));
+        let (first, more) = tokio::join!(first, join_all(more));
+        let (mut started, mut failure) = (Vec::new(), None);
+        for part in std::iter::once(first).chain(more) {
+            match part {
+                Ok(part) => started.push(part),
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        if let Some(error) = failure {
+            join_all(started.iter().map(|part| part.process.stop(Duration::ZERO))).await;
+            return Err(error);
+        }
+        let first = started.remove(0);
+        Ok(EngineParts::new(first, started))
+    }
+
+    /// `told`: the node, if the instance has parts on several.
+    async fn spawn(
+        &self,
+        name: &str,
+        node: Option<&JobNode>,
+        told: Option<&JobNode>,
+        ports: Ports,
+        command: &EngineCommand,
+    ) -> Result<EnginePart, LaunchError> {
+        let log = self.options.log_dir.join(format!("{name}.log"));
+        let host = self.hosts.named(node);
+        let process = EngineProcess::spawn(&host, name, command, &self.options.guardian, Some(&log))
+            .await
+            .map_err(|source| LaunchError::Spawn { instance: name.to_string(), source })?;
+        (self.events)(LaunchEvent::Started {
+            instance: name.to_string(),
+            pid: process.pid(),
+            command: command.shell_line(),
+            log: log.clone(),
+        });
+        Ok(EnginePart { name: name.to_string(), node: told.map(|node| node.name.clone()), process, log, ports })
+    }
+
     async fn prove(&self, member: &FleetMember, started: Instant) -> Result<super::readiness::Proof, LaunchError> {
         let instance = &member.instance;
         let http = http::client(self.plan.ready_timeout, false).map_err(|error| LaunchError::Spawn {
@@ -267,13 +305,10 @@ impl Launch<'_> {
             source: std::io::Error::other(error).into(),
         })?;
         let candidate = StartingInstance {
-            name: &instance.name,
-            process: &member.process,
-            port: instance.ports.http,
+            parts: &member.parts,
             base_url: &instance.base_url,
             model: &self.plan.served_model_name,
             api_key: self.plan.api_key.as_ref(),
-            log_path: &instance.log,
             started,
             patience: self.plan.ready_timeout,
         };
@@ -281,7 +316,16 @@ impl Launch<'_> {
         candidate.prove(&http, on_phase).await.map_err(LaunchError::Start)
     }
 
-    fn describe(&self, planned: &PlannedInstance, pid: i32, log: PathBuf) -> Instance {
+    fn describe(&self, planned: &PlannedInstance, parts: &EngineParts) -> Instance {
+        let first = parts.first();
+        let more = planned.more_parts.iter().zip(&parts.all()[1..]);
+        let more = more.map(|(planned, part)| InstancePart {
+            name: part.name.clone(),
+            node: planned.node.name.clone(),
+            pid: part.process.pid(),
+            command: planned.command.clone(),
+            log: part.log.clone(),
+        });
         Instance {
             name: planned.name.clone(),
             role: planned.role,
@@ -291,13 +335,14 @@ impl Launch<'_> {
             node: planned.node.as_ref().map(|node| node.name.clone()),
             base_url: planned.base_url(),
             ports: planned.ports,
-            pid,
+            pid: first.process.pid(),
             version: None,
             model: self.plan.served_model_name.clone(),
             max_model_len: None,
             command: planned.command.clone(),
-            log,
+            log: first.log.clone(),
             ready_after: Duration::ZERO,
+            more_parts: more.collect(),
         }
     }
 }

@@ -133,6 +133,7 @@ mod tests {
             gpus,
             args: vec![],
             node: None,
+            more_nodes: Vec::new(),
         };
         let present = [gpu(0, 1, &[]), gpu(1, 1, &[])];
         let kept = |gpus| -> Vec<u32> { of_fleet(&[instance(gpus)], &present).iter().map(|gpu| gpu.index).collect() };

@@ -22,7 +22,7 @@ impl Hosts {
     /// Reaches every node that an instance names, through a step on it that lasts as long as this.
     pub(super) async fn reach(instances: &[InstancePlan], program: &Path) -> Result<Hosts, NodeError> {
         let mut names: Vec<&str> = Vec::new();
-        for node in instances.iter().filter_map(|instance| instance.node.as_ref()) {
+        for node in instances.iter().flat_map(|instance| instance.node.iter().chain(&instance.more_nodes)) {
             if !names.contains(&node.name.as_str()) {
                 names.push(&node.name);
             }

@@ -38,13 +38,29 @@ pub struct Instance {
     pub log: PathBuf,
     /// From its start to its first token.
     pub ready_after: Duration,
+    /// On further nodes, where it is larger than one.
+    pub more_parts: Vec<InstancePart>,
+}
+
+/// What one further node runs of an instance.
+#[derive(Debug, Clone, Serialize)]
+pub struct InstancePart {
+    /// `replica-0@n2`, as its step and its log are called.
+    pub name: String,
+    pub node: String,
+    pub pid: i32,
+    pub command: EngineCommand,
+    pub log: PathBuf,
 }
 
 /// An engine that ended although nobody had asked it to.
 #[derive(Debug, Clone)]
 pub struct Death {
     pub instance: String,
+    /// Where, if it is one of several that had a part of it.
+    pub node: Option<String>,
     pub status: ExitStatus,
+    pub log: PathBuf,
     pub cause: Option<Cause>,
     /// The log's last lines, oldest first.
     pub log_tail: Vec<String>,

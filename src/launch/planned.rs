@@ -1,15 +1,16 @@
 //! A fleet's instances with their ports and commands, before anything is started, and the order in which they may start.
 
-use super::argv::{self, EngineCommand};
+use super::argv::{self, EngineCommand, PartOf};
 use super::error::LaunchError;
 use super::host::Host;
 use super::hosts::Hosts;
-use super::ports::{self, PortError, PortLeases, PortRequest, Ports};
+use super::ports::{self, PortError, PortLeases, PortNeed, PortRequest, Ports};
 use super::version::EngineVersion;
 use crate::plan::deployment::{FleetPlan, GpuAssignment, InstancePlan, JobNode};
 use crate::plan::parallelism::Parallelism;
 use crate::plan::topology::Role;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// An instance with its ports and command, before its start.
 #[derive(Debug, Clone, Serialize)]
@@ -23,6 +24,20 @@ pub struct PlannedInstance {
     /// `None`: this machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node: Option<JobNode>,
+    pub ports: Ports,
+    pub command: EngineCommand,
+    /// Those beside the first, where several nodes have a part of it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub more_parts: Vec<PlannedPart>,
+}
+
+/// What one further node runs of an instance.
+#[derive(Debug, Clone, Serialize)]
+pub struct PlannedPart {
+    /// `replica-0@n2`.
+    pub name: String,
+    pub gpus: GpuAssignment,
+    pub node: JobNode,
     pub ports: Ports,
     pub command: EngineCommand,
 }
@@ -45,10 +60,32 @@ pub fn plan_commands(
     version: Option<EngineVersion>,
 ) -> Result<(Vec<PlannedInstance>, PortLeases), LaunchError> {
     let request = port_request(plan, http_port)?;
-    let ranks: Vec<u32> = plan.instances.iter().map(|instance| instance.parallelism.gpus()).collect();
-    let (ports, leases) = ports::choose(&ranks, request)?;
-    let planned = plan.instances.iter().zip(ports).map(|(instance, ports)| planned(plan, instance, ports, version));
-    Ok((planned.collect::<Result<_, LaunchError>>()?, leases))
+    let parts: Vec<PartPosition> = positions(plan).collect();
+    let needs: Vec<PortNeed> = parts.iter().map(|position| position.need(plan)).collect();
+    let (ports, leases) = ports::choose(&needs, request)?;
+    Ok((with_ports(plan, parts.into_iter().zip(ports).collect(), version)?, leases))
+}
+
+/// A part of an instance, both by position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct PartPosition {
+    instance: usize,
+    part: usize,
+}
+
+impl PartPosition {
+    fn need(self, plan: &FleetPlan) -> PortNeed {
+        PortNeed { ranks: plan.instances[self.instance].parallelism.gpus(), serves: self.part == 0 }
+    }
+
+    fn is_on(self, plan: &FleetPlan, node: &str) -> bool {
+        plan.instances[self.instance].node_of_part(self.part).is_some_and(|there| there.name == node)
+    }
+}
+
+fn positions(plan: &FleetPlan) -> impl Iterator<Item = PartPosition> {
+    let instances = plan.instances.iter().enumerate();
+    instances.flat_map(|(instance, planned)| (0..planned.parts()).map(move |part| PartPosition { instance, part }))
 }
 
 /// [`plan_commands`] with ports that are free where each instance runs. Those on nodes stay taken while `hosts` are known.
@@ -62,23 +99,17 @@ pub(super) async fn plan_on(
         return plan_commands(plan, http_port, version).map(|(planned, leases)| (planned, Some(leases)));
     }
     let request = port_request(plan, http_port)?;
-    let mut all = Vec::new();
+    let mut all = BTreeMap::new();
     for host in hosts.all() {
         let Host::Node(node) = host else { continue };
         let name = &node.facts().name;
-        let is_there = |i: &&InstancePlan| i.node.as_ref().is_some_and(|node| node.name == *name);
-        let there: Vec<&InstancePlan> = plan.instances.iter().filter(is_there).collect();
-        let ranks = there.iter().map(|instance| instance.parallelism.gpus()).collect();
+        let there: Vec<PartPosition> = positions(plan).filter(|position| position.is_on(plan, name)).collect();
+        let needs = there.iter().map(|position| position.need(plan)).collect();
         let refused = |detail| PortError::OnNode { node: name.clone(), detail };
-        let ports = node.choose_ports(ranks, request).await?.map_err(refused)?;
-        for (instance, ports) in there.into_iter().zip(ports) {
-            all.push(planned(plan, instance, ports, version)?);
-        }
+        let ports = node.choose_ports(needs, request).await?.map_err(refused)?;
+        all.extend(there.into_iter().zip(ports));
     }
-    // Nodes have their instances in the plan's order, and the plan may take turns between nodes.
-    let position = |planned: &PlannedInstance| plan.instances.iter().position(|i| i.name() == planned.name);
-    all.sort_by_key(position);
-    Ok((all, None))
+    Ok((with_ports(plan, all, version)?, None))
 }
 
 fn port_request(plan: &FleetPlan, http_port: Option<u16>) -> Result<PortRequest, LaunchError> {
@@ -89,13 +120,34 @@ fn port_request(plan: &FleetPlan, http_port: Option<u16>) -> Result<PortRequest,
     })
 }
 
-fn planned(
+/// In the plan's order.
+fn with_ports(
     plan: &FleetPlan,
-    instance: &InstancePlan,
-    ports: Ports,
+    ports: BTreeMap<PartPosition, Ports>,
     version: Option<EngineVersion>,
-) -> Result<PlannedInstance, LaunchError> {
-    Ok(PlannedInstance {
+) -> Result<Vec<PlannedInstance>, LaunchError> {
+    let mut all: Vec<PlannedInstance> = Vec::new();
+    for (PartPosition { instance: at, part }, ports) in ports {
+        let instance = &plan.instances[at];
+        // Parts come in their order, the first one first.
+        let first = all.last().filter(|_| part > 0).map_or(ports, |instance| instance.ports);
+        let command = argv::command(plan, instance, PartOf { number: part, ports, first }, version)?;
+        match (all.last_mut(), instance.node_of_part(part)) {
+            (Some(planned), Some(node)) if part > 0 => planned.more_parts.push(PlannedPart {
+                name: format!("{}@{}", planned.name, node.name),
+                gpus: instance.gpus_of_part(part),
+                node: node.clone(),
+                ports,
+                command,
+            }),
+            _ => all.push(planned(instance, ports, command)),
+        }
+    }
+    Ok(all)
+}
+
+fn planned(instance: &InstancePlan, ports: Ports, command: EngineCommand) -> PlannedInstance {
+    PlannedInstance {
         name: instance.name(),
         role: instance.role,
         index: instance.index,
@@ -103,8 +155,9 @@ fn planned(
         gpus: instance.gpus.clone(),
         node: instance.node.clone(),
         ports,
-        command: argv::command(plan, instance, ports, version)?,
-    })
+        command,
+        more_parts: Vec::new(),
+    }
 }
 
 /// Groups of instances, by position, that share a GPU with one another directly or through a third.
@@ -138,6 +191,7 @@ mod tests {
             gpus: GpuAssignment::Virtual(ids.iter().map(|id| (*id).to_string()).collect()),
             args: vec![],
             node: None,
+            more_nodes: Vec::new(),
         };
         FleetPlan {
             program: "vllm".into(),

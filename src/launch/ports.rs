@@ -35,6 +35,33 @@ pub struct Ports {
     pub internal: u16,
 }
 
+impl Ports {
+    /// `--master-port` of an engine that several nodes share: the last of its window, which vLLM's own search from the
+    /// first one on doesn't reach.
+    pub(super) fn master(self) -> u16 {
+        self.internal + INTERNAL_WINDOW - 1
+    }
+
+    /// `--data-parallel-rpc-port` of such an engine.
+    pub(super) fn data_parallel_rpc(self) -> u16 {
+        self.internal + INTERNAL_WINDOW - 2
+    }
+}
+
+/// An engine, or one node's share of it, that needs ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortNeed {
+    pub ranks: u32,
+    /// Whether it answers requests. Only then it gets the HTTP port that somebody asked for.
+    pub serves: bool,
+}
+
+impl PortNeed {
+    pub fn of_engine(ranks: u32) -> Self {
+        PortNeed { ranks, serves: true }
+    }
+}
+
 /// First ports that the user insists on; what is not given is searched for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortRequest {
@@ -94,15 +121,16 @@ pub struct PortLeases {
     _locks: Vec<UnixListener>,
 }
 
-/// Ports for instances with these numbers of ranks, in their order. vLLM's data-parallel ranks take side channels from the first one
+/// Ports for each, in their order. vLLM's data-parallel ranks take side channels from the first one
 /// on: `VLLM_NIXL_SIDE_CHANNEL_PORT` plus the rank's index; up to 0.10 every rank of any kind had one.
-pub fn choose(ranks: &[u32], request: PortRequest) -> Result<(Vec<Ports>, PortLeases), PortError> {
+pub fn choose(needs: &[PortNeed], request: PortRequest) -> Result<(Vec<Ports>, PortLeases), PortError> {
     let mut search = PortSearch { given: HashSet::new(), locks: Vec::new() };
     let mut next = (request.http, request.side_channel, request.internal);
-    let mut chosen = Vec::with_capacity(ranks.len());
-    for &ranks in ranks {
+    let mut chosen = Vec::with_capacity(needs.len());
+    for &PortNeed { ranks, serves } in needs {
         let stride = u16::try_from(ranks).unwrap_or(u16::MAX).checked_next_multiple_of(RASTER).unwrap_or(u16::MAX);
-        let http = search.block(Purpose::Http, &mut next.0, HTTP_BASE, 1)?;
+        let mut any = None;
+        let http = search.block(Purpose::Http, if serves { &mut next.0 } else { &mut any }, HTTP_BASE, 1)?;
         let side_channel = search.block(Purpose::SideChannel, &mut next.1, SIDE_CHANNEL_BASE, stride)?;
         let internal = search.block(Purpose::Internal, &mut next.2, INTERNAL_BASE, INTERNAL_WINDOW)?;
         chosen.push(Ports { http, side_channel, internal });
@@ -250,7 +278,8 @@ mod tests {
 
     #[test]
     fn instances_get_disjoint_blocks_wide_enough_for_their_ranks() {
-        let (ports, _leases) = choose(&[1, 32, 1], PortRequest::default()).expect("this host has free ports");
+        let (ports, _leases) =
+            choose(&[1, 32, 1].map(PortNeed::of_engine), PortRequest::default()).expect("this host has free ports");
         let apart = |a: u16, a_width: u16, b: u16, b_width: u16| a + a_width <= b || b + b_width <= a;
         assert!(apart(ports[0].side_channel, 16, ports[1].side_channel, 32));
         assert!(apart(ports[1].side_channel, 32, ports[2].side_channel, 16));
@@ -269,6 +298,20 @@ mod tests {
         ranks.iter().zip(ports).flat_map(of).collect()
     }
 
+    fn needs(ranks: &[u32]) -> Vec<PortNeed> {
+        ranks.iter().copied().map(PortNeed::of_engine).collect()
+    }
+
+    #[test]
+    fn a_port_that_was_asked_for_is_kept_for_who_answers_requests() {
+        let (_listener, taken) = listen();
+        let request = PortRequest { http: Some(taken), ..Default::default() };
+        let share = PortNeed { ranks: 4, serves: false };
+        let (ports, _leases) = choose(&[share], request).expect("needs no port in particular");
+        assert_ne!(ports[0].http, taken);
+        assert!(ports[0].master() < ports[0].internal + INTERNAL_WINDOW);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(12))]
 
@@ -279,8 +322,8 @@ mod tests {
             first in 1usize..16,
         ) {
             let (ours, theirs) = ranks.split_at(first.min(ranks.len() - 1));
-            let (our_ports, _our_leases) = choose(ours, PortRequest::default()).expect("free ports");
-            let (their_ports, _their_leases) = choose(theirs, PortRequest::default()).expect("free ports");
+            let (our_ports, _our_leases) = choose(&needs(ours), PortRequest::default()).expect("free ports");
+            let (their_ports, _their_leases) = choose(&needs(theirs), PortRequest::default()).expect("free ports");
             let all = [used(ours, &our_ports), used(theirs, &their_ports)].concat();
             let unique: HashSet<u16> = all.iter().copied().collect();
             prop_assert_eq!(unique.len(), all.len(), "{:?} {:?}", our_ports, their_ports);
@@ -290,7 +333,8 @@ mod tests {
     #[test]
     fn a_taken_requested_port_names_its_holder() {
         let (_listener, port) = listen();
-        let error = choose(&[1], PortRequest { http: Some(port), ..Default::default() }).expect_err("it is taken");
+        let error = choose(&[PortNeed::of_engine(1)], PortRequest { http: Some(port), ..Default::default() })
+            .expect_err("it is taken");
         let said = error.to_string();
         assert!(said.contains(&format!("HTTP port {port}")), "{said}");
         assert!(said.contains(&format!("pid {}", std::process::id())), "{said}");
@@ -300,7 +344,7 @@ mod tests {
     fn a_taken_port_inside_a_requested_window_is_found() {
         let (_listener, port) = listen();
         let request = PortRequest { side_channel: Some(port - 7), ..Default::default() };
-        match choose(&[1], request) {
+        match choose(&[PortNeed::of_engine(1)], request) {
             // Another process may hold an earlier port of the window; ours or that one must be named.
             Err(PortError::Taken { purpose: Purpose::SideChannel, port: named, .. }) => {
                 assert!((port - 7..=port).contains(&named));
@@ -311,8 +355,8 @@ mod tests {
 
     #[test]
     fn leased_ports_are_not_given_twice_until_the_lease_ends() {
-        let (first, leases) = choose(&[1], PortRequest::default()).expect("free ports");
-        let (second, _others) = choose(&[1], PortRequest::default()).expect("free ports");
+        let (first, leases) = choose(&[PortNeed::of_engine(1)], PortRequest::default()).expect("free ports");
+        let (second, _others) = choose(&[PortNeed::of_engine(1)], PortRequest::default()).expect("free ports");
         assert_ne!(first[0].http, second[0].http);
         assert!(lease(first[0].http).is_none());
         drop(leases);

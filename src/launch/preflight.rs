@@ -159,10 +159,9 @@ fn judge_gpus(instances: &[InstancePlan], present: &[GpuInfo]) -> Result<(), Pre
 }
 
 fn find_gpu<'a>(instance: &InstancePlan, id: &str, present: &'a [GpuInfo]) -> Result<&'a GpuInfo, PreflightError> {
-    let (place, id) = (instance.node.as_ref(), id.to_string());
-    let place = place.map_or_else(|| "this machine".to_string(), |node| format!("node {}", node.name));
-    let there: Vec<&GpuInfo> =
-        present.iter().filter(|gpu| gpu.is_on(instance.node.as_ref().map(|n| &*n.name))).collect();
+    let node = instance.node.as_ref().and_then(|_| id.split_once(':')).map(|(node, _)| node);
+    let place = node.map_or_else(|| "this machine".to_string(), |node| format!("node {node}"));
+    let (there, id): (Vec<&GpuInfo>, _) = (present.iter().filter(|gpu| gpu.is_on(node)).collect(), id.to_string());
     let instance = instance.name();
     if there.is_empty() {
         return Err(PreflightError::NoDriver { instance, id, place });
@@ -219,6 +218,7 @@ mod tests {
             gpus,
             args: vec![],
             node: None,
+            more_nodes: Vec::new(),
         }
     }
 

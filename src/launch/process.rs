@@ -17,7 +17,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::sync::{Mutex, watch};
@@ -60,6 +60,19 @@ impl Serialize for ExitStatus {
     }
 }
 
+/// The end of an engine's first process, as topobench heard of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ProcessEnd {
+    pub(super) status: ExitStatus,
+    pub(super) at: Instant,
+}
+
+impl ProcessEnd {
+    fn now(status: ExitStatus) -> Self {
+        ProcessEnd { status, at: Instant::now() }
+    }
+}
+
 /// How an engine was brought down.
 #[derive(Debug, Clone)]
 pub(super) struct Stopped {
@@ -86,7 +99,7 @@ pub(super) struct EngineProcess {
     pid: i32,
     guardian: i32,
     log: EngineLog,
-    ended: watch::Receiver<Option<ExitStatus>>,
+    ended: watch::Receiver<Option<ProcessEnd>>,
     gone: watch::Receiver<Option<Departure>>,
     requests: Arc<Mutex<Option<ChildStdin>>>,
 }
@@ -154,15 +167,15 @@ impl EngineProcess {
         self.host.listener(port, self.guardian).await
     }
 
-    /// How the first process ended; `None` while it lives.
-    pub(super) fn exit_status(&self) -> Option<ExitStatus> {
+    /// `None` while the first process lives.
+    pub(super) fn exit(&self) -> Option<ProcessEnd> {
         *self.ended.borrow()
     }
 
     /// Waits for the end of the first process.
     pub(super) async fn ended(&self) -> ExitStatus {
         match self.ended.clone().wait_for(Option::is_some).await {
-            Ok(status) => status.unwrap_or(ExitStatus::Unseen),
+            Ok(exit) => exit.map_or(ExitStatus::Unseen, |exit| exit.status),
             // The supervisor was dropped with its runtime.
             Err(_) => ExitStatus::Unseen,
         }
@@ -171,7 +184,7 @@ impl EngineProcess {
     /// Brings the engine down: SIGTERM to its group, `grace` for the first process to exit, then SIGKILL to the whole
     /// tree until nothing is left of it.
     pub(super) async fn stop(&self, grace: Duration) -> Stopped {
-        let forced = self.exit_status().is_none() && !self.terminate(grace).await;
+        let forced = self.exit().is_none() && !self.terminate(grace).await;
         if !forced {
             let _ = timeout(HELPERS_PATIENCE, self.tree_gone()).await;
         }
@@ -264,7 +277,7 @@ struct Supervisor {
     notices: Lines<BufReader<ChildStdout>>,
     /// With its files as the guardian saw them last.
     lost: LostEngine,
-    end: watch::Sender<Option<ExitStatus>>,
+    end: watch::Sender<Option<ProcessEnd>>,
     leave: watch::Sender<Option<Departure>>,
 }
 
@@ -275,7 +288,7 @@ impl Supervisor {
             match serde_json::from_str(&line) {
                 Ok(Notice::Exited { code, signal }) => {
                     let status = code.map(ExitStatus::Code).or(signal.map(ExitStatus::Signal));
-                    self.end.send_replace(status.or(Some(ExitStatus::Unseen)));
+                    self.end.send_replace(Some(ProcessEnd::now(status.unwrap_or(ExitStatus::Unseen))));
                 }
                 Ok(Notice::Seen(files)) => self.lost.files = files,
                 Ok(Notice::Gone(report)) => departure = Some(report),
@@ -283,8 +296,11 @@ impl Supervisor {
             }
         }
         let _ = self.child.wait().await;
-        self.end
-            .send_if_modified(|status| status.is_none() && status.insert(ExitStatus::Unseen) == &ExitStatus::Unseen);
+        self.end.send_if_modified(|exit| {
+            let unseen = exit.is_none();
+            exit.get_or_insert_with(|| ProcessEnd::now(ExitStatus::Unseen));
+            unseen
+        });
         let departure = match departure {
             Some(departure) => departure,
             None => self.host.sweep(self.lost, SWEEP_PATIENCE).await,

@@ -6,15 +6,15 @@
 
 use super::diagnose::{Cause, diagnose};
 use super::error::{StartError, StartProblem};
+use super::part::{EnginePart, EngineParts};
 use super::phase::Phase;
-use super::process::EngineProcess;
+use super::process::ExitStatus;
 use crate::observe::http::{SMALL, body};
 use crate::observe::identity;
 use crate::plan::deployment::Secret;
 use serde::Deserialize;
-use std::path::Path;
 use std::time::{Duration, Instant};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 const POLL: Duration = Duration::from_millis(100);
 /// A busy single-threaded server may be slow to say hello.
@@ -24,13 +24,10 @@ const LAST_WORDS: Duration = Duration::from_millis(1500);
 
 /// An instance on its way to being ready.
 pub(super) struct StartingInstance<'a> {
-    pub name: &'a str,
-    pub process: &'a EngineProcess,
-    pub port: u16,
+    pub parts: &'a EngineParts,
     pub base_url: &'a str,
     pub model: &'a str,
     pub api_key: Option<&'a Secret>,
-    pub log_path: &'a Path,
     pub started: Instant,
     /// Without progress for longer, it is stuck.
     pub patience: Duration,
@@ -53,30 +50,30 @@ impl StartingInstance<'_> {
     ) -> Result<Proof, Box<StartError>> {
         self.until_healthy(http, on_phase).await?;
         tokio::select! {
-            status = self.process.ended() => Err(self.failed(StartProblem::Exited(status)).await),
-            proof = self.identify(http) => match proof {
-                Ok(proof) => Ok(proof),
-                Err(problem) => Err(self.failed(problem).await),
-            },
+            () = self.parts.end_begins() => Err(self.ended().await),
+            proof = self.identify(http) => proof.map_err(|problem| self.failed(self.parts.first(), problem)),
         }
     }
 
     async fn until_healthy(&self, http: &reqwest::Client, on_phase: impl Fn(Phase)) -> Result<(), Box<StartError>> {
         let mut phase = None;
         loop {
-            if let Some(status) = self.process.exit_status() {
-                return Err(self.failed(StartProblem::Exited(status)).await);
+            if self.parts.has_exited() {
+                return Err(self.ended().await);
             }
-            let log = self.process.log().state();
-            if phase.replace(log.phase) != Some(log.phase) {
-                on_phase(log.phase);
+            let first = self.parts.first();
+            let reached = first.process.log().state().phase;
+            if phase.replace(reached) != Some(reached) {
+                on_phase(reached);
             }
-            if log.doom.is_some() {
-                return Err(self.failed(StartProblem::Doomed).await);
+            if let Some(doomed) = self.parts.all().iter().find(|part| part.process.log().state().doom.is_some()) {
+                return Err(self.failed(doomed, StartProblem::Doomed));
             }
-            let silent = log.progressed_at.elapsed();
+            // While a part gets on, the others may wait for it.
+            let silences = self.parts.all().iter().map(|part| part.process.log().state().progressed_at.elapsed());
+            let silent = silences.min().unwrap_or_default();
             if silent > self.patience {
-                return Err(self.failed(StartProblem::Stuck(silent)).await);
+                return Err(self.failed(first, StartProblem::Stuck(silent)));
             }
             if let Ok(answer) = self.get(http, "/health").timeout(HEALTH_TIMEOUT).send().await {
                 self.refuse_impostor().await?;
@@ -85,7 +82,7 @@ impl StartingInstance<'_> {
                 }
             }
             tokio::select! {
-                _ = self.process.ended() => {}
+                () = self.parts.end_begins() => {}
                 () = sleep(POLL) => {}
             }
         }
@@ -93,12 +90,13 @@ impl StartingInstance<'_> {
 
     /// Somebody answers on our port: it must be one of ours.
     async fn refuse_impostor(&self) -> Result<(), Box<StartError>> {
-        let listener = self.process.listener(self.port).await;
-        if listener.is_ours || self.process.exit_status().is_some() {
+        let first = self.parts.first();
+        let port = first.ports.http;
+        let listener = first.process.listener(port).await;
+        if listener.is_ours || self.parts.has_exited() {
             return Ok(());
         }
-        let problem = StartProblem::Impostor { port: self.port, holder: listener.holder };
-        Err(self.failed(problem).await)
+        Err(self.failed(first, StartProblem::Impostor { port, holder: listener.holder }))
     }
 
     async fn identify(&self, http: &reqwest::Client) -> Result<Proof, StartProblem> {
@@ -169,21 +167,25 @@ impl StartingInstance<'_> {
         }
     }
 
-    async fn failed(&self, problem: StartProblem) -> Box<StartError> {
-        let log = self.process.log();
-        if matches!(problem, StartProblem::Exited(_)) {
-            let _ = timeout(LAST_WORDS, log.finished()).await;
-        }
+    /// To be called when one of its processes has ended.
+    async fn ended(&self) -> Box<StartError> {
+        let culprit = self.parts.culprit(LAST_WORDS).await;
+        let (part, status) = culprit.unwrap_or((self.parts.first(), ExitStatus::Unseen));
+        self.failed(part, StartProblem::Exited(status))
+    }
+
+    fn failed(&self, part: &EnginePart, problem: StartProblem) -> Box<StartError> {
+        let log = part.process.log();
         let (state, log_tail) = (log.state(), log.tail());
         let cause: Option<Cause> = diagnose(&log_tail).or_else(|| diagnose(state.doom.as_slice()));
         Box::new(StartError {
-            instance: self.name.to_string(),
+            instance: part.name.clone(),
             problem,
             after: self.started.elapsed(),
             phase: state.phase,
             cause,
             log_tail,
-            log_path: self.log_path.to_path_buf(),
+            log_path: part.log.clone(),
         })
     }
 }

@@ -91,6 +91,9 @@ pub struct InstancePlan {
     /// The node of a Slurm job that it runs on; `None`: the machine that topobench runs on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<JobNode>,
+    /// Further nodes of an engine that is larger than one. Each has as many of its GPUs as the first, in the GPUs' order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more_nodes: Vec<JobNode>,
 }
 
 /// A node of a Slurm job.
@@ -105,6 +108,22 @@ impl InstancePlan {
     /// Where it listens.
     pub fn address(&self) -> &str {
         self.node.as_ref().map_or("127.0.0.1", |node| &node.address)
+    }
+
+    /// How many nodes have a part of it; 1 on this machine, too.
+    pub fn parts(&self) -> usize {
+        1 + self.more_nodes.len()
+    }
+
+    /// The GPUs of one of its nodes, counted from 0.
+    pub fn gpus_of_part(&self, part: usize) -> GpuAssignment {
+        let each = self.gpus.ids().len() / self.parts();
+        self.gpus.with(self.gpus.ids().iter().skip(part * each).take(each).cloned().collect())
+    }
+
+    /// The node of one of its parts; `None`: this machine.
+    pub fn node_of_part(&self, part: usize) -> Option<&JobNode> {
+        self.node.iter().chain(&self.more_nodes).nth(part)
     }
 
     /// `prefill-0`, `decode-1`, `replica-0`: the name in logs, manifests and messages.
@@ -131,6 +150,16 @@ impl GpuAssignment {
     /// As they are called on their own node: without the node's name, which comes first in a Slurm job (`n1:0`).
     pub fn local_ids(&self) -> Vec<&str> {
         self.ids().iter().map(|id| id.split_once(':').map_or(id.as_str(), |(_, local)| local)).collect()
+    }
+
+    /// Other GPUs of the same kind.
+    fn with(&self, ids: Vec<String>) -> GpuAssignment {
+        match self {
+            GpuAssignment::Cuda(_) => GpuAssignment::Cuda(ids),
+            GpuAssignment::Hip(_) => GpuAssignment::Hip(ids),
+            GpuAssignment::Virtual(_) => GpuAssignment::Virtual(ids),
+            GpuAssignment::None => GpuAssignment::None,
+        }
     }
 
     pub fn ids(&self) -> &[String] {

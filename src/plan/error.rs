@@ -25,9 +25,17 @@ pub enum PlanError {
     )]
     TooManyGpus { arm: String, size: String, need: u32, have: usize, source_of_count: String },
     #[error(
-        "arm `{arm}` ({size}) needs {wanted} GPUs on one node for an engine, and no node has so many left ({origin})\nhint: use smaller instances, or ask for nodes with more GPUs; an engine over several nodes is not supported yet"
+        "arm `{arm}` ({size}) needs {wanted} GPUs on one node for an engine, and no node has so many left ({origin})\nhint: use smaller instances, or ask for more nodes"
     )]
     NoNode { arm: String, size: String, wanted: u32, origin: String },
+    #[error(
+        "arm `{arm}` ({size}) has an engine of {wanted} GPUs, which is larger than a node, and no nodes have room for the same share of it ({origin})\nhint: vLLM wants as many GPUs on every node, with whole data-parallel ranks on a node or a rank over whole nodes: choose such sizes, or ask for more nodes"
+    )]
+    NoParts { arm: String, size: String, wanted: u32, origin: String },
+    #[error(
+        "arm `{arm}`: instance {instance} ({size}) can't run on the GPUs that `gpus` lists for it: {listed}\nhint: list those of one node, or of several nodes one after another, as many of each, with whole data-parallel ranks on a node or a rank over whole nodes"
+    )]
+    GpuParts { arm: String, instance: u32, size: String, listed: String },
     #[error(
         "arm `{arm}`: `gpus` lists {lists} instances, and the group has {replicas} replicas\nhint: give one list for each instance, or gpus = \"auto\""
     )]

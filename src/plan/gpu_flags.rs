@@ -10,7 +10,7 @@ struct Refused {
 }
 
 pub(super) const MORE_ENGINES: &str = "leave it out; more engines are --replicas, --prefill and --decode";
-const ONE_HOST: &str = "leave it out; every engine runs on this host";
+const OVER_NODES: &str = "leave it out; topobench lays engines over nodes itself, with --launcher slurm";
 
 const REFUSED: [Refused; 8] = [
     Refused {
@@ -26,9 +26,9 @@ const REFUSED: [Refused; 8] = [
         remedy: "give --pp (or --prefill-pp, --decode-pp), or pipeline_parallel in the topology file",
     },
     Refused { long: "--prefill-context-parallel-size", is_prefix: false, short: "-pcp", remedy: MORE_ENGINES },
-    Refused { long: "--nnodes", is_prefix: false, short: "-n", remedy: ONE_HOST },
-    Refused { long: "--node-rank", is_prefix: false, short: "-r", remedy: ONE_HOST },
-    Refused { long: "--headless", is_prefix: false, short: "", remedy: ONE_HOST },
+    Refused { long: "--nnodes", is_prefix: false, short: "-n", remedy: OVER_NODES },
+    Refused { long: "--node-rank", is_prefix: false, short: "-r", remedy: OVER_NODES },
+    Refused { long: "--headless", is_prefix: false, short: "", remedy: OVER_NODES },
     Refused {
         long: "--config",
         is_prefix: false,

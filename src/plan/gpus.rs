@@ -2,7 +2,8 @@
 
 use super::deployment::{GpuAssignment, JobNode};
 use super::error::PlanError;
-use super::placement::{self, GpuPlace};
+use super::parallelism::Parallelism;
+use super::placement::{self, FreeGpu, GpuPlace};
 use super::topology::{EngineGroup, GpuChoice, Role, Topology};
 use std::collections::BTreeSet;
 
@@ -73,24 +74,53 @@ impl GpuPool {
         (self.vendor == Vendor::Virtual || !self.nodes.is_empty()) && !self.ids.contains(id)
     }
 
-    /// The node of an arm's instance at this position: where its GPUs are, or each in turn where there are none.
-    pub fn node_of(&self, position: usize, gpus: &GpuAssignment) -> Option<&JobNode> {
-        let Some(id) = gpus.ids().first() else { return self.nodes.get(position % self.nodes.len().max(1)) };
-        let (name, _) = id.split_once(':')?;
-        self.nodes.iter().find(|node| node.name == name)
+    /// The nodes of an arm's instance at this position: where its GPUs are, or one after the other where there are none.
+    pub fn nodes_of(&self, position: usize, gpus: &GpuAssignment) -> Vec<JobNode> {
+        if gpus.ids().is_empty() {
+            return self.nodes.get(position % self.nodes.len().max(1)).into_iter().cloned().collect();
+        }
+        let mut names: Vec<&str> = gpus.ids().iter().filter_map(|id| node_name(id)).collect();
+        names.dedup();
+        names.into_iter().filter_map(|name| self.nodes.iter().find(|node| node.name == name)).cloned().collect()
     }
 
-    /// Those of the unused GPUs that an engine gets: near each other, and on one node. Fewer where there are not enough.
-    fn together(&self, unused: &[(usize, GpuPlace)], wanted: usize) -> Vec<usize> {
+    /// GPUs of the largest node.
+    pub fn largest_node(&self) -> usize {
+        let on = |node: &JobNode| self.ids.iter().filter(|id| node_name(id) == Some(&node.name)).count();
+        self.nodes.iter().map(on).max().unwrap_or(self.ids.len())
+    }
+
+    /// Those of the unused GPUs that an engine gets: near each other, and on one node. One that is larger than any node gets
+    /// as many on each of as few as can share it. Fewer where there are not enough.
+    fn together(&self, unused: &[FreeGpu], size: Parallelism) -> Vec<usize> {
+        let wanted = size.gpus() as usize;
         if self.nodes.is_empty() {
             return placement::nearest(unused, wanted);
         }
         let on = |node: &JobNode| {
-            let is_there = |at: usize| self.ids[at].split_once(':').is_some_and(|(name, _)| name == node.name);
-            let there: Vec<_> = unused.iter().copied().filter(|(at, _)| is_there(*at)).collect();
-            placement::nearest(&there, wanted)
+            let is_there = |at: usize| node_name(&self.ids[at]) == Some(&node.name);
+            unused.iter().copied().filter(|(at, _)| is_there(*at)).collect::<Vec<_>>()
         };
-        self.nodes.iter().map(on).find(|found| found.len() == wanted).unwrap_or_default()
+        let free: Vec<Vec<FreeGpu>> = self.nodes.iter().map(on).collect();
+        let mut counts = if wanted > self.largest_node() { 2..=self.nodes.len() } else { 1..=1 };
+        let shared = |nodes: usize| {
+            let each = wanted / nodes;
+            let enough = free.iter().filter(|there| there.len() >= each).take(nodes);
+            let shares: Vec<Vec<usize>> = enough.map(|there| placement::nearest(there, each)).collect();
+            (shares.len() == nodes).then(|| shares.concat())
+        };
+        counts.find_map(|nodes| size.can_share(nodes as u32).then(|| shared(nodes)).flatten()).unwrap_or_default()
+    }
+
+    /// Whether an engine can run on these GPUs as far as their nodes are concerned.
+    fn can_hold(&self, size: Parallelism, ids: &[String]) -> bool {
+        if self.nodes.is_empty() {
+            return true;
+        }
+        let shares: Vec<_> = ids.chunk_by(|a, b| node_name(a) == node_name(b)).collect();
+        let names: BTreeSet<_> = shares.iter().map(|share| node_name(&share[0])).collect();
+        let even = shares.iter().all(|share| share.len() == shares[0].len());
+        even && names.len() == shares.len() && size.can_share(shares.len() as u32)
     }
 
     fn assignment(&self, ids: Vec<String>) -> GpuAssignment {
@@ -101,6 +131,11 @@ impl GpuPool {
             Vendor::None => GpuAssignment::None,
         }
     }
+}
+
+/// Of `n1:0`.
+fn node_name(id: &str) -> Option<&str> {
+    id.split_once(':').map(|(name, _)| name)
 }
 
 /// The GPUs of an arm's instances in launch order.
@@ -167,8 +202,7 @@ fn assign_arm<'a>(
         .collect();
     let mut large_first: Vec<usize> = (0..instances.len()).collect();
     large_first.sort_by_key(|at| std::cmp::Reverse(instances[*at].2.parallelism().gpus()));
-    let mut best: Option<(usize, ArmGpus, BTreeSet<&'a str>)> = None;
-    for order in [(0..instances.len()).collect(), large_first] {
+    let in_order = |order: Vec<usize>| {
         let mut taken = taken.clone();
         let mut placed = Vec::new();
         for at in order {
@@ -181,12 +215,14 @@ fn assign_arm<'a>(
         }
         placed.sort_by_key(|(at, _)| *at);
         let gpus: ArmGpus = placed.into_iter().map(|(_, gpus)| gpus).collect();
-        let spread = pool.spread(&gpus);
-        if best.as_ref().is_none_or(|(least, ..)| spread < *least) {
-            best = Some((spread, gpus, taken));
-        }
-    }
-    let (_, gpus, all) = best.unwrap_or_default();
+        Ok((pool.spread(&gpus), gpus, taken))
+    };
+    let (_, gpus, all) = match (in_order((0..instances.len()).collect()), in_order(large_first)) {
+        (Ok(launch), Ok(large)) if large.0 < launch.0 => large,
+        (Ok(launch), Ok(_)) => launch,
+        (Ok(fits), Err(_)) | (Err(_), Ok(fits)) => fits,
+        (Err(error), Err(_)) => return Err(error),
+    };
     *taken = all;
     Ok(gpus)
 }
@@ -201,14 +237,15 @@ fn free<'a>(
     let wanted = group.parallelism().gpus() as usize;
     let unused = pool.ids.iter().enumerate().filter(|(_, id)| !taken.contains(id.as_str()));
     let unused: Vec<_> = unused.map(|(at, _)| (at, pool.place(at))).collect();
-    let ids: Vec<&str> = pool.together(&unused, wanted).into_iter().map(|at| pool.ids[at].as_str()).collect();
+    let ids: Vec<&str> =
+        pool.together(&unused, group.parallelism()).into_iter().map(|at| pool.ids[at].as_str()).collect();
     taken.extend(ids.iter());
     if ids.len() < wanted && unused.len() >= wanted && pool.vendor != Vendor::None {
-        return Err(PlanError::NoNode {
-            arm: arm.to_string(),
-            size: topology.size_label(),
-            wanted: group.parallelism().gpus(),
-            origin: pool.origin.clone(),
+        let (arm, size, origin) = (arm.to_string(), topology.size_label(), pool.origin.clone());
+        let (engine, larger) = (group.parallelism().gpus(), wanted > pool.largest_node());
+        return Err(match larger {
+            true => PlanError::NoParts { arm, size, wanted: engine, origin },
+            false => PlanError::NoNode { arm, size, wanted: engine, origin },
         });
     }
     if ids.len() < wanted && pool.vendor != Vendor::None {
@@ -253,6 +290,14 @@ fn listed(
             origin: pool.origin.clone(),
         });
     }
+    if !pool.can_hold(group.parallelism(), &ids) {
+        return Err(PlanError::GpuParts {
+            arm: arm.to_string(),
+            instance: index,
+            size: group.parallelism().to_string(),
+            listed: ids.join(", "),
+        });
+    }
     Ok(ids)
 }
 
@@ -271,6 +316,8 @@ pub fn disjoint(arms: &[ArmGpus]) -> bool {
     })
 }
 
+#[cfg(test)]
+mod node_tests;
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -330,38 +377,6 @@ mod tests {
             let bad = topology(&format!("name='a'\nkind='simple'\n[group]\n{bad}"));
             assert!(assign(&[("a", &bad)], &GpuPool::virtual_devices(8)).is_err());
         }
-    }
-
-    #[test]
-    fn an_engine_gets_its_gpus_on_one_node_and_fills_what_others_left() {
-        let node = |name: &str| JobNode { name: name.into(), address: format!("10.0.0.{}", &name[1..]) };
-        let ids = ["n1:0", "n1:1", "n1:2", "n2:0", "n2:1", "n2:2"].map(str::to_string).to_vec();
-        let nodes = vec![node("n1"), node("n2")];
-        let pool = GpuPool {
-            vendor: Vendor::Cuda,
-            ids,
-            places: vec![],
-            nodes,
-            origin: "Slurm job 7: 3 on n1, 3 on n2".into(),
-        };
-        let pd =
-            topology("name='b'\nkind='prefill-decode'\n[prefill]\nreplicas=2\ntensor_parallel=2\n[decode]\nreplicas=2");
-        let arm = assign(&[("b", &pd)], &pool).expect("fits").remove(0);
-        assert_eq!(self::ids(&arm), [vec!["n1:0", "n1:1"], vec!["n2:0", "n2:1"], vec!["n1:2"], vec!["n2:2"]]);
-        let at = |position: usize| pool.node_of(position, &arm[position].2).map(|node| node.name.as_str());
-        assert_eq!([at(1), at(2)], [Some("n2"), Some("n1")]);
-        let cpu = |position| pool.node_of(position, &GpuAssignment::None).map(|node| node.name.as_str());
-        assert_eq!([cpu(0), cpu(1), cpu(2)], [Some("n1"), Some("n2"), Some("n1")]);
-        let wide = topology("name='a'\nkind='simple'\n[group]\ntensor_parallel=4");
-        insta::assert_snapshot!(assign(&[("a", &wide)], &pool).expect_err("no node has 4"), @r"
-        arm `a` (TP4) needs 4 GPUs on one node for an engine, and no node has so many left (Slurm job 7: 3 on n1, 3 on n2)
-        hint: use smaller instances, or ask for nodes with more GPUs; an engine over several nodes is not supported yet
-        ");
-        let many = topology("name='a'\nkind='simple'\n[group]\nreplicas=7");
-        insta::assert_snapshot!(assign(&[("a", &many)], &pool).expect_err("7 of 6"), @r"
-        arm `a` needs 7 GPUs (7xTP1) and there are 6 (Slurm job 7: 3 on n1, 3 on n2)
-        hint: use fewer or smaller instances
-        ");
     }
 
     #[test]

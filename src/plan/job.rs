@@ -21,6 +21,17 @@ pub struct NodeGpus {
 }
 
 impl SlurmJob {
+    /// How many of its first `gpus` GPUs each node has; empty for a job without GPUs.
+    pub fn gpus_of_nodes(&self, gpus: u32) -> Vec<u32> {
+        let mut left = gpus;
+        let take = |node: &NodeGpus| {
+            let taken = left.min(node.ids.len() as u32);
+            left -= taken;
+            taken
+        };
+        self.nodes.iter().map(take).filter(|taken| *taken > 0).collect()
+    }
+
     /// Its GPUs, each called by its node and its name there: `n1:0`. Of an engine that simulates GPUs they are as many as
     /// the job has; a job without any lets each node simulate `devices`.
     pub(super) fn pool(&self, devices: Option<u32>) -> GpuPool {

@@ -44,6 +44,19 @@ impl Parallelism {
         self.tensor_parallel.saturating_mul(self.data_parallel).saturating_mul(self.pipeline_parallel)
     }
 
+    /// GPUs of one data-parallel rank, which holds all layers.
+    pub fn gpus_of_rank(self) -> u32 {
+        self.tensor_parallel.saturating_mul(self.pipeline_parallel)
+    }
+
+    /// Whether vLLM can lay it over so many nodes: with as many GPUs on each, and either whole data-parallel ranks on a node
+    /// or a rank over whole nodes.
+    pub fn can_share(self, nodes: u32) -> bool {
+        let (all, rank) = (self.gpus(), self.gpus_of_rank());
+        let each = all.checked_div(nodes).unwrap_or_default();
+        each > 0 && all.is_multiple_of(nodes) && (each.is_multiple_of(rank) || rank.is_multiple_of(each))
+    }
+
     /// Whether it is nothing but tensor parallelism.
     pub fn is_tensor_only(self) -> bool {
         self == Parallelism::tensor(self.tensor_parallel)
@@ -91,6 +104,17 @@ mod tests {
             (of(2, 3, 4, false), "TP2,PP3,DP4", 24),
         ] {
             assert_eq!((parallelism.to_string().as_str(), parallelism.gpus()), (said, gpus));
+        }
+    }
+
+    #[test]
+    fn nodes_share_evenly_and_tear_no_rank_unevenly() {
+        let dp = |ranks, tp| Parallelism { data_parallel: ranks, ..Parallelism::tensor(tp) };
+        for (size, nodes) in [(Parallelism::tensor(8), 2), (dp(4, 2), 2), (dp(2, 8), 4), (dp(3, 2), 3)] {
+            assert!(size.can_share(nodes), "{size} over {nodes}");
+        }
+        for (size, nodes) in [(Parallelism::tensor(8), 3), (dp(3, 2), 2), (dp(1, 4), 8), (dp(1, 4), 0)] {
+            assert!(!size.can_share(nodes), "{size} over {nodes}");
         }
     }
 

@@ -97,6 +97,22 @@ pub struct InstanceRecord {
     pub ready_secs: Option<f64>,
     /// How it ended, in words; `None` while it runs or was not ours.
     pub exit: Option<String>,
+    /// On further nodes, where it is larger than one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more_parts: Vec<PartRecord>,
+}
+
+/// What one further node runs of an instance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PartRecord {
+    /// `replica-0@n2`, as its log is called.
+    pub name: String,
+    pub node: String,
+    pub pid: Option<u32>,
+    #[serde(serialize_with = "serialize_masked_words")]
+    pub argv: Vec<String>,
+    /// What was set for it, secrets masked.
+    pub env: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -276,7 +276,7 @@ impl Arm {
 
     /// Takes down a fleet that lost an engine. An error where the run must not go on after that.
     async fn give_up(&mut self, loss: &Loss, context: &SessionContext) -> Result<(), SessionError> {
-        let log = self.log_of(&loss.instance).display().to_string();
+        let log = loss.log.clone().unwrap_or_else(|| self.log_of(&loss.instance)).display().to_string();
         self.take_down(context).await?;
         self.losses += 1;
         let (arm, instance, how) = (self.plan.label.clone(), loss.instance.clone(), loss.how.clone());
@@ -386,5 +386,6 @@ fn exit_words(exit: &InstanceExit) -> String {
     let force = if exit.forced { ", by SIGKILL" } else { "" };
     let swept =
         if exit.killed > 0 { format!(", {} processes it left behind were killed", exit.killed) } else { String::new() };
-    format!("{asked} ({}){force}{swept}", exit.status)
+    let place = exit.node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();
+    format!("{asked}{place} ({}){force}{swept}", exit.status)
 }

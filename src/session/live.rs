@@ -4,11 +4,13 @@ use super::error::SessionError;
 use super::events::{EventSink, SessionEvent};
 use super::front::{Front, front};
 use super::identity::identify;
-use super::loss::{DEATH_NOTICE, Loss};
+use super::loss::{DEATH_NOTICE, Loss, how_it_ended};
 use super::stop::Stop;
 use crate::drive::Destination;
-use crate::launch::argv::PROFILER_DIR;
-use crate::launch::{Death, EngineState, Fleet, Instance, InstanceExit, LaunchError, LaunchEvent, LaunchOptions};
+use crate::launch::argv::{EngineCommand, PROFILER_DIR};
+use crate::launch::{
+    Death, EngineState, Fleet, Instance, InstanceExit, InstancePart, LaunchError, LaunchEvent, LaunchOptions,
+};
 use crate::observe::engine::{EngineTarget, Scraper};
 use crate::plan::access::Access;
 use crate::plan::deployment::{AttachPlan, Deployment, FleetPlan};
@@ -17,7 +19,8 @@ use crate::plan::workload::Tokenizer;
 use crate::plan::{ArmPlan, Sweep};
 use crate::record::dir;
 use crate::record::host::HostFacts;
-use crate::record::manifest::InstanceRecord;
+use crate::record::manifest::{InstanceRecord, PartRecord};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -118,8 +121,7 @@ impl LiveArm {
         }
         let Ok(death) = timeout(DEATH_NOTICE, self.next_death()).await else { return error };
         let Loss { instance, how, .. } = Loss::from(&death);
-        let logs = self.fleet.iter().flat_map(|f| f.instances()).find(|i| i.name == instance);
-        let log = logs.map(|i| i.log.display().to_string()).unwrap_or_default();
+        let log = death.log.display().to_string();
         SessionError::DiedWarmingUp { arm: self.label.clone(), instance, how, log, tail: death.log_tail }
     }
 
@@ -301,7 +303,13 @@ fn scraper(engines: &[EngineTarget]) -> Result<Scraper, SessionError> {
 }
 
 fn record(instance: &Instance) -> InstanceRecord {
-    let env = instance.command.env.iter().map(|(k, v)| (k.clone(), v.masked().to_string())).collect();
+    let part = |part: &InstancePart| PartRecord {
+        name: part.name.clone(),
+        node: part.node.clone(),
+        pid: u32::try_from(part.pid).ok(),
+        argv: argv(&part.command),
+        env: env(&part.command),
+    };
     InstanceRecord {
         name: instance.name.clone(),
         launch: 0,
@@ -309,8 +317,9 @@ fn record(instance: &Instance) -> InstanceRecord {
         pid: u32::try_from(instance.pid).ok(),
         node: instance.node.clone(),
         gpus: instance.gpus.ids().to_vec(),
-        argv: std::iter::once(instance.command.program.clone()).chain(instance.command.args.iter().cloned()).collect(),
-        env,
+        argv: argv(&instance.command),
+        env: env(&instance.command),
+        more_parts: instance.more_parts.iter().map(part).collect(),
         engine_version: instance.version.clone(),
         max_model_len: instance.max_model_len,
         process_started: None,
@@ -320,6 +329,15 @@ fn record(instance: &Instance) -> InstanceRecord {
     }
 }
 
+fn argv(command: &EngineCommand) -> Vec<String> {
+    std::iter::once(command.program.clone()).chain(command.args.iter().cloned()).collect()
+}
+
+/// Secrets are masked.
+fn env(command: &EngineCommand) -> BTreeMap<String, String> {
+    command.env.iter().map(|(k, v)| (k.clone(), v.masked().to_string())).collect()
+}
+
 fn translate(arm: String, events: &EventSink) -> impl Fn(LaunchEvent) + Send + Sync + 'static {
     let events = events.clone();
     move |event| match event {
@@ -327,8 +345,9 @@ fn translate(arm: String, events: &EventSink) -> impl Fn(LaunchEvent) + Send + S
         LaunchEvent::Phase { instance, phase } => {
             events(SessionEvent::EngineProgress { arm: arm.clone(), instance, phase: phase.words().to_string() });
         }
-        LaunchEvent::Died { instance, status } => {
-            events(SessionEvent::EngineDied { arm: arm.clone(), instance, how: format!("ended ({status})") });
+        LaunchEvent::Died { instance, node, status } => {
+            let how = how_it_ended(node.as_deref(), status);
+            events(SessionEvent::EngineDied { arm: arm.clone(), instance, how });
         }
         LaunchEvent::Started { .. }
         | LaunchEvent::Ready { .. }

@@ -1,8 +1,9 @@
 //! What can befall an engine while it is measured, as facts: no behaviour here.
 
-use crate::launch::Death;
+use crate::launch::{Death, ExitStatus};
 use crate::observe::engine::EngineTarget;
 use crate::plan::topology::Role;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -13,20 +14,29 @@ pub(super) const DEATH_NOTICE: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone)]
 pub(super) struct Loss {
     pub(super) instance: String,
-    /// `ended (exit code 1): ..`, `gives no token: ..`.
+    /// `ended (exit code 1): ..`, `ended on n2 (..)`, `gives no token: ..`.
     pub(super) how: String,
+    /// What tells more; `None`: the instance's own.
+    pub(super) log: Option<PathBuf>,
     /// Its process had ended, which has been reported already.
     pub(super) ended: bool,
 }
 
 impl From<&Death> for Loss {
     fn from(death: &Death) -> Self {
+        let ended = how_it_ended(death.node.as_deref(), death.status);
         let how = match &death.cause {
-            Some(cause) => format!("ended ({}): {}", death.status, cause.kind.what()),
-            None => format!("ended ({})", death.status),
+            Some(cause) => format!("{ended}: {}", cause.kind.what()),
+            None => ended,
         };
-        Loss { instance: death.instance.clone(), how, ended: true }
+        Loss { instance: death.instance.clone(), how, log: Some(death.log.clone()), ended: true }
     }
+}
+
+/// `node`: of an instance over several, where it ended first.
+pub(super) fn how_it_ended(node: Option<&str>, status: ExitStatus) -> String {
+    let place = node.map(|node| format!(" on {node}")).unwrap_or_default();
+    format!("ended{place} ({status})")
 }
 
 /// An engine's index among those of its role, as the proxy counts them.

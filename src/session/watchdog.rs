@@ -93,7 +93,7 @@ pub(super) async fn first_unresponsive(live: &LiveArm, nonce: &str, timeouts: Ti
     let probes = live.engines.iter().map(|engine| async move {
         let target = Destination { base_url: engine.base_url.clone(), ..live.target.clone() };
         let how = unresponsive(&target, nonce, patience).await?;
-        Some(Loss { instance: engine.name.clone(), how, ended: false })
+        Some(Loss { instance: engine.name.clone(), how, log: None, ended: false })
     });
     join_all(probes).await.into_iter().flatten().next()
 }

@@ -20,6 +20,7 @@ pub(crate) fn pair(prefill: &[&str], decode: &[&str]) -> FleetPlan {
         gpus: GpuAssignment::None,
         args: args.iter().map(|arg| (*arg).to_string()).collect(),
         node: None,
+        more_nodes: Vec::new(),
     };
     FleetPlan {
         program: concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/launch/fake_engine.py").into(),

@@ -46,7 +46,9 @@ fn topobench_and_all_its_sruns_killed_at_once_leave_nothing_either() {
     let job = cluster.allocate(1);
     let bench = Bench::new("nixl --request-rate 5 --num-prompts 2000").args(HABITS);
     let mut topobench = bench.start(&job);
-    eventually("two engines that listen", || (sockets_of(&bench.tagged()).len() > 3).then_some(()));
+    let engines =
+        || bench.tagged().into_iter().filter(|pid| command_line(*pid).contains(" serve ")).collect::<Vec<_>>();
+    eventually("two engines with HTTP and side channel", || (sockets_of(&engines()).len() > 3).then_some(()));
     let sockets = sockets_of(&bench.tagged());
     let doomed = |pid: &i32| command_line(*pid).starts_with("srun ");
     let sruns: Vec<i32> = bench.tagged().into_iter().filter(doomed).collect();

@@ -76,7 +76,7 @@ fn what_no_job_has_is_refused_before_anything_starts() {
     let job = cluster.allocate(2);
     for (flags, said) in [
         ("simple --replicas 5", "needs 5 GPUs (5xTP1) and there are 4 (Slurm job"),
-        ("simple --tp 4", "needs 4 GPUs on one node"),
+        ("simple --tp 3", "has an engine of 3 GPUs, which is larger than a node"),
     ] {
         let refused = Bench::new(flags).run(&job);
         assert_eq!(refused.status.code(), Some(2), "{}", words(&refused));

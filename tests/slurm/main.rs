@@ -5,3 +5,4 @@ mod cluster;
 mod kills;
 mod launches;
 mod submits;
+mod wide;

@@ -43,7 +43,8 @@ pub(super) struct Preparation {
 
 impl Preparation {
     pub(super) fn prepare(args: &BestArgs, asked: &BestQuestion) -> Result<Preparation, CliError> {
-        let wanted = |layout: &Layout| args.race.shapes.contains(&layout.kind());
+        let nodes = launcher::job(args.race.launcher)?.map(|job| job.gpus_of_nodes(asked.gpus)).unwrap_or_default();
+        let wanted = |layout: &Layout| args.race.shapes.contains(&layout.kind()) && layout.fits(&nodes);
         let plain: Vec<Layout> = Layout::all(asked.gpus, false).into_iter().filter(wanted).collect();
         if plain.is_empty() {
             return Err(CliError::usage(format!(

@@ -26,6 +26,7 @@ fn instance(role: Role) -> InstancePlan {
         gpus: GpuAssignment::Cuda(vec!["1".into()]),
         args: vec!["--gpu-memory-utilization".into(), "0.8".into()],
         node: None,
+        more_nodes: Vec::new(),
     }
 }
 
@@ -39,7 +40,7 @@ fn an_instance_on_a_node_listens_on_its_address_and_has_its_gpus_as_they_are_cal
 }
 
 fn line(fleet: &FleetPlan, instance: &InstancePlan, version: Option<EngineVersion>) -> String {
-    command(fleet, instance, PORTS, version).expect("a sound plan").shell_line()
+    command(fleet, instance, PartOf::whole(PORTS), version).expect("a sound plan").shell_line()
 }
 
 #[test]
@@ -82,8 +83,41 @@ fn a_decode_instance_with_data_parallel_ranks_has_one_api_server_and_finds_its_i
     };
     let plan = fleet(Some(KvTransfer::default()));
     insta::assert_snapshot!(line(&plan, &instance, None), @r#"CUDA_DEVICE_ORDER=PCI_BUS_ID CUDA_VISIBLE_DEVICES='0,1,2,3' VLLM_NIXL_SIDE_CHANNEL_HOST=127.0.0.1 VLLM_NIXL_SIDE_CHANNEL_PORT=5616 vllm serve Qwen/Qwen3-8B --host 127.0.0.1 --port 8101 --tensor-parallel-size 2 --data-parallel-size 2 --api-server-count 1 --kv-transfer-config '{"kv_connector":"NixlConnector","kv_role":"kv_consumer","kv_load_failure_policy":"fail"}' --enable-expert-parallel"#);
-    let command = command(&plan, &instance, PORTS, None).expect("a sound plan");
+    let command = command(&plan, &instance, PartOf::whole(PORTS), None).expect("a sound plan");
     assert_eq!(command.env_removed, [INTERNAL_PORT], "not inherited either");
+}
+
+#[test]
+fn an_engine_over_nodes_says_on_each_who_it_is_and_where_all_meet() {
+    let node = |number: u8| JobNode { name: format!("n{number}"), address: format!("10.0.0.{number}") };
+    let gpus = |nodes: u8| (1..=nodes).flat_map(|node| (0..4).map(move |gpu| format!("n{node}:{gpu}"))).collect();
+    let over = |parallelism: Parallelism, nodes: u8| InstancePlan {
+        parallelism,
+        gpus: GpuAssignment::Cuda(gpus(nodes)),
+        args: vec![],
+        node: Some(node(1)),
+        more_nodes: (2..=nodes).map(node).collect(),
+        ..instance(Role::Decode)
+    };
+    let part =
+        |number| PartOf { number, ports: Ports { http: 8100, side_channel: 5632, internal: 20_000 }, first: PORTS };
+    let lines = |instance: &InstancePlan, plan: &FleetPlan| -> String {
+        let line = |number| command(plan, instance, part(number), None).expect("a sound plan").shell_line();
+        (0..instance.parts()).map(line).collect::<Vec<_>>().join("\n")
+    };
+    insta::assert_snapshot!(lines(&over(Parallelism::tensor(8), 2), &fleet(None)), @r"
+    CUDA_DEVICE_ORDER=PCI_BUS_ID CUDA_VISIBLE_DEVICES='0,1,2,3' VLLM_HOST_IP=10.0.0.1 VLLM_PORT=20000 vllm serve Qwen/Qwen3-8B --host 10.0.0.1 --port 8100 --tensor-parallel-size 8 --nnodes 2 --node-rank 0 --master-addr 10.0.0.1 --master-port 20199
+    CUDA_DEVICE_ORDER=PCI_BUS_ID CUDA_VISIBLE_DEVICES='0,1,2,3' VLLM_HOST_IP=10.0.0.2 VLLM_PORT=20000 vllm serve Qwen/Qwen3-8B --tensor-parallel-size 8 --nnodes 2 --node-rank 1 --master-addr 10.0.0.1 --master-port 20199 --headless
+    ");
+    let ranks = Parallelism { data_parallel: 4, expert_parallel: true, ..Parallelism::tensor(2) };
+    insta::assert_snapshot!(lines(&over(ranks, 2), &fleet(Some(KvTransfer::default()))), @r#"
+    CUDA_DEVICE_ORDER=PCI_BUS_ID CUDA_VISIBLE_DEVICES='0,1,2,3' VLLM_HOST_IP=10.0.0.1 VLLM_NIXL_SIDE_CHANNEL_HOST=10.0.0.1 VLLM_NIXL_SIDE_CHANNEL_PORT=5632 vllm serve Qwen/Qwen3-8B --host 10.0.0.1 --port 8100 --tensor-parallel-size 2 --data-parallel-size 4 --api-server-count 1 --data-parallel-size-local 2 --data-parallel-address 10.0.0.1 --data-parallel-rpc-port 20198 --kv-transfer-config '{"kv_connector":"NixlConnector","kv_role":"kv_consumer","kv_load_failure_policy":"fail"}' --enable-expert-parallel
+    CUDA_DEVICE_ORDER=PCI_BUS_ID CUDA_VISIBLE_DEVICES='0,1,2,3' VLLM_HOST_IP=10.0.0.2 VLLM_NIXL_SIDE_CHANNEL_HOST=10.0.0.2 VLLM_NIXL_SIDE_CHANNEL_PORT=5632 vllm serve Qwen/Qwen3-8B --tensor-parallel-size 2 --data-parallel-size 4 --data-parallel-size-local 2 --data-parallel-start-rank 2 --data-parallel-address 10.0.0.1 --data-parallel-rpc-port 20198 --kv-transfer-config '{"kv_connector":"NixlConnector","kv_role":"kv_consumer","kv_load_failure_policy":"fail"}' --enable-expert-parallel --headless
+    "#);
+    // Each of two ranks over two nodes.
+    let wide = over(Parallelism { data_parallel: 2, ..Parallelism::tensor(8) }, 4);
+    let last = command(&fleet(None), &wide, part(3), None).expect("a sound plan").args.join(" ");
+    insta::assert_snapshot!(last, @"serve Qwen/Qwen3-8B --tensor-parallel-size 8 --data-parallel-size 2 --nnodes 4 --node-rank 3 --master-addr 10.0.0.1 --master-port 20199 --data-parallel-address 10.0.0.1 --data-parallel-rpc-port 20198 --headless");
 }
 
 #[test]
@@ -98,7 +132,7 @@ fn a_replica_has_no_side_channel_and_its_secrets_are_masked() {
         ..instance(Role::Replica)
     };
     insta::assert_snapshot!(line(&fleet, &replica, None), @"CUDA_DEVICE_ORDER=PCI_BUS_ID CUDA_VISIBLE_DEVICES='0,1' HF_TOKEN=*** TOKENIZERS_PARALLELISM=false VLLM_API_KEY=*** VLLM_PORT=20100 vllm serve Qwen/Qwen3-8B --host 127.0.0.1 --port 8101 --tensor-parallel-size 2 --served-model-name 'qwen 8b' --gpu-memory-utilization 0.8");
-    let command = command(&fleet, &replica, PORTS, None).expect("a sound plan");
+    let command = command(&fleet, &replica, PartOf::whole(PORTS), None).expect("a sound plan");
     let manifest = serde_json::to_string(&command).expect("serialises");
     for secret in ["sk-very-secret", "hf_abc"] {
         assert!(!manifest.contains(secret) && !format!("{command:?}").contains(secret));
@@ -109,7 +143,8 @@ fn a_replica_has_no_side_channel_and_its_secrets_are_masked() {
 #[test]
 fn the_kv_config_follows_the_version() {
     let config = |version| {
-        let command = command(&fleet(Some(KvTransfer::default())), &instance(Role::Prefill), PORTS, Some(version));
+        let command =
+            command(&fleet(Some(KvTransfer::default())), &instance(Role::Prefill), PartOf::whole(PORTS), Some(version));
         let args = command.expect("a sound plan").args;
         let at = args.iter().position(|a| a == "--kv-transfer-config").expect("is there");
         args[at + 1].clone()
@@ -122,7 +157,7 @@ fn the_kv_config_follows_the_version() {
 #[test]
 fn amd_engines_see_one_kind_of_device_list() {
     let instance = InstancePlan { gpus: GpuAssignment::Hip(vec!["2".into()]), ..instance(Role::Replica) };
-    let command = command(&fleet(None), &instance, PORTS, None).expect("a sound plan");
+    let command = command(&fleet(None), &instance, PartOf::whole(PORTS), None).expect("a sound plan");
     assert_eq!(command.env["HIP_VISIBLE_DEVICES"].masked(), "2");
     assert_eq!(command.env_removed, ["CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"]);
 }
@@ -137,19 +172,19 @@ fn flags_that_fight_with_ours_are_refused_however_they_are_spelt() {
         ("--api-key=sk", "--api-key"),
     ] {
         let instance = InstancePlan { args: vec![arg.into(), "9000".into()], ..instance(Role::Decode) };
-        match command(&fleet(None), &instance, PORTS, None) {
+        match command(&fleet(None), &instance, PartOf::whole(PORTS), None) {
             Err(ArgvError::FlagIsOurs { flag: named, .. }) => assert_eq!(named, flag),
             other => panic!("{arg} must be refused, got {other:?}"),
         }
     }
     let harmless = InstancePlan { args: vec!["--port-of-call".into()], ..instance(Role::Decode) };
-    assert!(command(&fleet(None), &harmless, PORTS, None).is_ok());
+    assert!(command(&fleet(None), &harmless, PartOf::whole(PORTS), None).is_ok());
 }
 
 #[test]
 fn the_error_for_a_flag_names_instance_flag_and_remedy() {
     let instance = InstancePlan { args: vec!["--kv-transfer-config={}".into()], ..instance(Role::Decode) };
-    let error = command(&fleet(None), &instance, PORTS, None).expect_err("is refused");
+    let error = command(&fleet(None), &instance, PartOf::whole(PORTS), None).expect_err("is refused");
     insta::assert_snapshot!(error, @"decode-0: --kv-transfer-config is set by topobench: leave it out of the engine's arguments; use the [kv] table of the topology file");
 }
 
@@ -161,5 +196,8 @@ fn the_environment_may_ask_for_ports_but_not_for_gpus() {
     plan.env.insert(INTERNAL_PORT, "many");
     assert!(matches!(requested_port(&plan, INTERNAL_PORT), Err(ArgvError::NotAPort { .. })));
     plan.env.insert("CUDA_VISIBLE_DEVICES", "0");
-    assert!(matches!(command(&plan, &instance(Role::Decode), PORTS, None), Err(ArgvError::VariableIsOurs { .. })));
+    assert!(matches!(
+        command(&plan, &instance(Role::Decode), PartOf::whole(PORTS), None),
+        Err(ArgvError::VariableIsOurs { .. })
+    ));
 }

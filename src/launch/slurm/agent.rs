@@ -57,7 +57,7 @@ fn answer(question: NodeQuestion, leases: &mut Vec<PortLeases>) -> Option<NodeAn
     Some(match question {
         NodeQuestion::Alive => return None,
         NodeQuestion::Facts => NodeAnswer::Facts(facts()),
-        NodeQuestion::Ports { ranks, request } => NodeAnswer::Ports(match ports::choose(&ranks, request) {
+        NodeQuestion::Ports { needs, request } => NodeAnswer::Ports(match ports::choose(&needs, request) {
             Ok((ports, taken)) => {
                 leases.push(taken);
                 Ok(ports)

@@ -1,6 +1,7 @@
 //! Instances as steps of a Slurm job.
 //!
-//! Every instance is one step (`srun --overlap`) on the node that holds its GPUs, and what runs in it is the guardian
+//! Every instance is one step (`srun --overlap`) on the node that holds its GPUs - or one on each of its nodes, if it is
+//! larger than one - and what runs in it is the guardian
 //! that engines have everywhere: its standard streams are srun's, so orders, notices and the engine's log travel as
 //! Slurm carries them, without a port of their own. On every node one more step holds a small agent of the same binary
 //! ([`agent`]), which is asked what only the node can know: which ports are free and who holds them, what its GPUs are

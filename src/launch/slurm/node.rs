@@ -5,7 +5,7 @@ use super::step::{self, SlurmStep};
 use crate::launch::guardian::Departure;
 use crate::launch::log::EngineLog;
 use crate::launch::lost::LostEngine;
-use crate::launch::ports::{Listener, PortRequest, Ports};
+use crate::launch::ports::{Listener, PortNeed, PortRequest, Ports};
 use crate::observe::gpu::{GpuInfo, GpuSample};
 use std::io;
 use std::path::Path;
@@ -144,13 +144,13 @@ impl Node {
         Err(NodeError { node: self.facts.name.clone(), job: self.job.clone(), problem, said: self.log.tail() })
     }
 
-    /// Ports for instances with these numbers of ranks; they stay taken while this node is known.
+    /// They stay taken while this node is known.
     pub(in crate::launch) async fn choose_ports(
         &self,
-        ranks: Vec<u32>,
+        needs: Vec<PortNeed>,
         request: PortRequest,
     ) -> Result<Result<Vec<Ports>, String>, NodeError> {
-        match self.ask(&NodeQuestion::Ports { ranks, request }).await? {
+        match self.ask(&NodeQuestion::Ports { needs, request }).await? {
             NodeAnswer::Ports(ports) => Ok(ports),
             _ => Err(self.confused()),
         }

@@ -2,7 +2,7 @@
 
 use crate::launch::guardian::Departure;
 use crate::launch::lost::LostEngine;
-use crate::launch::ports::{Listener, PortRequest, Ports};
+use crate::launch::ports::{Listener, PortNeed, PortRequest, Ports};
 use crate::observe::gpu::{GpuInfo, GpuSample};
 use serde::{Deserialize, Serialize};
 
@@ -26,9 +26,9 @@ pub(super) enum NodeQuestion {
     /// Wants no answer.
     Alive,
     Facts,
-    /// Ports for instances with these numbers of ranks; they stay taken until the agent ends.
+    /// They stay taken until the agent ends.
     Ports {
-        ranks: Vec<u32>,
+        needs: Vec<PortNeed>,
         request: PortRequest,
     },
     /// Who listens on a port; the guardian's is the engine that should.

@@ -171,8 +171,16 @@ fn one(
             let group = topology.groups().find(|(r, _)| *r == role).map(|(_, g)| g.clone()).unwrap_or_default();
             let args = [&topology.args, &utilisation, &group.args, &request.run.engine_args, &group.settings];
             let args = args.into_iter().flatten().cloned();
-            let node = pool.node_of(position, &gpus).cloned();
-            InstancePlan { role, index, parallelism: group.parallelism(), gpus, args: args.collect(), node }
+            let mut nodes = pool.nodes_of(position, &gpus).into_iter();
+            InstancePlan {
+                role,
+                index,
+                parallelism: group.parallelism(),
+                gpus,
+                args: args.collect(),
+                node: nodes.next(),
+                more_nodes: nodes.collect(),
+            }
         })
         .collect::<Vec<_>>();
     let fleet = FleetPlan {

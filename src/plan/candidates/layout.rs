@@ -72,6 +72,27 @@ impl Layout {
         layouts
     }
 
+    /// Whether each of its engines finds its GPUs on one of these nodes. Ranks of one over several would talk over the
+    /// network in every step, which predictions know nothing of. No nodes: all is one host.
+    pub fn fits(self, gpus_of_nodes: &[u32]) -> bool {
+        let mut engines = match self {
+            Layout::Simple { replicas, each } => vec![each.gpus(); replicas as usize],
+            Layout::PrefillDecode { prefill, of_prefill, decode, of_decode } => {
+                [vec![of_prefill.gpus(); prefill as usize], vec![of_decode.gpus(); decode as usize]].concat()
+            }
+        };
+        engines.sort_unstable_by_key(|gpus| std::cmp::Reverse(*gpus));
+        let mut free = gpus_of_nodes.to_vec();
+        let mut takes = |wanted: u32| match free.iter_mut().find(|free| **free >= wanted) {
+            Some(node) => {
+                *node -= wanted;
+                true
+            }
+            None => false,
+        };
+        gpus_of_nodes.is_empty() || engines.into_iter().all(&mut takes)
+    }
+
     /// All of it.
     pub fn gpus(self) -> u32 {
         match self {
@@ -165,6 +186,19 @@ mod tests {
             assert!(names.contains(&other.to_string()), "{other} in {names:?}");
         }
         assert_eq!(names.len(), 20);
+    }
+
+    #[test]
+    fn engines_stay_on_a_node() {
+        let names = |nodes: &[u32]| -> Vec<String> {
+            let all = Layout::all(nodes.iter().sum(), false).into_iter();
+            all.filter(|layout| layout.fits(nodes)).map(|layout| layout.to_string()).collect()
+        };
+        let all =
+            Layout::all(8, false).into_iter().map(|layout| layout.to_string()).filter(|name| !name.contains("TP8"));
+        assert_eq!(names(&[4, 4]), all.collect::<Vec<_>>());
+        // A third pair would be torn.
+        assert!(!names(&[3, 3]).iter().any(|name| name.contains("3xTP2")), "{:?}", names(&[3, 3]));
     }
 
     #[test]

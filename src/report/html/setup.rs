@@ -130,11 +130,13 @@ fn trace(key: PointKey, arms: &[ArmPage<'_>]) -> TraceRow {
 pub(super) fn engine_commands(input: &PageInput<'_>) -> Vec<ShellCommand> {
     let of = |(name, arm): (&str, &ArmPage<'_>)| -> Vec<ShellCommand> {
         let instances = rows::manifest(arm).into_iter().flat_map(rows::launched_once);
-        let command = |i: &crate::record::manifest::InstanceRecord| ShellCommand {
-            title: format!("{name}, {}", i.name),
-            line: shell(&i.argv),
+        let command =
+            |(of, argv): (&str, &[String])| ShellCommand { title: format!("{name}, {of}"), line: shell(argv) };
+        let parts = |i: &'_ crate::record::manifest::InstanceRecord| {
+            let more = i.more_parts.iter().map(|part| (part.name.as_str(), part.argv.as_slice()));
+            std::iter::once((i.name.as_str(), i.argv.as_slice())).chain(more).map(command).collect::<Vec<_>>()
         };
-        instances.filter(|i| !i.argv.is_empty()).map(command).collect()
+        instances.filter(|i| !i.argv.is_empty()).flat_map(parts).collect()
     };
     named(input).flat_map(of).collect()
 }
