@@ -5,7 +5,7 @@
 default:
     @just --list --unsorted
 
-# Runs what must hold before a change lands (without real vLLM and the wheel, which CI adds).
+# Runs what must hold before a change lands (without real vLLM, Ray and the wheel, which CI adds).
 check:
     .ci/run
 
@@ -32,6 +32,14 @@ test:
 # Installs real vLLM for the CPU (about 4 GB) and runs its tests with it.
 real-vllm:
     .ci/run vllm test
+
+# Installs Ray Serve (about 0.4 GB) and runs its test with it.
+real-ray:
+    .ci/run ray test
+
+# Validates the manifests of docs/recipes against the schemas of what would run them.
+recipes:
+    .ci/run recipes
 
 # Builds the wheel for PyPI into target/wheels, installs it into a clean environment and tries it there.
 wheel:

@@ -13,6 +13,7 @@ use super::lateness::Lateness;
 use super::launches::{Reach, launches};
 use super::levels::{ClosedLoop, ClosedLoops};
 use super::prefix::PrefixCache;
+use super::proof::HandOverProof;
 use super::samples::Samples;
 use super::scale::{ScaleCurve, ScaledLimits};
 use super::series::{Attempt, by_rate, pooled_scale, pooled95};
@@ -71,6 +72,9 @@ pub struct PointReport {
     /// How KV was handed over; absent where no engine counts it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kv: Option<HandOver>,
+    /// Whether counters show that KV was handed over; absent without a hand-over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hand_over_proof: Option<HandOverProof>,
     /// Sessions, where turns wait for each other.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sessions: Option<SessionReport>,
@@ -383,6 +387,7 @@ impl<'a> Judged<'a> {
             .filter_map(|(point, validity)| {
                 let mut report = point_report(point, validity, question, &self.attempt_of(point, question))?;
                 report.prefix_cache = PrefixCache::of(point, self.input.kind);
+                report.hand_over_proof = HandOverProof::of(point, self.input.kind);
                 let decode = self.input.instances.map(|(_, decode)| decode);
                 Some(report.with_hand_over(HandOver::of(point, decode, &self.input.kv_way())))
             })
@@ -418,6 +423,7 @@ impl PointReport {
         let attempt = Attempt::new(point.attempt, &point.samples, &question.slo, question.target);
         let mut report = point_report(point, &validity::judge(point, kind, question), question, &attempt)?;
         report.prefix_cache = PrefixCache::of(point, kind);
+        report.hand_over_proof = HandOverProof::of(point, kind);
         Some(report.with_hand_over(HandOver::of(point, None, &KvWay::default())))
     }
 
@@ -471,6 +477,7 @@ fn point_report(
         why: validity.why.clone(),
         late_sends: validity.late,
         kv: None,
+        hand_over_proof: None,
         sessions: SessionReport::of(&point.samples, &question.slo),
         prefix_cache: None,
         notes: validity.notes.clone(),

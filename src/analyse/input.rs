@@ -38,6 +38,8 @@ impl PointInput {
 pub enum ArmKind {
     Simple,
     PrefillDecode,
+    /// Prefill and decode behind a front of somebody else's, as whoever measured it says; no counters tell them apart.
+    HiddenPair,
     #[default]
     Unknown,
 }

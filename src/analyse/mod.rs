@@ -36,6 +36,7 @@ mod pairing;
 pub mod percentiles;
 mod power;
 pub mod prefix;
+pub mod proof;
 mod ratio;
 mod replicates;
 pub mod samples;

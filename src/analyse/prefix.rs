@@ -69,7 +69,7 @@ impl PrefixCache {
         let computing = RoleHits::of(engines.cached_prompt_tokens, looked_up, engines.busiest_share)?;
         let (replica, prefill) = match kind {
             ArmKind::PrefillDecode => (None, Some(computing)),
-            ArmKind::Simple | ArmKind::Unknown => (Some(computing), None),
+            ArmKind::Simple | ArmKind::HiddenPair | ArmKind::Unknown => (Some(computing), None),
         };
         let decode =
             RoleHits::of(engines.decode_cache_hits, engines.decode_cache_queries, engines.decode_busiest_share);

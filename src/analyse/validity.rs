@@ -6,6 +6,7 @@
 
 use super::input::{ArmKind, PointInput, Question};
 use super::lateness::{Lateness, allowed_lag};
+use super::proof::{self, Recomputed};
 use super::samples::Samples;
 use crate::outcome::{EngineCounters, PointFacts, PointStatus};
 use crate::plan::slo::{Slo, Target};
@@ -27,8 +28,6 @@ pub struct Validity {
 const SENT_SHARE: f64 = 0.98;
 /// A client that falls behind by this part of a point offers so much less than the rate on the label.
 const BEHIND_SHARE: f64 = 0.02;
-/// Share of prompt tokens that a decode instance may compute itself.
-const RECOMPUTE_SHARE: f64 = 0.02;
 /// Share of prompt tokens from a prefix cache above which it is said.
 const CACHED_SHARE: f64 = 0.05;
 
@@ -48,7 +47,8 @@ pub fn judge(point: &PointInput, kind: ArmKind, question: &Question) -> Validity
         reasons.extend(engine_faults(facts, kind, point.samples.len().max(facts.offered as usize)));
         reasons.extend(uncounted(&point.samples));
         reasons.extend(not_streamed(&point.samples));
-        notes = remarks(facts, kind);
+        notes.extend(proof::not_proved(point, kind));
+        notes.extend(cached(facts));
         match repeated(facts) {
             Some(text) if nothing_cached(facts) => {
                 notes.push(format!("{text}; the engines' prefix caches served none of it"));
@@ -133,7 +133,7 @@ fn engine_faults(facts: &PointFacts, kind: ArmKind, requests: usize) -> Vec<Stri
     if let Some(engines) = &facts.engines {
         faults.extend(kv_faults(engines));
         if kind == ArmKind::PrefillDecode {
-            faults.extend(recomputed(engines, requests));
+            faults.extend(Recomputed::of(engines, requests).map(|recomputed| recomputed.to_string()));
         }
     }
     let throttled = facts.gpus.iter().flat_map(|gpus| &gpus.throttled);
@@ -153,22 +153,6 @@ fn kv_faults(engines: &EngineCounters) -> impl Iterator<Item = String> {
     .map(|(count, what)| format!("{count} {what}"))
 }
 
-/// D computed prompts that P was to have computed: HTTP 200, and not the deployment that was to be measured.
-/// One token a request is normal, the last of the prompt is computed where decoding starts.
-fn recomputed(engines: &EngineCounters, requests: usize) -> Option<String> {
-    let prompts = engines.prompt_tokens.filter(|n| *n > 0.0)?;
-    let accounted = || Some(prompts - engines.external_kv_tokens? - engines.decode_cache_hit_tokens.unwrap_or(0.0));
-    let local = engines.local_compute_tokens.or_else(accounted)?;
-    let excess = local - requests as f64;
-    (excess > RECOMPUTE_SHARE * prompts).then(|| {
-        format!(
-            "decode instances computed {local:.0} of {prompts:.0} prompt tokens themselves: the KV cache was not handed \
-             over for {:.1} % of them",
-            100.0 * local / prompts
-        )
-    })
-}
-
 /// The dataset had fewer prompts than the run had requests.
 fn repeated(facts: &PointFacts) -> Option<String> {
     let (repeats, offered) = (facts.repeated_prompts, facts.offered);
@@ -179,20 +163,13 @@ fn nothing_cached(facts: &PointFacts) -> bool {
     facts.engines.as_ref().is_some_and(|engines| engines.cached_prompt_tokens == Some(0.0))
 }
 
-fn remarks(facts: &PointFacts, kind: ArmKind) -> Vec<String> {
-    let Some(engines) = &facts.engines else {
-        let lost = "the engines' metrics could not be read: silent recomputes would go unseen";
-        return if kind == ArmKind::PrefillDecode { vec![lost.to_string()] } else { Vec::new() };
-    };
+fn cached(facts: &PointFacts) -> Option<String> {
+    let engines = facts.engines.as_ref()?;
     let prompts = engines.prompt_tokens.filter(|n| *n > 0.0);
     let share = engines.cached_prompt_tokens.zip(prompts).map(|(c, p)| c / p);
     // What prompts were made to share is the workload's, and told as such.
     let meant = facts.repeated_tokens.zip(prompts).map_or(0.0, |(tokens, p)| tokens as f64 / p);
-    share
-        .filter(|share| *share > CACHED_SHARE + meant)
-        .map(|share| {
-            format!("{:.0} % of the prompt tokens came from a prefix cache, which flatters TTFT", 100.0 * share)
-        })
-        .into_iter()
-        .collect()
+    share.filter(|share| *share > CACHED_SHARE + meant).map(|share| {
+        format!("{:.0} % of the prompt tokens came from a prefix cache, which flatters TTFT", 100.0 * share)
+    })
 }

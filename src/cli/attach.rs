@@ -3,7 +3,8 @@
 use super::args::AttachArgs;
 use super::exit::CliError;
 use super::given;
-use crate::plan::build::Servers;
+use crate::plan::build::{AttachRequest, Servers};
+use crate::plan::topology::Role;
 use clap::ArgMatches;
 
 /// Flags that size or start engines.
@@ -44,10 +45,15 @@ pub(super) fn servers(command: &str, args: &AttachArgs, matches: &ArgMatches) ->
                 "{flag} is for servers that run already, and none is named\nhint: add --attach URL or --prefill-url URL.. --decode-url URL..",
             )));
         }
-        return match args.attach_gpus {
-            None => Ok(None),
-            Some(_) => Err(CliError::usage(
+        if args.attach_gpus.is_some() {
+            return Err(CliError::usage(
                 "--attach-gpus counts the GPUs of servers that run already, and none is named\nhint: add --attach URL or --prefill-url URL.. --decode-url URL..; engines that are started know their GPUs",
+            ));
+        }
+        return match args.metrics_url.is_empty() {
+            true => Ok(None),
+            false => Err(CliError::usage(
+                "--metrics-url is for engines that run already, and no server is named\nhint: add --attach URL, the front that requests go to; engines that are started tell their own counters",
             )),
         };
     }
@@ -68,8 +74,40 @@ pub(super) fn servers(command: &str, args: &AttachArgs, matches: &ArgMatches) ->
             useless.join(", ")
         )));
     }
+    check_roles(command, args)?;
     Ok(Some(match &args.attach {
-        Some(url) => Servers::Endpoint(url.clone()),
+        Some(url) => Servers::Endpoint { url: url.clone(), hands_over: command == "nixl" },
         None => Servers::PrefillDecode { prefill: args.prefill_url.clone(), decode: args.decode_url.clone() },
     }))
+}
+
+/// The roles that counters are read of must be those of the deployment.
+fn check_roles(command: &str, args: &AttachArgs) -> Result<(), CliError> {
+    let handing_over = args.metrics_url.iter().filter(|url| url.role != Role::Replica).count();
+    let wrong = match command {
+        "simple" if handing_over > 0 => {
+            "prefill and decode engines are not a simple deployment\nhint: `topobench nixl --attach URL --metrics-url ..`"
+        }
+        "nixl" if handing_over < args.metrics_url.len() => {
+            "which engines --metrics-url names is not said\nhint: --metrics-url prefill=URL --metrics-url decode=URL"
+        }
+        _ if args.attach.is_none() && !args.metrics_url.is_empty() && handing_over == 0 => {
+            "which engines --metrics-url names is not said\nhint: --metrics-url prefill=URL --metrics-url decode=URL"
+        }
+        _ => return Ok(()),
+    };
+    Err(CliError::usage(wrong))
+}
+
+/// What a plan is made from.
+pub(super) fn request(servers: Servers, name: &str, args: &AttachArgs) -> AttachRequest {
+    AttachRequest {
+        servers,
+        name: name.to_string(),
+        gpus: args.attach_gpus,
+        headers: args.header.clone(),
+        insecure: args.insecure,
+        metrics: args.metrics_url.clone(),
+        metrics_lag: args.metrics_lag,
+    }
 }

@@ -8,7 +8,7 @@ use crate::launch::ports::PortLeases;
 use crate::launch::program::{self, Program};
 use crate::launch::{self, EngineVersion, PlannedInstance};
 use crate::outcome::PointKey;
-use crate::plan::deployment::{AttachPlan, Deployment, FleetPlan};
+use crate::plan::deployment::{AttachPlan, AttachedServers, Deployment, FleetPlan};
 use crate::plan::load::Extent;
 use crate::plan::strategy::{Order, SearchPlan, StrategyPlan};
 use crate::plan::workload::{PlannedPoint, PreparedWorkload};
@@ -145,12 +145,7 @@ fn describe_arm(out: &mut String, arm: &ArmPlan, dry: &DryArm) {
     let _ = writeln!(out, "{}{size}: {} GPU{}", arm.label, arm.gpus, if arm.gpus == 1 { "" } else { "s" });
     match &arm.deployment {
         Deployment::Spawn(_) => {}
-        Deployment::Attach(AttachPlan::Endpoint { url, .. }) => {
-            let _ = writeln!(out, "  attached to {url}");
-        }
-        Deployment::Attach(AttachPlan::PrefillDecode { prefill, decode, .. }) => {
-            let _ = writeln!(out, "  attached to prefill {} and decode {}", prefill.join(", "), decode.join(", "));
-        }
+        Deployment::Attach(plan) => describe_attached(out, plan),
     }
     for instance in &dry.instances {
         let gpus = instance.gpus.ids();
@@ -171,6 +166,18 @@ fn describe_arm(out: &mut String, arm: &ArmPlan, dry: &DryArm) {
             let _ = writeln!(out, "    {}: GPU {gpus}", part.name);
             let _ = writeln!(out, "      {}", part.command.shell_line());
         }
+    }
+}
+
+fn describe_attached(out: &mut String, plan: &AttachPlan) {
+    let _ = match &plan.servers {
+        AttachedServers::Endpoint { url, .. } => writeln!(out, "  attached to {url}"),
+        AttachedServers::PrefillDecode { prefill, decode } => {
+            writeln!(out, "  attached to prefill {} and decode {}", prefill.join(", "), decode.join(", "))
+        }
+    };
+    for url in &plan.metrics {
+        let _ = writeln!(out, "  counters of {url}");
     }
 }
 

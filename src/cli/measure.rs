@@ -37,13 +37,7 @@ pub(super) fn one_arm(
         }
         None => {
             let arms = match attach::servers(name, &sweep.attach, matches)? {
-                Some(servers) => Arms::Attach {
-                    servers,
-                    name: name.to_string(),
-                    gpus: sweep.attach.attach_gpus,
-                    headers: sweep.attach.header.clone(),
-                    insecure: sweep.attach.insecure,
-                },
+                Some(servers) => Arms::Attach(attach::request(servers, name, &sweep.attach)),
                 None => Arms::Spawn { specs, engine: sweep.run.engine.clone() },
             };
             (plan(arms, None, sweep, matches)?, None)
@@ -132,7 +126,7 @@ fn check_commands(plan: &Plan) -> Result<(), CliError> {
         }
         if let Deployment::Attach(servers) = &arm.deployment
             && servers.urls().any(|url| url.starts_with("https:"))
-            && let Err(error @ TlsError::CertificateFile { .. }) = tls::client_config(servers.access().insecure)
+            && let Err(error @ TlsError::CertificateFile { .. }) = tls::client_config(servers.access.insecure)
         {
             return Err(certificate_file(&error));
         }
@@ -208,6 +202,7 @@ pub(super) fn failure(error: &SessionError) -> CliError {
         E::Launch { .. }
         | E::Proxy { .. }
         | E::Identity { .. }
+        | E::Metrics { .. }
         | E::Smoke { .. }
         | E::NoKvTransfer { .. }
         | E::DiedWarmingUp { .. } => Exit::LaunchFailed,

@@ -6,133 +6,17 @@
 //! prefill instances. A sum is given only if every instance of the role has the counter: part of a sum would look like
 //! a measurement.
 
-use super::hand_over::{self, DecodePool};
-use super::http;
+use super::fleet::{self, EngineSnapshot, FleetSnapshot};
 use super::prometheus::Snapshot;
 use super::ranks;
+use super::scrape::Scraper;
 use crate::outcome::{EngineCounters, KvTotals, RankCounters, TimeSum};
-use crate::plan::access::Access;
 use crate::plan::topology::Role;
 use crate::units::Offset;
-use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-
-/// Metrics of a busy engine come late; of a dead one never.
-const SCRAPE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// An engine whose metrics are read.
-#[derive(Debug, Clone)]
-pub struct EngineTarget {
-    /// `prefill-0`.
-    pub name: String,
-    pub role: Role,
-    /// `http://host:port`.
-    pub base_url: String,
-    /// Data-parallel ranks that serve requests behind that URL.
-    pub ranks: u32,
-    pub access: Access,
-}
-
-/// Why an engine's metrics could not be read.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{instance}: no metrics from {url}: {detail}")]
-pub struct ScrapeError {
-    pub instance: String,
-    pub url: String,
-    pub detail: String,
-}
-
-/// Metrics of every engine at about one moment.
-#[derive(Debug, Clone)]
-pub struct FleetSnapshot {
-    pub engines: Vec<EngineSnapshot>,
-}
-
-impl FleetSnapshot {
-    /// What every decode instance says; `None` where there is none, or one of them doesn't say it.
-    fn of_decode<T>(&self, read: impl Fn(&Snapshot) -> Option<T>) -> Option<Vec<T>> {
-        let decode = self.engines.iter().filter(|e| e.role == Role::Decode);
-        let each: Option<Vec<T>> = decode.map(|e| read(e.metrics.as_ref().ok()?)).collect();
-        each.filter(|all| !all.is_empty())
-    }
-
-    /// The hand-over counters of each instance that has them, since its start, with its name. Decode instances count what
-    /// they pull, prefill instances what they push.
-    pub fn each_hand_over(&self) -> impl Iterator<Item = (&str, KvTotals)> {
-        self.engines.iter().filter_map(|e| Some((e.name.as_str(), e.hand_over()?)))
-    }
-
-    /// The hand-over counters of all instances together, since their start; `None` where a decode instance has none.
-    pub fn hand_overs(&self) -> Option<KvTotals> {
-        self.of_decode(hand_over::totals)?;
-        self.each_hand_over().map(|(_, totals)| totals).reduce(KvTotals::plus)
-    }
-
-    /// The KV memory of each decode instance.
-    pub fn decode_pools(&self) -> Option<Vec<DecodePool>> {
-        self.of_decode(DecodePool::read)
-    }
-}
-
-#[derive(Debug, Clone)]
-pub struct EngineSnapshot {
-    pub name: String,
-    pub role: Role,
-    pub metrics: Result<Snapshot, ScrapeError>,
-}
-
-/// Reads the metrics of a fleet.
-#[derive(Debug, Clone)]
-pub struct Scraper {
-    targets: Vec<EngineTarget>,
-    client: reqwest::Client,
-}
-
-impl Scraper {
-    pub fn new(targets: Vec<EngineTarget>) -> reqwest::Result<Self> {
-        let insecure = targets.iter().any(|target| target.access.insecure);
-        Ok(Scraper { targets, client: http::client(SCRAPE_TIMEOUT, insecure)? })
-    }
-
-    /// All engines at once; one that fails leaves the others alone.
-    pub async fn snapshot(&self) -> FleetSnapshot {
-        let scrapes = self.targets.iter().map(|target| async {
-            let metrics = self.scrape(target).await;
-            EngineSnapshot { name: target.name.clone(), role: target.role, metrics }
-        });
-        FleetSnapshot { engines: join_all(scrapes).await }
-    }
-
-    async fn scrape(&self, target: &EngineTarget) -> Result<Snapshot, ScrapeError> {
-        let url = format!("{}/metrics", target.base_url.trim_end_matches('/'));
-        let failed = |detail: String| ScrapeError { instance: target.name.clone(), url: url.clone(), detail };
-        let request = http::get(&self.client, url.clone(), &target.access);
-        let answer = request.send().await.and_then(reqwest::Response::error_for_status);
-        let answer = answer.map_err(|e| failed(e.without_url().to_string()))?;
-        let page = http::body(answer, http::LARGE).await.map_err(|e| failed(e.to_string()))?;
-        Ok(Snapshot::parse(&String::from_utf8_lossy(&page)))
-    }
-}
-
-impl EngineSnapshot {
-    fn hand_over(&self) -> Option<KvTotals> {
-        let metrics = self.metrics.as_ref().ok().filter(|_| self.role != Role::Replica);
-        metrics.and_then(hand_over::totals)
-    }
-
-    /// How many data-parallel ranks it counts apart; 0 where it doesn't tell.
-    pub fn data_parallel_ranks(&self) -> u32 {
-        self.metrics.as_ref().map_or(0, |page| ranks::of_page(page).len() as u32)
-    }
-
-    /// When the engine's process started, seconds since the epoch; `None` where it doesn't tell.
-    pub fn process_started(&self) -> Option<f64> {
-        self.metrics.as_ref().ok()?.sum(START_TIME, &[])
-    }
-}
 
 /// What the engines did between two snapshots.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -141,19 +25,22 @@ pub struct EngineWindow {
     pub counters: Option<EngineCounters>,
     /// Engines that were started anew in between: their counters began again at zero.
     pub restarted: Vec<String>,
+    /// Engines that were first seen at the end: they count from zero.
+    pub joined: Vec<String>,
     /// Engines that could not be read at one of the ends, and why.
     pub unread: Vec<String>,
     /// Of engines with several data-parallel ranks.
     pub ranks: Vec<RankCounters>,
 }
 
-/// The difference of two snapshots of the same fleet.
+/// The difference of two snapshots of the same fleet. Engines may join one that is not ours, and leave it.
 pub fn between(before: &FleetSnapshot, after: &FleetSnapshot) -> EngineWindow {
     let mut window = EngineWindow::default();
     let mut spans = Vec::new();
-    for (old, new) in before.engines.iter().zip(&after.engines) {
-        match (&old.metrics, &new.metrics) {
-            (Ok(before), Ok(after)) => {
+    for new in &after.engines {
+        let old = before.engines.iter().find(|old| old.name == new.name);
+        match (old.map(|old| &old.metrics), &new.metrics) {
+            (Some(Ok(before)), Ok(after)) => {
                 let restarted = is_restart(before, after);
                 if restarted {
                     window.restarted.push(new.name.clone());
@@ -162,12 +49,19 @@ pub fn between(before: &FleetSnapshot, after: &FleetSnapshot) -> EngineWindow {
                 window.ranks.extend(ranks::between(&new.name, before, after));
                 spans.push(InstanceSpan { role: new.role, before, after });
             }
-            (Err(error), _) | (_, Err(error)) => window.unread.push(error.to_string()),
+            (None, Ok(after)) => {
+                window.joined.push(new.name.clone());
+                spans.push(InstanceSpan { role: new.role, before: None, after });
+            }
+            (Some(Err(error)), _) | (_, Err(error)) => window.unread.push(error.to_string()),
         }
     }
+    let gone = |old: &&EngineSnapshot| !after.engines.iter().any(|new| new.name == old.name);
+    let gone: Vec<&EngineSnapshot> = before.engines.iter().filter(gone).collect();
+    window.unread.extend(gone.iter().map(|old| format!("{}: it is there no more", old.name)));
     let complete = |role: Role| {
         let of_role = after.engines.iter().filter(|e| e.role == role).count();
-        spans.iter().filter(|s| s.role == role).count() == of_role
+        spans.iter().filter(|s| s.role == role).count() == of_role && !gone.iter().any(|old| old.role == role)
     };
     let spans: Vec<InstanceSpan<'_>> = spans.iter().filter(|s| complete(s.role)).copied().collect();
     window.counters = (!spans.is_empty()).then(|| counters(&spans));
@@ -182,13 +76,12 @@ struct InstanceSpan<'a> {
     after: &'a Snapshot,
 }
 
-const START_TIME: &str = "process_start_time_seconds";
 /// Grow with every request, so they fall only when the process is a new one.
 const ALWAYS_GROWING: [&str; 3] =
     ["vllm:prompt_tokens_total", "vllm:generation_tokens_total", "vllm:request_queue_time_seconds_count"];
 
 fn is_restart(before: &Snapshot, after: &Snapshot) -> bool {
-    match (before.sum(START_TIME, &[]), after.sum(START_TIME, &[])) {
+    match (fleet::process_started(before), fleet::process_started(after)) {
         // A step of the wall clock doesn't move it: it is read once.
         (Some(old), Some(new)) if (new - old).abs() > 1.0 => true,
         _ => ALWAYS_GROWING.iter().any(|name| match (before.sum(name, &[]), after.sum(name, &[])) {

@@ -6,6 +6,7 @@
 pub mod amd;
 pub mod dcu;
 pub mod engine;
+pub mod fleet;
 pub mod gpu;
 pub mod gpu_sampler;
 pub mod gpus;
@@ -16,4 +17,7 @@ pub mod nvml;
 mod pci;
 pub mod profiler;
 pub mod prometheus;
+mod prometheus_api;
 mod ranks;
+pub mod scrape;
+mod serve;

@@ -1,6 +1,6 @@
 //! vLLM's torch profiler, switched on and off on every engine by itself: a proxy would reach one of them.
 
-use super::engine::EngineTarget;
+use super::fleet::EngineTarget;
 use super::http;
 use futures_util::future::join_all;
 use std::time::Duration;

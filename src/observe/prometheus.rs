@@ -10,8 +10,12 @@ pub struct Sample {
 }
 
 impl Sample {
-    fn has(&self, label: (&str, &str)) -> bool {
-        self.labels.iter().any(|(name, value)| (name.as_str(), value.as_str()) == label)
+    pub fn label(&self, name: &str) -> Option<&str> {
+        self.labels.iter().find(|(label, _)| label == name).map(|(_, value)| value.as_str())
+    }
+
+    fn has(&self, (name, value): (&str, &str)) -> bool {
+        self.label(name) == Some(value)
     }
 }
 
@@ -47,6 +51,14 @@ impl Snapshot {
 
     pub fn samples(&self) -> &[Sample] {
         &self.samples
+    }
+
+    pub(super) fn into_samples(self) -> Vec<Sample> {
+        self.samples
+    }
+
+    pub(super) fn from_samples(samples: Vec<Sample>) -> Self {
+        Snapshot { samples }
     }
 }
 

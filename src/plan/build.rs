@@ -7,9 +7,8 @@ mod search;
 mod workload;
 
 pub use arms::base_url;
-pub use request::{Arms, PlanRequest, RunOptions, Servers};
+pub use request::{Arms, AttachRequest, PlanRequest, RunOptions, Servers};
 
-use super::access::Access;
 use super::context::{self, KnownContext};
 use super::dataset::Dataset;
 use super::deployment::{AttachPlan, Deployment};
@@ -36,14 +35,12 @@ pub fn build(request: &PlanRequest, env: &Environment, detect: impl Fn() -> GpuP
     let (arms, defaults, disjoint) = match &request.arms {
         Arms::Spawn { specs, engine } => arms::spawn(request, specs, engine, env, detect, &mut warnings)?,
         Arms::Candidates { specs, engine, gpus } => arms::candidates(request, specs, engine, *gpus, env, detect)?,
-        Arms::Attach { servers, name, gpus, headers, insecure } => {
-            let gpus = gpus.unwrap_or(0);
-            let access = Access::new(env, headers, *insecure)?;
-            if *insecure {
+        Arms::Attach(asked) => {
+            if asked.insecure {
                 warnings
                     .push("the servers' certificates were not checked (--insecure): who answered is not proved".into());
             }
-            (vec![ArmPlan { gpus, ..arms::attach(request, servers, name, access)? }], Defaults::default(), true)
+            (vec![arms::attach(request, asked, env)?], Defaults::default(), true)
         }
     };
     let mut sweep = sweep(request, &arms, &defaults, &mut warnings)?;
@@ -56,10 +53,10 @@ pub fn build(request: &PlanRequest, env: &Environment, detect: impl Fn() -> GpuP
 /// There and back takes two launches. Servers of others are never started.
 fn launches(request: &PlanRequest, order: Order) -> Result<u32, PlanError> {
     match (&request.arms, request.load.launches) {
-        (Arms::Attach { .. }, Some(n)) if n > 1 => {
+        (Arms::Attach(_), Some(n)) if n > 1 => {
             Err(PlanError::value("--launches", n, "attached servers are not started by topobench: use --attempts"))
         }
-        (Arms::Attach { .. }, _) => Ok(1),
+        (Arms::Attach(_), _) => Ok(1),
         (Arms::Spawn { .. } | Arms::Candidates { .. }, Some(n)) => Ok(n),
         (Arms::Spawn { .. } | Arms::Candidates { .. }, None) => Ok(if order == Order::Abba { 2 } else { 1 }),
     }
@@ -73,7 +70,7 @@ fn sweep(
 ) -> Result<Sweep, PlanError> {
     let (model, served_model_name) = match arms.first().map(|a| &a.deployment) {
         Some(Deployment::Spawn(fleet)) => (fleet.model.clone(), fleet.served_model_name.clone()),
-        Some(Deployment::Attach(AttachPlan::Endpoint { model, .. } | AttachPlan::PrefillDecode { model, .. })) => {
+        Some(Deployment::Attach(AttachPlan { model, .. })) => {
             (request.workload.model.clone().unwrap_or_else(|| model.clone()), model.clone())
         }
         None => {

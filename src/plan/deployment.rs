@@ -1,9 +1,11 @@
 //! A topology made concrete: every instance with its GPUs, or the URLs of servers that somebody else runs.
 
 use super::access::Access;
+use super::attach_gpus::AttachGpus;
 use super::engine_env::EngineEnv;
 use super::environment::Environment;
 use super::mask::{holds_mask, serialize_masked_words};
+use super::metrics_url::MetricsUrl;
 use super::parallelism::Parallelism;
 use super::secret::MASK;
 pub use super::secret::Secret;
@@ -52,9 +54,7 @@ impl Deployment {
                 fleet.api_key = env.api_key();
                 fleet.env.unmask(env)
             }
-            Deployment::Attach(AttachPlan::Endpoint { access, .. } | AttachPlan::PrefillDecode { access, .. }) => {
-                access.take_secrets(env)
-            }
+            Deployment::Attach(plan) => plan.access.take_secrets(env),
         }
     }
 }
@@ -170,39 +170,59 @@ impl GpuAssignment {
     }
 }
 
+/// Servers that run already.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AttachPlan {
+    #[serde(flatten)]
+    pub servers: AttachedServers,
+    pub model: String,
+    #[serde(flatten)]
+    pub access: Access,
+    /// Where the counters of engines behind a front are read; empty: from the servers themselves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<MetricsUrl>,
+    /// Seconds until what engines did can be read there, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics_lag: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpus: Option<AttachGpus>,
+}
+
 /// Base URLs (`http://host:port`) of running servers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub enum AttachPlan {
-    /// One endpoint that serves requests whole: an engine, or somebody's router.
+pub enum AttachedServers {
+    /// One endpoint that serves requests whole: an engine, or somebody's front.
     Endpoint {
         url: String,
-        model: String,
-        #[serde(flatten)]
-        access: Access,
+        /// Prefill and decode engines are behind it, as whoever measures it says.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        hands_over: bool,
     },
     /// Engines behind our proxy.
-    PrefillDecode {
-        prefill: Vec<String>,
-        decode: Vec<String>,
-        model: String,
-        #[serde(flatten)]
-        access: Access,
-    },
+    PrefillDecode { prefill: Vec<String>, decode: Vec<String> },
 }
 
 impl AttachPlan {
-    pub fn access(&self) -> &Access {
-        let (AttachPlan::Endpoint { access, .. } | AttachPlan::PrefillDecode { access, .. }) = self;
-        access
-    }
-
     /// Base URLs of all servers.
     pub fn urls(&self) -> impl Iterator<Item = &str> {
-        let (prefill, decode) = match self {
-            AttachPlan::Endpoint { url, .. } => (std::slice::from_ref(url), [].as_slice()),
-            AttachPlan::PrefillDecode { prefill, decode, .. } => (prefill.as_slice(), decode.as_slice()),
+        let (prefill, decode) = match &self.servers {
+            AttachedServers::Endpoint { url, .. } => (std::slice::from_ref(url), [].as_slice()),
+            AttachedServers::PrefillDecode { prefill, decode } => (prefill.as_slice(), decode.as_slice()),
         };
         prefill.iter().chain(decode).map(String::as_str)
+    }
+
+    /// Whether prefill and decode engines serve it.
+    pub fn hands_over(&self) -> bool {
+        !matches!(self.servers, AttachedServers::Endpoint { hands_over: false, .. })
+    }
+
+    /// Whether counters of decode engines are read.
+    pub fn watches_decode(&self) -> bool {
+        match &self.servers {
+            AttachedServers::PrefillDecode { .. } if self.metrics.is_empty() => true,
+            _ => self.metrics.iter().any(|url| url.role == Role::Decode),
+        }
     }
 }

@@ -5,6 +5,7 @@
 pub mod access;
 pub mod arm;
 pub mod arrivals;
+pub mod attach_gpus;
 pub mod build;
 pub mod candidates;
 pub mod combos;
@@ -26,6 +27,7 @@ pub mod lengths;
 pub mod load;
 pub mod mask;
 pub mod metadata;
+pub mod metrics_url;
 pub mod options;
 pub mod parallelism;
 pub mod placement;

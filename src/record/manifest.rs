@@ -87,6 +87,9 @@ pub struct InstanceRecord {
     /// What /version said.
     pub engine_version: Option<String>,
     pub max_model_len: Option<u32>,
+    /// Whether only its counters were read: requests reach it through a front.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub watched: bool,
     /// When its process started, seconds since the epoch, where its metrics tell; for servers that were attached to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub process_started: Option<f64>,

@@ -119,7 +119,9 @@ fn same_server(ours: &[InstanceRecord], theirs: &[InstanceRecord]) -> Option<boo
             (None, None) => Some(false),
         }
     };
-    ours.iter().flat_map(|a| theirs.iter().filter_map(move |b| same(a, b))).max()
+    // What only counters were read of got its requests from a front.
+    let asked = |all: &&InstanceRecord| !all.watched;
+    ours.iter().filter(asked).flat_map(|a| theirs.iter().filter(asked).filter_map(move |b| same(a, b))).max()
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use crate::analyse::{ArmInput, ArmKind};
 /// Positions in the palette. The first simple arm is red and the first prefill/decode arm blue, whatever their order;
 /// further arms take other hues. Where no arm's kind is known, they take the hues in their order.
 pub(super) fn hues<'a>(arms: impl IntoIterator<Item = &'a ArmInput>) -> Vec<usize> {
-    let kinds: Vec<ArmKind> = arms.into_iter().map(|arm| arm.kind).collect();
+    let seen = |kind| if kind == ArmKind::HiddenPair { ArmKind::PrefillDecode } else { kind };
+    let kinds: Vec<ArmKind> = arms.into_iter().map(|arm| seen(arm.kind)).collect();
     let first = |kind| kinds.iter().position(|k| *k == kind);
     let reserved = [first(ArmKind::Simple), first(ArmKind::PrefillDecode)];
     let mut next = if reserved == [None, None] { 0 } else { 2 };

@@ -2,16 +2,17 @@
 
 use crate::analyse::{ArmInput, ArmKind, Identity, Samples};
 use crate::outcome::PointKey;
-use crate::plan::deployment::{AttachPlan, Deployment, GpuAssignment};
+use crate::plan::deployment::{AttachPlan, AttachedServers, Deployment, GpuAssignment};
 use crate::plan::goodput_unit::GoodputUnit;
 use crate::plan::labels::{self, Unnamed};
 use crate::plan::load::{Arrivals, Extent};
-use crate::plan::topology::Shape;
+use crate::plan::topology::{Role, Shape};
 use crate::plan::{ArmPlan, Sweep};
 use crate::record::RecordedRun;
 use crate::record::manifest::Manifest;
 use crate::record::read::ImportedFacts;
 use crate::words;
+use std::collections::BTreeSet;
 
 /// A run as an arm of a comparison; `label` instead of the run's mode.
 pub fn arm(run: &RecordedRun, label: Option<String>) -> ArmInput {
@@ -55,7 +56,7 @@ pub fn size(run: &RecordedRun) -> Option<String> {
 fn planned_size(arm: &ArmPlan) -> Option<String> {
     match (&arm.topology, &arm.deployment) {
         (Some(topology), _) => Some(topology.size_label()),
-        (None, Deployment::Attach(AttachPlan::PrefillDecode { prefill, decode, .. })) => {
+        (None, Deployment::Attach(AttachPlan { servers: AttachedServers::PrefillDecode { prefill, decode }, .. })) => {
             Some(format!("{}P{}D", prefill.len(), decode.len()))
         }
         (None, _) => None,
@@ -80,7 +81,9 @@ fn kind(run: &RecordedRun) -> ArmKind {
     match (&run.manifest, &run.imported) {
         (Some(manifest), _) => match (&manifest.arm.topology, &manifest.arm.deployment) {
             (Some(topology), _) if matches!(topology.shape, Shape::Simple { .. }) => ArmKind::Simple,
-            (Some(_), _) | (None, Deployment::Attach(AttachPlan::PrefillDecode { .. })) => ArmKind::PrefillDecode,
+            (Some(_), _) => ArmKind::PrefillDecode,
+            (None, Deployment::Attach(plan)) if plan.watches_decode() => ArmKind::PrefillDecode,
+            (None, Deployment::Attach(plan)) if plan.hands_over() => ArmKind::HiddenPair,
             // One endpoint of somebody else's: an engine or a router, nobody knows.
             (None, _) => ArmKind::Unknown,
         },
@@ -104,11 +107,23 @@ fn instances(run: &RecordedRun) -> Option<(u32, u32)> {
             Shape::PrefillDecode { prefill, decode, .. } => Some((prefill.replicas, decode.replicas)),
             Shape::Simple { .. } => None,
         },
-        (None, Deployment::Attach(AttachPlan::PrefillDecode { prefill, decode, .. })) => {
+        (None, Deployment::Attach(AttachPlan { servers: AttachedServers::PrefillDecode { prefill, decode }, .. })) => {
             Some((u32::try_from(prefill.len()).ok()?, u32::try_from(decode.len()).ok()?))
         }
+        (None, Deployment::Attach(_)) => watched(manifest),
         (None, _) => None,
     }
+}
+
+/// Engines behind a front, whose counters were read.
+fn watched(manifest: &Manifest) -> Option<(u32, u32)> {
+    let of_role = |role: Role| {
+        let prefix = format!("{}-", role.name());
+        let of_role = manifest.instances.iter().filter(|i| i.watched && i.name.starts_with(&prefix));
+        let names: BTreeSet<&str> = of_role.map(|i| i.name.as_str()).collect();
+        u32::try_from(names.len()).ok().filter(|n| *n > 0)
+    };
+    of_role(Role::Prefill).zip(of_role(Role::Decode))
 }
 
 fn topology(run: &RecordedRun) -> serde_json::Value {

@@ -4,6 +4,7 @@
 use crate::analyse::attribution::{Attribution, Binding, Shift, TimeSpent};
 use crate::analyse::hand_over::{BoundBy, HandOver};
 use crate::analyse::prefix::PrefixCache;
+use crate::analyse::proof::HandOverProof;
 use crate::analyse::{ArmInput, ArmReport, PointInput, PointReport};
 use crate::plan::slo::Slo;
 use crate::units::RequestRate;
@@ -115,7 +116,9 @@ fn hand_over(report: &ArmReport) -> Option<String> {
     let cost = |kv: &HandOver| kv.post_ms.unwrap_or(0.0);
     let audited = report.points.iter().filter_map(|p| Some((p.rate, p.kv.as_ref()?)));
     let (rate, kv) = audited.max_by(|(_, a), (_, b)| cost(a).total_cmp(&cost(b)))?;
-    Some(format!("{} at {}: {kv}", report.name, words::offered(rate)))
+    let proved = report.points.iter().all(|p| p.hand_over_proof == Some(HandOverProof::Proved));
+    let proved = if proved { "; the counters of every point prove that nothing was recomputed" } else { "" };
+    Some(format!("{} at {}: {kv}{proved}", report.name, words::offered(rate)))
 }
 
 /// The direction in which the queues point, at the highest rate at which they do. Which ratio would balance the sides is not

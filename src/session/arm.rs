@@ -216,7 +216,8 @@ impl Arm {
     fn has_restarted(&self, live: &LiveArm) -> bool {
         let listed = &self.manifest().instances;
         live.records.iter().any(|now| {
-            let before = listed.iter().rfind(|i| i.url == now.url).and_then(|i| i.process_started);
+            let before =
+                listed.iter().rfind(|i| i.url == now.url && i.name == now.name).and_then(|i| i.process_started);
             before.zip(now.process_started).is_some_and(|(before, now)| before != now)
         })
     }

@@ -18,6 +18,10 @@ pub enum SessionError {
     Proxy { arm: String, detail: String },
     #[error("{arm}: {url} is not the server this run expects: {detail}\nhint: {hint}")]
     Identity { arm: String, url: String, detail: String, hint: String },
+    #[error(
+        "{arm}: no counters can be read at {url}: {detail}\nhint: check --metrics-url; a page of metrics is an engine's own (http://HOST:PORT/metrics), Prometheus is prometheus+http://HOST:PORT, and headers come from --header or TOPOBENCH_HEADERS"
+    )]
+    Metrics { arm: String, url: String, detail: String },
     #[error("{arm}: the smoke request {what} failed: {detail}\nhint: {hint}")]
     Smoke { arm: String, what: String, detail: String, hint: String },
     #[error(
@@ -62,6 +66,7 @@ impl SessionError {
             E::Launch { .. }
                 | E::Proxy { .. }
                 | E::Identity { .. }
+                | E::Metrics { .. }
                 | E::Smoke { .. }
                 | E::NoKvTransfer { .. }
                 | E::Context { .. }

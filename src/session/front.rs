@@ -1,7 +1,7 @@
 //! The proxy in front of a deployment.
 
 use super::error::SessionError;
-use crate::observe::engine::EngineTarget;
+use crate::observe::fleet::EngineTarget;
 use crate::plan::ArmPlan;
 use crate::plan::connector::{self, KvDirection};
 use crate::plan::deployment::Deployment;

@@ -1,9 +1,9 @@
 //! A deployment that is up: its engines, and the proxy in front of them where one is needed.
 
+use super::attach::{self, Attached};
 use super::error::SessionError;
 use super::events::{EventSink, SessionEvent};
 use super::front::{Front, front};
-use super::identity::identify;
 use super::loss::{DEATH_NOTICE, Loss, how_it_ended};
 use super::stop::Stop;
 use crate::drive::Destination;
@@ -11,7 +11,8 @@ use crate::launch::argv::{EngineCommand, PROFILER_DIR};
 use crate::launch::{
     Death, EngineState, Fleet, Instance, InstanceExit, InstancePart, LaunchError, LaunchEvent, LaunchOptions,
 };
-use crate::observe::engine::{EngineTarget, Scraper};
+use crate::observe::fleet::EngineTarget;
+use crate::observe::scrape::Scraper;
 use crate::plan::access::Access;
 use crate::plan::deployment::{AttachPlan, Deployment, FleetPlan};
 use crate::plan::topology::{ProxyPolicies, Role, Topology};
@@ -70,8 +71,14 @@ impl LiveArm {
         Ok(live)
     }
 
+    /// Whether counters of decode engines are read, wherever those are.
     pub(super) fn is_prefill_decode(&self) -> bool {
-        self.engines.iter().any(|e| e.role == Role::Decode)
+        self.scraper.reads(Role::Decode)
+    }
+
+    /// Whether requests find their way to its engines without us: somebody else's front sends them.
+    pub(super) fn is_behind_a_front(&self) -> bool {
+        self.records.iter().any(|record| record.watched) && !self.engines.iter().any(|e| e.role == Role::Decode)
     }
 
     pub(super) fn of_role(&self, role: Role) -> impl Iterator<Item = &EngineTarget> {
@@ -205,7 +212,7 @@ async fn spawn(
     let records = instances.iter().map(record).collect();
     let max_model_len = instances.iter().filter_map(|i| i.max_model_len).min();
     let front = front(arm, &engines, &policies);
-    let ready = front.and_then(|front| Ok((front, scraper(&engines)?)));
+    let ready = front.and_then(|front| Ok((front, Scraper::new(engines.clone()).map_err(attach::no_client)?)));
     let (Front { base_url, proxy }, scraper) = match ready {
         Ok(ready) => ready,
         Err(error) => {
@@ -228,56 +235,11 @@ async fn spawn(
 }
 
 async fn attach(arm: &ArmPlan, plan: &AttachPlan, sweep: &Sweep, events: &EventSink) -> Result<LiveArm, SessionError> {
-    let (urls, model, access): (Vec<(Role, &String)>, _, _) = match plan {
-        AttachPlan::Endpoint { url, model, access } => (vec![(Role::Replica, url)], model, access),
-        AttachPlan::PrefillDecode { prefill, decode, model, access } => {
-            let prefill = prefill.iter().map(|u| (Role::Prefill, u));
-            (prefill.chain(decode.iter().map(|u| (Role::Decode, u))).collect(), model, access)
-        }
-    };
-    let mut engines = Vec::new();
-    let mut records = Vec::new();
-    let mut counts = std::collections::BTreeMap::<Role, u32>::new();
-    for (role, url) in urls {
-        let count = counts.entry(role).or_default();
-        let name = format!("{}-{count}", role.name());
-        *count += 1;
-        let found = identify(url, model, access).await.map_err(|e| SessionError::Identity {
-            arm: arm.label.clone(),
-            url: url.clone(),
-            detail: e.detail,
-            hint: e.hint,
-        })?;
-        if !found.told {
-            events(SessionEvent::Warning {
-                text: format!(
-                    "{name} ({url}) lists no models: that it serves `{model}` is not told, only its answers are seen"
-                ),
-            });
-        }
-        records.push(InstanceRecord {
-            name: name.clone(),
-            url: url.clone(),
-            identity: (!found.told).then(|| "not told".to_string()),
-            engine_version: found.version,
-            max_model_len: found.max_model_len,
-            ..InstanceRecord::default()
-        });
-        engines.push(EngineTarget { name, role, base_url: url.clone(), ranks: 1, access: access.clone() });
-    }
-    let scraper = scraper(&engines)?;
-    let snapshots = scraper.snapshot().await.engines;
-    for ((record, engine), snapshot) in records.iter_mut().zip(&mut engines).zip(snapshots) {
-        record.process_started = snapshot.process_started();
-        // What is one server of a router's is nothing that a header reaches.
-        if engine.role != Role::Replica {
-            engine.ranks = snapshot.data_parallel_ranks().max(1);
-        }
-    }
+    let Attached { engines, scraper, records } = attach::attach(&arm.label, plan, events).await?;
     let Front { base_url, proxy } = front(arm, &engines, &ProxyPolicies::default())?;
     Ok(LiveArm {
         label: arm.label.clone(),
-        target: target(base_url, model, access.clone(), sweep),
+        target: target(base_url, &plan.model, plan.access.clone(), sweep),
         scraper,
         counter: None,
         proxy,
@@ -293,13 +255,6 @@ fn target(base_url: String, model: &str, access: Access, sweep: &Sweep) -> Desti
     let mut target = Destination::new(base_url, model, &sweep.workload);
     target.access = access;
     target
-}
-
-fn scraper(engines: &[EngineTarget]) -> Result<Scraper, SessionError> {
-    Scraper::new(engines.to_vec()).map_err(|e| SessionError::System {
-        what: "make the client for engine metrics",
-        source: std::io::Error::other(e),
-    })
 }
 
 fn record(instance: &Instance) -> InstanceRecord {
@@ -324,6 +279,7 @@ fn record(instance: &Instance) -> InstanceRecord {
         max_model_len: instance.max_model_len,
         process_started: None,
         identity: None,
+        watched: false,
         ready_secs: Some(instance.ready_after.as_secs_f64()),
         exit: None,
     }

@@ -1,7 +1,7 @@
 //! What can befall an engine while it is measured, as facts: no behaviour here.
 
 use crate::launch::{Death, ExitStatus};
-use crate::observe::engine::EngineTarget;
+use crate::observe::fleet::EngineTarget;
 use crate::plan::topology::Role;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};

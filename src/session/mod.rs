@@ -2,6 +2,7 @@
 //! reacts to signals, judges nothing.
 
 mod arm;
+mod attach;
 mod conductor;
 mod context;
 mod early_stop;

@@ -2,7 +2,7 @@
 //! data-parallel rank.
 
 use super::live::LiveArm;
-use crate::observe::engine::EngineTarget;
+use crate::observe::fleet::EngineTarget;
 use crate::plan::topology::Role;
 
 /// Headers that send one request to where it is meant for.
@@ -47,8 +47,8 @@ pub(super) fn ways(live: &LiveArm) -> Vec<Way> {
         let engines = live.of_role(role).enumerate();
         engines.flat_map(|(index, engine)| ranks(engine).map(move |rank| EngineQueue { engine, index, rank })).collect()
     };
-    if live.is_prefill_decode() && live.proxy.is_some() {
-        let (prefill, decode) = (queues(Role::Prefill), queues(Role::Decode));
+    let (prefill, decode) = (queues(Role::Prefill), queues(Role::Decode));
+    if !decode.is_empty() && live.proxy.is_some() {
         let pairs = prefill.iter().flat_map(|p| decode.iter().map(move |d| (p, d)));
         return pairs.map(|(p, d)| pair(p, d)).collect();
     }

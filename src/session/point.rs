@@ -11,6 +11,7 @@ use super::sampling::Samplers;
 use super::watchdog::{Watchdog, first_unresponsive};
 use crate::drive::{self, Deadlines, LoadReport, Pace, PointSpec, Progress};
 use crate::observe::engine::{self, EngineWindow};
+use crate::observe::fleet::FleetSnapshot;
 use crate::observe::profiler;
 use crate::outcome::{EarlyStop, PointFacts, PointKey, PointStatus, Request};
 use crate::plan::workload::{PlannedPoint, Schedule, TraceHasher};
@@ -61,7 +62,7 @@ impl Measurement<'_> {
         (self.context.events)(SessionEvent::PointStarted { arm: self.live.label.clone(), key, offered, number, of });
 
         let journal_start = self.writer.journal_len()?;
-        let before = self.live.scraper.snapshot().await;
+        let before = self.counted().await;
         let began = self.samplers.mark().await;
         let profiled = self.start_profiler().await;
         let load = self.load(order, &schedule).await;
@@ -74,7 +75,7 @@ impl Measurement<'_> {
         if !died && self.context.stop.politely.is_cancelled() {
             return Ok(PointEnd::Interrupted);
         }
-        let after = self.live.scraper.snapshot().await;
+        let after = self.counted().await;
         let ended = self.samplers.mark().await;
         let lost = self.lost(&load).await;
         let window = engine::between(&before, &after);
@@ -85,6 +86,14 @@ impl Measurement<'_> {
         facts.hand_over = self.samplers.hand_over_facts((began, &before), (ended, &after));
         self.finish(&facts, load.tally.completed, journal_start)?;
         Ok(lost.map_or(PointEnd::Measured, PointEnd::Lost))
+    }
+
+    /// What the engines counted up to now, however long that takes to be told.
+    async fn counted(&self) -> FleetSnapshot {
+        tokio::select! {
+            settled = self.live.scraper.settled() => settled,
+            () = self.context.stop.politely.cancelled() => self.live.scraper.snapshot().await,
+        }
     }
 
     /// Whether the profiler runs now. On a part of the engines is no use: then it is stopped, and the point is an ordinary one.
@@ -325,6 +334,10 @@ fn facts(
     let mut why: Vec<String> = load.incident.iter().map(Incident::why).collect();
     why.extend(lost.filter(|l| !l.ended).map(|l| format!("{} {}", l.instance, l.how)));
     why.extend(window.restarted.iter().map(|name| format!("{name} was restarted while the point was measured")));
+    let joined =
+        |name| format!("{name} was first seen while the point was measured: it may have joined the deployment");
+    why.extend(window.joined.iter().map(joined));
+    why.extend(window.unread.iter().filter(|_| !window.joined.is_empty()).cloned());
     why.extend(tally.why());
     why.extend(slow_disk(load.held_up));
     let broken = load.incident.is_some() || lost.is_some() || !window.restarted.is_empty();

@@ -2,7 +2,8 @@
 
 use super::error::SessionError;
 use super::live::LiveArm;
-use crate::observe::engine::{EngineSampler, FleetSnapshot};
+use crate::observe::engine::EngineSampler;
+use crate::observe::fleet::FleetSnapshot;
 use crate::observe::gpu::{GpuInfo, GpuSample};
 use crate::observe::gpu_sampler::GpuSampler;
 use crate::observe::hand_over::HandOverCourse;

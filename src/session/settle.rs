@@ -45,7 +45,7 @@ impl WarmUp<'_> {
         if !self.live.is_prefill_decode() || load.warmups == 0 || load.max_warmup.is_zero() {
             return Ok(());
         }
-        let fleet = self.live.scraper.snapshot().await;
+        let fleet = self.live.scraper.settled().await;
         let (Some(mut seen), Some(pools)) = (fleet.hand_overs(), fleet.decode_pools()) else { return Ok(()) };
         let typical = self.fresh(sent, ROUND)?;
         let Some(fill) = requests_to_fill(pools.iter().map(|p| p.tokens()).sum(), &typical) else { return Ok(()) };
@@ -57,7 +57,7 @@ impl WarmUp<'_> {
             let Some(round) = requests.get(done..done + length) else { break Settled::OutOfRequests };
             self.round(round, sent + done).await?;
             done += length;
-            let Some(now) = self.live.scraper.snapshot().await.hand_overs() else { return Ok(()) };
+            let Some(now) = self.live.scraper.settled().await.hand_overs() else { return Ok(()) };
             let cost = now.since(seen).descriptors_each();
             seen = now;
             if done > fill {

@@ -11,6 +11,8 @@ use super::live::LiveArm;
 use super::pairs::{self, Pins};
 use crate::drive::{Capabilities, Completion, Deadlines, Destination, Single, SingleError, send_one};
 use crate::observe::engine::{self, EngineWindow};
+use crate::observe::fleet::FleetSnapshot;
+use crate::observe::scrape;
 use crate::outcome::{Failure, RankCounters};
 use crate::plan::Sweep;
 use crate::plan::load::{Endpoint, LengthField};
@@ -68,7 +70,7 @@ impl WarmUp<'_> {
         }
         let requests = self.context.workload.current().warm_ups(total.saturating_add(MOST_PROBES as u32))?;
         let mut requests = requests.into_iter().skip(MOST_PROBES).collect::<Vec<_>>();
-        let before = self.live.scraper.snapshot().await;
+        let before = self.live.scraper.settled().await;
         let mut longest = 0;
         let burst_requests = requests.split_off(ways.len());
         for (i, (way, request)) in ways.into_iter().zip(&requests).enumerate() {
@@ -208,8 +210,14 @@ impl WarmUp<'_> {
     }
 
     /// Decode instances count where prompt tokens came from. Engines that don't count are not accused.
-    async fn prove_transfer(&self, before: &engine::FleetSnapshot, requests: u32) -> Result<(), SessionError> {
-        let window = engine::between(before, &self.live.scraper.snapshot().await);
+    async fn prove_transfer(&self, before: &FleetSnapshot, requests: u32) -> Result<(), SessionError> {
+        let now = self.live.scraper.settled().await;
+        self.check_counters(&now)?;
+        let window = engine::between(before, &now);
+        if self.live.is_behind_a_front() {
+            // Which prompts it hands over is its own affair, and told of each point.
+            return Ok(());
+        }
         self.report_missed_ranks(&window);
         if !self.live.is_prefill_decode() {
             return Ok(());
@@ -228,6 +236,21 @@ impl WarmUp<'_> {
         };
         let logs = self.logs.display().to_string();
         Err(SessionError::NoKvTransfer { arm: self.live.label.clone(), requests, who, logs })
+    }
+
+    /// Counters that were asked for and are not there now would be missed when everything is measured. Of Ray's replicas, those
+    /// that had no request yet have none.
+    fn check_counters(&self, now: &FleetSnapshot) -> Result<(), SessionError> {
+        let missing =
+            now.engines.iter().filter_map(|e| e.metrics.as_ref().err()).find(|e| scrape::is_without_counters(e));
+        match missing.filter(|_| !self.live.scraper.is_by_ray()) {
+            Some(error) => Err(SessionError::Metrics {
+                arm: self.live.label.clone(),
+                url: error.url.clone(),
+                detail: format!("{}, though requests were answered", error.detail),
+            }),
+            None => Ok(()),
+        }
     }
 
     /// Engines that don't know the header that asks for a rank balance these requests as all others.

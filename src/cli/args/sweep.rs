@@ -3,13 +3,12 @@
 use crate::cli::launcher::Launcher;
 use crate::plan::OnFailure;
 use crate::plan::access::HeaderWord;
+use crate::plan::attach_gpus::AttachGpus;
+use crate::plan::metrics_url::MetricsUrl;
 use crate::plan::options::{LoadOptions, SloOptions, WorkloadOptions};
 use crate::plan::typed::{KeyValue, number, percentile};
 use clap::Args;
 use std::path::PathBuf;
-
-/// GPUs of one deployment at most: as many as a topology file may name.
-const MOST_GPUS: i64 = 4096;
 
 /// What every measuring command takes.
 #[derive(Debug, Args)]
@@ -41,9 +40,16 @@ pub(crate) struct AttachArgs {
     /// Decode engines that somebody else runs
     #[arg(long, value_name = "URL", num_args = 1.., requires = "prefill_url")]
     pub decode_url: Vec<String>,
-    /// GPUs that the attached servers use together, for rates per GPU [default: unknown, rates stay per deployment]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MOST_GPUS))]
-    pub attach_gpus: Option<u32>,
+    /// GPUs that the attached servers use together, for rates per GPU, or prefill=N,decode=N [default: unknown, rates stay per deployment]
+    #[arg(long, value_name = "N")]
+    pub attach_gpus: Option<AttachGpus>,
+    /// Where the counters of engines behind a front are read; repeats. ROLE is prefill or decode; URL a page of metrics, or
+    /// prometheus+http://HOST:PORT; both may end in {label="value",..} as PromQL has it
+    #[arg(long, value_name = "[ROLE=]URL")]
+    pub metrics_url: Vec<MetricsUrl>,
+    /// Seconds until what engines did can be read there [default: 0; of Ray's pages 10]. Prometheus is asked until it has scraped since
+    #[arg(long, value_name = "SECONDS", value_parser = number, requires = "metrics_url")]
+    pub metrics_lag: Option<f64>,
     /// Header of every request to them; repeats. Secrets are better kept in TOPOBENCH_HEADERS, one NAME=VALUE a line
     #[arg(long, value_name = "NAME=VALUE")]
     pub header: Vec<HeaderWord>,

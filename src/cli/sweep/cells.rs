@@ -8,6 +8,7 @@ use crate::plan::build::{Arms, Servers};
 use crate::plan::combos::{Combos, GridRun};
 use crate::plan::options::SloOptions;
 use crate::plan::strategy::Order;
+use crate::plan::topology::Role;
 use crate::plan::{Plan, PlanError};
 use clap::ArgMatches;
 
@@ -86,21 +87,18 @@ impl GridCells {
 /// Servers that run already, or deployments to start.
 fn arms(args: &GridArgs, combos: &Combos, matches: &ArgMatches) -> Result<Arms, CliError> {
     let attached = attach::servers("sweep", &args.sweep.attach, matches)?;
-    let servers = attached.or_else(|| combos.base_url.clone().map(Servers::Endpoint));
+    let of_grid = |url| Servers::Endpoint { url, hands_over: false };
+    let servers = attached.or_else(|| combos.base_url.clone().map(of_grid));
     if let Some(servers) = servers {
         if !args.arms.is_empty() {
             return Err(CliError::usage(
                 "--arms starts deployments, and the grid names a server that runs already\nhint: leave out base_url (--attach), or --arms",
             ));
         }
-        let name = if matches!(servers, Servers::Endpoint(_)) { "simple" } else { "nixl" };
-        return Ok(Arms::Attach {
-            servers,
-            name: name.to_string(),
-            gpus: args.sweep.attach.attach_gpus,
-            headers: args.sweep.attach.header.clone(),
-            insecure: args.sweep.attach.insecure,
-        });
+        let watched = args.sweep.attach.metrics_url.iter().any(|url| url.role != Role::Replica);
+        let simple = matches!(servers, Servers::Endpoint { .. }) && !watched;
+        let name = if simple { "simple" } else { "nixl" };
+        return Ok(Arms::Attach(attach::request(servers, name, &args.sweep.attach)));
     }
     let sizes = args.engine.sizes();
     let specs = match args.arms.as_slice() {

@@ -1,4 +1,6 @@
 use super::*;
+use crate::observe::fleet::{EngineTarget, ScrapeError};
+use crate::plan::access::Access;
 use crate::plan::deployment::Secret;
 use kit::scripted::Server;
 

@@ -1,17 +1,18 @@
 //! Arms: topologies made concrete, or servers that somebody else runs.
 
-use super::request::{PlanRequest, Servers};
+use super::request::{AttachRequest, PlanRequest, Servers};
 use crate::plan::ArmPlan;
 use crate::plan::access::Access;
 use crate::plan::arm::{self, ArmSpec, SizedTopology};
-use crate::plan::deployment::{AttachPlan, Deployment, FleetPlan, InstancePlan};
+use crate::plan::attach_gpus::AttachGpus;
+use crate::plan::deployment::{AttachPlan, AttachedServers, Deployment, FleetPlan, InstancePlan};
 use crate::plan::engine_args;
 use crate::plan::environment::{self, Environment};
 use crate::plan::error::PlanError;
 use crate::plan::gpus::{self, GpuPool, Vendor};
 use crate::plan::labels::{self, Flags, Unnamed};
 use crate::plan::mask::masked_text;
-use crate::plan::topology::{Defaults, SearchDefaults, Shape, Topology};
+use crate::plan::topology::{Defaults, Role, SearchDefaults, Shape, Topology};
 
 /// Arms, what their files say by default, and whether no GPU is shared.
 type Spawned = (Vec<ArmPlan>, Defaults, bool);
@@ -248,34 +249,37 @@ fn model(request: &PlanRequest, default: Option<&str>) -> Result<String, PlanErr
     })
 }
 
-pub(super) fn attach(
-    request: &PlanRequest,
-    servers: &Servers,
-    name: &str,
-    access: Access,
-) -> Result<ArmPlan, PlanError> {
+pub(super) fn attach(request: &PlanRequest, asked: &AttachRequest, env: &Environment) -> Result<ArmPlan, PlanError> {
     let urls = |urls: &[String]| urls.iter().map(|u| base_url(u)).collect::<Result<Vec<_>, _>>();
-    let model = || {
-        let served = named(request.workload.served_model_name.as_deref(), "--served-model-name")?;
-        let model = named(request.workload.model.as_deref(), "--model")?;
-        served.or(model).map(str::to_string).ok_or_else(|| PlanError::Missing {
-            what: "--model".to_string(),
-            remedy: "name the model as the servers name it (their /v1/models lists it)".to_string(),
-        })
-    };
-    let plan = match servers {
-        Servers::Endpoint(url) => AttachPlan::Endpoint { url: base_url(url)?, model: model()?, access },
+    let served = named(request.workload.served_model_name.as_deref(), "--served-model-name")?;
+    let model = named(request.workload.model.as_deref(), "--model")?;
+    let model = served.or(model).map(str::to_string).ok_or_else(|| PlanError::Missing {
+        what: "--model".to_string(),
+        remedy: "name the model as the servers name it (their /v1/models lists it)".to_string(),
+    })?;
+    let hand_over_is_watched = asked.metrics.iter().any(|url| url.role != Role::Replica);
+    let servers = match &asked.servers {
+        Servers::Endpoint { url, hands_over } => {
+            AttachedServers::Endpoint { url: base_url(url)?, hands_over: *hands_over || hand_over_is_watched }
+        }
         Servers::PrefillDecode { prefill, decode } => {
-            AttachPlan::PrefillDecode { prefill: urls(prefill)?, decode: urls(decode)?, model: model()?, access }
+            AttachedServers::PrefillDecode { prefill: urls(prefill)?, decode: urls(decode)? }
         }
     };
-    let name = request.run.name.clone().unwrap_or_else(|| name.to_string());
+    let name = request.run.name.clone().unwrap_or_else(|| asked.name.clone());
     Ok(ArmPlan {
         label: name.clone(),
         name,
         topology: None,
-        deployment: Deployment::Attach(plan),
-        gpus: 0,
+        deployment: Deployment::Attach(AttachPlan {
+            servers,
+            model,
+            access: Access::new(env, &asked.headers, asked.insecure)?,
+            metrics: asked.metrics.clone(),
+            metrics_lag: asked.metrics_lag,
+            gpus: asked.gpus,
+        }),
+        gpus: asked.gpus.map_or(0, AttachGpus::total),
         through_proxy: request.run.through_proxy,
     })
 }

@@ -2,8 +2,10 @@
 
 use crate::plan::access::HeaderWord;
 use crate::plan::arm::ArmSpec;
+use crate::plan::attach_gpus::AttachGpus;
 use crate::plan::goodput_unit::GoodputUnit;
 use crate::plan::job::SlurmJob;
+use crate::plan::metrics_url::MetricsUrl;
 use crate::plan::options::{LoadOptions, WorkloadOptions};
 use crate::plan::slo::{Slo, Target};
 use crate::plan::strategy::Order;
@@ -32,14 +34,33 @@ pub enum Arms {
     /// Ways to spend the same GPUs, one at a time.
     Candidates { specs: Vec<ArmSpec>, engine: String, gpus: u32 },
     /// Running servers, measured as one arm of this name.
-    Attach { servers: Servers, name: String, gpus: Option<u32>, headers: Vec<HeaderWord>, insecure: bool },
+    Attach(AttachRequest),
+}
+
+/// Running servers, what reaches them, and what is known of them.
+#[derive(Debug, Clone)]
+pub struct AttachRequest {
+    pub servers: Servers,
+    pub name: String,
+    pub gpus: Option<AttachGpus>,
+    pub headers: Vec<HeaderWord>,
+    pub insecure: bool,
+    pub metrics: Vec<MetricsUrl>,
+    pub metrics_lag: Option<f64>,
 }
 
 /// Servers that somebody else runs, as base URLs.
 #[derive(Debug, Clone)]
 pub enum Servers {
-    Endpoint(String),
-    PrefillDecode { prefill: Vec<String>, decode: Vec<String> },
+    Endpoint {
+        url: String,
+        /// Prefill and decode engines are behind it.
+        hands_over: bool,
+    },
+    PrefillDecode {
+        prefill: Vec<String>,
+        decode: Vec<String>,
+    },
 }
 
 /// What concerns the run rather than the requests.

@@ -66,13 +66,15 @@ fn plan_with(text: &str, env: &Environment) -> Result<Plan, String> {
 
 fn request(flags: Flags, env: &Environment) -> Result<PlanRequest, PlanError> {
     let arms = match flags.attach {
-        Some(url) => Arms::Attach {
-            servers: Servers::Endpoint(url),
+        Some(url) => Arms::Attach(AttachRequest {
+            servers: Servers::Endpoint { url, hands_over: false },
             name: "simple".to_string(),
             gpus: None,
             headers: Vec::new(),
             insecure: false,
-        },
+            metrics: Vec::new(),
+            metrics_lag: None,
+        }),
         None => {
             let specs = flags.arms.iter().map(|a| ArmSpec::parse(a)).collect::<Result<_, _>>()?;
             Arms::Spawn { specs, engine: flags.engine }

@@ -3,6 +3,7 @@
 use super::{MISSING, Style, Tint, or_missing};
 use crate::analyse::percentiles::Distribution;
 use crate::analyse::prefix::PrefixCache;
+use crate::analyse::proof::HandOverProof;
 use crate::analyse::summary::PointSummary;
 use crate::analyse::validity::{self, Validity};
 use crate::analyse::{ArmKind, Interval, PointAttainment, PointInput, PointReport, Question};
@@ -22,6 +23,15 @@ pub fn point(point: &PointInput, kind: ArmKind, question: &Question, choice: &Me
     drafts(&mut page, point);
     prefix_cache(&mut page, point, kind);
     attainment(&mut page, point, kind, question);
+    if let Some(proof) = HandOverProof::of(point, kind) {
+        let tint = match proof {
+            HandOverProof::Proved => Tint::Good,
+            HandOverProof::NotProved => Tint::Doubtful,
+            HandOverProof::Recomputed => Tint::Bad,
+        };
+        let word = page.style.paint(proof.words(), tint);
+        page.row("KV hand-over:", &word);
+    }
     verdict(&mut page, &validity::judge(point, kind, question));
     page.text.push_str(&"=".repeat(WIDTH));
     page.text.push('\n');

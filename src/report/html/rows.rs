@@ -3,7 +3,7 @@
 use super::input::ArmPage;
 use super::words;
 use crate::plan::ArmPlan;
-use crate::plan::deployment::{AttachPlan, Deployment, GpuAssignment};
+use crate::plan::deployment::{AttachPlan, AttachedServers, Deployment, GpuAssignment};
 use crate::plan::load::{Arrivals, Extent, Load, Workload};
 use crate::plan::slo::Slo;
 use crate::plan::strategy::Order;
@@ -113,13 +113,24 @@ fn load<'a>(arm: &ArmPage<'a>) -> Option<&'a Load> {
 
 fn kind(arm: &ArmPlan) -> String {
     match (&arm.topology.as_ref().map(|t| &t.shape), &arm.deployment) {
-        (_, Deployment::Attach(AttachPlan::Endpoint { url, .. })) => format!("an attached server at {url}"),
-        (_, Deployment::Attach(AttachPlan::PrefillDecode { prefill, decode, .. })) => {
-            format!("attached engines: prefill {}, decode {}", prefill.join(", "), decode.join(", "))
-        }
+        (_, Deployment::Attach(plan)) => attached(plan),
         (Some(Shape::PrefillDecode { .. }), _) => "prefill and decode instances".to_string(),
         _ => "whole requests on one kind of instance".to_string(),
     }
+}
+
+fn attached(plan: &AttachPlan) -> String {
+    let servers = match &plan.servers {
+        AttachedServers::Endpoint { url, hands_over: true } => {
+            format!("prefill and decode behind an attached front at {url}")
+        }
+        AttachedServers::Endpoint { url, .. } => format!("an attached server at {url}"),
+        AttachedServers::PrefillDecode { prefill, decode } => {
+            format!("attached engines: prefill {}, decode {}", prefill.join(", "), decode.join(", "))
+        }
+    };
+    let counters = plan.metrics.iter().map(|url| format!("counters of {url}"));
+    std::iter::once(servers).chain(counters).collect::<Vec<_>>().join("\n")
 }
 
 fn assignments(arm: &ArmPlan) -> Option<String> {
