@@ -2,7 +2,7 @@
 
 use super::run::RunWatch;
 use crate::outcome::RunStatus;
-use crate::plan::deployment::{AttachPlan, Deployment};
+use crate::plan::deployment::{AttachedServers, Deployment};
 use crate::plan::load::{Extent, Load};
 use crate::plan::strategy::StrategyPlan;
 use crate::record::Manifest;
@@ -49,8 +49,10 @@ pub(super) fn view(runs: &[RunWatch], names: &[String], busy: Option<&BusyArm>, 
 fn engines(manifest: &Manifest) -> String {
     let count = match &manifest.arm.deployment {
         Deployment::Spawn(fleet) => fleet.instances.len(),
-        Deployment::Attach(AttachPlan::PrefillDecode { prefill, decode, .. }) => prefill.len() + decode.len(),
-        Deployment::Attach(_) => return "a server that runs already".to_string(),
+        Deployment::Attach(plan) => match &plan.servers {
+            AttachedServers::PrefillDecode { prefill, decode } => prefill.len() + decode.len(),
+            AttachedServers::Endpoint { .. } => return "a server that runs already".to_string(),
+        },
     };
     let plural = |n: usize| if n == 1 { "" } else { "s" };
     let gpus = match manifest.arm.gpus as usize {

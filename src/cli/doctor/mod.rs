@@ -8,6 +8,7 @@ mod hand_over;
 mod launchers;
 mod link;
 mod python;
+mod surroundings;
 mod text;
 
 use super::args::DoctorArgs;
@@ -22,6 +23,7 @@ use crate::record::host::HostFacts;
 use facts::{DoctorReport, ProgramFacts};
 use hand_over::Vllm;
 use std::path::Path;
+use surroundings::Surroundings;
 
 /// Below this a sweep with many streams runs out of file descriptors.
 const FEW_DESCRIPTORS: u64 = 4096;
@@ -51,7 +53,8 @@ fn examine() -> Result<DoctorReport, CliError> {
     let gpus = Gpus::detect().list();
     let programs: Vec<_> = ["vllm", "enginesim"].into_iter().map(program).collect();
     let visible = [environment::CUDA_VISIBLE_DEVICES, environment::HIP_VISIBLE_DEVICES];
-    let container = launchers::container();
+    let here = Surroundings { env: &env, root: "/".into(), gpus: &gpus, has_program: surroundings::is_on_path };
+    let (container, shares, launchers) = (here.container(), here.shares(), launchers::launchers(&here));
     let mut report = DoctorReport {
         topobench: env!("CARGO_PKG_VERSION"),
         host: HostFacts::of_this_machine(),
@@ -61,9 +64,9 @@ fn examine() -> Result<DoctorReport, CliError> {
         api_key: env.api_key().is_some(),
         can_run: Vec::new(),
         missing: Vec::new(),
-        launchers: launchers::launchers(&gpus),
+        launchers,
         container,
-        shares: launchers::shares(&gpus, container),
+        shares,
         client: None,
         kv: None,
         gpus,

@@ -41,6 +41,7 @@ pub(super) fn of(report: &DoctorReport) -> String {
         let names = node.names.first().map(|name| format!(" ({name})")).unwrap_or_default();
         let _ = writeln!(out, "     {} at {}: {gpus}{names}", node.name, node.address);
     }
+    let _ = writeln!(out, "  ray: {}\n  kubernetes: {}", report.launchers.ray, report.launchers.kubernetes);
     for program in &report.programs {
         self::program(out, program);
     }
