@@ -99,8 +99,8 @@ fn uncounted(samples: &Samples) -> Option<String> {
     (unknown > 0).then(|| {
         format!(
             "the server counted the tokens of {unknown} of {served} answers wrongly or not at all: their TPOT is not known, \
-             and the point is not judged by it; let the server report usage, or give --tokenizer, which counts what \
-             has the length that was asked for"
+             and the point is not judged by it; let the server report usage; with --tokenizer, answers are counted \
+             whose text has the length that was asked for"
         )
     })
 }

@@ -118,7 +118,7 @@ fn answered(place: &Path, record: &mut RaceRecord, asked: &Judging) -> Result<(A
 fn lost(run: &Path, label: &str) -> CliError {
     let place = run.display();
     CliError::usage(format!(
-        "{label} was measured in this race, and its points are no longer in {place}\nhint: restore that directory; best.json still tell the answer as it was"
+        "{label} was measured in this race, and its points are no longer in {place}\nhint: restore that directory; best.json still tells the answer as it was"
     ))
 }
 
