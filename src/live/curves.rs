@@ -80,7 +80,11 @@ impl CurvesView {
         let comparison = Comparison::new(&arms, question);
         let sizes = words::distinct(arms.iter().map(|arm| arm.gpus));
         let per_gpu = sizes.len() > 1 && sizes.iter().all(Option::is_some);
-        let closed = comparison.is_closed();
+        // Before a point there is the plan.
+        let mut planned = runs.iter().filter_map(|run| Some(run.manifest.as_ref()?.sweep.load.is_closed())).peekable();
+        let is_planned_closed = planned.peek().is_some() && planned.all(|closed| closed);
+        let has_points = arms.iter().any(|arm| !arm.points.is_empty());
+        let closed = if has_points { comparison.is_closed() } else { is_planned_closed };
         let curve = |((input, report), hue): ((&ArmInput, &ArmReport), usize)| {
             let over = if per_gpu && !closed { f64::from(input.gpus.unwrap_or(1)) } else { 1.0 };
             let mut points = measured_points(report, over);

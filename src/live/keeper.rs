@@ -4,7 +4,7 @@
 //! a run nothing but the hearing of its events. Everything a page shows but those events is in the runs' files, so that one
 //! who comes late misses nothing.
 
-use super::arms;
+use super::arms::{self, BusyArm};
 use super::curves::CurvesView;
 use super::feed::{LiveFeed, Nudge};
 use super::logs;
@@ -36,6 +36,8 @@ pub(super) struct Keeper {
     samples: Vec<SampleWatch>,
     curves: Option<(CurvesView, Question)>,
     has_judged: bool,
+    /// Of a race, what was being done when it was judged last.
+    stage: Option<BusyArm>,
     /// Seconds of load that are still to be sent, where a grid says.
     load_left: Option<f64>,
     /// Why something is not shown.
@@ -54,6 +56,7 @@ impl Keeper {
             samples: Vec::new(),
             curves: None,
             has_judged: false,
+            stage: None,
             load_left: None,
             problem: None,
             drawn: Vec::new(),
@@ -122,6 +125,10 @@ impl Keeper {
                 .back()
                 .map_or_else(|| "The page is closed".to_string(), |_| NowView::seen(&self.runs.runs, &names).doing);
         }
+        if now.ended && self.runs.race().is_some() {
+            let launched = self.runs.runs.iter().filter(|run| run.was_launched()).count();
+            now.doing = format!("The race has ended: {launched} of {} deployments were launched", names.len());
+        }
         let title = match self.runs.race().map(RaceRecord::read) {
             Some(Ok(race)) => format!("The best deployment of {} GPUs", race.question.gpus),
             _ => title(&names),
@@ -163,6 +170,9 @@ impl Keeper {
         if first {
             self.feed.publish();
         }
+        // A race's table says of each candidate what is being done with it.
+        let stage = self.told.busy.clone().filter(|_| self.runs.race().is_some());
+        points |= stage != std::mem::replace(&mut self.stage, stage.clone());
         if points {
             self.judge(over)?;
         }
@@ -196,7 +206,7 @@ impl Keeper {
                 Some(place) => {
                     let record = RaceRecord::read(place)?;
                     let busy = self.runs.busy();
-                    let now = race::now(place, &record, watches, busy, over);
+                    let now = race::now(place, &record, watches, (busy, self.told.busy.as_ref()), over);
                     self.feed.put("race", &now.view);
                     let mut drawn = now.leaders;
                     drawn.extend(busy.filter(|busy| !drawn.contains(busy)));

@@ -1,5 +1,6 @@
 //! The race of `best` as far as it is known: what each candidate was predicted and measured to carry, and which is up.
 
+use super::arms::BusyArm;
 use super::run::RunWatch;
 use crate::analyse::Question;
 use crate::outcome::RunStatus;
@@ -50,8 +51,15 @@ pub(super) fn question(record: &RaceRecord) -> Question {
     Question { slo: record.question.slo, target: record.question.target, ..Question::default() }
 }
 
-/// `watches` are of candidates by their position in the record. `busy`: the one under load. `over`: nothing more comes.
-pub(super) fn now(place: &Path, record: &RaceRecord, watches: &[RunWatch], busy: Option<usize>, over: bool) -> RaceNow {
+/// `watches` are of candidates by their position in the record. `busy`: the one under load. `stage`: what is being done, where
+/// the session's events tell. `over`: nothing more comes.
+pub(super) fn now(
+    place: &Path,
+    record: &RaceRecord,
+    watches: &[RunWatch],
+    (busy, stage): (Option<usize>, Option<&BusyArm>),
+    over: bool,
+) -> RaceNow {
     let at = |watch: &RunWatch| record.runs(place).find(|(_, dir)| *dir == watch.run.dir).map(|(found, _)| found);
     let position = |watch: &RunWatch| {
         let found = at(watch)?;
@@ -68,7 +76,10 @@ pub(super) fn now(place: &Path, record: &RaceRecord, watches: &[RunWatch], busy:
         .map(|(i, candidate)| {
             let state = match watch_of(i) {
                 Some((at, _)) if busy == Some(at) => "being measured".to_string(),
-                Some((_, watch)) => state(watch, &answer, i, record, over),
+                Some((_, watch)) => {
+                    let stage = stage.filter(|stage| stage.arm == candidate.label && !over).map(|stage| stage.stage);
+                    stage.map_or_else(|| state(watch, &answer, i, (record, candidate), over), str::to_string)
+                }
                 None => gone(record, candidate, over),
             };
             (rank(&answer, candidate, i), view(candidate, &answer, i, state))
@@ -119,7 +130,13 @@ fn unmeasured(record: &RaceRecord, over: bool) -> String {
     if over || record.winner.is_some() { "not launched" } else { "waiting" }.to_string()
 }
 
-fn state(watch: &RunWatch, answer: &Answer, i: usize, record: &RaceRecord, over: bool) -> String {
+fn state(
+    watch: &RunWatch,
+    answer: &Answer,
+    i: usize,
+    (record, candidate): (&RaceRecord, &CandidateRecord),
+    over: bool,
+) -> String {
     let failed = watch.manifest().filter(|m| m.status == RunStatus::Failed);
     if let Some(manifest) = failed {
         let reason = manifest.reason.as_deref().unwrap_or("its engines failed");
@@ -129,8 +146,8 @@ fn state(watch: &RunWatch, answer: &Answer, i: usize, record: &RaceRecord, over:
         _ if answer.winner == Some(i) => "ahead".to_string(),
         _ if answer.second == Some(i) => "next".to_string(),
         Some(_) => String::new(),
-        None if watch.was_launched() => "launched, no point was finished".to_string(),
-        None => unmeasured(record, over),
+        None if watch.was_launched() => "launched, no point is finished".to_string(),
+        None => candidate.dropped.as_ref().map_or_else(|| unmeasured(record, over), |dropped| dropped.why.clone()),
     }
 }
 

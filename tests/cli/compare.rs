@@ -1,6 +1,6 @@
 //! `compare` on results of real vLLM: the numbers, what is printed where, and the exit codes.
 
-use crate::support::{Ended, Place, entries, recorded};
+use crate::support::{Ended, Place, entries, read_json, recorded};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -265,4 +265,25 @@ fn runs_are_found_by_name_and_comparisons_are_no_runs() {
     assert_eq!((&json["arms"][0]["label"], &json["arms"][1]["label"]), (&"simple".into(), &"nixl".into()));
     assert_eq!(entries(&place.results().join("comparisons")).len(), 1);
     assert_eq!(place.type_in("list").expect(0).stdout.matches(" files, ").count(), 2);
+}
+
+#[test]
+fn joules_and_money_at_the_crossing_stand_on_the_console_and_on_the_page() {
+    let place = Place::new();
+    let curated = format!("{}/results/curated/h100x2-qwen3-8b", env!("CARGO_MANIFEST_DIR"));
+    let (simple, nixl) = (format!("{curated}/simple_20261122_024512"), format!("{curated}/nixl_20261122_001955"));
+    let slo = ["--ttft-slo", "250", "--tpot-slo", "10", "--gpu-hour-price", "2.5", "--output", "out"];
+    let told = place.topobench(&[&["compare", &simple, &nixl][..], &slo].concat()).measured().stdout;
+    assert!(told.contains("energy: nixl 1P1D at its crossing") && told.contains("cost: "), "{told}");
+    let compared = read_json(place.path().join("out/compare.json"));
+    let energy = &compared["arms"][1]["energy"];
+    let joules = energy["joules_per_request"]["value"].as_f64().expect("joules");
+    let page = std::fs::read_to_string(place.path().join("out/report.html")).expect("a page");
+    for row in
+        ["Joules a request, at that rate", "Joules an output token, at that rate", "Cost of a million output tokens"]
+    {
+        assert!(page.contains(row), "{row}");
+    }
+    assert!(page.contains(&format!("<span class=\"value\">{}</span>", topobench::words::number(joules))), "{joules}");
+    assert!(page.contains("Joules a request <span class=\"note\">an output token</span>"), "points have theirs");
 }

@@ -120,7 +120,7 @@ fn grids_under_their_old_names_keep_every_point() {
     let swept = script(&place, "run_sweep.py", &format!("combos.yaml {QUICK_ENGINE} --json")).measured().json();
     assert_eq!(swept["rows"].as_array().map(Vec::len), Some(2), "{swept}");
 
-    let line = format!("combos.yaml --gpu-num 2 --dtype fp16 --threshold tpot:0.0001 {QUICK_ENGINE}");
+    let line = format!("combos.yaml --gpu-num 2 --dtype fp16 --threshold ttft:0.0001 {QUICK_ENGINE}");
     script(&place, "vllm_bench_with_gpu.sh", &line).measured();
     let [logs] = entries(&place.path().join("bench_logs")).try_into().expect("one directory");
     assert!(logs.display().to_string().contains("_tp2_dtypefp16_"), "{}", logs.display());

@@ -179,5 +179,8 @@ fn a_race_is_shown_as_a_race() {
     let first = &race["candidates"][0];
     assert_eq!((&first["state"], &first["side"]), (&"ahead".into(), &"at".into()), "{first}");
     assert!(first["low"].as_f64() < first["rate"].as_f64() && first["rate"].as_f64() < first["high"].as_f64());
+    let states: Vec<&str> =
+        race["candidates"].as_array().expect("candidates").iter().filter_map(|c| c["state"].as_str()).collect();
+    assert!(!states.contains(&"waiting"), "nobody waits in a race that has ended: {states:?}");
     assert!(race["sentence"].as_str().is_some_and(|text| text.contains("req/s")), "{race}");
 }

@@ -28,6 +28,7 @@ function curveLines(arm, slot) {
 }
 
 function showCurves(curves) {
+  byId("curves-none").hidden = true;
   say(byId("curves-verdict"), curves.verdict ? `${curves.verdict}.` : "");
   const legend = byId("curves-legend");
   legend.replaceChildren();

@@ -33,12 +33,21 @@ fn figure<const N: usize>(rows: &[AggregateRow], what: &str, panels: [Option<Pan
     if panels.is_empty() {
         return None;
     }
-    let left_out = series(rows).len().saturating_sub(MOST_LINES);
+    let axis = LoadAxis::of(rows);
+    let left_out = drawn(rows).len().saturating_sub(MOST_LINES);
     let mut caption = "Each point is a row of aggregate_results.csv; repeats of a load are averaged.".to_string();
     if left_out > 0 {
         caption.push_str(&format!(" The first {MOST_LINES} of {} lines.", left_out + MOST_LINES));
     }
-    let title = format!("{what} over load{}", LoadAxis::of(rows).kind());
+    let elsewhere = rows.iter().filter(|row| axis.place(row).is_none()).count();
+    if elsewhere > 0 {
+        let others = match axis {
+            LoadAxis::InFlight => "request rates",
+            LoadAxis::Rate => "closed loops, or without a rate",
+        };
+        caption.push_str(&format!(" {elsewhere} of {} rows are of {others} and not drawn here.", rows.len()));
+    }
+    let title = format!("{what} over load{}", axis.kind());
     let legend = Legend { columns: Some(2), ..Legend::default() };
     let columns = panels.len().min(2);
     Some(
@@ -51,12 +60,18 @@ fn figure<const N: usize>(rows: &[AggregateRow], what: &str, panels: [Option<Pan
     )
 }
 
+/// Lines with a point.
+fn drawn(rows: &[AggregateRow]) -> Vec<LoadSeries<'_>> {
+    let axis = LoadAxis::of(rows);
+    series(rows).into_iter().filter(|one| one.rows.iter().any(|row| axis.place(row).is_some())).collect()
+}
+
 fn panel(rows: &[AggregateRow], label: &str, lines: &[(&str, PickColumn)]) -> Option<Panel> {
     let axis = LoadAxis::of(rows);
     let mut panel =
         Panel::new(draw::Axis::linear(axis.label()).including(0.0), draw::Axis::linear(label).including(0.0));
     let mut placed = 0;
-    for (i, one) in series(rows).iter().take(MOST_LINES).enumerate() {
+    for (i, one) in drawn(rows).iter().take(MOST_LINES).enumerate() {
         let strokes = [Stroke::solid(palette(i)), Stroke::dashed(palette(i))];
         for ((suffix, pick), stroke) in lines.iter().zip(strokes) {
             let points = points(one, axis, *pick);
@@ -113,5 +128,17 @@ mod tests {
         let svg = latency(&rows).expect("TTFT is there").draw().expect("draws").svg().expect("an SVG");
         assert!(svg.contains("TTFT (ms)") && !svg.contains("TPOT (ms)"), "a panel without points is left out");
         assert!(throughput(&[]).is_none());
+    }
+
+    #[test]
+    fn a_table_of_rates_and_of_closed_loops_is_drawn_over_what_most_of_it_is_and_says_so() {
+        let at_rate = AggregateRow { concurrency: None, request_rate: Some(2.0), ..row("other TP1", 1, 1, 1.5) };
+        let rows = [row("simple TP2", 1, 1, 1.0), row("simple TP2", 4, 1, 2.0), at_rate];
+        let figure = throughput(&rows).expect("drawn");
+        assert!(figure.title.contains("closed loop"), "{}", figure.title);
+        let svg = figure.draw().expect("draws").svg().expect("an SVG");
+        assert!(!svg.contains("other TP1"), "a line without a point has no place in the legend");
+        let limited = AggregateRow { request_rate: Some(2.0), ..row("simple TP2", 8, 1, 1.0) };
+        assert_eq!((LoadAxis::Rate.place(&limited), LoadAxis::InFlight.place(&limited)), (Some(2.0), None));
     }
 }

@@ -19,13 +19,10 @@ pub(super) enum LoadAxis {
 }
 
 impl LoadAxis {
-    /// Requests in flight where every row is a closed loop.
+    /// The one on which more of the rows have a place.
     pub(super) fn of(rows: &[AggregateRow]) -> LoadAxis {
-        if !rows.is_empty() && rows.iter().all(|row| row.concurrency.is_some()) {
-            LoadAxis::InFlight
-        } else {
-            LoadAxis::Rate
-        }
+        let placed = |axis: LoadAxis| rows.iter().filter(|row| axis.place(row).is_some()).count();
+        if placed(LoadAxis::InFlight) > placed(LoadAxis::Rate) { LoadAxis::InFlight } else { LoadAxis::Rate }
     }
 
     pub(super) fn label(self) -> &'static str {
@@ -46,7 +43,8 @@ impl LoadAxis {
     /// `None` for a load that has no place on this axis.
     pub(super) fn place(self, row: &AggregateRow) -> Option<f64> {
         match self {
-            LoadAxis::InFlight => row.concurrency.map(f64::from),
+            // Beside a rate it is a limit.
+            LoadAxis::InFlight => row.concurrency.filter(|_| LoadAxis::Rate.place(row).is_none()).map(f64::from),
             LoadAxis::Rate => row.request_rate.filter(|rate| rate.is_finite()),
         }
     }

@@ -13,6 +13,7 @@
 //! bytes.
 
 mod data;
+mod energy;
 mod input;
 pub mod kit;
 mod rows;
@@ -43,6 +44,8 @@ pub fn page(input: &PageInput<'_>) -> Result<String, HtmlError> {
     let figures = input.figures.iter().map(|f| InlineFigure { id: f.id, title: f.title, svg: f.drawing.inline_svg() });
     let slo = Slo::from(input.comparison.slo);
     let (stages, why) = tables::why(input, &slo);
+    let mut key_numbers = tables::key_numbers(input.comparison);
+    key_numbers.rows.extend(energy::rows(input.comparison));
     let layout = PageTemplate {
         title: input.title,
         facts: setup::facts(input.arms),
@@ -54,7 +57,7 @@ pub fn page(input: &PageInput<'_>) -> Result<String, HtmlError> {
         policy: script::content_security_policy(SCRIPT),
         script: SCRIPT,
         data: script::json_for_html(&data)?,
-        key_numbers: tables::key_numbers(input.comparison),
+        key_numbers,
         figures: figures.collect(),
         why,
         stages,
@@ -65,6 +68,7 @@ pub fn page(input: &PageInput<'_>) -> Result<String, HtmlError> {
         measured: tables::measured(input),
         validity: tables::validity(input),
         failures: tables::has_failures(input.arms),
+        joules: energy::is_known(input.comparison),
         drafts: tables::has_drafts(input.arms),
         sessions: tables::has_sessions(input.comparison),
         setup: setup::groups(input.arms),
@@ -122,6 +126,7 @@ struct PageTemplate<'a> {
     measured: Vec<tables::MeasuredRow>,
     validity: Vec<tables::ValidityRow>,
     failures: bool,
+    joules: bool,
     drafts: bool,
     sessions: bool,
     setup: Vec<setup::SetupGroup>,

@@ -237,6 +237,8 @@ pub(super) struct MeasuredRow {
     pub ttft: [String; 3],
     pub tpot: [String; 3],
     pub throughput: String,
+    /// For a request; in small, for an output token.
+    pub joules: TableCell,
     /// Of speculative decoding.
     pub drafts: TableCell,
 }
@@ -297,6 +299,7 @@ pub(super) fn measured(input: &PageInput<'_>) -> Vec<MeasuredRow> {
                 ttft: three(&summary.latencies.ttft),
                 tpot: three(&summary.latencies.tpot),
                 throughput: summary.output_throughput.map_or(UNKNOWN.to_string(), |x| decimal(x, 0)),
+                joules: joules(point),
                 drafts: drafts(judged),
             }
         };
@@ -347,6 +350,12 @@ fn drafts(point: &PointInput) -> TableCell {
         value: shown(engines.and_then(|e| e.acceptance_percent()), 1),
         note: shown(engines.and_then(|e| e.acceptance_length()), 2),
     }
+}
+
+/// Joules of one point: for a request and, in small, for an output token.
+fn joules(point: &PointReport) -> TableCell {
+    let shown = |joules: Option<f64>| joules.map_or_else(|| UNKNOWN.to_string(), number);
+    TableCell { value: shown(point.energy_j_per_request), note: shown(point.energy_j_per_token) }
 }
 
 pub(super) fn has_sessions(comparison: &Comparison) -> bool {
