@@ -204,7 +204,7 @@ mod tests {
         let said = look(&files, &env, &[gpu(0, false), gpu(1, true)], |_| false, |here| here.shares());
         insta::assert_snapshot!(said.join("\n"), @r"
         its cgroup allows 3.5 CPUs: more than that is held back, the load client included
-        its cgroup allows 16.0 GiB of memory
+        its cgroup allows 16 GiB of memory
         nvidia-smi is not here, and not needed: the driver's library answers
         its container gives this process 2 of the 3 GPUs; they are numbered from 0
         CUDA_VISIBLE_DEVICES leaves 1 of the 2 GPUs to engines started here
