@@ -72,7 +72,7 @@ impl Cluster {
     /// One of Slurm's commands.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
-        command.env("SLURM_CONF", self.dir.path().join("slurm.conf")).stdin(Stdio::null());
+        command.env("SLURM_CONF", self.conf()).stdin(Stdio::null());
         command
     }
 
@@ -96,6 +96,42 @@ impl Cluster {
         assert!(allocated.status.success(), "{}", String::from_utf8_lossy(&allocated.stderr));
         let id = eventually("a job", || self.jobs().difference(&before).next().cloned());
         Job { cluster: self, id }
+    }
+
+    /// Ends all that a node runs, its daemon first, as a power cut would, and has the controller notice at once. Gives the
+    /// names of what was ended.
+    pub(crate) fn lose_node(&self, node: &str) -> Vec<String> {
+        let log = self.dir.path().join(format!("{node}.log"));
+        let named = format!("SLURMD_NODENAME={node}");
+        let is_there = |pid: i32| -> Option<(i32, String)> {
+            let process = procfs::process::Process::new(pid).ok()?;
+            let name = process.stat().ok()?.comm;
+            let writes = |fd: procfs::process::FDInfo| fd.target == procfs::process::FDTarget::Path(log.clone());
+            let of_slurm = name.starts_with("slurm") && process.fd().ok()?.flatten().any(writes);
+            let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            let of_job = environ.split(|byte| *byte == 0).any(|set| set == named.as_bytes());
+            let ours = environ.windows(self.conf().len()).any(|part| part == self.conf().as_bytes());
+            (of_slurm || (of_job && ours)).then_some((pid, name))
+        };
+        let mut doomed: Vec<(i32, String)> = every_pid().into_iter().filter_map(is_there).collect();
+        doomed.sort_by_key(|(_, name)| name != "slurmd");
+        for (pid, _) in &doomed {
+            let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
+        }
+        self.ask("scontrol", &["update", &format!("nodename={node}"), "state=down", "reason=lost"]);
+        doomed.into_iter().map(|(_, name)| name).collect()
+    }
+
+    /// Starts the daemon of a node that was lost.
+    pub(crate) fn bring_back(&self, node: &str) {
+        let started = self.command("slurmd").args(["-N", node, "-f", &self.conf()]).env("PATH", path()).status();
+        assert!(started.expect("runs").success());
+        self.ask("scontrol", &["update", &format!("nodename={node}"), "state=resume"]);
+        eventually("idle nodes", || (self.ask("sinfo", &["-h", "-t", "idle", "-o", "%D"]) == "2").then_some(()));
+    }
+
+    fn conf(&self) -> String {
+        self.dir.path().join("slurm.conf").display().to_string()
     }
 
     /// A job that was submitted.
@@ -130,6 +166,7 @@ pub(crate) struct Bench {
     tag: String,
     env: Vec<(String, String)>,
     args: Vec<String>,
+    cwd: Option<PathBuf>,
 }
 
 impl Bench {
@@ -144,7 +181,8 @@ impl Bench {
 
     pub(crate) fn bare(words: &str) -> Bench {
         let tag = format!("{:032x}", rand::random::<u128>());
-        Bench { dir: tempfile::tempdir().expect("a directory"), tag, env: Vec::new(), args: Vec::new() }.args(words)
+        Bench { dir: tempfile::tempdir().expect("a directory"), tag, env: Vec::new(), args: Vec::new(), cwd: None }
+            .args(words)
     }
 
     pub(crate) fn args(mut self, words: &str) -> Bench {
@@ -159,7 +197,7 @@ impl Bench {
 
     fn command(&self, cluster: &Cluster) -> Command {
         let mut command = cluster.command(env!("CARGO_BIN_EXE_topobench"));
-        command.args(&self.args).current_dir(self.dir.path()).env(TAG, &self.tag);
+        command.args(&self.args).current_dir(self.cwd.as_deref().unwrap_or(self.dir.path())).env(TAG, &self.tag);
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         for name in ["SLURM_JOB_ID", "SLURM_JOBID", "SLURM_JOB_NODELIST", "CUDA_VISIBLE_DEVICES", "VLLM_API_KEY"] {
             command.env_remove(name);
@@ -172,6 +210,24 @@ impl Bench {
         let mut command = self.command(job.cluster);
         command.env("SLURM_JOB_ID", &job.id).env("SLURM_JOB_NODELIST", "n[1-2]");
         command
+    }
+
+    /// In the working directory of another one.
+    pub(crate) fn within(mut self, other: &Bench) -> Bench {
+        self.cwd = Some(other.dir.path().to_path_buf());
+        self
+    }
+
+    /// As the only command of a batch script.
+    pub(crate) fn submit<'a>(&self, cluster: &'a Cluster, options: &[&str]) -> Job<'a> {
+        let script = self.dir.path().join("job.sh");
+        let program = env!("CARGO_BIN_EXE_topobench");
+        std::fs::write(&script, format!("#!/bin/bash\nexec {program} {}\n", self.args.join(" "))).expect("writes");
+        let mut sbatch = cluster.command("sbatch");
+        sbatch.args(["--parsable", "--output=job.out"]).args(options).arg(&script);
+        let submitted = sbatch.current_dir(self.dir.path()).env(TAG, &self.tag).output().expect("runs");
+        assert!(submitted.status.success(), "{}", words(&submitted));
+        cluster.job(String::from_utf8_lossy(&submitted.stdout).trim())
     }
 
     pub(crate) fn run_outside(&self, cluster: &Cluster) -> Output {

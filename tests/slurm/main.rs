@@ -2,6 +2,7 @@
 //! or this user is not root, the tests say that they are left out.
 
 mod cluster;
+mod ends;
 mod kills;
 mod launches;
 mod submits;
