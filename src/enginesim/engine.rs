@@ -399,7 +399,7 @@ impl Worker {
             report.queued = clock.real(report.queued);
             report.prefill = clock.real(report.prefill);
             report.decode = clock.real(report.decode);
-            Box::new(report)
+            report
         });
         let index = client.index;
         if let Some((request_id, print)) = client.hand_off.take_if(|_| done) {

@@ -63,6 +63,7 @@ pub(super) struct VirtualInstance {
     /// Requests whose pushed KV is here: a notice is taken in during one step and seen by the next.
     noticed: Vec<SequenceId>,
     step_ends: Option<Duration>,
+    next_event: Option<Duration>,
 }
 
 impl VirtualInstance {
@@ -84,6 +85,7 @@ impl VirtualInstance {
             arriving_kv: BinaryHeap::new(),
             noticed: Vec::new(),
             step_ends: None,
+            next_event: None,
         }
     }
 
@@ -102,12 +104,18 @@ impl VirtualInstance {
         let admitted = now + self.cost.admission(job.arrival.input_tokens);
         self.admitting.push(Reverse((admitted, job.id)));
         self.jobs.insert(job.id, job);
+        self.look_ahead();
     }
 
     /// When it next has something to do.
     pub(super) fn next_event(&self) -> Option<Duration> {
+        self.next_event
+    }
+
+    fn look_ahead(&mut self) {
         let first = |heap: &BinaryHeap<Reverse<(Duration, SequenceId)>>| heap.peek().map(|Reverse((at, _))| *at);
-        self.step_ends.or_else(|| first(&self.admitting).into_iter().chain(first(&self.arriving_kv)).min())
+        let arriving = || first(&self.admitting).into_iter().chain(first(&self.arriving_kv)).min();
+        self.next_event = self.step_ends.or_else(arriving);
     }
 
     /// Every request leaves.
@@ -122,6 +130,7 @@ impl VirtualInstance {
         self.arriving_kv.clear();
         self.noticed.clear();
         self.step_ends = None;
+        self.look_ahead();
     }
 
     /// Frees what was kept for a decode instance.
@@ -139,6 +148,7 @@ impl VirtualInstance {
     /// KV that will have been pushed here at `at`.
     pub(super) fn expect(&mut self, id: SequenceId, at: Duration) {
         self.arriving_kv.push(Reverse((at, id)));
+        self.look_ahead();
     }
 
     /// Does what is due at `now`, one of its own events.
@@ -181,6 +191,7 @@ impl VirtualInstance {
             let takes = self.link.transfer(now, &self.cost, fetch.missing_tokens, fetch.descriptors);
             self.arriving_kv.push(Reverse((now + takes, fetch.id)));
         }
+        self.look_ahead();
         news
     }
 

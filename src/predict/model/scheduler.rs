@@ -34,7 +34,7 @@ pub struct Output {
     /// Time since the previous token, or since the sequence arrived in the engine.
     pub interval: Duration,
     /// Set with the last token.
-    pub finished: Option<Report>,
+    pub finished: Option<Box<Report>>,
 }
 
 /// Prompt tokens by where their KV came from.
@@ -140,8 +140,9 @@ impl Scheduler {
     /// Closes the step at `now`: every sequence whose tokens are all computed samples one more.
     pub fn end_step(&mut self, now: Duration) -> Vec<Output> {
         let step = std::mem::take(&mut self.step);
-        let outputs: Vec<Output> = step.iter().filter_map(|(id, tokens)| self.advance(*id, *tokens, now)).collect();
-        if outputs.iter().any(|output| output.finished.is_some()) {
+        let mut outputs = Vec::with_capacity(step.len());
+        outputs.extend(step.iter().filter_map(|(id, tokens)| self.advance(*id, *tokens, now)));
+        if outputs.iter().any(|output: &Output| output.finished.is_some()) {
             let sequences = &self.sequences;
             self.running.retain(|id| sequences.contains_key(id));
         }
@@ -401,7 +402,7 @@ impl Scheduler {
             cached: sequence.cached_tokens,
             transferred: sequence.transferred_tokens,
         });
-        let finished = sequence.is_done().then(|| self.finish(id)).flatten();
+        let finished = sequence.is_done().then(|| self.finish(id)).flatten().map(Box::new);
         Some(Output { id, first, interval, finished })
     }
 
