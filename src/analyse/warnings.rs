@@ -212,7 +212,7 @@ mod tests {
             let said = |name: &&'static str| {
                 (*name, if names.contains(name) { vec![format!("{name} at 8: few")] } else { vec![] })
             };
-            said_once(["a", "b", "c", "d"][..all].iter().map(|name| said(&name)).collect::<Vec<_>>().into_iter())
+            said_once(["a", "b", "c", "d"][..all].iter().map(said).collect::<Vec<_>>().into_iter())
         };
         assert_eq!(of(&["a", "b", "c", "d"], 4), ["all 4 arms at 8: few"]);
         assert_eq!(of(&["a", "b", "d"], 4), ["a, b and d at 8: few"]);
