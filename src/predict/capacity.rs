@@ -118,26 +118,22 @@ impl Predictor<'_> {
         }
     }
 
-    /// Of replicas that serve requests whole. `None` where even few requests a second miss the target. A guess makes it
-    /// quicker.
-    pub fn simple(&self, group: Group, guess: Option<f64>) -> Option<f64> {
+    /// Of replicas that serve requests whole. `None` where even few requests a second miss the target.
+    pub fn simple(&self, group: Group) -> Option<f64> {
         let queues = group.queues().clamp(1, REPLICAS);
-        let whole = f64::from(group.queues()) / f64::from(queues);
-        let part = self.crossing(PredictedArm::Simple(group), [queues, 0], guess.map(|rate| rate / whole))?;
-        Some(part * whole)
+        let part = self.crossing(PredictedArm::Simple(group), [queues, 0], None)?;
+        Some(part * f64::from(group.queues()) / f64::from(queues))
     }
 
     /// What an instance of one role carries beside enough of the other, whose engines are taken to be like its own: how
-    /// many prefill and decode engines of different sizes there are decides more than who is beside whom. A guess makes it
-    /// quicker.
-    pub fn half(&self, half: &Half, guess: Option<f64>) -> Option<f64> {
+    /// many prefill and decode engines of different sizes there are decides more than who is beside whom.
+    pub fn half(&self, half: &Half) -> Option<f64> {
         const FEW: u32 = 2;
         let [prefill, decode] = half.settings.map(|settings| Group { replicas: 1, ranks: half.ranks, settings });
         let queues = if half.prefills { [FEW, SIMULATED - FEW] } else { [SIMULATED - FEW, FEW] };
         let arm = PredictedArm::PrefillDecode { prefill, decode, pushed: half.pushed };
-        let instances = f64::from(FEW) / f64::from(half.ranks.data_parallel);
-        let rate = self.crossing(arm, queues, guess.map(|rate| rate * instances))?;
-        Some(rate / instances)
+        let rate = self.crossing(arm, queues, None)?;
+        Some(rate / f64::from(FEW) * f64::from(half.ranks.data_parallel))
     }
 
     /// Of prefill and decode instances as a whole, by their halves alone.
@@ -177,7 +173,7 @@ impl Predictor<'_> {
         };
         let (mut met, mut missed) = (None, None);
         let mut rate = guess.unwrap_or(gpus * 2.0);
-        let mut step = if guess.is_some() { GUESSED_STEP } else { STEP };
+        let step = if guess.is_some() { GUESSED_STEP } else { STEP };
         while met.is_none() || missed.is_none() {
             if !(gpus * RATES.0..=gpus * RATES.1).contains(&rate) {
                 return met;
@@ -189,7 +185,6 @@ impl Predictor<'_> {
                 missed = Some(rate);
                 rate /= step;
             }
-            step = (step * step).min(STEP);
         }
         let (mut met, mut missed) = (met?, missed?);
         while missed / met > NEAR {
@@ -240,7 +235,7 @@ mod tests {
     fn more_of_the_same_carry_more() {
         let demand = demand();
         let predict = predictor(&demand);
-        let [one, two, eight] = [1, 2, 8].map(|n| predict.simple(group(n, 1), None).unwrap());
+        let [one, two, eight] = [1, 2, 8].map(|n| predict.simple(group(n, 1)).unwrap());
         assert!(two > one * 1.7 && (2.9..=4.6).contains(&(eight / two)), "{one:.1} {two:.1} {eight:.1}");
     }
 
@@ -250,7 +245,7 @@ mod tests {
         let predict = predictor(&demand);
         let half = |prefills| {
             let of = Half { prefills, ranks: Parallelism::tensor(1), settings: Default::default(), pushed: false };
-            predict.half(&of, None).unwrap()
+            predict.half(&of).unwrap()
         };
         let halves = Halves { prefill: half(true), decode: half(false) };
         let of = |p, d| predict.prefill_decode(group(p, 1), group(d, 1), false, halves).unwrap();

@@ -181,8 +181,7 @@ fn carried(entrants: &[Entrant], predictor: &Predictor<'_>) -> Vec<Option<Carrie
             }
         }
     }
-    let rates =
-        guessed(&wanted, |half| (half.prefills, half.ranks), |half, guess| predictor.half(half, guess), |rate| *rate);
+    let rates = side_by_side(&wanted, |half| predictor.half(half));
     let known = |entrant: &Entrant| -> Option<Halves> {
         let [prefill, decode] = entrant.halves().map(|half| rates[wanted.iter().position(|known| *known == half)?]);
         Some(Halves { prefill: prefill?, decode: decode? })
@@ -201,44 +200,20 @@ fn carried(entrants: &[Entrant], predictor: &Predictor<'_>) -> Vec<Option<Carrie
             jobs.push((entrant, fits));
         }
     }
-    let carries = |(entrant, fits): &(&Entrant, bool), guess| match entrant.arm() {
+    let found = side_by_side(&jobs, |(entrant, fits)| match entrant.arm() {
         _ if !fits => None,
-        PredictedArm::Simple(group) => Some(Carried { rate: predictor.simple(group, guess)?, bound_by_prefill: None }),
+        PredictedArm::Simple(group) => Some(Carried { rate: predictor.simple(group)?, bound_by_prefill: None }),
         PredictedArm::PrefillDecode { prefill, decode, pushed } => match by_halves(entrant)? {
             far_behind if far_behind.rate * FAR < most => Some(far_behind),
             _ => predictor.prefill_decode(prefill, decode, pushed, known(entrant)?),
         },
-    };
-    let found = guessed(&jobs, |(entrant, _)| entrant.candidate.layout, carries, |carried| carried.rate);
+    });
     let of = |entrant: &Entrant| found[jobs.iter().position(|(other, _)| twin(entrant, other))?];
     entrants.iter().map(of).collect()
 }
 
 fn is_split(entrant: &Entrant) -> bool {
     entrant.candidate.layout.kind() == LayoutKind::Nixl
-}
-
-/// One result a job, in their order. The first of those that are alike is worked on without a guess, the others with what it
-/// came to.
-fn guessed<T: Sync, K: PartialEq, R: Copy + Send + Sync>(
-    jobs: &[T],
-    kind: impl Fn(&T) -> K,
-    work: impl Fn(&T, Option<f64>) -> Option<R> + Sync,
-    rate: impl Fn(&R) -> f64,
-) -> Vec<Option<R>> {
-    let first_of_kind = |job: &T| jobs.iter().position(|other| kind(other) == kind(job)).unwrap_or(0);
-    let firsts: Vec<usize> = jobs.iter().map(first_of_kind).collect();
-    let (leading, following): (Vec<usize>, Vec<usize>) = (0..jobs.len()).partition(|i| firsts[*i] == *i);
-    let mut found: Vec<Option<R>> = vec![None; jobs.len()];
-    for (at, result) in leading.iter().zip(side_by_side(&leading, |i| work(&jobs[*i], None))) {
-        found[*at] = result;
-    }
-    let guesses: Vec<(usize, Option<f64>)> =
-        following.into_iter().map(|i| (i, found[firsts[i]].as_ref().map(&rate))).collect();
-    for ((at, _), result) in guesses.iter().zip(side_by_side(&guesses, |(i, guess)| work(&jobs[*i], *guess))) {
-        found[*at] = result;
-    }
-    found
 }
 
 /// One result a job, in their order.
