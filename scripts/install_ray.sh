@@ -10,27 +10,11 @@
 set -euo pipefail
 lock=$(cd "$(dirname "$0")/ray" && pwd)/requirements.lock
 dest=${1:-${XDG_CACHE_HOME:-$HOME/.cache}/topobench-ray}
-python=${PYTHON:-python3.11}
+. "$(dirname "$0")/python_venv.sh"
 
-command -v "$python" >/dev/null || { echo "error: $python is not on PATH; install it and try again" >&2; exit 1; }
-mkdir -p "$dest"
-
-# The stamp names everything that went in: the same inputs are never installed twice, other inputs always are.
-stamp=$(cat "$0" "$lock" | sha256sum | cut -d' ' -f1)
-if [ "$(cat "$dest/stamp" 2>/dev/null)" = "$stamp" ]; then
-  echo "already installed in $dest"
-  exit 0
-fi
-
-say() { echo "[${SECONDS}s] $*"; }
-uv=$dest/tool/bin/uv
-if [ ! -x "$uv" ]; then
-  "$python" -m venv "$dest/tool"
-  "$dest/tool/bin/pip" -q install uv==0.13.9
-fi
-export UV_CACHE_DIR=${UV_CACHE_DIR:-$dest/uv-cache}
-rm -rf "$dest/venv"
-"$uv" venv -q --python "$python" "$dest/venv"
+need "$python"
+once "$0" "$(dirname "$0")/python_venv.sh" "$lock"
+make_venv
 # Every worker of Ray's imports much of it: compiled once, a replica starts in seconds and not in half a minute.
 "$uv" pip install -q --python "$dest/venv/bin/python" --no-deps --compile-bytecode -r "$lock"
 "$dest/venv/bin/python" -c 'import ray.serve; print("ray", ray.__version__)'

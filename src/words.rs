@@ -103,6 +103,28 @@ pub fn distinct<T: PartialEq>(items: impl IntoIterator<Item = T>) -> Vec<T> {
     kept
 }
 
+/// A quoted text of Prometheus' up to its closing quote, with `\\`, `\"` and `\n` undone, and what follows it. `unknown` stands in
+/// place of the backslash before any other character. `None` where the quote never ends.
+pub fn unquoted<'a>(text: &'a str, unknown: &str) -> Option<(String, &'a str)> {
+    let mut value = String::new();
+    let mut chars = text.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' => return Some((value, &text[at + 1..])),
+            '\\' => match chars.next()?.1 {
+                'n' => value.push('\n'),
+                escaped @ ('"' | '\\') => value.push(escaped),
+                other => {
+                    value.push_str(unknown);
+                    value.push(other);
+                }
+            },
+            c => value.push(c),
+        }
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,13 +2,14 @@
 //!
 //! The serialised form is a contract (`version` 1); what reports draw and print beyond it is kept out of the JSON.
 
-use super::arm::{ArmReport, Judged};
+use super::arm::Judged;
 use super::confidence::ROUNDS;
 use super::evidence::{Evidence, Pairing};
 use super::input::{ArmInput, Question, SloMillis};
 use super::launches::{Covers, Reach};
 use super::pairing::{same_trace, shares_gaps};
 use super::ratio::RatioReport;
+use super::reports::ArmReport;
 use super::{verdict, warnings};
 use crate::plan::goodput_unit::GoodputUnit;
 use crate::plan::slo::Target;

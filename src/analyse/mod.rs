@@ -39,6 +39,7 @@ pub mod prefix;
 pub mod proof;
 mod ratio;
 mod replicates;
+mod reports;
 pub mod samples;
 pub mod scale;
 mod scale_band;
@@ -51,7 +52,6 @@ pub mod validity;
 pub mod verdict;
 mod warnings;
 
-pub use arm::{ArmReport, ByLimit, MaxConcurrency, MaxRate, PointReport, RateReport, ScaleCurves, ScaleReport};
 pub use attainment::{Attainment, PointAttainment, Verdict};
 pub use claim::{Claim, ClaimKind, CommonRate};
 pub use compare::Comparison;
@@ -62,6 +62,7 @@ pub use interval::Interval;
 pub use launches::Covers;
 pub use power::{Advice, Precision};
 pub use ratio::{Ratio, RatioReport};
+pub use reports::{ArmReport, ByLimit, MaxConcurrency, MaxRate, PointReport, RateReport, ScaleCurves, ScaleReport};
 pub use samples::{Row, Samples, VllmColumns};
 pub use scale_band::scale_band;
 

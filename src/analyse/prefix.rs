@@ -231,7 +231,7 @@ mod tests {
             told.contains("the busiest prefill instance got 67 % of the prompt tokens; decode found none"),
             "{told}"
         );
-        assert!(!told.contains("decode instance"), "nobody said how decode shares them: {told}");
+        assert!(!told.contains("decode instance"), "how decode instances share them is not known: {told}");
         let spread = found.advice(2, false).expect("a quarter is lost");
         assert!(spread.starts_with("25 %") && spread.contains("prefix-aware"), "{spread}");
         assert!(!found.advice(1, false).expect("lost to eviction").contains("prefix-aware"));

@@ -1,12 +1,12 @@
 //! One arm over another: how many times the rate, how many times the tighter SLO.
 
-use super::arm::ArmReport;
 use super::claim::{Claim, ClaimKind, CommonRate};
 use super::evidence::PairEvidence;
 use super::fitted::Fitted;
 use super::input::Censored;
 use super::interval::Interval;
 use super::power::{Advice, Precision};
+use super::reports::ArmReport;
 use serde::Serialize;
 
 /// A ratio with its interval. Without a value, `censored` says on which side of the interval's finite end it lies.

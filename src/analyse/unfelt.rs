@@ -1,7 +1,7 @@
 //! Settings that an engine accepted and whose effect its counters don't show.
 
-use super::arm::ArmReport;
 use super::input::{ArmInput, PointInput};
+use super::reports::ArmReport;
 use crate::words::number;
 
 /// Descriptors a prompt may be this many times what a setting should make of them: prompts vary, and so does a pool.

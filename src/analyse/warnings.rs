@@ -1,8 +1,8 @@
 //! What a sceptical reader must be told before the numbers.
 
-use super::arm::{ArmReport, PointReport};
 use super::input::{ArmInput, Identity, Question};
 use super::pairing::same_trace;
+use super::reports::{ArmReport, PointReport};
 use super::unfelt;
 use crate::outcome::PointStatus;
 use crate::plan::labels;

@@ -1,6 +1,8 @@
 //! The Prometheus text format, as far as engines write it: names with `:`, labels with escapes, `+Inf`, `NaN`,
 //! exponents, timestamps. A line that is no sample is passed over, so that one odd line costs no other metric.
 
+use crate::words;
+
 /// One sample line.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
@@ -88,29 +90,11 @@ fn parse_labels(mut rest: &str) -> Option<(Vec<(String, String)>, &str)> {
             return Some((labels, after));
         }
         let (name, after) = rest.split_once('=')?;
-        let (value, after) = parse_quoted(after.trim_start().strip_prefix('"')?)?;
+        let (value, after) = words::unquoted(after.trim_start().strip_prefix('"')?, "\\")?;
         labels.push((name.trim().to_string(), value));
         rest = after.trim_start();
         rest = rest.strip_prefix(',').unwrap_or(rest);
     }
-}
-
-/// Up to the closing quote, `\\`, `\"` and `\n` undone; any other backslash stands for itself.
-fn parse_quoted(text: &str) -> Option<(String, &str)> {
-    let mut value = String::new();
-    let mut chars = text.char_indices();
-    while let Some((at, c)) = chars.next() {
-        match c {
-            '"' => return Some((value, &text[at + 1..])),
-            '\\' => match chars.next()?.1 {
-                'n' => value.push('\n'),
-                escaped @ ('"' | '\\') => value.push(escaped),
-                other => value.extend(['\\', other]),
-            },
-            c => value.push(c),
-        }
-    }
-    None
 }
 
 fn parse_value(word: &str) -> Option<f64> {

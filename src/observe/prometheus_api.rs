@@ -15,7 +15,7 @@ const SERIES: &str = "(ray_)?vllm[:_].+|process_start_time_seconds";
 const BUCKETS: &str = ".+_bucket";
 /// There for every engine that has answered anything.
 const ALWAYS_THERE: &str = "(ray_)?vllm[:_]generation_tokens_total";
-/// How long a scrape is waited for: twice Prometheus' own interval, where nobody set another.
+/// How long to wait for a scrape: twice Prometheus' default interval.
 const PATIENCE: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(500);
 

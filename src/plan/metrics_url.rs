@@ -6,6 +6,7 @@
 
 use super::mask::masked_text;
 use super::topology::Role;
+use crate::words;
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -85,7 +86,7 @@ impl Matcher {
         let test = LabelTest::ALL.into_iter().find(|test| rest.starts_with(test.sign()));
         let test = test.filter(|_| !label.is_empty()).ok_or_else(|| form(text))?;
         let quoted = rest[test.sign().len()..].trim_start().strip_prefix('"').ok_or_else(|| form(text))?;
-        let (value, rest) = unquoted(quoted).ok_or_else(|| format!("the quote of {label} is not closed"))?;
+        let (value, rest) = words::unquoted(quoted, "").ok_or_else(|| format!("the quote of {label} is not closed"))?;
         let pattern = match test {
             LabelTest::Is | LabelTest::IsNot => None,
             LabelTest::Matches | LabelTest::MatchesNot => {
@@ -117,23 +118,6 @@ impl Matcher {
 
 fn form(text: &str) -> String {
     format!("`{text}` is no matcher: give label=\"value\", or !=, =~ and !~ as PromQL has them")
-}
-
-/// Up to the closing quote, and what follows it.
-fn unquoted(text: &str) -> Option<(String, &str)> {
-    let mut value = String::new();
-    let mut chars = text.char_indices();
-    while let Some((at, c)) = chars.next() {
-        match c {
-            '"' => return Some((value, &text[at + 1..])),
-            '\\' => match chars.next()?.1 {
-                'n' => value.push('\n'),
-                escaped => value.push(escaped),
-            },
-            c => value.push(c),
-        }
-    }
-    None
 }
 
 impl PartialEq for Matcher {

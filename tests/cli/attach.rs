@@ -4,7 +4,7 @@ use crate::support::{Place, read_json, read_json_lines};
 use kit::{PATIENCE, eventually, free_port};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 
 /// A simulated engine under the model name `m`, started by hand.
 pub(crate) struct Engine {
@@ -20,30 +20,9 @@ impl Engine {
 
     pub(crate) fn start_with(role: &str, args: &[&str]) -> Engine {
         let port = free_port();
-        let mut command = Command::new(kit::enginesim!());
-        command
-            .args([
-                "serve",
-                "qwen3-0.6b",
-                "--served-model-name",
-                "m",
-                "--host",
-                "127.0.0.1",
-                "--port",
-                &port.to_string(),
-            ])
-            .args(["--sim-start-delay", "0", "--sim-handshake-ms", "1"])
-            .args(args)
-            .env_remove("VLLM_API_KEY")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        if !role.is_empty() {
-            command
-                .args(["--kv-transfer-config", &format!(r#"{{"kv_connector":"NixlConnector","kv_role":"{role}"}}"#)])
-                .env("VLLM_NIXL_SIDE_CHANNEL_HOST", "127.0.0.1")
-                .env("VLLM_NIXL_SIDE_CHANNEL_PORT", free_port().to_string());
-        }
+        let hands_over = (!role.is_empty()).then(|| (role, free_port()));
+        let mut command = kit::engine(&kit::enginesim!(), port, hands_over);
+        command.args(args);
         let engine = Engine { child: command.spawn().expect("starts"), port };
         eventually("the engine answers", || engine.get("/health").filter(|a| a.starts_with("HTTP/1.1 200")));
         engine

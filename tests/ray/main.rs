@@ -138,23 +138,8 @@ impl Stage {
 }
 
 fn engine(marked: &Marked, role: &str, port: u16, side_channel: u16) {
-    let mut command = Command::new(kit::enginesim!());
-    command.args([
-        "serve",
-        "qwen3-0.6b",
-        "--served-model-name",
-        "m",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        &port.to_string(),
-    ]);
-    command.args(["--sim-start-delay", "0", "--sim-handshake-ms", "1", "--sim-speed", "10"]);
-    command.args(["--kv-transfer-config", &format!(r#"{{"kv_connector":"NixlConnector","kv_role":"{role}"}}"#)]);
-    command
-        .env("VLLM_NIXL_SIDE_CHANNEL_HOST", "127.0.0.1")
-        .env("VLLM_NIXL_SIDE_CHANNEL_PORT", side_channel.to_string());
-    command.env(MARK, &marked.0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut command = kit::engine(&kit::enginesim!(), port, Some((role, side_channel)));
+    command.args(["--sim-speed", "10"]).env(MARK, &marked.0);
     // Ended with all that is marked.
     drop(command.spawn().expect("starts"));
     kit::eventually("the engine answers", || {

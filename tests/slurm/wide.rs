@@ -18,6 +18,10 @@ fn log(bench: &Bench, name: &str) -> String {
     std::fs::read_to_string(bench.run_dir().join(format!("logs/{name}.log"))).expect("a log")
 }
 
+fn argv(of: &serde_json::Value) -> String {
+    of["argv"].to_string().replace("\",\"", " ")
+}
+
 #[test]
 fn tensor_parallel_ranks_over_two_nodes_are_one_engine() {
     let Some((cluster, _turn)) = turn() else { return };
@@ -33,7 +37,6 @@ fn tensor_parallel_ranks_over_two_nodes_are_one_engine() {
     assert_eq!((&instance["node"], &instance["exit"]), (&"n1".into(), &"stopped (exit code 0)".into()), "{instance}");
     let other = &instance["more_parts"][0];
     assert_eq!((&other["name"], &other["node"]), (&"replica-0@n2".into(), &"n2".into()), "{instance}");
-    let argv = |of: &serde_json::Value| of["argv"].to_string().replace("\",\"", " ");
     assert!(argv(instance).contains("--nnodes 2 --node-rank 0 --master-addr 127.0.0.1"), "{}", argv(instance));
     assert!(argv(other).contains("--nnodes 2 --node-rank 1") && argv(other).contains("--headless"), "{}", argv(other));
 
@@ -53,7 +56,6 @@ fn data_parallel_ranks_of_a_decode_instance_lie_on_both_nodes_beside_prefill() {
     let manifest = bench.manifest();
     let decode = &manifest["instances"][1];
     assert_eq!(decode["gpus"], serde_json::json!(["n1:1", "n1:2", "n1:3", "n2:0", "n2:1", "n2:2"]));
-    let argv = |of: &serde_json::Value| of["argv"].to_string().replace("\",\"", " ");
     let (first, other) = (argv(decode), argv(&decode["more_parts"][0]));
     assert!(first.contains("--data-parallel-size-local 3 --data-parallel-address 127.0.0.1"), "{first}");
     assert!(!first.contains("--headless") && first.contains("--api-server-count 1"), "{first}");

@@ -1,9 +1,9 @@
 //! What a verdict is made of.
 
-use crate::analyse::arm::ArmReport;
 use crate::analyse::input::{ArmInput, Question};
 use crate::analyse::launches::Covers;
 use crate::analyse::ratio::RatioReport;
+use crate::analyse::reports::ArmReport;
 use crate::plan::goodput_unit::GoodputUnit;
 
 /// The comparison as far as it is judged.

@@ -2,10 +2,10 @@
 
 use super::case::Case;
 use super::words::{at_common_rates, capitalised, few, name, standing, times};
-use crate::analyse::arm::ArmReport;
 use crate::analyse::claim::{ClaimKind, CommonRate};
 use crate::analyse::interval::Interval;
 use crate::analyse::ratio::RatioReport;
+use crate::analyse::reports::ArmReport;
 use crate::words::{level, listed};
 
 /// Goodput speaks of nothing else.

@@ -12,7 +12,7 @@ mod several;
 mod tests;
 mod words;
 
-use super::arm::ArmReport;
+use super::reports::ArmReport;
 use words::{fitting, odd_crossings, reach, standing};
 
 pub(super) use case::Case;

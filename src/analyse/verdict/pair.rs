@@ -5,11 +5,11 @@ use super::flips;
 use super::words::{
     at_common_rates, capitalised, few, floored, name, odd_crossings, reach, rises, rounded_up, standing, times,
 };
-use crate::analyse::arm::ArmReport;
 use crate::analyse::claim::{ClaimKind, CommonRate};
 use crate::analyse::input::Censored;
 use crate::analyse::power::Advice;
 use crate::analyse::ratio::{Ratio, RatioReport};
+use crate::analyse::reports::ArmReport;
 use crate::words::{self, number};
 
 /// Above this many requests a point, more requests are no advice.

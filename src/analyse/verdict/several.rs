@@ -4,9 +4,9 @@
 use super::case::Case;
 use super::pair::Duel;
 use super::words::{self, MOST_WORDS, count, name, odd_crossings, reach};
-use crate::analyse::arm::ArmReport;
 use crate::analyse::claim::ClaimKind;
 use crate::analyse::ratio::RatioReport;
+use crate::analyse::reports::ArmReport;
 use crate::units::RequestRate;
 use crate::words::{level, listed};
 

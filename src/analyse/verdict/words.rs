@@ -1,11 +1,11 @@
 //! How a verdict puts numbers, and how it keeps its length.
 
 use super::case::Case;
-use crate::analyse::arm::{ArmReport, MaxConcurrency, RateReport};
 use crate::analyse::claim::CommonRate;
 use crate::analyse::input::Censored;
 use crate::analyse::interval::Interval;
 use crate::analyse::launches::Covers;
+use crate::analyse::reports::{ArmReport, MaxConcurrency, RateReport};
 use crate::words::{level, listed, number};
 
 /// Words of a verdict at most: what a person can quote.

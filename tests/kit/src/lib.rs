@@ -5,6 +5,7 @@
 mod alias;
 pub mod arrival;
 pub mod cores;
+mod engine;
 pub mod files;
 pub mod h100;
 pub mod paced;
@@ -15,6 +16,7 @@ pub mod stepped;
 mod wait;
 
 pub use alias::alias;
+pub use engine::engine;
 pub use wait::{PATIENCE, eventually};
 
 use std::net::TcpListener;
